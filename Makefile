@@ -1,0 +1,53 @@
+# `make demo` and `make test` do all their set-up on a fresh machine with Python 3.11 or 3.12 and a C++ compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: demo test install install-dev lint bench check-tools clean docs
+
+demo: install
+	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+
+bench: install-dev
+	$(BIN)/python -m benchmarks.analysis_pass
+	$(BIN)/python -m benchmarks.shots
+	$(BIN)/python -m benchmarks.whole_job
+	$(BIN)/python -m benchmarks.scaling
+
+docs: install-dev
+	$(BIN)/python -m docs.generate
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements/default.lock pyproject.toml setup.py $(wildcard native/csrc/*) | check-tools
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/default.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/dev.lock
+	touch $@
+
+check-tools:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "error: $(PYTHON) is not Python 3.11 or 3.12. Install one, or name it: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $(PYTHON) lacks venv. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+	  echo "error: no C++ compiler. On Debian or Ubuntu: apt-get install g++; on macOS: xcode-select --install" >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) build *.egg-info native/*.so

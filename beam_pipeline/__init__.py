@@ -1,0 +1,1 @@
+"""The job as a whole: graph, configuration, runners, plan, summary."""

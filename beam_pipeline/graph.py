@@ -1,0 +1,122 @@
+"""The job's graph: the one file to read to see what happens to a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from beam_pipeline.config import PipelineConfig
+from core.sources import SourceSpec
+from core.stage import StageBase, check_order
+from transforms.adapter import ModelStage, RunContext, RunModelStage, RunStage
+from transforms.analyse import AnalyseVideo, FanOutClips
+from transforms.clips import CutClips
+from transforms.dataset import WriteDataset
+from transforms.ingest import ListVideos, ProbeVideo
+from transforms.scores import aesthetic_stage, text_stage
+from transforms.tally import Tally, expected, outcome
+from transforms.thresholds import ApplyThresholds, RejectEarly
+
+VIDEO_FIELDS = ("video_id", "uri", "extra")
+CLIP_FIELDS = [
+    "clip_id",
+    "video_id",
+    "uri",
+    "extra",
+    "fingerprint",
+    "info",
+    "span",
+    "width",
+    "height",
+    "shot",
+    "shot_index",
+    "samples",
+    "scores",
+    "timestamp_repairs",
+    "status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages of a run in order: those over videos, then those over candidate clips."""
+
+    video: tuple[StageBase[Any], ...]
+    clip: tuple[StageBase[Any], ...]
+
+
+def make_stages(config: PipelineConfig) -> Stages:
+    """Builds the stages and checks that each reads only what is there.
+
+    Raises:
+      ContractError: if the stages are in a wrong order.
+    """
+    stages = Stages(
+        video=(ProbeVideo(config.probe), AnalyseVideo(config.analysis)),
+        clip=(
+            RejectEarly(config.thresholds),
+            text_stage(config.text),
+            aesthetic_stage(config.aesthetic),
+            ApplyThresholds(config.thresholds),
+            CutClips(config.cut),
+        ),
+    )
+    check_order((s.contract for s in stages.video), VIDEO_FIELDS)
+    check_order((s.contract for s in stages.clip), CLIP_FIELDS)
+    return stages
+
+
+def build_graph(
+    root: beam.Pipeline,
+    config: PipelineConfig,
+    sources: Sequence[SourceSpec],
+    output_uri: str,
+    context: RunContext,
+) -> beam.PCollection[Any]:
+    """Adds the whole job to a pipeline: URIs in, data set out.
+
+    Args:
+      root: the pipeline.
+      config: resolved configuration.
+      sources: checked inputs.
+      output_uri: folder of the data set.
+      context: store and progress of the run.
+
+    Returns:
+      A collection with the path of the manifest, written last of all.
+    """
+    stages = make_stages(config)
+    extra_types = {name: kind for source in sources for name, kind in source.extra_types.items()}
+
+    listed, duplicates = root | "ListVideos" >> ListVideos(tuple(sources))
+    videos = listed | "Videos" >> _Chain("videos", stages.video, context)
+    candidates = videos | "FanOutClips" >> FanOutClips(context)
+    clips = candidates | "Clips" >> _Chain("clips", stages.clip, context)
+    return (videos, clips, duplicates) | "WriteDataset" >> WriteDataset(
+        output_uri, config.dataset, extra_types, context
+    )
+
+
+@dataclass
+class _Chain(beam.PTransform):
+    """Stages one after another over one collection, counted at both ends."""
+
+    group: str
+    stages: tuple[StageBase[Any], ...]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        records = records | "Expected" >> Tally(self.group, expected, self.context)
+        for stage in self.stages:
+            name = stage.contract.name
+            if isinstance(stage, ModelStage):
+                records = records | name >> RunModelStage(stage, self.context)
+            else:
+                records = records | name >> RunStage(stage, self.context)
+        return records | "Outcome" >> Tally(self.group, outcome, self.context)

@@ -1,0 +1,126 @@
+"""One run from start to end: prepare, run the graph, check the books, write `run.json` and the report."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipeline.config import PipelineConfig
+from beam_pipeline.graph import build_graph, make_stages
+from beam_pipeline.plan import describe_models
+from beam_pipeline.progress import ProgressDisplay
+from beam_pipeline.runners import is_local
+from core.codec import to_json_text
+from core.digest import digest_value
+from core.sources import SourceSpec, normalize_uri
+from core.store import Store
+from core.tables import CONVENTIONS
+from explore.outputs import Accounting, remove_stale_files
+from explore.report import write_report
+from transforms.adapter import RunContext
+
+RUN_FILE = "run.json"
+PACKAGES = ("apache-beam", "av", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "rapidocr")
+
+
+class RunError(RuntimeError):
+    """The job ended, but its result must not be trusted; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run yields: where it is, its counts, and how long it took."""
+
+    output_uri: str
+    accounting: Accounting
+    seconds: float
+    report_path: str
+
+
+def run_job(
+    config: PipelineConfig,
+    sources: Sequence[SourceSpec],
+    output_uri: str,
+    options: PipelineOptions,
+    *,
+    show_progress: bool = True,
+) -> RunResult:
+    """Runs the job and returns its checked result.
+
+    Raises:
+      RunError: if the books do not balance, or the program failed on too many videos.
+    """
+    output_uri = normalize_uri(output_uri)
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
+        watch = is_local(options)
+        context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
+        display = ProgressDisplay(folder, make_stages(config)) if watch and show_progress else nullcontext()
+        with display, beam.Pipeline(options=options) as root:
+            build_graph(root, config, sources, output_uri, context)
+    seconds = time.time() - started
+    output = Store(output_uri)
+    remove_stale_files(output)
+    accounting = Accounting.of(output_uri)
+    report_path = write_report(output_uri, config.thresholds.limits)
+    output.write_bytes(RUN_FILE, _run_facts(config, sources, accounting, started, seconds).encode(), "application/json")
+    _check(accounting, config)
+    return RunResult(output_uri, accounting, seconds, report_path)
+
+
+def _run_facts(
+    config: PipelineConfig,
+    sources: Sequence[SourceSpec],
+    accounting: Accounting,
+    started: float,
+    seconds: float,
+) -> str:
+    stages = make_stages(config)
+    facts: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "config_digest": digest_value(config.model_dump(mode="json")),
+        "inputs": [source.uri for source in sources],
+        "stages": {s.contract.name: s.contract.version for s in (*stages.video, *stages.clip)},
+        "models": describe_models(config),
+        "versions": {
+            "python": platform.python_version(),
+            "spatialbeam": _version("spatialbeam"),
+            **{name: _version(name) for name in PACKAGES},
+        },
+        "accounting": accounting.as_dict(),
+        "conventions": CONVENTIONS,
+        "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
+    }
+    return to_json_text(facts) + "\n"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _check(accounting: Accounting, config: PipelineConfig) -> None:
+    if problems := accounting.problems():
+        raise RunError("the books do not balance: " + "; ".join(problems) + ". Please report this.")
+    if accounting.videos and accounting.buggy_videos / accounting.videos > config.run.max_failed_share:
+        raise RunError(
+            f"the program failed on {accounting.buggy_videos} of {accounting.videos} videos, more than "
+            f"run.max_failed_share={config.run.max_failed_share:g} allows: see failures.parquet"
+        )
+
+
+def default_output(folder: Path | None = None) -> str:
+    """Where a run writes unless told otherwise."""
+    return str((folder or Path.cwd()) / "out")

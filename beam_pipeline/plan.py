@@ -1,0 +1,96 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from beam_pipeline.config import PipelineConfig
+from beam_pipeline.graph import make_stages
+from core.failures import ItemError
+from core.sources import SourceSpec, list_videos, normalize_uri
+from media.probe import probe_video
+from transforms.scores import aesthetic_stage, describe_model, text_stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Inputs and stages of a run that has not happened."""
+
+    videos: int
+    unreadable: tuple[tuple[str, str], ...]
+    hours: float
+    unknown_duration: int
+    stages: tuple[tuple[str, int, bool], ...]
+    models: dict[str, Any]
+    output_uri: str
+
+
+def describe_models(config: PipelineConfig) -> dict[str, Any]:
+    """Models of the run by stage: id, digest, licence, source; or the reason why there is none."""
+    return {
+        stage.contract.name: describe_model(stage)
+        for stage in (text_stage(config.text), aesthetic_stage(config.aesthetic))
+    }
+
+
+def make_plan(config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str) -> Plan:
+    """Lists and probes all inputs (headers only) and names what would run."""
+    unreadable: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    seconds, unknown = 0.0, 0
+    for source in sources:
+        for video in list_videos(source):
+            if video.video_id in seen:
+                continue
+            seen.add(video.video_id)
+            if video.failure:
+                unreadable.append((video.uri, video.failure.message))
+                continue
+            try:
+                info = probe_video(video.uri)
+            except ItemError as error:
+                unreadable.append((video.uri, str(error)))
+                continue
+            if info.duration_s is None:
+                unknown += 1
+            else:
+                seconds += float(info.duration_s)
+    stages = make_stages(config)
+    return Plan(
+        videos=len(seen),
+        unreadable=tuple(unreadable),
+        hours=seconds / 3600,
+        unknown_duration=unknown,
+        stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in (*stages.video, *stages.clip)),
+        models=describe_models(config),
+        output_uri=normalize_uri(output_uri),
+    )
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Shows a plan on a terminal."""
+    console.print(
+        f"{plan.videos} videos, {plan.hours:.2f} hours"
+        + (f" (+ {plan.unknown_duration} of unknown length)" if plan.unknown_duration else "")
+        + f"; {len(plan.unreadable)} cannot be read and would become failure rows"
+    )
+    for uri, message in plan.unreadable[:20]:
+        console.print(f"  {uri}: {message}", markup=False, highlight=False)
+    table = Table("stage", "version", "results kept in the store", "model", "digest", "licence")
+    for name, version, cached in plan.stages:
+        model = plan.models.get(name) or {}
+        table.add_row(
+            name,
+            str(version),
+            "yes" if cached else "no",
+            model.get("id") or model.get("reason") or "",
+            (model.get("sha256") or "")[:16],
+            model.get("licence") or "",
+        )
+    console.print(table)
+    console.print(f"output: {plan.output_uri}", markup=False, highlight=False)

@@ -1,0 +1,49 @@
+"""What a run says at its end: the funnel, the books, where the results are."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from beam_pipeline.job import RunResult
+from explore.outputs import read_table
+
+MAX_FAILURES_SHOWN = 10
+MAX_REASONS_SHOWN = 8
+
+
+def print_summary(result: RunResult, console: Console) -> None:
+    """Shows the funnel of a finished run, the commonest reasons, failures and the output folder."""
+    books = result.accounting
+    table = Table("", "count", title="funnel", title_justify="left", show_header=False)
+    table.add_row("videos", str(books.videos))
+    table.add_row("  done", str(books.videos_done))
+    table.add_row("  failed", str(books.videos_failed))
+    if books.inputs_skipped:
+        table.add_row("inputs listed twice, skipped", str(books.inputs_skipped))
+    table.add_row("shots", str(books.shots))
+    table.add_row("clips found", str(books.clips))
+    table.add_row("  kept", str(books.clips_kept))
+    table.add_row("  rejected", str(books.clips_rejected))
+    for reason, count in _reasons(result.output_uri):
+        table.add_row(f"    {reason}", str(count))
+    table.add_row("  failed", str(books.clips_failed))
+    console.print(table)
+    for failure in read_table(result.output_uri, "failures").slice(0, MAX_FAILURES_SHOWN).to_pylist():
+        console.print(
+            f"{failure['item']} {failure['source_uri']}: {failure['error_class']}: {failure['message']}",
+            markup=False,
+            highlight=False,
+        )
+    verdict = "balanced" if not books.problems() else "; ".join(books.problems())
+    console.print(f"books: {verdict}; {result.seconds:.1f} s", highlight=False)
+    console.print(f"results: {result.output_uri}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report:  {result.report_path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _reasons(output_uri: str) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for reasons in read_table(output_uri, "clips", ["rejection_reasons"])["rejection_reasons"].to_pylist():
+        for reason in reasons or ():
+            counts[reason] = counts.get(reason, 0) + 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS_SHOWN]

@@ -1,0 +1,147 @@
+"""What the benchmarks share: CPU seconds of calls and processes, test videos, Markdown tables."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples" / "videos"
+DATA = ROOT.parent / "shared" / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call or process took: CPU and wall seconds, and peak resident memory in MiB."""
+
+    cpu_s: float
+    wall_s: float
+    peak_mib: float = 0.0
+
+
+def cpu_of_call(call: Callable[[], Any]) -> Cost:
+    """CPU of all threads of this process during a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return Cost(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def cpu_of_command(command: Sequence[str], **environment: str) -> Cost:
+    """CPU and peak memory of a process and its children.
+
+    Raises:
+      RuntimeError: if the command fails, with the end of what it printed.
+    """
+    wall = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=ROOT
+    )
+    printed = process.stdout.read() if process.stdout else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{command} ended with {process.returncode}: {printed[-2000:].decode(errors='replace')}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(cpu, time.perf_counter() - wall, usage.ru_maxrss / 1024)
+
+
+def run_launcher(*arguments: str) -> Cost:
+    """Cost of one run of the launcher in a process of its own."""
+    return cpu_of_command([sys.executable, "launcher.py", "--no-progress", *arguments])
+
+
+def peak_rss_mib() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def real_videos(min_height: int) -> list[Path]:
+    """Real multi-shot and moving-camera videos, the examples where the test data is absent."""
+    names = ("psd_testvideo.mp4", "vipe_dog.mp4", "sam2_juggle.mp4", "bbb_0_30.webm")
+    found = [DATA / "videos" / name for name in names if (DATA / "videos" / name).exists()]
+    found = found or [EXAMPLES / "bigbuckbunny.mp4"]
+    return [path for path in found if _height(path) >= min_height]
+
+
+def _height(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return int(container.streams.video[0].height)
+
+
+def make_h264(
+    path: Path,
+    sources: Sequence[Path],
+    size: tuple[int, int],
+    frames: int,
+    *,
+    preset: str = "fast",
+    crf: int = 20,
+) -> Path:
+    """Encodes the sources one after another, again and again, to an H.264 file of constant 30 fps."""
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=30, options={"preset": preset, "crf": str(crf)})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.thread_count = 0
+        count = 0
+        while count < frames:
+            for source in sources:
+                with av.open(str(source)) as container:
+                    for frame in container.decode(video=0):
+                        if count == frames:
+                            break
+                        picture = frame.reformat(width=size[0], height=size[1], format="yuv420p")
+                        picture.pts, picture.time_base = count, Fraction(1, 30)
+                        output.mux(stream.encode(picture))
+                        count += 1
+        output.mux(stream.encode())
+    return path
+
+
+def loop_copy(source: Path, path: Path, times: int) -> Path:
+    """Repeats a video by copying its packets: a long file in no time."""
+    with av.open(str(path), "w") as output:
+        target: Any = None
+        offset = 0
+        for _ in range(times):
+            with av.open(str(source)) as container:
+                stream = container.streams.video[0]
+                if target is None:
+                    target = output.add_stream_from_template(stream)
+                step = _ticks_per_frame(stream)
+                for packet in container.demux(stream):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.dts += offset
+                    packet.pts += offset
+                    packet.stream = target
+                    output.mux(packet)
+                offset += stream.frames * step
+    return path
+
+
+def _ticks_per_frame(stream: av.VideoStream) -> int:
+    if stream.average_rate is None or stream.time_base is None:
+        raise ValueError("a video of unknown frame rate cannot be repeated")
+    return round(1 / (stream.average_rate * stream.time_base))
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; floats with three significant digits."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return str(value)
+
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(cell(v) for v in row) + " |" for row in rows])

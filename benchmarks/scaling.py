@@ -1,0 +1,165 @@
+"""Local workers, Beam's overhead and memory.
+
+1. Two workers against one, by running mode, start-up told apart: wall seconds of whole runs on equal videos.
+2. Beam's overhead: CPU seconds of the job with one worker against a plain loop over the same stages.
+3. Memory: peak resident memory of the analysis of a 2-minute and a 2-hour video.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import statistics
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from beam_pipeline.config import load_config
+from benchmarks.measure import (
+    Cost,
+    cpu_of_call,
+    cpu_of_command,
+    loop_copy,
+    make_h264,
+    markdown_table,
+    real_videos,
+    run_launcher,
+)
+from core.sources import list_videos, make_spec
+from core.stage import Stage
+from core.store import Store
+from transforms.analyse import AnalyseVideo, clips_of, read_analysis
+from transforms.clips import CutClips
+from transforms.ingest import ProbeVideo
+from transforms.thresholds import ApplyThresholds, RejectEarly
+
+MODES = {
+    "one worker, in memory": ("--direct_num_workers=1", "--direct_running_mode=in_memory"),
+    "two workers, threads": ("--direct_num_workers=2", "--direct_running_mode=multi_threading"),
+    "two workers, processes": ("--direct_num_workers=2", "--direct_running_mode=multi_processing"),
+}
+SETTINGS = ("--set=text.model=none",)
+
+
+def make_videos(folder: Path, count: int, seconds: int) -> Path:
+    """A folder of equal 720p videos."""
+    videos = folder / "videos"
+    videos.mkdir()
+    first = make_h264(videos / "video-00.mp4", real_videos(720), (1280, 720), seconds * 30)
+    for index in range(1, count):
+        shutil.copyfile(first, videos / f"video-{index:02d}.mp4")
+    return videos
+
+
+def compare_workers(folder: Path, videos: Path, repeats: int) -> str:
+    """Median wall seconds by mode; start-up is a run on one tiny video."""
+    tiny = folder / "tiny"
+    tiny.mkdir(exist_ok=True)
+    make_h264(tiny / "tiny.mp4", real_videos(0)[:1], (64, 64), 5)
+    wall: dict[str, list[float]] = {name: [] for name in MODES}
+    start: dict[str, list[float]] = {name: [] for name in MODES}
+    for _ in range(repeats):
+        for name, options in MODES.items():
+            wall[name].append(_fresh_run(folder, videos, *options).wall_s)
+            start[name].append(_fresh_run(folder, tiny, *options).wall_s)
+    base = next(iter(MODES))
+    rows = []
+    for name in MODES:
+        startup, whole = statistics.median(start[name]), statistics.median(wall[name])
+        ratios = [
+            (b - sb) / (w - s) for b, sb, w, s in zip(wall[base], start[base], wall[name], start[name], strict=True)
+        ]
+        rows.append([name, startup, whole - startup, statistics.median(ratios)])
+    return markdown_table(["mode", "start-up, s", "work, s", "speed-up of the work"], rows)
+
+
+def _fresh_run(folder: Path, videos: Path, *options: str) -> Cost:
+    output = folder / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    return run_launcher("--input", str(videos), "--output", str(output), *SETTINGS, *options)
+
+
+def compare_loop(folder: Path, videos: Path, repeats: int) -> str:
+    """CPU seconds of the job (start-up taken off) against a plain loop over its stages."""
+    one = MODES["one worker, in memory"]
+    beam, loop = [], []
+    for _ in range(repeats):
+        start_up = _fresh_run(folder, folder / "tiny", *one).cpu_s
+        beam.append(_fresh_run(folder, videos, *one).cpu_s - start_up)
+        store = folder / "loop-store"
+        shutil.rmtree(store, ignore_errors=True)
+        loop.append(cpu_of_call(partial(plain_loop, videos, Store(str(store)))).cpu_s)
+    ratio = statistics.median(b / p for b, p in zip(beam, loop, strict=True))
+    return markdown_table(
+        ["plain loop, CPU s", "Beam job, CPU s", "ratio"],
+        [[statistics.median(loop), statistics.median(beam), ratio]],
+    )
+
+
+def plain_loop(videos: Path, store: Store) -> None:
+    """The job's stages over all videos without Beam, tables and shards."""
+    config = load_config("embedded", ["text.model=none"])
+    video_stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+    clip_stages: list[Stage[Any]] = [
+        RejectEarly(config.thresholds),
+        ApplyThresholds(config.thresholds),
+        CutClips(config.cut),
+    ]
+    for video in list_videos(make_spec(str(videos))):
+        done = _through(video_stages, video, store)
+        analysis = read_analysis(done, store)
+        for clip in clips_of(done, analysis) if analysis else ():
+            _through(clip_stages, clip, store)
+
+
+def _through(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
+    for stage in stages:
+        if stage.applies(record):
+            changes = stage.run(record, stage.output(record, store))
+            record = dataclasses.replace(record, **changes)
+    return record
+
+
+def compare_memory(folder: Path) -> str:
+    """Peak memory of the analysis alone, one process each, for a 2-minute and a 2-hour video."""
+    piece = make_h264(folder / "small.mp4", real_videos(0)[:1], (320, 180), 720, preset="veryfast")
+    rows: list[list[Any]] = []
+    for name, times in (("2 minutes", 5), ("2 hours", 300)):
+        path = loop_copy(piece, folder / f"{times}.mp4", times)
+        cost = cpu_of_command([sys.executable, "-m", "benchmarks.scaling", "--analyse", str(path)])
+        rows.append([name, cost.peak_mib])
+    rows.append(["ratio", rows[1][1] / rows[0][1]])
+    return markdown_table(["video", "peak resident memory, MiB"], rows)
+
+
+def _analyse(path: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as folder:
+        config = load_config("embedded")
+        stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+        for video in list_videos(make_spec(path)):
+            _through(stages, video, Store(folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=8, help="number of equal videos")
+    parser.add_argument("--seconds", type=int, default=20, help="length of each")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each kind; medians are printed")
+    parser.add_argument("--analyse", metavar="FILE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.analyse:
+        _analyse(options.analyse)
+        return
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
+        folder = Path(name)
+        videos = make_videos(folder, options.videos, options.seconds)
+        print(compare_workers(folder, videos, options.repeats), flush=True)
+        print("\n" + compare_loop(folder, videos, options.repeats), flush=True)
+        print("\n" + compare_memory(folder))
+
+
+if __name__ == "__main__":
+    main()

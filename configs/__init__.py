@@ -1,0 +1,1 @@
+"""Configuration profiles that ship with the program, as YAML files."""

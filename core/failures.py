@@ -1,0 +1,43 @@
+"""Failures of single items, as values that travel with the data and end in the `failures` table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ItemError(Exception):
+    """One item (a video, a clip) cannot be processed; the job goes on without it.
+
+    Args:
+      error_class: stable CamelCase name that people filter on, e.g. "NotAVideo".
+      cause: what was seen, naming the item's own values ("moov atom not found").
+      remedy: what the user can do about it; empty when there is nothing to do.
+    """
+
+    def __init__(self, error_class: str, cause: str, remedy: str = "") -> None:
+        super().__init__(f"{cause} Remedy: {remedy}" if remedy else cause)
+        self.error_class = error_class
+        self.cause = cause
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[ItemError], tuple[str, str, str]]:
+        return type(self), (self.error_class, self.cause, self.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an item has no result.
+
+    Attributes:
+      stage: name of the stage that gave up.
+      error_class: stable name of the cause (`ItemError.error_class`), or the exception's type.
+      message: cause and remedy in one sentence or two.
+      is_bug: true when the exception was not one that a bad input is expected to raise.
+      attempts: how often the stage tried.
+    """
+
+    stage: str
+    error_class: str
+    message: str
+    is_bug: bool = False
+    attempts: int = 1

@@ -1,0 +1,26 @@
+"""Logging of the command line: one line a message, without what says nothing to a user."""
+
+from __future__ import annotations
+
+import logging
+
+HARMLESS = (
+    # Beam without its [gcp] extra, which local runs do not need.
+    "apitools not found, and bigquery client libraries",
+    # Beam's memory metric of models, which needs an optional part of that extra.
+    "Resource module is not available for current platform",
+)
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(HARMLESS)
+
+
+def configure_logging() -> None:
+    """Sets up logging to standard error. Must come before Beam is imported, since that logs already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_says_something)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    logging.getLogger("libav").setLevel(logging.CRITICAL)

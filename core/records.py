@@ -1,0 +1,237 @@
+"""Records that flow through the job: one per video, one per candidate clip. Small values and `Ref`s only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.failures import Failure
+from core.store import Ref
+from core.time import FrameSpan
+from core.video_info import VideoInfo
+
+Scalar = str | int | float | bool | None
+
+NOT_SCORED_REASON = "rejected before this model ran"
+"""Reason of a missing score of a clip that the cheap limits had rejected already."""
+
+
+class ClipStatus(StrEnum):
+    """Where a candidate clip stands. A failed clip has `failure` set, a rejected one its reasons."""
+
+    CANDIDATE = "candidate"
+    KEPT = "kept"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRecord:
+    """One input video on its way through the job.
+
+    Attributes:
+      video_id: stable id: the user's own from a manifest, or a hash of the normalised URI.
+      uri: where the video is read from.
+      extra: further manifest columns, carried to the tables untouched.
+      fingerprint: identity of the content without reading it (size and modification time or etag).
+      info: facts of the container.
+      analysis: reference to the `VideoAnalysis` in the store.
+      failure: set when a stage gave up; later stages pass the record on.
+    """
+
+    video_id: str
+    uri: str
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
+    fingerprint: str | None = None
+    info: VideoInfo | None = None
+    analysis: Ref | None = None
+    failure: Failure | None = None
+
+    @property
+    def key(self) -> str:
+        return self.video_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One detected shot and the boundary that opens it.
+
+    Attributes:
+      start_frame, end_frame: `[start, end)` in display indices.
+      start_s, end_s: the same in seconds of the video's timeline.
+      boundary_kind: how the shot begins: "start" of the video, "cut", "dissolve", ...
+      boundary_start_frame: first frame that the transition touches (equal to `start_frame` for a cut).
+      boundary_confidence: 0 to 1; None where no detector decided (start of the video).
+      luminance_mean, motion_mean, motion_normalized_mean: over all frames of the shot; see `ClipScores`.
+    """
+
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+    boundary_kind: str
+    boundary_start_frame: int
+    boundary_confidence: float | None
+    luminance_mean: float
+    motion_mean: float
+    motion_normalized_mean: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleImage:
+    """A picture taken from a clip for the scorers: frame index in the source, time, JPEG in the store."""
+
+    frame: int
+    time_s: float
+    image: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipScores:
+    """Cheap scores that the analysis pass yields for a clip.
+
+    Attributes:
+      luminance_score, luminance_min, luminance_max: mean, least and largest of the sample images' mean
+        luminance (0.2126 R + 0.7152 G + 0.0722 B on gamma-coded values, 0 to 255).
+      luminance_all_mean, luminance_all_min, luminance_all_max: the same over every frame of the clip.
+      motion_score: mean of libvmaf's `integer_motion2` over the clip's frames, 8-bit luma units a frame.
+      motion_normalized: mean absolute change of the 64x36 luma thumbnail in 0.1 s, 8-bit luma units:
+        comparable across resolutions and frame rates.
+    """
+
+    luminance_score: float
+    luminance_min: float
+    luminance_max: float
+    luminance_all_mean: float
+    luminance_all_min: float
+    luminance_all_max: float
+    motion_score: float
+    motion_normalized: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipCandidate:
+    """A clip that the analysis found: its interval, upright size in pixels, shot, samples and cheap scores."""
+
+    span: FrameSpan
+    width: int
+    height: int
+    shot_index: int
+    samples: tuple[SampleImage, ...]
+    scores: ClipScores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoAnalysis:
+    """All that the one decode of a video yields.
+
+    Attributes:
+      num_frames: decoded frames.
+      duration_s: from the first frame to the end of the last one.
+      decode_errors: packets that could not be decoded; `first_decode_error` says what the first was.
+      damaged_frames: frames that the decoder gave out with concealed damage.
+      timestamp_repairs: frames whose timestamp had to be inferred or corrected.
+      luminance_mean, motion_mean: means over all frames of the video.
+      shots, clips: in order of time.
+    """
+
+    num_frames: int
+    duration_s: float
+    decode_errors: int
+    first_decode_error: str | None
+    damaged_frames: int
+    timestamp_repairs: int
+    luminance_mean: float
+    motion_mean: float
+    shots: tuple[Shot, ...]
+    clips: tuple[ClipCandidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedClip:
+    """The cut clip: its bytes in the store and what was measured on them."""
+
+    video: Ref
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    num_frames: int
+    duration_s: float
+    fps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRecord:
+    """One candidate clip on its way through the job; at the end one row of the clip table.
+
+    Attributes:
+      width, height: upright picture of the interval, pixels (a stream may change its size midway).
+      timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
+      ocr_score: share of the picture under text, 0 to 1; None until scored.
+      aesthetic_score: LAION aesthetic score, about 0 to 10; None until scored.
+      ocr_reason, aesthetic_reason: why there is no score, where no model ran.
+      ocr_model, aesthetic_model: id and digest of the model that made the score.
+      rejection_reasons: the limits that the clip misses, in words.
+      unchecked_limits: limits whose column had no value.
+    """
+
+    clip_id: str
+    video_id: str
+    uri: str
+    extra: Mapping[str, Scalar]
+    fingerprint: str
+    info: VideoInfo
+    span: FrameSpan
+    width: int
+    height: int
+    shot: Shot
+    shot_index: int
+    samples: tuple[SampleImage, ...]
+    scores: ClipScores
+    timestamp_repairs: int = 0
+    ocr_score: float | None = None
+    ocr_reason: str | None = None
+    ocr_model: str | None = None
+    aesthetic_score: float | None = None
+    aesthetic_reason: str | None = None
+    aesthetic_model: str | None = None
+    status: ClipStatus = ClipStatus.CANDIDATE
+    rejection_reasons: tuple[str, ...] = ()
+    unchecked_limits: tuple[str, ...] = ()
+    encoded: EncodedClip | None = None
+    failure: Failure | None = None
+
+    @property
+    def key(self) -> str:
+        return self.clip_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRecord:
+    """One row of the failure table: what failed, where it came from, and why.
+
+    Attributes:
+      item: "input" (a listed source that is not processed), "video" or "clip".
+      key: id of the item.
+    """
+
+    item: str
+    key: str
+    uri: str
+    failure: Failure
+
+
+def make_clip_id(video_id: str, index: int) -> str:
+    """Id of the `index`-th candidate clip of a video."""
+    return f"{video_id}_{index:05d}"
+
+
+def make_video_id(uri: str) -> str:
+    """Stable id of a video from its normalised URI: 16 hexadecimal digits of SHA-256.
+
+    Among ten million videos the chance of any collision is below one in 300 000.
+    """
+    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,273 @@
+"""What people name as input: files, folders, globs and manifests, local or behind any fsspec URI."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from core.failures import Failure, ItemError
+from core.records import Scalar, VideoRecord, make_video_id
+from core.tables import RESERVED_COLUMNS
+
+VIDEO_EXTENSIONS = frozenset(
+    [
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".h264",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    ]
+)
+MANIFEST_EXTENSIONS = frozenset((".csv", ".jsonl", ".ndjson", ".parquet"))
+TYPE_SAMPLE_ROWS = 1000
+_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[a-z]+::")
+
+
+class SourceError(ValueError):
+    """The input as a whole makes no sense; raised before anything runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """One `--input` of the command line.
+
+    Attributes:
+      uri: file, folder, glob or manifest.
+      extra_types: manifest columns to carry, name to "string", "int64", "double" or "bool".
+    """
+
+    uri: str
+    extra_types: Mapping[str, str] = field(default_factory=dict)
+
+
+def normalize_uri(uri: str, base: str | None = None) -> str:
+    """One spelling per place: local paths absolute and without `file://`, URLs as they are.
+
+    Args:
+      uri: path or URL.
+      base: folder that a relative path starts from; the working directory by default.
+    """
+    if uri.startswith("file://"):
+        uri = uri[len("file://") :]
+    if _URL_PATTERN.match(uri):
+        return uri
+    if base is not None and not os.path.isabs(uri):
+        if _URL_PATTERN.match(base):
+            return posixpath.join(base, uri)
+        uri = os.path.join(base, uri)
+    return os.path.abspath(os.path.expanduser(uri))
+
+
+def is_manifest(uri: str) -> bool:
+    """Whether a URI names a manifest, by its extension."""
+    return posixpath.splitext(uri)[1].lower() in MANIFEST_EXTENSIONS
+
+
+def make_spec(uri: str) -> SourceSpec:
+    """Checks one `--input` and finds the types of a manifest's columns.
+
+    Raises:
+      SourceError: if the place does not exist, holds no video, or the manifest has no `uri` column.
+    """
+    uri = normalize_uri(uri)
+    fs, path = open_place(uri)
+    if is_manifest(uri):
+        if not fs.exists(path):
+            raise SourceError(f"manifest {uri!r} does not exist: check --input")
+        return SourceSpec(uri=uri, extra_types=_manifest_types(uri))
+    if not fs.exists(path) and not any(True for _ in _listed_paths(fs, path)):
+        raise SourceError(f"input {uri!r} does not exist or matches no file: check --input")
+    return SourceSpec(uri=uri)
+
+
+def list_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
+    """All videos that a source names, as records; a bad manifest row comes with its failure."""
+    if is_manifest(spec.uri):
+        yield from _manifest_videos(spec)
+        return
+    fs, path = open_place(spec.uri)
+    for found in _listed_paths(fs, path):
+        yield _listed_video(found if _is_local(fs) else fs.unstrip_protocol(found))
+
+
+def _listed_video(uri: str) -> VideoRecord:
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        shown = uri.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        failure = Failure(
+            stage="ListVideos",
+            error_class="InvalidFileName",
+            message=f"the name of {shown!r} is not UTF-8, which tables cannot hold. Remedy: rename the file.",
+        )
+        return VideoRecord(video_id=make_video_id(uri), uri=shown, failure=failure)
+    return VideoRecord(video_id=make_video_id(uri), uri=uri)
+
+
+def open_place(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and path of a normalised URI; a local name may hold any character."""
+    return url_to_fs(uri) if _URL_PATTERN.match(uri) else (LocalFileSystem(), uri)
+
+
+def _is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _listed_paths(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
+    """Files at `path` in sorted order: itself, those below a folder with a video's extension, or a glob's."""
+    if fs.isfile(path):
+        yield path
+    elif fs.isdir(path):
+        for found in sorted(fs.find(path)):
+            if posixpath.splitext(found)[1].lower() in VIDEO_EXTENSIONS:
+                yield found
+    elif any(c in path for c in "*?["):
+        for found in sorted(fs.glob(path)):
+            if fs.isfile(found):
+                yield found
+
+
+def _manifest_rows(uri: str) -> Iterator[dict[str, Any]]:
+    extension = posixpath.splitext(uri)[1].lower()
+    fs, path = open_place(uri)
+    if extension == ".parquet":
+        with fs.open(path, "rb") as file:
+            for batch in pq.ParquetFile(file).iter_batches():
+                yield from batch.to_pylist()
+        return
+    with fs.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+        if extension == ".csv":
+            for row in csv.DictReader(file):
+                yield {k: v for k, v in row.items() if k is not None}
+            return
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    row = {"uri": None, "__error__": f"line {number} is not JSON ({error})"}
+                yield row if isinstance(row, dict) else {"uri": None}
+
+
+def _manifest_types(uri: str) -> dict[str, str]:
+    """Types of the columns to carry. JSON lines and CSV are judged by their first rows."""
+    kinds: dict[str, str | None] = {}
+    if uri.lower().endswith(".parquet"):
+        fs, path = open_place(uri)
+        with fs.open(path, "rb") as file:
+            schema = pq.read_schema(file)
+        kinds = {f.name: _arrow_kind(f.type) for f in schema}
+    else:
+        for index, row in enumerate(_manifest_rows(uri)):
+            if index == TYPE_SAMPLE_ROWS:
+                break
+            for name, value in row.items():
+                kinds[name] = _wider(kinds.get(name), value)
+    if "uri" not in kinds:
+        raise SourceError(
+            f"manifest {uri!r} has no column 'uri': it has {sorted(kinds) or 'no rows'}; add a header row "
+            "with `uri` and, if you like, `id` and further columns"
+        )
+    return {column_name(n): k or "string" for n, k in kinds.items() if n not in ("uri", "id", "__error__")}
+
+
+def column_name(name: str) -> str:
+    """Name under which a manifest column is carried: letters, digits and `_`, never one of ours."""
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII) or "column"
+    return f"manifest_{clean}" if clean in RESERVED_COLUMNS or clean[0].isdigit() else clean
+
+
+def _arrow_kind(arrow_type: pa.DataType) -> str:
+    if pa.types.is_boolean(arrow_type):
+        return "bool"
+    if pa.types.is_integer(arrow_type):
+        return "int64"
+    return "double" if pa.types.is_floating(arrow_type) else "string"
+
+
+def _wider(kind: str | None, value: Any) -> str | None:
+    """The narrowest type that holds what was seen so far and `value`."""
+    if value is None:
+        return kind
+    new = {bool: "bool", int: "int64", float: "double"}.get(type(value), "string")
+    if kind is None or kind == new:
+        return new
+    return "double" if {kind, new} == {"int64", "double"} else "string"
+
+
+def _manifest_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
+    base = posixpath.dirname(spec.uri)
+    for number, row in enumerate(_manifest_rows(spec.uri), start=1):
+        try:
+            yield _manifest_video(row, base, spec.extra_types)
+        except ItemError as error:
+            place = f"{spec.uri}#row={number}"
+            failure = Failure(stage="ListVideos", error_class=error.error_class, message=str(error))
+            yield VideoRecord(video_id=make_video_id(place), uri=place, failure=failure)
+
+
+def _manifest_video(row: Mapping[str, Any], base: str, types: Mapping[str, str]) -> VideoRecord:
+    uri = row.get("uri")
+    if not isinstance(uri, str) or not uri.strip():
+        cause = row.get("__error__") or f"the row has no uri: {dict(row)!r}"
+        raise ItemError("BadManifestRow", str(cause), "fill the column `uri`, or remove the row.")
+    uri = normalize_uri(uri.strip() if _URL_PATTERN.match(uri.strip()) else uri, base)
+    video_id = row.get("id")
+    if video_id in (None, ""):
+        video_id = make_video_id(uri)
+    video_id = str(video_id)
+    if not _ID_PATTERN.fullmatch(video_id):
+        raise ItemError(
+            "InvalidId",
+            f"id {video_id!r} of {uri!r} cannot be part of file names",
+            "use up to 128 letters, digits, '_' or '-', beginning with a letter or digit.",
+        )
+    extra = {
+        column_name(name): _typed(name, value, types.get(column_name(name), "string"))
+        for name, value in row.items()
+        if name not in ("uri", "id") and column_name(name) in types
+    }
+    return VideoRecord(video_id=video_id, uri=uri, extra=dict(sorted(extra.items())))
+
+
+def _typed(name: str, value: Any, kind: str) -> Scalar:
+    if value is None:
+        return None
+    if kind == "string":
+        return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
+    if kind == "double" and isinstance(value, int | float):
+        return float(value)
+    wanted: type = {"int64": int, "bool": bool}.get(kind, float)
+    if isinstance(value, wanted) and isinstance(value, int | float | bool):
+        return value
+    raise ItemError(
+        "BadManifestRow",
+        f"column {name!r} holds {value!r}, but the rows before it hold {kind}",
+        "give the column one type.",
+    )

@@ -1,0 +1,137 @@
+"""The run's store: stage outputs as immutable objects in one fsspec folder, referred to by `Ref`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from core.digest import digest_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ref:
+    """A pointer to bytes in the store.
+
+    Attributes:
+      path: POSIX path below the store's root, so that a store can be moved.
+      size_bytes: length of the object.
+      digest: SHA-256 of the bytes, hexadecimal, 128 bits.
+      media_type: MIME type.
+    """
+
+    path: str
+    size_bytes: int
+    digest: str
+    media_type: str
+
+
+class Store:
+    """Reads and writes objects below `root_uri` (a local folder or any fsspec URI).
+
+    A write appears whole or not at all: locally through a temporary name and a rename, on object
+    stores by a single put. Writing the same path twice is harmless, since equal paths hold equal
+    bytes by construction (the path carries the digest of everything that the bytes depend on).
+    """
+
+    def __init__(self, root_uri: str) -> None:
+        self.root_uri = root_uri
+        self._fs: Any = None
+        self._root = ""
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"root_uri": self.root_uri}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__init__(state["root_uri"])  # type: ignore[misc]
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system behind the store, opened on first use in each process."""
+        if self._fs is None:
+            self._fs, self._root = url_to_fs(self.root_uri)
+        return self._fs
+
+    @property
+    def is_local(self) -> bool:
+        protocol = self.fs.protocol
+        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+    def full_path(self, path: str) -> str:
+        """Path on `fs` of a store path.
+
+        Raises:
+          ValueError: if `path` would leave the store.
+        """
+        fs_root = (self.fs, self._root)[1]
+        clean = posixpath.normpath(path)
+        if clean.startswith(("/", "..")):
+            raise ValueError(f"store path {path!r} points outside of the store {self.root_uri!r}")
+        return posixpath.join(fs_root, clean)
+
+    def exists(self, path: str) -> bool:
+        return bool(self.fs.exists(self.full_path(path)))
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the object at `path`, or None if there is none."""
+        full = self.full_path(path)
+        return int(self.fs.size(full)) if self.fs.exists(full) else None
+
+    def read_bytes(self, path: str) -> bytes:
+        return bytes(self.fs.cat_file(self.full_path(path)))
+
+    def write_bytes(self, path: str, data: bytes, media_type: str) -> Ref:
+        """Writes `data` atomically and returns its reference."""
+        target = self.full_path(path)
+        if self.is_local:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = _temporary_name(target)
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                os.replace(temporary, target)
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+        else:
+            self.fs.pipe_file(target, data)
+        return Ref(path=path, size_bytes=len(data), digest=digest_bytes(data), media_type=media_type)
+
+    def put_file(self, local_path: str, path: str, media_type: str, digest: str) -> Ref:
+        """Moves a finished local file into the store under `path`, atomically."""
+        target = self.full_path(path)
+        size_bytes = os.path.getsize(local_path)
+        if self.is_local:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = _temporary_name(target)
+            shutil.move(local_path, temporary)
+            os.replace(temporary, target)
+        else:
+            self.fs.put_file(local_path, target)
+        return Ref(path=path, size_bytes=size_bytes, digest=digest, media_type=media_type)
+
+    @contextmanager
+    def local_copy(self, path: str) -> Iterator[str]:
+        """A local file with the object's bytes: the object itself where the store is local."""
+        source = self.full_path(path)
+        if self.is_local:
+            yield source
+            return
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-") as folder:
+            copy = os.path.join(folder, posixpath.basename(source))
+            self.fs.get_file(source, copy)
+            yield copy
+
+
+def _temporary_name(target: str) -> str:
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".tmp-{uuid.uuid4().hex[:12]}-{name[-40:]}")

@@ -1,0 +1,379 @@
+"""The tables of a finished run: columns with types and meanings, and how records become rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from core.records import (
+    NOT_SCORED_REASON,
+    ClipRecord,
+    ClipStatus,
+    FailureRecord,
+    Scalar,
+    Shot,
+    VideoAnalysis,
+    VideoRecord,
+)
+
+Row = dict[str, Any]
+
+CONVENTIONS = {
+    "time": "Presentation timestamps: seconds = pts * time_base, from the container's origin. Intervals are "
+    "[start, end). Frame numbers are 0-based display indices, for constant and variable frame rates.",
+    "size": "width and height are those of the upright picture (rotation applied), in source pixels.",
+    "luminance": "0.2126 R + 0.7152 G + 0.0722 B on gamma-coded values, 0 to 255.",
+    "motion": "motion_score is the mean of libvmaf's integer_motion2 over the clip's frames at native size, "
+    "in 8-bit luma units a frame; motion_normalized is the mean absolute change of the 64x36 luma thumbnail "
+    "in 0.1 s, comparable across resolutions and frame rates.",
+    "missing": "A value that could not be computed is null, never a number; a reason column says why.",
+    "status": "kept, rejected (see rejection_reasons) or failed (see failure_class). "
+    "Clips found = kept + rejected + failed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: name, Arrow type and what it means (with its unit)."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+
+
+def _columns(*rows: tuple[str, pa.DataType, str]) -> tuple[Column, ...]:
+    return tuple(Column(*row) for row in rows)
+
+
+TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TEXTS, INTS = pa.list_(pa.string()), pa.list_(pa.int64())
+
+CLIP_COLUMNS = _columns(
+    ("clip_id", TEXT, "<video_id>_<5-digit index>"),
+    ("video_id", TEXT, "id of the source video"),
+    ("source_uri", TEXT, "where the source video was read"),
+    ("status", TEXT, "kept, rejected or failed"),
+    ("rejection_reasons", TEXTS, "every limit that the clip misses"),
+    ("unchecked_limits", TEXTS, "limits that could not be checked, since their column is null"),
+    ("shard", TEXT, "tar that holds the clip's files; null unless kept"),
+    ("video_path", TEXT, "name of the clip's video inside the shard; null unless kept"),
+    ("num_frames", INT, "frames of the source interval"),
+    ("fps", REAL, "mean frame rate of the source interval"),
+    ("width", INT, "width of the upright source picture, pixels"),
+    ("height", INT, "height of the upright source picture, pixels"),
+    ("resolution", TEXT, "<width>x<height>"),
+    ("aspect_ratio", REAL, "width / height in pixels"),
+    ("start_frame", INT, "first frame of the interval, display index in the source"),
+    ("end_frame", INT, "frame after the interval"),
+    ("start_pts", INT, "timestamp of the first frame, in time base units"),
+    ("end_pts", INT, "timestamp of the end, in time base units"),
+    ("time_base_num", INT, "numerator of the time base in seconds"),
+    ("time_base_den", INT, "denominator of the time base in seconds"),
+    ("start_s", REAL, "start in seconds"),
+    ("end_s", REAL, "end in seconds"),
+    ("duration_s", REAL, "duration in seconds"),
+    ("shot_index", INT, "shot of the source video that the clip lies in"),
+    ("shot_boundary_kind", TEXT, "how that shot begins: start, cut, dissolve, fade_in, fade_out, ..."),
+    ("shot_boundary_confidence", REAL, "0 to 1; null at the start of the video"),
+    ("sample_frames", INTS, "source frames that the image scorers looked at"),
+    ("sample_images", TEXTS, "their JPEGs, as paths below the output folder"),
+    ("luminance_score", REAL, "mean luminance of the sample images, 0 to 255"),
+    ("luminance_min", REAL, "least mean luminance of a sample image"),
+    ("luminance_max", REAL, "largest mean luminance of a sample image"),
+    ("luminance_all_mean", REAL, "mean luminance over every frame"),
+    ("luminance_all_min", REAL, "least mean luminance of a frame"),
+    ("luminance_all_max", REAL, "largest mean luminance of a frame"),
+    ("motion_score", REAL, "mean VMAF motion (integer_motion2) at native size"),
+    ("motion_normalized", REAL, "thumbnail change in 0.1 s, comparable across sizes and rates"),
+    ("ocr_score", REAL, "share of the picture under text, worst sample image, 0 to 1"),
+    ("ocr_reason", TEXT, "why there is no ocr_score"),
+    ("ocr_model", TEXT, "model and digest behind ocr_score"),
+    ("aesthetic_score", REAL, "LAION aesthetic score, mean of the sample images, about 0 to 10"),
+    ("aesthetic_reason", TEXT, "why there is no aesthetic_score"),
+    ("aesthetic_model", TEXT, "model and digest behind aesthetic_score"),
+    ("clip_codec", TEXT, "codec of the cut clip"),
+    ("clip_pixel_format", TEXT, "pixel format of the cut clip"),
+    ("clip_width", INT, "width of the cut clip, pixels"),
+    ("clip_height", INT, "height of the cut clip, pixels"),
+    ("clip_num_frames", INT, "frames of the cut clip"),
+    ("clip_duration_s", REAL, "duration of the cut clip in seconds"),
+    ("clip_fps", REAL, "mean frame rate of the cut clip"),
+    ("clip_size_bytes", INT, "size of the cut clip"),
+    ("clip_sha256_128", TEXT, "first 128 bits of the SHA-256 of the cut clip"),
+    ("source_codec", TEXT, "codec of the source"),
+    ("source_bit_depth", INT, "bits per sample of the source"),
+    ("is_variable_frame_rate", FLAG, "whether the source's frame times are irregular"),
+    ("is_hdr", FLAG, "whether the source is tagged PQ or HLG"),
+    ("failure_stage", TEXT, "stage that gave up on the clip"),
+    ("failure_class", TEXT, "class of the failure"),
+    ("failure_message", TEXT, "cause and remedy"),
+)
+
+VIDEO_COLUMNS = _columns(
+    ("video_id", TEXT, "stable id: the manifest's own, or a hash of the URI"),
+    ("source_uri", TEXT, "where the video was read"),
+    ("status", TEXT, "done or failed"),
+    ("fingerprint", TEXT, "identity of the content: size and modification time or etag"),
+    ("container", TEXT, "container format"),
+    ("codec", TEXT, "video codec"),
+    ("pixel_format", TEXT, "pixel format"),
+    ("bit_depth", INT, "bits per sample"),
+    ("width", INT, "width of the upright picture, pixels"),
+    ("height", INT, "height of the upright picture, pixels"),
+    ("rotation_deg", INT, "clockwise rotation that makes the picture upright"),
+    ("sample_aspect_ratio", REAL, "pixel aspect ratio"),
+    ("fps", REAL, "mean frame rate"),
+    ("is_variable_frame_rate", FLAG, "whether frame times are irregular"),
+    ("is_interlaced", FLAG, "whether the stream is interlaced"),
+    ("color_range", TEXT, "limited or full"),
+    ("color_matrix", TEXT, "matrix coefficients"),
+    ("color_primaries", TEXT, "colour primaries"),
+    ("color_transfer", TEXT, "transfer characteristics"),
+    ("is_hdr", FLAG, "whether tagged PQ or HLG"),
+    ("has_audio", FLAG, "whether there is an audio stream"),
+    ("size_bytes", INT, "size of the file"),
+    ("num_frames", INT, "frames that decoded"),
+    ("duration_s", REAL, "from the first frame to the end of the last"),
+    ("decode_errors", INT, "packets that did not decode"),
+    ("first_decode_error", TEXT, "what the first of them was"),
+    ("damaged_frames", INT, "frames that decoded with concealed damage"),
+    ("timestamp_repairs", INT, "frames whose timestamp had to be inferred or corrected"),
+    ("num_shots", INT, "detected shots"),
+    ("num_clips", INT, "candidate clips"),
+    ("luminance_mean", REAL, "mean luminance over all frames, 0 to 255"),
+    ("motion_mean", REAL, "mean VMAF motion over all frames"),
+    ("failure_stage", TEXT, "stage that gave up on the video"),
+    ("failure_class", TEXT, "class of the failure"),
+    ("failure_message", TEXT, "cause and remedy"),
+)
+
+SHOT_COLUMNS = _columns(
+    ("video_id", TEXT, "id of the video"),
+    ("source_uri", TEXT, "where the video was read"),
+    ("shot_index", INT, "0-based, in order of time"),
+    ("start_frame", INT, "first frame"),
+    ("end_frame", INT, "frame after the last one"),
+    ("start_s", REAL, "start in seconds"),
+    ("end_s", REAL, "end in seconds"),
+    ("boundary_kind", TEXT, "how the shot begins"),
+    ("boundary_start_frame", INT, "first frame that the transition touches"),
+    ("boundary_confidence", REAL, "0 to 1; null where no detector decided"),
+    ("luminance_mean", REAL, "mean luminance over all frames of the shot, 0 to 255"),
+    ("motion_mean", REAL, "mean VMAF motion over all frames of the shot"),
+    ("motion_normalized_mean", REAL, "mean motion_normalized over all frames of the shot"),
+)
+
+FAILURE_COLUMNS = _columns(
+    ("item", TEXT, "input (listed but not processed), video or clip"),
+    ("key", TEXT, "id of the item"),
+    ("source_uri", TEXT, "where its video was read"),
+    ("stage", TEXT, "stage that gave up"),
+    ("error_class", TEXT, "class of the failure"),
+    ("message", TEXT, "cause and remedy"),
+    ("is_bug", FLAG, "whether the program, not the input, is to blame"),
+    ("attempts", INT, "how often it was tried"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table of the run.
+
+    Attributes:
+      name: folder is `<name>.parquet`.
+      sort_key: columns that order the rows.
+      extra_types: further manifest columns, by name.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    sort_key: tuple[str, ...]
+    extra_types: tuple[tuple[str, str], ...] = ()
+
+    def schema(self) -> pa.Schema:
+        """Arrow schema with the meaning of each column and the run's conventions as metadata."""
+        fields = [pa.field(c.name, c.type, metadata={"meaning": c.meaning}) for c in self.columns]
+        types = {"string": TEXT, "int64": INT, "double": REAL, "bool": FLAG}
+        fields += [
+            pa.field(name, types[kind], metadata={"meaning": "column of the manifest"})
+            for name, kind in self.extra_types
+        ]
+        return pa.schema(fields, metadata={"conventions": json.dumps(CONVENTIONS, sort_keys=True)})
+
+
+def table_specs(extra_types: Mapping[str, str]) -> dict[str, TableSpec]:
+    """All tables of a run by name.
+
+    Args:
+      extra_types: carried manifest columns: name to "string", "int64", "double" or "bool".
+    """
+    extra = tuple(sorted(extra_types.items()))
+    specs = (
+        TableSpec("clips", CLIP_COLUMNS, ("clip_id",), extra),
+        TableSpec("videos", VIDEO_COLUMNS, ("video_id",), extra),
+        TableSpec("shots", SHOT_COLUMNS, ("video_id", "shot_index")),
+        TableSpec("failures", FAILURE_COLUMNS, ("item", "key", "source_uri", "stage")),
+    )
+    return {spec.name: spec for spec in specs}
+
+
+RESERVED_COLUMNS = frozenset(c.name for c in (*CLIP_COLUMNS, *VIDEO_COLUMNS))
+NUMERIC_CLIP_COLUMNS = frozenset(
+    c.name
+    for c in CLIP_COLUMNS
+    # Columns of the cut clip are known only after the decision.
+    if (pa.types.is_floating(c.type) or pa.types.is_integer(c.type)) and not c.name.startswith("clip_")
+)
+
+
+def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
+    """The clip table's row of a record; `shard` is the tar that holds a kept clip."""
+    span, info, scores, encoded, failure = clip.span, clip.info, clip.scores, clip.encoded, clip.failure
+    row: Row = {
+        "clip_id": clip.clip_id,
+        "video_id": clip.video_id,
+        "source_uri": clip.uri,
+        "status": clip.status.value,
+        "rejection_reasons": list(clip.rejection_reasons),
+        "unchecked_limits": list(clip.unchecked_limits),
+        "shard": shard,
+        "video_path": f"{clip.clip_id}.mp4" if shard else None,
+        "num_frames": span.num_frames,
+        "fps": float(span.fps),
+        "width": clip.width,
+        "height": clip.height,
+        "resolution": f"{clip.width}x{clip.height}",
+        "aspect_ratio": clip.width / clip.height,
+        "start_frame": span.start_frame,
+        "end_frame": span.end_frame,
+        "start_pts": span.start_pts,
+        "end_pts": span.end_pts,
+        "time_base_num": span.time_base.numerator,
+        "time_base_den": span.time_base.denominator,
+        "start_s": float(span.start_s),
+        "end_s": float(span.end_s),
+        "duration_s": float(span.duration_s),
+        "shot_index": clip.shot_index,
+        "shot_boundary_kind": clip.shot.boundary_kind,
+        "shot_boundary_confidence": clip.shot.boundary_confidence,
+        "sample_frames": [s.frame for s in clip.samples],
+        "sample_images": [f"store/{s.image.path}" for s in clip.samples],
+        "ocr_score": clip.ocr_score,
+        "ocr_reason": _reason(clip, clip.ocr_score, clip.ocr_reason),
+        "ocr_model": clip.ocr_model,
+        "aesthetic_score": clip.aesthetic_score,
+        "aesthetic_reason": _reason(clip, clip.aesthetic_score, clip.aesthetic_reason),
+        "aesthetic_model": clip.aesthetic_model,
+        "source_codec": info.codec,
+        "source_bit_depth": info.bit_depth,
+        "is_variable_frame_rate": info.is_variable_frame_rate,
+        "is_hdr": info.is_hdr,
+    }
+    row |= {name: getattr(scores, name) for name in scores.__dataclass_fields__}
+    if encoded:
+        row |= {
+            "clip_codec": encoded.codec,
+            "clip_pixel_format": encoded.pixel_format,
+            "clip_width": encoded.width,
+            "clip_height": encoded.height,
+            "clip_num_frames": encoded.num_frames,
+            "clip_duration_s": encoded.duration_s,
+            "clip_fps": encoded.fps,
+            "clip_size_bytes": encoded.video.size_bytes,
+            "clip_sha256_128": encoded.video.digest,
+        }
+    if failure:
+        row |= {
+            "failure_stage": failure.stage,
+            "failure_class": failure.error_class,
+            "failure_message": failure.message,
+        }
+    return _with_extra(row, CLIP_COLUMNS, clip.extra)
+
+
+def _reason(clip: ClipRecord, score: float | None, reason: str | None) -> str | None:
+    """Why a score is missing, for clips that the model never saw too."""
+    if score is None and reason is None and clip.status is ClipStatus.REJECTED:
+        return NOT_SCORED_REASON
+    return reason
+
+
+def video_row(video: VideoRecord, analysis: VideoAnalysis | None) -> Row:
+    """The video table's row of a record; `analysis` is None for a failed video."""
+    info, failure = video.info, video.failure
+    row: Row = {
+        "video_id": video.video_id,
+        "source_uri": video.uri,
+        "status": "failed" if failure else "done",
+        "fingerprint": video.fingerprint,
+    }
+    if info:
+        row |= {
+            "container": info.container,
+            "codec": info.codec,
+            "pixel_format": info.pixel_format,
+            "bit_depth": info.bit_depth,
+            "width": info.display_width,
+            "height": info.display_height,
+            "rotation_deg": info.rotation_deg,
+            "sample_aspect_ratio": float(info.sample_aspect_ratio),
+            "fps": float(info.average_fps) if info.average_fps else None,
+            "is_variable_frame_rate": info.is_variable_frame_rate,
+            "is_interlaced": info.is_interlaced,
+            "color_range": info.color_range,
+            "color_matrix": info.color_matrix,
+            "color_primaries": info.color_primaries,
+            "color_transfer": info.color_transfer,
+            "is_hdr": info.is_hdr,
+            "has_audio": info.has_audio,
+            "size_bytes": info.size_bytes,
+        }
+    if analysis:
+        row |= {
+            "num_frames": analysis.num_frames,
+            "duration_s": analysis.duration_s,
+            "decode_errors": analysis.decode_errors,
+            "first_decode_error": analysis.first_decode_error,
+            "damaged_frames": analysis.damaged_frames,
+            "timestamp_repairs": analysis.timestamp_repairs,
+            "num_shots": len(analysis.shots),
+            "num_clips": len(analysis.clips),
+            "luminance_mean": analysis.luminance_mean,
+            "motion_mean": analysis.motion_mean,
+        }
+    if failure:
+        row |= {
+            "failure_stage": failure.stage,
+            "failure_class": failure.error_class,
+            "failure_message": failure.message,
+        }
+    return _with_extra(row, VIDEO_COLUMNS, video.extra)
+
+
+def shot_row(video: VideoRecord, index: int, shot: Shot) -> Row:
+    """The shot table's row of the `index`-th shot of a video."""
+    return {
+        "video_id": video.video_id,
+        "source_uri": video.uri,
+        "shot_index": index,
+        **{name: getattr(shot, name) for name in shot.__dataclass_fields__},
+    }
+
+
+def failure_row(record: FailureRecord) -> Row:
+    """The failure table's row of a failure."""
+    failure = record.failure
+    return {
+        "item": record.item,
+        "key": record.key,
+        "source_uri": record.uri,
+        **{name: getattr(failure, name) for name in failure.__dataclass_fields__},
+    }
+
+
+def _with_extra(row: Row, columns: tuple[Column, ...], extra: Mapping[str, Scalar]) -> Row:
+    return {c.name: row.get(c.name) for c in columns} | dict(extra)

@@ -1,0 +1,144 @@
+"""Reading a finished run: its manifest, its tables, and whether its books balance."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.sources import normalize_uri
+from core.store import Store
+
+MANIFEST_PATH = "manifest.json"
+TABLES = ("clips", "videos", "shots", "failures")
+
+
+class OutputError(ValueError):
+    """A folder is not the output of a finished run."""
+
+
+def read_manifest(output: Store) -> list[dict[str, Any]]:
+    """The files of a run as its manifest lists them: path, count, size_bytes, sha256.
+
+    Raises:
+      OutputError: if there is no manifest.
+    """
+    if not output.exists(MANIFEST_PATH):
+        raise OutputError(f"{output.root_uri!r} holds no {MANIFEST_PATH}: give the --output folder of a finished run")
+    files: list[dict[str, Any]] = json.loads(output.read_bytes(MANIFEST_PATH))["files"]
+    return files
+
+
+def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
+    """One table of a run, all files of it, in the order of the manifest.
+
+    Raises:
+      OutputError: if the folder is no finished run.
+    """
+    output = Store(normalize_uri(output_uri))
+    parts = []
+    for file in read_manifest(output):
+        if file["path"].startswith(f"{name}.parquet/"):
+            try:
+                with output.fs.open(output.full_path(file["path"]), "rb") as source:
+                    parts.append(pq.read_table(source, columns=columns))
+            except FileNotFoundError as error:
+                raise OutputError(
+                    f"{file['path']!r} is listed in {MANIFEST_PATH} but gone: run the job again"
+                ) from error
+    if not parts:
+        raise OutputError(f"{output_uri!r} has no table {name!r}: run the job again")
+    return pa.concat_tables(parts)
+
+
+def remove_stale_files(output: Store) -> list[str]:
+    """Removes shards and table files of earlier runs that the manifest does not list."""
+    listed = {file["path"] for file in read_manifest(output)}
+    folders = ["shards", *(f"{table}.parquet" for table in TABLES)]
+    removed = []
+    for folder in folders:
+        if not output.exists(folder):
+            continue
+        for found in output.fs.ls(output.full_path(folder), detail=False):
+            path = f"{folder}/{posixpath.basename(found)}"
+            if path not in listed:
+                output.fs.rm(found)
+                removed.append(path)
+    return removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounting:
+    """The counts that must add up, taken from the tables."""
+
+    videos: int
+    videos_done: int
+    videos_failed: int
+    buggy_videos: int
+    inputs_skipped: int
+    shots: int
+    clips_expected: int
+    clips: int
+    clips_kept: int
+    clips_rejected: int
+    clips_failed: int
+    clips_in_shards: int
+    failure_rows: int
+
+    @classmethod
+    def of(cls, output_uri: str) -> Accounting:
+        """Counts a finished run.
+
+        Raises:
+          OutputError: if the folder is no finished run.
+        """
+        videos = read_table(output_uri, "videos", ["status", "num_clips"])
+        clips = Counter(read_table(output_uri, "clips", ["status"])["status"].to_pylist())
+        failures = read_table(output_uri, "failures", ["item", "is_bug"]).to_pylist()
+        status = Counter(videos["status"].to_pylist())
+        manifest = read_manifest(Store(normalize_uri(output_uri)))
+        return cls(
+            videos=videos.num_rows,
+            videos_done=status["done"],
+            videos_failed=status["failed"],
+            buggy_videos=sum(f["item"] == "video" and f["is_bug"] for f in failures),
+            inputs_skipped=sum(f["item"] == "input" for f in failures),
+            shots=read_table(output_uri, "shots", ["video_id"]).num_rows,
+            clips_expected=sum(n or 0 for n in videos["num_clips"].to_pylist()),
+            clips=clips.total(),
+            clips_kept=clips["kept"],
+            clips_rejected=clips["rejected"],
+            clips_failed=clips["failed"],
+            clips_in_shards=sum(f["count"] for f in manifest if f["path"].startswith("shards/")),
+            failure_rows=len(failures),
+        )
+
+    def problems(self) -> list[str]:
+        """What does not add up; empty when the books balance."""
+        checks = {
+            "videos = done + failed": self.videos == self.videos_done + self.videos_failed,
+            "clips = kept + rejected + failed": self.clips == self.clips_kept + self.clips_rejected + self.clips_failed,
+            "clips in the table = clips that the analyses found": self.clips == self.clips_expected,
+            "clips in shards = clips kept": self.clips_in_shards == self.clips_kept,
+            "failure rows = skipped inputs + failed videos + failed clips": self.failure_rows
+            == self.inputs_skipped + self.videos_failed + self.clips_failed,
+        }
+        return [f"not true: {rule} ({self})" for rule, holds in checks.items() if not holds]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts and the verdict, for `run.json`."""
+        return {**asdict(self), "balanced": not self.problems()}
+
+
+def connect(output_uri: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the run's tables as views `clips`, `videos`, `shots`, `failures`."""
+    connection = duckdb.connect()
+    for name in TABLES:
+        connection.register(name, read_table(output_uri, name))
+    return connection

@@ -1,0 +1,106 @@
+"""Tables of the report: videos, failures, and the pieces that all tables are made of."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from explore.markup import escape, format_count, format_duration, format_number
+from explore.run_facts import RunFacts
+
+
+def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]], numeric: frozenset[int] = frozenset()) -> str:
+    """A table from cells that are HTML already; those in `numeric` columns are aligned to the right."""
+    head = "".join(
+        f'<th class="number">{name}</th>' if i in numeric else f"<th>{name}</th>" for i, name in enumerate(columns)
+    )
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return f'<div class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def make_cell(content: str, style: str = "") -> str:
+    """A cell of HTML with a style class."""
+    return f'<td class="{style}">{content}</td>' if style else f"<td>{content}</td>"
+
+
+def count_cell(value: int | None) -> str:
+    """A cell with a count, a dash for None."""
+    return make_cell("–" if value is None else format_count(value), "number")
+
+
+def render_videos(facts: RunFacts) -> str:
+    """The videos, those with problems first."""
+    total = facts.accounting.videos
+    if not facts.videos:
+        return '<p class="soft">No video was listed.</p>'
+    lead = []
+    if any(video["status"] == "failed" or video["decode_errors"] for video in facts.videos):
+        lead.append("Problems first.")
+    if total > len(facts.videos):
+        lead.append(f"The first {format_count(len(facts.videos))} of {format_count(total)} videos.")
+    columns = ("file", "status", "size", "codec", "fps", "duration", "shots", "clips", "kept", "notes")
+    return f'<p class="lead">{" ".join(lead)}</p>' + make_table(
+        columns, map(_video_cells, facts.videos), frozenset({4, 5, 6, 7, 8})
+    )
+
+
+def _video_cells(video: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if video["failure_class"]:
+        notes.append(f"{video['failure_class']}: {video['failure_message']}")
+    if video["decode_errors"]:
+        notes.append(f"{video['decode_errors']} packets did not decode: {video['first_decode_error']}.")
+    if video["is_variable_frame_rate"]:
+        notes.append("Variable frame rate.")
+    size = f"{video['width']} × {video['height']}" if video["width"] else "–"
+    uri = video["source_uri"]
+    name = posixpath.basename(uri) or uri
+    return [
+        make_cell(f'<bdi title="{escape(uri)}">{escape(name)}</bdi>', "name"),
+        make_cell(f'<span class="pill {escape(video["status"])}">{escape(video["status"])}</span>'),
+        make_cell(size, "size"),
+        make_cell(escape(video["codec"] or "–")),
+        make_cell(format_number(video["fps"]), "number"),
+        make_cell(format_duration(video["duration_s"]), "number"),
+        count_cell(video["num_shots"]),
+        count_cell(video["num_clips"]),
+        count_cell(video["kept"] if video["num_clips"] is not None else None),
+        make_cell(f"<bdi>{escape(' '.join(notes))}</bdi>", "note"),
+    ]
+
+
+def render_failures(facts: RunFacts) -> str:
+    """All failures by class, and the first rows of the failure table."""
+    total = facts.accounting.failure_rows
+    if not total:
+        return '<p class="soft">Nothing failed.</p>'
+    groups = make_table(
+        ("item", "stage", "class", "to blame", "count"),
+        (
+            (
+                *(make_cell(escape(group[name])) for name in ("item", "stage", "error_class")),
+                make_cell("the program" if group["is_bug"] else "the input"),
+                count_cell(group["count"]),
+            )
+            for group in facts.failure_groups
+        ),
+        frozenset({4}),
+    )
+    rows = (
+        (
+            make_cell(escape(row["item"])),
+            make_cell(f"<bdi>{escape(row['source_uri'])}</bdi><br><code>{escape(row['key'])}</code>", "name"),
+            make_cell(f'{escape(row["error_class"])}<br><span class="soft">{escape(row["stage"])}</span>'),
+            make_cell(f"<bdi>{escape(row['message'])}</bdi>", "note"),
+        )
+        for row in facts.failures
+    )
+    shown = "All rows of the failure table."
+    if total > len(facts.failures):
+        shown = f"The first {format_count(len(facts.failures))} of {format_count(total)} failure rows."
+    return (
+        groups
+        + f'<p class="lead after">{shown}</p>'
+        + make_table(("item", "source", "failure", "cause and remedy"), rows)
+    )

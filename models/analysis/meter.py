@@ -1,0 +1,40 @@
+"""From decoded frames to the native kernels' numbers."""
+
+from __future__ import annotations
+
+import av
+
+from core.video_info import VideoInfo
+from media.planes import planes
+from native.frame_stats import FrameStat, FrameStats
+
+
+class FrameMeter:
+    """Feeds frames to the native kernels; a new picture size or format starts a new comparison."""
+
+    def __init__(self) -> None:
+        self._format: tuple[int, int, str] | None = None
+        self._stats: FrameStats | None = None
+
+    def push(self, frame: av.VideoFrame) -> tuple[FrameStat, bool]:
+        """Numbers of the next frame, and whether its format differs from the frame before."""
+        frame_format = (frame.width, frame.height, frame.format.name)
+        is_new = frame_format != self._format
+        yuv = planes(frame)
+        if is_new or self._stats is None:
+            self._stats = FrameStats(
+                yuv.width,
+                yuv.height,
+                chroma_width=yuv.chroma_width,
+                chroma_height=yuv.chroma_height,
+                bit_depth=yuv.bit_depth,
+            )
+        changed = is_new and self._format is not None
+        self._format = frame_format
+        y, u, v = (yuv.y, yuv.y_stride), (yuv.u, yuv.uv_stride), (yuv.v, yuv.uv_stride)
+        return self._stats.push(y, u, v), changed
+
+
+def upright_size(frame: av.VideoFrame, info: VideoInfo) -> tuple[int, int]:
+    """Width and height of a frame after the rotation of its video, in pixels."""
+    return (frame.height, frame.width) if info.rotation_deg in (90, 270) else (frame.width, frame.height)

@@ -1,0 +1,1 @@
+"""Thin Beam `ModelHandler` classes around the models."""

@@ -1,0 +1,99 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "bindings.hpp"
+#include "frame_stats.hpp"
+
+namespace py = pybind11;
+
+namespace spatialbeam {
+namespace {
+
+// Holds a view of a contiguous buffer while the kernel reads it.
+class HeldBuffer {
+ public:
+  explicit HeldBuffer(py::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+  }
+  ~HeldBuffer() { PyBuffer_Release(&buffer_); }
+  HeldBuffer(const HeldBuffer&) = delete;
+  HeldBuffer& operator=(const HeldBuffer&) = delete;
+
+  // Throws std::invalid_argument if reading `height` rows of `width` samples would leave the buffer.
+  PlaneView plane(const char* name, std::ptrdiff_t stride, int width, int height, int sample_bytes) const {
+    const std::ptrdiff_t row_bytes = std::ptrdiff_t(width) * sample_bytes;
+    if (stride < row_bytes) {
+      throw std::invalid_argument(std::string("the line size of plane ") + name + " is " + std::to_string(stride) +
+                                  " bytes, a row of it has " + std::to_string(row_bytes));
+    }
+    if (stride > (PTRDIFF_MAX - row_bytes) / height) {
+      throw std::invalid_argument(std::string("the line size of plane ") + name + " is too large");
+    }
+    const std::ptrdiff_t needed = stride * (height - 1) + row_bytes;
+    if (buffer_.len < needed) {
+      throw std::invalid_argument(std::string("plane ") + name + " has " + std::to_string(buffer_.len) +
+                                  " bytes, its size and line size need " + std::to_string(needed));
+    }
+    const auto* data = static_cast<const std::uint8_t*>(buffer_.buf);
+    if (reinterpret_cast<std::uintptr_t>(data) % sample_bytes != 0 || stride % sample_bytes != 0) {
+      throw std::invalid_argument(std::string("samples of plane ") + name + " must be aligned to 2 bytes");
+    }
+    return {data, stride};
+  }
+
+ private:
+  Py_buffer buffer_{};
+};
+
+class BoundFrameStats {
+ public:
+  BoundFrameStats(int width, int height, int chroma_width, int chroma_height, int bit_depth, const std::string& simd)
+      : format_{width, height, chroma_width, chroma_height, bit_depth},
+        analyser_(make_frame_analyser(format_, simd)) {}
+
+  // (motion, luma mean, nominal luma mean, u mean, v mean, thumbnail)
+  py::tuple push(py::handle y, std::ptrdiff_t y_stride, py::handle u, std::ptrdiff_t u_stride, py::handle v,
+                 std::ptrdiff_t v_stride) {
+    const int bytes = format_.sample_bytes();
+    const HeldBuffer y_buffer(y);
+    const PlaneView y_plane = y_buffer.plane("y", y_stride, format_.width, format_.height, bytes);
+    if (!format_.has_chroma()) return analyse(y_plane, {}, {});
+    const HeldBuffer u_buffer(u);
+    const HeldBuffer v_buffer(v);
+    return analyse(y_plane, u_buffer.plane("u", u_stride, format_.chroma_width, format_.chroma_height, bytes),
+                   v_buffer.plane("v", v_stride, format_.chroma_width, format_.chroma_height, bytes));
+  }
+
+  void reset() { analyser_->reset(); }
+
+ private:
+  py::tuple analyse(PlaneView y, PlaneView u, PlaneView v) {
+    py::array_t<std::uint8_t> thumbnail({kThumbnailHeight, kThumbnailWidth, 3});
+    std::uint8_t* cells = thumbnail.mutable_data();
+    FrameNumbers numbers;
+    {
+      py::gil_scoped_release release;
+      numbers = analyser_->push(y, u, v, cells);
+    }
+    return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean,
+                          numbers.v_mean, std::move(thumbnail));
+  }
+
+  PictureFormat format_;
+  std::unique_ptr<FrameAnalyser> analyser_;
+};
+
+}  // namespace
+
+void bind_frame_stats(py::module_& module) {
+  module.def("available_simd", &available_simd);
+  py::class_<BoundFrameStats>(module, "FrameStats")
+      .def(py::init<int, int, int, int, int, const std::string&>())
+      .def("push", &BoundFrameStats::push)
+      .def("reset", &BoundFrameStats::reset);
+}
+
+}  // namespace spatialbeam

@@ -1,0 +1,10 @@
+// One function for each family of kernels: adds its classes and functions to the extension module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace spatialbeam {
+
+void bind_frame_stats(pybind11::module_& module);
+
+}  // namespace spatialbeam

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from core.policy import Limit, ThresholdSettings, judge
+
+GOOD = {"aesthetic_score": 4.0, "luminance_score": 140.0, "motion_score": 2.0, "ocr_score": 0.3}
+
+
+def test_limits_are_inclusive_on_both_ends():
+    assert judge(GOOD, ThresholdSettings()).is_kept
+
+
+def test_every_missed_limit_is_named():
+    verdict = judge({**GOOD, "luminance_score": 10.0, "motion_score": 20.0}, ThresholdSettings())
+    assert verdict.reasons == ("luminance_score below 20", "motion_score above 14")
+
+
+def test_a_missing_value_is_noted_and_rejects_only_on_demand():
+    row = {**GOOD, "aesthetic_score": None}
+    assert judge(row, ThresholdSettings()).unchecked == ("aesthetic_score",)
+    assert judge(row, ThresholdSettings()).is_kept
+    strict = judge(row, ThresholdSettings(reject_unscored=True))
+    assert strict.reasons == ("aesthetic_score is missing",)
+
+
+def test_nan_fails():
+    assert not judge({**GOOD, "motion_score": float("nan")}, ThresholdSettings()).is_kept
+
+
+def test_any_numeric_column_may_be_limited():
+    settings = ThresholdSettings(limits={"fps": Limit(min=24), "width": Limit(min=1280)})
+    assert judge({"fps": 25.0, "width": 640}, settings).reasons == ("width below 1280",)
+
+
+def test_unknown_and_text_columns_are_refused():
+    with pytest.raises(ValidationError, match="blur"):
+        ThresholdSettings(limits={"blur": Limit(max=1)})
+    with pytest.raises(ValidationError, match="resolution"):
+        ThresholdSettings(limits={"resolution": Limit(max=1)})
+
+
+def test_crossed_bounds_are_refused():
+    with pytest.raises(ValidationError, match="above max"):
+        Limit(min=2, max=1)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from core.policy import SPATIALVID_LIMITS
+from core.records import NOT_SCORED_REASON
+from core.tables import CONVENTIONS
+from explore.outputs import OutputError
+from explore.report import write_report
+from tests.explore.runs import LIMITS, clip_row, failure_row, make_run, shot_row, small_tables, video_row
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e&amp;\n.mp4"
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, text, and whether the tags are balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.raw = text
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def report_of(output: str, limits=None) -> Page:
+    path = write_report(output, limits)
+    with fsspec.open(path, "rt", encoding="utf-8") as file:
+        return Page(file.read())
+
+
+def test_the_page_tells_what_happened(tmp_path):
+    output = make_run(tmp_path)
+    assert write_report(output, LIMITS) == os.path.join(output, "report/index.html")
+    page = report_of(output, LIMITS)
+    assert "2 of 5 clips kept" in page.text
+    assert "3 videos, 1 failed · 1 min 20 s decoded · 20.0 s in clips · 8.0 s kept" in page.text
+    for words in (
+        "The books balance",
+        "motion_score below 2",
+        "luminance_score below 20",
+        "no weights given",
+        NOT_SCORED_REASON,
+        "aesthetic_score could not be checked on 2 of 2 kept clips",
+        "harbour.mp4",
+        "7 packets did not decode: bad NAL unit",
+        "NotAVideo: moov atom not found",
+        "EncodeFailed in CutClips: disk is full",
+        "detector v1 sha256:0011",
+        "cut 0.93",
+        "0:05.0 to 0:09.0 (4.0 s)",
+        "aaaa_00001",
+        *CONVENTIONS.values(),
+    ):
+        assert " ".join(words.split()) in page.text
+    assert page.count("article") == 5
+    assert page.count("img") == 15
+    assert page.count("svg") == 1 + 5
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(tmp_path):
+    page = report_of(make_run(tmp_path), LIMITS)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag == "img":
+            assert attributes["src"].startswith("data:image/jpeg;base64,")
+        if "href" in attributes:
+            assert attributes["href"].startswith("#")
+    style = re.search("<style>(.*?)</style>", page.raw, re.S)[1]
+    assert len(style) > 1000 and "url(" not in style and "@import" not in style
+
+
+def test_hostile_text_stays_text(tmp_path):
+    tables = small_tables()
+    for name, rows in tables.items():
+        for row in rows:
+            row["source_uri"] = f"/videos/{EVIL}"
+            text = ("codec", "ocr_reason", "ocr_model", "shot_boundary_kind", "error_class", "stage", "message")
+            row |= {c: EVIL for c in (*text, "failure_message", "first_decode_error") if row.get(c)}
+        if name == "clips":
+            rows[2]["rejection_reasons"] = [EVIL]
+            rows[0] |= {"unchecked_limits": [EVIL], "ocr_score": None, "ocr_reason": EVIL}
+    page = report_of(make_run(tmp_path, tables), LIMITS)
+    clean = report_of(make_run(tmp_path / "clean"), LIMITS)
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in clean.tags}
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+    assert "\u202e" not in page.raw
+    assert page.text.count("<script>alert(1)</script>") > 10
+
+
+def test_equal_tables_give_equal_bytes(tmp_path):
+    pages = [Path(write_report(make_run(tmp_path / name), LIMITS)).read_bytes() for name in ("one", "two")]
+    assert pages[0] == pages[1]
+    assert Path(write_report(str(tmp_path / "one"), LIMITS)).read_bytes() == pages[0]
+    assert not [p for p in (tmp_path / "one" / "report").iterdir() if p.name != "index.html"]
+
+
+def test_limits_come_from_the_run_or_the_caller(tmp_path):
+    output = make_run(tmp_path)
+    assert "max 140" not in report_of(output).text
+    config = {"config": {"thresholds": {"limits": {**LIMITS, "ocr_score": None}}}}
+    (tmp_path / "run.json").write_text(json.dumps(config))
+    page = report_of(output)
+    assert "min 20" in page.text and "max 140" in page.text and "max 0.3" not in page.text
+    assert "max 140" not in report_of(output, {}).text
+    assert "max 0.3" in report_of(output, SPATIALVID_LIMITS).text
+
+
+def test_a_damaged_run_file_is_an_error_with_a_remedy(tmp_path):
+    output = make_run(tmp_path)
+    for damaged in ("{", "[]", '{"config": 1}', '{"config": {"thresholds": {"limits": {"a": 3}}}}'):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(OutputError, match=r"run\.json .* remove the file"):
+            write_report(output)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(OutputError, match=r"manifest\.json"):
+        write_report(str(tmp_path))
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_large_run_gives_a_small_page(tmp_path):
+    tables = {"videos": [], "clips": [], "shots": [], "failures": []}
+    for v in range(300):
+        video = video_row(f"v{v:03d}", f"/v/{v:03d}.mp4", num_clips=3, num_shots=3)
+        tables["videos"].append(video)
+        tables["shots"] += [shot_row(video, i) for i in range(3)]
+        tables["clips"] += [
+            clip_row(video, 0),
+            clip_row(video, 1, status="rejected", rejection_reasons=["motion_score below 2"]),
+            clip_row(video, 2, status="failed", failure_class="EncodeFailed"),
+        ]
+        tables["failures"].append(failure_row("clip", f"v{v:03d}_00002", video["source_uri"]))
+    page = report_of(make_run(tmp_path, tables, images=False), LIMITS)
+    assert page.count("article") == 60
+    assert len(page.raw) < 300_000
+    assert "24 of 300" in page.text
+    assert "The first 200 of 300 videos." in page.text
+    assert "The first 200 of 300 failure rows." in page.text
+
+
+def test_a_run_without_its_store_says_so(tmp_path):
+    page = report_of(make_run(tmp_path, images=False))
+    assert page.count("img") == 0
+    assert page.text.count("no sample image in the store") == 5
+
+
+def test_an_empty_run_has_a_page(tmp_path):
+    page = report_of(make_run(tmp_path, {"videos": [], "clips": [], "shots": [], "failures": []}), LIMITS)
+    for words in ("0 of 0 clips kept", "No clip was found", "Nothing failed", "No clip was rejected"):
+        assert words in page.text
+
+
+def test_books_that_do_not_balance_are_shouted(tmp_path):
+    tables = small_tables()
+    tables["videos"][0]["num_clips"] = 99
+    page = report_of(make_run(tmp_path, tables))
+    assert "The books do not balance" in page.text
+    assert "5 = 101 does not hold" in page.text
+    assert "The books balance" not in page.text
+
+
+def test_the_report_can_be_written_to_any_store(tmp_path):
+    make_run(tmp_path / "run")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "run"), "/report-test", recursive=True)
+    try:
+        page = report_of("memory://report-test", LIMITS)
+        assert page.raw.encode() == Path(write_report(str(tmp_path / "run"), LIMITS)).read_bytes()
+        assert page.count("img") == 15
+    finally:
+        memory.rm("/report-test", recursive=True)

@@ -1,0 +1,234 @@
+"""The one generic DoFn and the one generic RunInference wrapper that put any stage into the graph.
+
+They do for every stage what no stage's author should write again: set-up, the skip rule, retries of
+transient faults, failures per record, counters and progress.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+
+from core.failures import Failure
+from core.progress import ProgressLog
+from core.stage import ContractError, Record, Stage, StageBase, check_changes
+from core.store import Store
+from models.handlers.isolation import (
+    MAX_ATTEMPTS,
+    RETRY_WAIT_S,
+    TRANSIENT_ERRORS,
+    Err,
+    IsolatingHandler,
+    Ok,
+    describe_error,
+)
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunContext:
+    """What every stage of one run shares.
+
+    Attributes:
+      store_uri: root of the run's store.
+      progress_folder: local folder for live progress, or None where nobody watches.
+    """
+
+    store_uri: str
+    progress_folder: str | None = None
+
+
+class Counters:
+    """Beam counters of one stage, mirrored into the progress log."""
+
+    def __init__(self, stage: str, progress: ProgressLog) -> None:
+        self._stage = stage
+        self._progress = progress
+
+    def add(self, what: str, count: int = 1) -> None:
+        """Counts a record: "done", "reused", "failed" or "passed"."""
+        Metrics.counter(self._stage, what).inc(count)
+        self._progress.add(self._stage, what, count)
+
+
+def fail(record: R, stage: str, err: Err) -> R:
+    """The record with its failure noted, and its status where it has one."""
+    failure = Failure(
+        stage=stage,
+        error_class=err.error_class,
+        message=err.message,
+        is_bug=err.is_bug,
+        attempts=err.attempts,
+    )
+    changes: dict[str, Any] = {"failure": failure}
+    if hasattr(record, "status"):
+        changes["status"] = type(record.status)("failed")
+    return dataclasses.replace(record, **changes)  # type: ignore[type-var]
+
+
+class _StageDoFn(beam.DoFn):
+    """Runs a stage on each record."""
+
+    def __init__(self, stage: Stage[Any], context: RunContext) -> None:
+        self._stage = stage
+        self._context = context
+
+    def setup(self) -> None:
+        self._store = Store(self._context.store_uri)
+        self._progress = ProgressLog(self._context.progress_folder)
+        self._counters = Counters(self._stage.contract.name, self._progress)
+        self._stage.setup()
+
+    def process(self, record: Any) -> Iterator[Any]:
+        stage = self._stage
+        if record.failure is not None or not stage.applies(record):
+            self._counters.add("passed")
+            yield record
+            return
+        attempts = 1
+        while True:
+            try:
+                changes, reused = self._result(record)
+                break
+            except ContractError:
+                raise
+            except Exception as error:
+                if isinstance(error, TRANSIENT_ERRORS) and attempts < MAX_ATTEMPTS:
+                    time.sleep(RETRY_WAIT_S * attempts)
+                    attempts += 1
+                    continue
+                self._counters.add("failed")
+                yield fail(record, stage.contract.name, describe_error(error, attempts))
+                return
+        self._counters.add("reused" if reused else "done")
+        yield dataclasses.replace(record, **changes)
+
+    def _result(self, record: Any) -> tuple[Mapping[str, Any], bool]:
+        contract = self._stage.contract
+        output = self._stage.output(record, self._store, self._progress)
+        if contract.cached and (known := output.load(contract.record)) is not None:
+            return known, True
+        changes = self._stage.run(record, output)
+        check_changes(contract, changes)
+        if contract.cached:
+            output.save(changes)
+        return changes, False
+
+
+@dataclasses.dataclass
+class RunStage(beam.PTransform):
+    """Applies a stage to every record of a collection; each record comes out once.
+
+    Records that failed earlier, or that the stage does not apply to, pass unchanged.
+    """
+
+    stage: Stage[Any]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        return records | self.stage.contract.name >> beam.ParDo(_StageDoFn(self.stage, self.context))
+
+
+class ModelStage(StageBase[R]):
+    """A step whose fields come from a model that Beam's RunInference drives in batches."""
+
+    @abstractmethod
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The model; it reads what an example refers to from the store."""
+
+    @abstractmethod
+    def example(self, record: R) -> Any:
+        """What the model sees of a record."""
+
+    @abstractmethod
+    def fields(self, prediction: Any) -> Mapping[str, Any]:
+        """The fields named in `contract.writes`, from the model's answer."""
+
+
+class _PrepareDoFn(beam.DoFn):
+    """Splits records into those that need the model and those that pass (or have a stored result)."""
+
+    PASSED = "passed"
+
+    def __init__(self, stage: ModelStage[Any], context: RunContext) -> None:
+        self._stage = stage
+        self._context = context
+
+    def setup(self) -> None:
+        self._store = Store(self._context.store_uri)
+        self._counters = Counters(self._stage.contract.name, ProgressLog(self._context.progress_folder))
+
+    def process(self, record: Any) -> Iterator[Any]:
+        if record.failure is not None or not self._stage.applies(record):
+            self._counters.add("passed")
+            yield beam.pvalue.TaggedOutput(self.PASSED, record)
+            return
+        known = self._stage.output(record, self._store).load(self._stage.contract.record)
+        if known is not None:
+            self._counters.add("reused")
+            yield beam.pvalue.TaggedOutput(self.PASSED, dataclasses.replace(record, **known))
+            return
+        yield record, self._stage.example(record)
+
+
+class _FinishDoFn(beam.DoFn):
+    """Turns a model's answer into the stage's fields and stores them."""
+
+    def __init__(self, stage: ModelStage[Any], context: RunContext) -> None:
+        self._stage = stage
+        self._context = context
+
+    def setup(self) -> None:
+        self._store = Store(self._context.store_uri)
+        self._counters = Counters(self._stage.contract.name, ProgressLog(self._context.progress_folder))
+
+    def process(self, keyed: tuple[Any, Ok[Any] | Err]) -> Iterator[Any]:
+        record, answer = keyed
+        contract = self._stage.contract
+        if isinstance(answer, Err):
+            self._counters.add("failed")
+            yield fail(record, contract.name, answer)
+            return
+        changes = self._stage.fields(answer.value)
+        check_changes(contract, changes)
+        self._stage.output(record, self._store).save(changes)
+        self._counters.add("done")
+        yield dataclasses.replace(record, **changes)
+
+
+@dataclasses.dataclass
+class RunModelStage(beam.PTransform):
+    """Applies a model to every record through Beam's RunInference; each record comes out once.
+
+    The record itself is the key beside its example, so results never need to be joined by position.
+    """
+
+    stage: ModelStage[Any]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        name = self.stage.contract.name
+        handler = KeyedModelHandler(IsolatingHandler(self.stage.handler(self.context.store_uri)))
+        split = records | f"{name}/Prepare" >> beam.ParDo(_PrepareDoFn(self.stage, self.context)).with_outputs(
+            _PrepareDoFn.PASSED, main="todo"
+        )
+        answered = (
+            split.todo
+            | f"{name}/RunInference" >> RunInference(handler, metrics_namespace=name)
+            | f"{name}/Finish" >> beam.ParDo(_FinishDoFn(self.stage, self.context))
+        )
+        return (answered, split[_PrepareDoFn.PASSED]) | f"{name}/Flatten" >> beam.Flatten()

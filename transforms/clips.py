@@ -1,0 +1,56 @@
+"""The cutting step: kept clips become video files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from core.records import ClipRecord, ClipStatus, EncodedClip
+from core.stage import Stage, StageContract, StageOutput
+from media.encode import CutSettings, cut_clip
+
+
+class CutClips(Stage[ClipRecord]):
+    """Cuts and encodes each kept clip, frame-exact, and verifies what was written."""
+
+    contract = StageContract(
+        name="CutClips",
+        version=1,
+        record=ClipRecord,
+        reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs"}),
+        writes=frozenset({"encoded"}),
+    )
+    settings: CutSettings
+
+    def __init__(self, settings: CutSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are cut."""
+        return record.status is ClipStatus.KEPT
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Cuts one clip.
+
+        Raises:
+          ItemError: if the source cannot be read any more or the result is not the interval asked for.
+        """
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-cut-") as folder:
+            path = os.path.join(folder, "clip.mp4")
+            # Timestamps that had to be repaired while reading from the start cannot be sought to.
+            use_index = record.timestamp_repairs == 0
+            cut = cut_clip(record.uri, record.span, record.info, self.settings, path, use_index=use_index)
+            video = output.store.put_file(path, output.path("clip.mp4"), "video/mp4", cut.digest)
+        encoded = EncodedClip(
+            video=video,
+            codec=cut.codec,
+            pixel_format=cut.pixel_format,
+            width=cut.width,
+            height=cut.height,
+            num_frames=cut.num_frames,
+            duration_s=float(cut.duration_s),
+            fps=float(cut.fps),
+        )
+        return {"encoded": encoded}

@@ -1,0 +1,180 @@
+"""The writing step: shards and tables, deterministic and atomic, and a manifest that readers can trust."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from core.codec import to_json_text
+from core.records import ClipRecord, ClipStatus, FailureRecord, VideoRecord
+from core.settings import Settings
+from core.store import Store
+from core.tables import Row, TableSpec, clip_row, failure_row, shot_row, table_specs, video_row
+from transforms.adapter import RunContext
+from transforms.analyse import read_analysis
+from transforms.shards import OutputFile, WriteShard, partition_of, shard_path
+
+MANIFEST_PATH = "manifest.json"
+
+
+class DatasetSettings(Settings):
+    """How the data set is laid out in files."""
+
+    clips_per_shard: int = Field(
+        500,
+        ge=1,
+        description="Kept clips in one tar, on average. Larger: fewer files; smaller: more workers.",
+    )
+    rows_per_file: int = Field(250_000, ge=1, description="Rows in one Parquet file, on average.")
+
+
+class _VideoRowsDoFn(beam.DoFn):
+    """Rows of the tables `videos`, `shots` and `failures` from a video at the end of its way."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def setup(self) -> None:
+        self._store = Store(self._context.store_uri)
+
+    def process(self, video: VideoRecord) -> Iterator[tuple[str, Row]]:
+        analysis = read_analysis(video, self._store)
+        yield "videos", video_row(video, analysis)
+        for index, shot in enumerate(analysis.shots if analysis else ()):
+            yield "shots", shot_row(video, index, shot)
+        if video.failure:
+            failed = FailureRecord(item="video", key=video.video_id, uri=video.uri, failure=video.failure)
+            yield "failures", failure_row(failed)
+
+
+def _clip_rows(clip: ClipRecord, shards: int) -> Iterator[tuple[str, Row]]:
+    shard = None
+    if clip.status is ClipStatus.KEPT:
+        shard = shard_path(partition_of(clip.clip_id, shards), shards)
+    yield "clips", clip_row(clip, shard)
+    if clip.failure:
+        failed = FailureRecord(item="clip", key=clip.clip_id, uri=clip.uri, failure=clip.failure)
+        yield "failures", failure_row(failed)
+
+
+def _partitioned(
+    keyed: tuple[str, Row | None],
+    counts: Mapping[str, int],
+    specs: Mapping[str, TableSpec],
+    rows_per_file: int,
+) -> tuple[tuple[str, int, int], Row | None]:
+    """Puts a row into its file: `((table, file index, files), row)`. None makes sure the files exist."""
+    table, row = keyed
+    files = max(1, -(-counts.get(table, 0) // rows_per_file))
+    if row is None:
+        return (table, 0, files), None
+    key = str(row[specs[table].sort_key[0]])
+    return (table, partition_of(key, files), files), row
+
+
+class _WriteTableDoFn(beam.DoFn):
+    """Writes one Parquet file of a table, rows in the table's order."""
+
+    def __init__(self, output_uri: str, specs: Mapping[str, TableSpec]) -> None:
+        self._output_uri = output_uri
+        self._specs = specs
+
+    def process(self, keyed: tuple[tuple[str, int, int], Iterable[Row | None]]) -> Iterator[OutputFile]:
+        (table, index, files), grouped = keyed
+        spec = self._specs[table]
+        rows = [row for row in grouped if row is not None]
+        rows.sort(key=lambda row: tuple(row[name] for name in spec.sort_key))
+        path = f"{table}.parquet/part-{index:05d}-of-{files:05d}.parquet"
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-table-") as folder:
+            local = os.path.join(folder, "part.parquet")
+            data = pa.Table.from_pylist(rows, schema=spec.schema())
+            pq.write_table(data, local, compression="zstd")
+            with open(local, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            ref = Store(self._output_uri).put_file(local, path, "application/vnd.apache.parquet", sha256)
+        yield OutputFile(path=path, count=len(rows), size_bytes=ref.size_bytes, sha256=sha256)
+
+
+def _write_manifest(keyed: tuple[str, Iterable[OutputFile]], output_uri: str) -> str:
+    """Writes the list of the run's files last of all."""
+    files = sorted(keyed[1], key=lambda f: f.path)
+    data = (to_json_text({"files": files}) + "\n").encode()
+    return Store(output_uri).write_bytes(MANIFEST_PATH, data, "application/json").path
+
+
+@dataclasses.dataclass
+class WriteDataset(beam.PTransform):
+    """Writes shards, tables and the manifest.
+
+    Takes a tuple of three collections: finished `VideoRecord`s, finished `ClipRecord`s, and
+    `FailureRecord`s of inputs. The number of files follows from the number of items alone and items go
+    to files by the hash of their id, so that every runner writes the same bytes.
+    """
+
+    output_uri: str
+    settings: DatasetSettings
+    extra_types: Mapping[str, str]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(
+        self, collections: tuple[beam.PCollection[Any], beam.PCollection[Any], beam.PCollection[Any]]
+    ) -> beam.PCollection[Any]:
+        videos, clips, failures = collections
+        per_shard = self.settings.clips_per_shard
+        kept = clips | "OnlyKept" >> beam.Filter(lambda clip: clip.status is ClipStatus.KEPT)
+        shards = beam.pvalue.AsSingleton(
+            kept
+            | "CountKept" >> beam.combiners.Count.Globally()
+            | "CountShards" >> beam.Map(lambda count: -(-count // per_shard))
+        )
+        members = kept | "ToShard" >> beam.Map(lambda clip, n: (partition_of(clip.clip_id, n), clip), shards)
+        all_shards = (
+            kept.pipeline
+            | "Shards" >> beam.Create([None])
+            | "EachShard" >> beam.FlatMap(lambda _, n: [(index, None) for index in range(n)], shards)
+        )
+        shard_files = (
+            (members, all_shards)
+            | "ClipsAndShards" >> beam.Flatten()
+            | "GroupShards" >> beam.GroupByKey()
+            | "WriteShards" >> beam.ParDo(WriteShard(self.output_uri, self.context.store_uri), shards)
+        )
+        rows = (
+            videos | "VideoRows" >> beam.ParDo(_VideoRowsDoFn(self.context)),
+            clips | "ClipRows" >> beam.FlatMap(_clip_rows, shards),
+            failures | "InputFailureRows" >> beam.Map(lambda f: ("failures", failure_row(f))),
+        ) | "AllRows" >> beam.Flatten()
+        table_files = self._write_tables(rows)
+        return (
+            (shard_files, table_files)
+            | "AllFiles" >> beam.Flatten()
+            | "OneKey" >> beam.Map(lambda file: ("", file))
+            | "GroupFiles" >> beam.GroupByKey()
+            | "WriteManifest" >> beam.Map(_write_manifest, self.output_uri)
+        )
+
+    def _write_tables(self, rows: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        specs = table_specs(self.extra_types)
+        counts = beam.pvalue.AsDict(
+            rows | "TableNames" >> beam.Keys() | "CountRows" >> beam.combiners.Count.PerElement()
+        )
+        tables = rows.pipeline | "Tables" >> beam.Create([(name, None) for name in specs])
+        return (
+            (rows, tables)
+            | "RowsAndTables" >> beam.Flatten()
+            | "ToFile" >> beam.Map(_partitioned, counts, specs, self.settings.rows_per_file)
+            | "GroupRows" >> beam.GroupByKey()
+            | "WriteTables" >> beam.ParDo(_WriteTableDoFn(self.output_uri, specs))
+        )

@@ -1,0 +1,178 @@
+"""The steps whose scores come from models that look at sample images: on-screen text and aesthetics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apache_beam.ml.inference.base import ModelHandler
+
+from core.records import ClipRecord, ClipStatus
+from core.settings import Settings
+from core.stage import Stage, StageContract, StageOutput
+from models.aesthetic import NO_MODEL_REASON, AestheticScore, AestheticSettings
+from models.handlers.aesthetic import AestheticHandler
+from models.handlers.images import ClipImages
+from models.handlers.text import TextAreaHandler
+from models.registry import (
+    CLIP_VIT_L14,
+    LAION_AESTHETIC_V2,
+    PPOCR_V6_SMALL_DET,
+    PPOCR_V6_SMALL_REC,
+    ModelCard,
+    resolve_weights,
+)
+from models.text import TextScore, TextSettings
+from transforms.adapter import ModelStage
+
+NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
+
+
+def _contract(name: str, prefix: str) -> StageContract:
+    return StageContract(
+        name=name,
+        version=1,
+        record=ClipRecord,
+        reads=frozenset({"samples", "width", "height"}),
+        writes=frozenset({f"{prefix}_score", f"{prefix}_reason", f"{prefix}_model"}),
+    )
+
+
+class _ImageStage(ModelStage[ClipRecord]):
+    """A model over a clip's sample images, for clips that no earlier step rejected."""
+
+    cards: tuple[ModelCard, ...]
+
+    @property
+    def model_digest(self) -> str:
+        """Digests of all weights of the model."""
+        return "+".join(card.sha256 for card in self.cards)
+
+    @property
+    def model_name(self) -> str:
+        """Id and short digest of the model, as the output names it."""
+        return f"{self.cards[0].model_id}@{self.cards[0].sha256[:16]}"
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Clips that may still be kept."""
+        return record.status is ClipStatus.CANDIDATE
+
+    def example(self, record: ClipRecord) -> ClipImages:
+        """The clip's sample images."""
+        return ClipImages(
+            clip_id=record.clip_id,
+            images=tuple(sample.image for sample in record.samples),
+            source_size=(record.width, record.height),
+        )
+
+
+class ScoreText(_ImageStage):
+    """Share of the picture under text, by the packaged PP-OCR detector."""
+
+    contract = _contract("ScoreText", "ocr")
+    settings: TextSettings
+
+    def __init__(self, settings: TextSettings) -> None:
+        self.settings = settings
+        confirms = settings.confirm_side_share is not None
+        self.cards = (PPOCR_V6_SMALL_DET, PPOCR_V6_SMALL_REC) if confirms else (PPOCR_V6_SMALL_DET,)
+        resolve_weights(PPOCR_V6_SMALL_DET, settings.detector_uri)
+        if confirms:
+            resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri)
+
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The detector."""
+        return TextAreaHandler(store_uri, self.settings)
+
+    def fields(self, prediction: TextScore) -> Mapping[str, Any]:
+        """Score, or why there is none."""
+        return {
+            "ocr_score": prediction.score,
+            "ocr_reason": prediction.reason,
+            "ocr_model": self.model_name,
+        }
+
+
+class ScoreAesthetic(_ImageStage):
+    """LAION's aesthetic score on CLIP ViT-L/14."""
+
+    contract = _contract("ScoreAesthetic", "aesthetic")
+    settings: AestheticSettings
+    cards = (LAION_AESTHETIC_V2, CLIP_VIT_L14)
+
+    def __init__(self, settings: AestheticSettings) -> None:
+        self.settings = settings
+        resolve_weights(LAION_AESTHETIC_V2, settings.head_uri)
+        resolve_weights(CLIP_VIT_L14, settings.encoder_uri)
+
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """Encoder and head."""
+        return AestheticHandler(store_uri, self.settings)
+
+    def fields(self, prediction: AestheticScore) -> Mapping[str, Any]:
+        """Score, or why there is none."""
+        return {
+            "aesthetic_score": prediction.score,
+            "aesthetic_reason": prediction.reason,
+            "aesthetic_model": self.model_name,
+        }
+
+
+class LeaveUnscored(Stage[ClipRecord]):
+    """Stands in for a model that the profile does not have: null, and the reason."""
+
+    def __init__(self, contract: StageContract, settings: Settings, reason: str) -> None:
+        self.settings = settings
+        self.reason = reason
+        self._prefix = min(contract.writes).partition("_")[0]
+        self.contract = StageContract(
+            name=contract.name,
+            version=contract.version,
+            record=ClipRecord,
+            reads=frozenset(),
+            writes=contract.writes,
+            cached=False,
+        )
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """No score."""
+        prefix = self._prefix
+        return {f"{prefix}_score": None, f"{prefix}_reason": self.reason, f"{prefix}_model": None}
+
+
+def text_stage(settings: TextSettings) -> ScoreText | LeaveUnscored:
+    """The step that scores on-screen text, as the settings want it.
+
+    Raises:
+      WeightsError: if the detector's weights are missing.
+    """
+    if settings.model == "none":
+        return LeaveUnscored(ScoreText.contract, settings, NO_TEXT_MODEL_REASON)
+    return ScoreText(settings)
+
+
+def aesthetic_stage(settings: AestheticSettings) -> ScoreAesthetic | LeaveUnscored:
+    """The step that scores aesthetics, as the settings want it.
+
+    Raises:
+      WeightsError: if the model's weights are missing.
+    """
+    if settings.model == "none":
+        return LeaveUnscored(ScoreAesthetic.contract, settings, NO_MODEL_REASON)
+    return ScoreAesthetic(settings)
+
+
+def describe_model(stage: ScoreText | ScoreAesthetic | LeaveUnscored) -> dict[str, Any]:
+    """What `plan` and `run.json` say of a step's models."""
+    if isinstance(stage, LeaveUnscored):
+        return {"reason": stage.reason}
+    first, *others = stage.cards
+    return {
+        "id": first.model_id,
+        "computes": first.computes,
+        "sha256": first.sha256,
+        "licence": first.licence,
+        "commercial_use": first.commercial_use,
+        "source": first.source,
+        "with": [f"{card.model_id}@{card.sha256[:16]}" for card in others],
+    }

@@ -1,0 +1,76 @@
+"""The policy step: which clips are kept. Runs twice, before and after the costly scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.policy import ThresholdSettings, judge
+from core.records import ClipRecord, ClipStatus
+from core.stage import Stage, StageContract, StageOutput
+from core.tables import clip_row
+
+MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
+CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})
+VERDICT_FIELDS = frozenset({"status", "rejection_reasons", "unchecked_limits"})
+
+
+class RejectEarly(Stage[ClipRecord]):
+    """Rejects clips by the columns that the analysis pass yields, so that no model looks at them."""
+
+    contract = StageContract(
+        name="RejectEarly",
+        version=1,
+        record=ClipRecord,
+        reads=CHEAP_FIELDS,
+        writes=VERDICT_FIELDS,
+        cached=False,
+    )
+    settings: ThresholdSettings
+
+    def __init__(self, settings: ThresholdSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only where the cascade is on."""
+        return self.settings.cascade and record.status is ClipStatus.CANDIDATE
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Judges one clip by its cheap columns."""
+        verdict = judge(clip_row(record), self.settings, skip=MODEL_COLUMNS)
+        status = ClipStatus.CANDIDATE if verdict.is_kept else ClipStatus.REJECTED
+        return {
+            "status": status,
+            "rejection_reasons": verdict.reasons,
+            "unchecked_limits": () if verdict.is_kept else verdict.unchecked,
+        }
+
+
+class ApplyThresholds(Stage[ClipRecord]):
+    """Decides by all columns which clips are kept."""
+
+    contract = StageContract(
+        name="ApplyThresholds",
+        version=1,
+        record=ClipRecord,
+        reads=CHEAP_FIELDS | MODEL_COLUMNS,
+        writes=VERDICT_FIELDS,
+        cached=False,
+    )
+    settings: ThresholdSettings
+
+    def __init__(self, settings: ThresholdSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Clips that no earlier step rejected."""
+        return record.status is ClipStatus.CANDIDATE
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Judges one clip."""
+        verdict = judge(clip_row(record), self.settings)
+        return {
+            "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
+            "rejection_reasons": verdict.reasons,
+            "unchecked_limits": verdict.unchecked,
+        }
