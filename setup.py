@@ -21,7 +21,7 @@ REMEDY = (
 )
 
 
-class BuildNative(build_ext):  # type: ignore[misc]
+class BuildNative(build_ext):
     """`build_ext` that says what to install when there is no compiler."""
 
     def build_extensions(self) -> None:
@@ -37,7 +37,7 @@ class BuildNative(build_ext):  # type: ignore[misc]
 native_extension = Pybind11Extension(
     "native._native",
     sources=sorted(str(path) for path in CSRC.glob("*.cpp")),
-    depends=sorted(str(path) for pattern in ("*.hpp", "*.inl") for path in CSRC.glob(pattern)),
+    depends=sorted(str(path) for path in CSRC.glob("*.hpp")),
     cxx_std=17,
     extra_compile_args=["-O3", "-Wall", "-Wextra"],
 )

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, help="video whose pictures are encoded (default: real test videos)")
     arguments = parser.parse_args()
 
-    passes = {**PASSES, "decode + frame numbers": partial(decode_and_measure, simd=arguments.simd)}
+    passes: dict[str, Pass] = {**PASSES, "decode + frame numbers": partial(decode_and_measure, simd=arguments.simd)}
     sources = [arguments.source] if arguments.source else real_videos(0)
     rows: list[list[str | float]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -22,8 +22,10 @@ class FrameStat:
     """What one frame gives.
 
     Attributes:
-      motion: m[i] of VMAF's motion feature: mean absolute difference between the blurred luma of this frame
-        and of the frame before, in 8-bit luma units; 0 for a first frame.
+      motion: m[i] of VMAF's motion feature: mean absolute value of the blurred difference between the luma of
+        this frame and of the frame before, in 8-bit luma units (0 to 255); 0 for a first frame. Equal to
+        libvmaf's integer motion as of 2026; releases before that blur first and subtract then, and repeat
+        the last row and column, which changes the fourth decimal.
       luma_mean, u_mean, v_mean: means of the planes, in 8-bit code units (0 to 255); u and v are 128 for gray.
       luma_nominal_mean: mean of the luma clamped to the nominal range [16, 235] of limited-range video.
       thumbnail: (36, 64, 3) uint8, channels Y, U, V: the rounded mean of each cell's samples. On a plane of
@@ -51,8 +53,9 @@ def available_simd() -> tuple[str, ...]:
 class FrameStats:
     """Numbers of the frames of one video, in order; all frames have the same size and format.
 
-    Memory: two bytes per luma sample (the blurred luma of the frame before). `push` releases the interpreter
-    lock while it computes; an object must be used by one thread at a time.
+    No frame is copied: the luma plane of the last frame is held, and read again by the next `push`, so its
+    memory must not be overwritten until then (a decoder does not do that to planes that are still held).
+    `push` releases the interpreter lock while it computes; an object serves one thread at a time.
 
     Args:
       width, height: of the luma plane, in samples.
@@ -90,10 +93,11 @@ class FrameStats:
         """Numbers of the next frame. Planes are read in place, never beyond the last row's last sample.
 
         Args:
-          y, u, v: the planes; u and v are not looked into for gray video.
+          y, u, v: the planes; u and v are not looked into for gray video. y is held until the next call.
 
         Raises:
           ValueError: if a line size is shorter than a row, or a buffer shorter than its rows.
+          RuntimeError: if another thread is inside `push`.
         """
         motion, luma, nominal, u_mean, v_mean, thumbnail = self._native.push(*y, *u, *v)
         return FrameStat(
@@ -106,7 +110,7 @@ class FrameStats:
         )
 
     def reset(self) -> None:
-        """Makes the next frame a first frame again."""
+        """Makes the next frame a first frame again, and lets go of the last one."""
         self._native.reset()
 
 

@@ -35,6 +35,12 @@ class ShotSettings(Settings):
         "default",
         description="default: cuts, dissolves, fades on every frame; reference: the cuts of SpatialVID's scripts.",
     )
+    min_change: float = Field(
+        7.0, gt=0, description="default mode: smallest mean change of the thumbnail at a cut, 8-bit levels."
+    )
+    min_ratio: float = Field(
+        2.2, gt=1, description="default mode: how much a cut's change must exceed its neighbours'."
+    )
     reference: ReferenceShotSettings = Field(
         default_factory=ReferenceShotSettings, description="Only for mode=reference."
     )

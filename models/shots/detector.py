@@ -1,4 +1,4 @@
-"""Shot boundaries from thumbnails, while the video is decoded."""
+"""Shot boundaries from thumbnails, while the video is decoded: cuts, dissolves and fades."""
 
 from __future__ import annotations
 
@@ -6,25 +6,45 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from models.shots.config import ShotSettings
+from models.shots.gradual import Blend, BlendFinder
+from models.shots.matching import compensated_change
+
+Thumbnail = npt.NDArray[np.uint8]
 
 LOOKAHEAD_FRAMES = 6
-MIN_CHANGE = 7.0
-MIN_RATIO = 2.2
+NEIGHBOUR_WEIGHTS = (1.0, 0.85, 0.65, 0.5)
+NEIGHBOUR_FLOOR = 1.0
+DOUBTFUL_RATIO = 1.15
+COMPENSATED_RATIO = 1.4
+FLASH_REACH = 5
+MIN_CHANGE_ACROSS = 0.6
+FULL_CONFIDENCE_RATIO = 2.0
+MAX_GROUP_FRAMES = 300
 
 
 class BoundaryKind(StrEnum):
     """How one shot gives way to the next."""
 
     CUT = "cut"
+    DISSOLVE = "dissolve"
+    FADE_IN = "fade_in"
+    FADE_OUT = "fade_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """A boundary between two shots: first frame touched, first frame fully of the new shot."""
+    """A boundary between two shots.
+
+    Attributes:
+      start_frame: first frame that the transition touches; equal to `frame` for a cut.
+      frame: first frame that is fully of the new shot.
+      confidence: 0 to 1.
+    """
 
     start_frame: int
     frame: int
@@ -33,47 +53,129 @@ class Boundary:
 
 
 class ShotDetector:
-    """Finds hard cuts: a change that stands out among its neighbours' and does not go back (a flash)."""
+    """Finds shot boundaries in a stream of thumbnails; memory does not grow with the video.
+
+    A cut is a change between two frames that stands out among its neighbours' and is still there some
+    frames later (a flash is not). A gradual boundary is what `BlendFinder` finds. Decisions depend on a
+    bounded stretch of frames around each boundary.
+    """
 
     def __init__(self, settings: ShotSettings) -> None:
         self._settings = settings
         self._count = 0
-        self._thumbs: deque[npt.NDArray[np.int16]] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
+        self._thumbnails: deque[Thumbnail] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
         self._changes: deque[float] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
+        self._blends = BlendFinder()
+        self._best: Blend | None = None
+        self._waiting: list[Boundary] = []
 
-    def push(self, thumbnail: npt.NDArray[np.uint8], time_s: float) -> list[Boundary]:
-        """Takes the next frame's (36, 64, 3) YUV thumbnail; returns newly confirmed boundaries."""
-        thumb = thumbnail.astype(np.int16)
-        change = float(np.abs(thumb - self._thumbs[-1]).mean()) if self._thumbs else 0.0
-        self._thumbs.append(thumb)
-        self._changes.append(change)
+    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+        """Takes the next frame's (36, 64, 3) YUV thumbnail and its time in seconds.
+
+        Returns:
+          Newly confirmed boundaries, in order.
+        """
+        last = self._thumbnails[-1] if self._thumbnails else thumbnail
+        self._thumbnails.append(thumbnail)
+        self._changes.append(_distance(thumbnail, last))
+        blend = self._blends.push(self._count, thumbnail, time_s)
         self._count += 1
-        return self._decide(len(self._changes) - 1 - LOOKAHEAD_FRAMES)
+        self._look_for_cut(len(self._changes) - 1 - LOOKAHEAD_FRAMES)
+        if blend:
+            self._take_blend(blend)
+        if self._best and self._best.end_frame < self._blends.oldest_frame:
+            self._settle_blend()
+        return self._emit(self.settled_frames)
 
     def finish(self) -> list[Boundary]:
-        """Decides the last frames."""
-        first = max(len(self._changes) - LOOKAHEAD_FRAMES, 0)
-        return [b for at in range(first, len(self._changes)) for b in self._decide(at)]
+        """Decides what is still open and returns the last boundaries."""
+        for at in range(max(len(self._changes) - LOOKAHEAD_FRAMES, 0), len(self._changes)):
+            self._look_for_cut(at)
+        self._settle_blend()
+        return self._emit(self._count)
 
     @property
     def settled_frames(self) -> int:
         """Every boundary before this frame has been returned."""
-        return max(self._count - LOOKAHEAD_FRAMES, 0)
+        open_from = self._best.start_frame if self._best else self._blends.oldest_frame
+        return max(min(self._count - LOOKAHEAD_FRAMES, open_from), 0)
 
-    def _decide(self, at: int) -> list[Boundary]:
-        changes, thumbs = list(self._changes), self._thumbs
-        if at < 1 or changes[at] < MIN_CHANGE:
-            return []
-        around = changes[max(at - 4, 1) : at] + changes[at + 1 : at + 5]
-        ratio = changes[at] / (max(around, default=0.0) + 1.0)
-        reach = range(1, 4)
-        across = [
-            float(np.abs(thumbs[at + j] - thumbs[at - 1 - j]).mean())
-            for j in reach
-            if at + j < len(thumbs) and at - 1 - j >= 0
+    def _look_for_cut(self, at: int) -> None:
+        settings, changes = self._settings, self._changes
+        if at < 1 or changes[at] < settings.min_change:
+            return
+        neighbours = [
+            weight * changes[side]
+            for reach, weight in enumerate(NEIGHBOUR_WEIGHTS, start=1)
+            for side in (at - reach, at + reach)
+            if 1 <= side < len(changes)
         ]
-        if ratio < MIN_RATIO or min(across, default=changes[at]) < 0.6 * changes[at]:
-            return []
+        ratio = changes[at] / (max(neighbours, default=0.0) + NEIGHBOUR_FLOOR)
+        if ratio < settings.min_ratio:
+            if ratio < DOUBTFUL_RATIO:
+                return
+            ratio = self._compensated_ratio(at) / COMPENSATED_RATIO * settings.min_ratio
+        if ratio < settings.min_ratio or self._goes_back(at):
+            return
+        confidence = min(1.0, ratio / (FULL_CONFIDENCE_RATIO * settings.min_ratio))
         frame = self._count - len(changes) + at
-        confidence = min(1.0, ratio / (2 * MIN_RATIO))
-        return [Boundary(start_frame=frame, frame=frame, kind=BoundaryKind.CUT, confidence=confidence)]
+        self._waiting.append(Boundary(start_frame=frame, frame=frame, kind=BoundaryKind.CUT, confidence=confidence))
+
+    def _compensated_ratio(self, at: int) -> float:
+        """As the ratio of changes, but with motion taken out: for cuts from or to fast motion."""
+        thumbnails = self._thumbnails
+        change = compensated_change(thumbnails[at - 1], thumbnails[at])
+        if change < self._settings.min_change:
+            return 0.0
+        neighbours = [
+            weight * compensated_change(thumbnails[side - 1], thumbnails[side])
+            for reach, weight in enumerate(NEIGHBOUR_WEIGHTS[:2], start=1)
+            for side in (at - reach, at + reach)
+            if 1 <= side < len(thumbnails)
+        ]
+        return change / (max(neighbours, default=0.0) + NEIGHBOUR_FLOOR)
+
+    def _goes_back(self, at: int) -> bool:
+        """Whether the picture some frames later is like the one some frames before: a flash."""
+        thumbnails = self._thumbnails
+        across = [
+            _distance(thumbnails[at + reach], thumbnails[at - 1 - reach])
+            for reach in range(1, FLASH_REACH + 1)
+            if at + reach < len(thumbnails) and at - 1 - reach >= 0
+        ]
+        return min(across, default=np.inf) < MIN_CHANGE_ACROSS * self._changes[at]
+
+    def _take_blend(self, blend: Blend) -> None:
+        """Of blends that overlap, the best counts."""
+        best = self._best
+        if best and (blend.start_frame > best.end_frame or self._count - best.start_frame > MAX_GROUP_FRAMES):
+            self._settle_blend()
+            best = None
+        if best is None or blend.quality > best.quality:
+            self._best = blend
+
+    def _settle_blend(self) -> None:
+        blend, self._best = self._best, None
+        if blend is None:
+            return
+        if any(blend.start_frame - 1 <= b.frame <= blend.end_frame + 1 for b in self._waiting):
+            return
+        kind = BoundaryKind.DISSOLVE
+        if blend.starts_flat or blend.ends_flat:
+            kind = BoundaryKind.FADE_IN if blend.starts_flat else BoundaryKind.FADE_OUT
+        self._waiting.append(
+            Boundary(
+                start_frame=blend.start_frame, frame=blend.end_frame, kind=kind, confidence=round(blend.quality, 6)
+            )
+        )
+
+    def _emit(self, before_frame: int) -> list[Boundary]:
+        ready = sorted((b for b in self._waiting if b.frame < before_frame), key=lambda b: b.frame)
+        if ready:
+            self._waiting = [b for b in self._waiting if b.frame >= before_frame]
+        return ready
+
+
+def _distance(a: Thumbnail, b: Thumbnail) -> float:
+    """Mean absolute difference of two thumbnails, 8-bit levels."""
+    return cv2.norm(a, b, cv2.NORM_L1) / a.size

@@ -12,7 +12,7 @@ namespace py = pybind11;
 namespace spatialbeam {
 namespace {
 
-// Holds a view of a contiguous buffer while the kernel reads it.
+// Keeps a contiguous buffer alive and in place.
 class HeldBuffer {
  public:
   explicit HeldBuffer(py::handle object) {
@@ -57,33 +57,49 @@ class BoundFrameStats {
   // (motion, luma mean, nominal luma mean, u mean, v mean, thumbnail)
   py::tuple push(py::handle y, std::ptrdiff_t y_stride, py::handle u, std::ptrdiff_t u_stride, py::handle v,
                  std::ptrdiff_t v_stride) {
+    if (is_busy_) throw std::runtime_error("this object is in use by another thread");
     const int bytes = format_.sample_bytes();
-    const HeldBuffer y_buffer(y);
-    const PlaneView y_plane = y_buffer.plane("y", y_stride, format_.width, format_.height, bytes);
-    if (!format_.has_chroma()) return analyse(y_plane, {}, {});
-    const HeldBuffer u_buffer(u);
-    const HeldBuffer v_buffer(v);
-    return analyse(y_plane, u_buffer.plane("u", u_stride, format_.chroma_width, format_.chroma_height, bytes),
-                   v_buffer.plane("v", v_stride, format_.chroma_width, format_.chroma_height, bytes));
+    auto y_buffer = std::make_unique<HeldBuffer>(y);
+    const PlaneView y_plane = y_buffer->plane("y", y_stride, format_.width, format_.height, bytes);
+    py::tuple numbers;
+    if (format_.has_chroma()) {
+      const HeldBuffer u_buffer(u);
+      const HeldBuffer v_buffer(v);
+      numbers = analyse(y_plane,
+                        u_buffer.plane("u", u_stride, format_.chroma_width, format_.chroma_height, bytes),
+                        v_buffer.plane("v", v_stride, format_.chroma_width, format_.chroma_height, bytes));
+    } else {
+      numbers = analyse(y_plane, {}, {});
+    }
+    previous_luma_ = std::move(y_buffer);
+    return numbers;
   }
 
-  void reset() { analyser_->reset(); }
+  void reset() {
+    if (is_busy_) throw std::runtime_error("this object is in use by another thread");
+    analyser_->reset();
+    previous_luma_.reset();
+  }
 
  private:
   py::tuple analyse(PlaneView y, PlaneView u, PlaneView v) {
     py::array_t<std::uint8_t> thumbnail({kThumbnailHeight, kThumbnailWidth, 3});
     std::uint8_t* cells = thumbnail.mutable_data();
     FrameNumbers numbers;
+    is_busy_ = true;
     {
       py::gil_scoped_release release;
       numbers = analyser_->push(y, u, v, cells);
     }
+    is_busy_ = false;
     return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean,
                           numbers.v_mean, std::move(thumbnail));
   }
 
   PictureFormat format_;
   std::unique_ptr<FrameAnalyser> analyser_;
+  std::unique_ptr<HeldBuffer> previous_luma_;  // which the analyser reads at the next push
+  bool is_busy_ = false;                       // changed only while the interpreter lock is held
 };
 
 }  // namespace

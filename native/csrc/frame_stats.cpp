@@ -25,7 +25,6 @@ class RowFusedAnalyser : public FrameAnalyser {
         luma_(format.width, format.height, format.bit_depth, kernels),
         chroma_(std::max(format.chroma_width, 1), std::max(format.chroma_height, 1), format.bit_depth,
                 kernels),
-        previous_(format.height, format.width, kRowPadding),
         differences_(kBlurTaps, format.width, kRowPadding),
         changed_(kBlurTaps, block_count(format.width), 0),
         scratch_rows_(3, format.width, kRowPadding),
@@ -43,23 +42,26 @@ class RowFusedAnalyser : public FrameAnalyser {
     return numbers;
   }
 
-  void reset() override { is_first_ = true; }
+  void reset() override { previous_ = {}; }
 
  private:
   static const Sample* row_of(PlaneView plane, int y) {
     return reinterpret_cast<const Sample*>(plane.data + y * plane.stride_bytes);
   }
 
+  bool is_first() const { return previous_.data == nullptr; }
+
   // One pass over the rows: all that a row feeds is done while it is in the fastest cache.
   void push_luma(PlaneView plane, std::uint8_t* thumbnail, FrameNumbers& numbers) {
     const int height = format_.height;
+    const PlaneView previous = is_first() ? plane : previous_;
     std::uint64_t motion_sum = 0;
     std::uint64_t nominal_sum = 0;
     luma_.begin_plane();
     for (int y = 0; y < height; ++y) {
       const int slot = y % kBlurTaps;
-      nominal_sum += kernels_.take_luma_row(row_of(plane, y), format_.width, format_.bit_depth, luma_.columns(),
-                                            previous_[y], differences_[slot], changed_[slot]);
+      nominal_sum += kernels_.take_luma_row(row_of(plane, y), row_of(previous, y), format_.width, format_.bit_depth,
+                                            luma_.columns(), differences_[slot], changed_[slot]);
       luma_.end_row(y, thumbnail);
       if (y >= kBlurRadius) motion_sum += blur_and_sum(y - kBlurRadius);
     }
@@ -68,12 +70,12 @@ class RowFusedAnalyser : public FrameAnalyser {
     numbers.motion = double(motion_sum) / 256.0 / samples;
     numbers.luma_mean = luma_.mean();
     numbers.luma_nominal_mean = double(nominal_sum) / (samples * (1 << (format_.bit_depth - 8)));
-    is_first_ = false;
+    previous_ = plane;
   }
 
   // Of row y of the difference, once the rows below that it needs have been taken.
   std::uint64_t blur_and_sum(int y) {
-    if (is_first_) return 0;
+    if (is_first()) return 0;
     DifferenceRows<Difference> rows;
     for (int i = 0; i < kBlurTaps; ++i) {
       const int slot = reflect(y + i - kBlurRadius, format_.height) % kBlurTaps;
@@ -97,12 +99,11 @@ class RowFusedAnalyser : public FrameAnalyser {
   RowKernels<Samples> kernels_;
   CellSums<Samples> luma_;
   CellSums<Samples> chroma_;
-  AlignedRows<Sample> previous_;        // the luma of the frame before
+  PlaneView previous_;  // luma of the frame before, in its owner's memory; no data: this is the first
   AlignedRows<Difference> differences_;  // to the frame before, of the last rows taken
   AlignedRows<std::uint8_t> changed_;    // blocks of these that are not zero
   AlignedRows<std::int32_t> scratch_rows_;
   std::vector<std::uint8_t> scratch_blocks_;
-  bool is_first_ = true;
 };
 
 template <typename Samples>

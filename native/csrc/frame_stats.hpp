@@ -41,7 +41,8 @@ struct FrameNumbers {
 class FrameAnalyser {
  public:
   virtual ~FrameAnalyser() = default;
-  // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray.
+  // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray. The memory of y
+  // is read again by the next push: it must stay as it is until then, or until reset.
   virtual FrameNumbers push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) = 0;
   virtual void reset() = 0;
 };

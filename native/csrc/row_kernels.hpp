@@ -81,7 +81,8 @@ struct Scratch {
   std::uint8_t* blocks;  // block_count + 2
 };
 
-// All rows but `row` are internal: aligned, and with padding that is zero at first.
+// `row` and `previous` are rows of pictures, read up to their last sample only. All others are internal: aligned, and with
+// padding that is zero at first.
 template <typename Samples>
 struct RowKernels {
   using Sample = typename Samples::Sample;
@@ -91,10 +92,10 @@ struct RowKernels {
   // Adds a row to the sums of its columns.
   void (*add_row)(const Sample* row, int width, ColumnSum* column_sums);
 
-  // As add_row; besides, writes `previous` minus `row` and for each block whether that has a value other than zero, then
-  // replaces `previous` by `row`. Returns the sum of the samples clamped to the nominal range.
-  std::uint64_t (*take_luma_row)(const Sample* row, int width, int bit_depth, ColumnSum* column_sums, Sample* previous,
-                                 Difference* difference, std::uint8_t* changed);
+  // As add_row; besides, writes `previous` minus `row`, and for each block whether that has a value other than zero.
+  // Returns the sum of the samples clamped to the nominal range.
+  std::uint64_t (*take_luma_row)(const Sample* row, const Sample* previous, int width, int bit_depth,
+                                 ColumnSum* column_sums, Difference* difference, std::uint8_t* changed);
 
   // Sum of the absolute values of a row of the blurred difference, in 8-bit luma units x 256, from the five rows of the
   // difference around it.

@@ -79,7 +79,7 @@ OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm256_unpacklo_epi32(v, zero()), _mm256_unpackhi_epi32(v, zero())));
 }
 
-#include "row_kernels_x86.inl"
+#include "row_kernels_x86.hpp"
 
 }  // namespace
 

@@ -7,6 +7,12 @@
 
 #include <cstring>
 
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC before 13 warns of its own header, where "undefined" values are variables that are set to themselves.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #define TARGET __attribute__((target("avx512bw,avx512vnni")))
 #define OPERATION TARGET __attribute__((always_inline)) inline
 
@@ -81,7 +87,7 @@ OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm512_unpacklo_epi32(v, zero()), _mm512_unpackhi_epi32(v, zero())));
 }
 
-#include "row_kernels_x86.inl"
+#include "row_kernels_x86.hpp"
 
 }  // namespace
 

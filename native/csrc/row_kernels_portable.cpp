@@ -14,8 +14,8 @@ void add_row(const typename Samples::Sample* row, int width, typename Samples::C
 }
 
 template <typename Samples>
-std::uint64_t take_luma_row(const typename Samples::Sample* row, int width, int bit_depth,
-                            typename Samples::ColumnSum* column_sums, typename Samples::Sample* previous,
+std::uint64_t take_luma_row(const typename Samples::Sample* row, const typename Samples::Sample* previous, int width,
+                            int bit_depth, typename Samples::ColumnSum* column_sums,
                             typename Samples::Difference* difference, std::uint8_t* changed) {
   const int black = kNominalBlack << (bit_depth - 8);
   const int white = kNominalWhite << (bit_depth - 8);
@@ -29,7 +29,6 @@ std::uint64_t take_luma_row(const typename Samples::Sample* row, int width, int 
       column_sums[x] += row[x];
       difference[x] = static_cast<typename Samples::Difference>(step);
       any_step |= step;
-      previous[x] = row[x];
       nominal_sum += std::min(std::max(sample, black), white);
     }
     changed[begin / kBlock] = any_step != 0;

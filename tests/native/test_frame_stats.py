@@ -57,8 +57,8 @@ def plane(array, padding):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    width=st.integers(1, 150),
-    height=st.integers(1, 90),
+    width=st.integers(3, 150),
+    height=st.integers(3, 90),
     bit_depth=st.sampled_from([8, 9, 10, 12, 16]),
     padding=st.integers(0, 9),
     seed=st.integers(0, 2**32 - 1),

@@ -39,24 +39,33 @@ INLINE inline void add_columns(std::uint32_t* sums, Widened samples) {
   store(sums + kLanes32, add_32(load(sums + kLanes32), samples.high));
 }
 
-// Calls `step(x, samples)` with every vector of a row. The last one is a copy that ends in zeros, since nothing may be
-// read behind the row; returns how many samples those are.
-template <typename Sample, typename Step>
-INLINE inline int for_each_vector(const Sample* row, int width, Step step) {
-  constexpr int kLanes = sizeof(Vec) / sizeof(Sample);
-  int x = 0;
-  for (; x + kLanes <= width; x += kLanes) step(x, row + x);
-  if (x == width) return 0;
-  alignas(Vec) Sample tail[kLanes] = {};
-  std::memcpy(tail, row + x, (width - x) * sizeof(Sample));
-  step(x, tail);
-  return x + kLanes - width;
-}
+// A copy of the last samples of a row, shorter than a vector, that ends in zeros: nothing may be read behind the row.
+template <typename Sample>
+struct Tail {
+  alignas(Vec) Sample samples[sizeof(Vec) / sizeof(Sample)] = {};
+  Tail(const Sample* from, int count) { std::memcpy(samples, from, count * sizeof(Sample)); }
+};
 
 template <typename Samples>
 TARGET void add_row(const typename Samples::Sample* row, int width, typename Samples::ColumnSum* column_sums) {
-  using Sample = typename Samples::Sample;
-  for_each_vector(row, width, [&](int x, const Sample* now) INLINE { add_columns(column_sums + x, load_wide(now)); });
+  constexpr int kLanes = sizeof(Vec) / sizeof(*row);
+  int x = 0;
+  for (; x + kLanes <= width; x += kLanes) add_columns(column_sums + x, load_wide(row + x));
+  if (x < width) add_columns(column_sums + x, load_wide(Tail(row + x, width - x).samples));
+}
+
+// Calls `step(x, row_at_x, previous_at_x)` for every vector of two rows; returns how many samples of the last one are
+// behind the rows' ends: they are zero.
+template <typename Sample, typename Step>
+INLINE inline int for_each_vector(const Sample* row, const Sample* previous, int width, Step step) {
+  constexpr int kLanes = sizeof(Vec) / sizeof(Sample);
+  int x = 0;
+  for (; x + kLanes <= width; x += kLanes) step(x, row + x, previous + x);
+  if (x == width) return 0;
+  const Tail row_tail(row + x, width - x);
+  const Tail previous_tail(previous + x, width - x);
+  step(x, row_tail.samples, previous_tail.samples);
+  return x + kLanes - width;
 }
 
 // At the end of a block (or of the row), writes whether any bit of it changed, and starts the next block.
@@ -66,43 +75,44 @@ INLINE inline void note_change(Vec& any_change, int end, int width, std::uint8_t
   any_change = zero();
 }
 
-TARGET std::uint64_t take_luma_row_8(const std::uint8_t* row, int width, int, std::uint16_t* column_sums,
-                                     std::uint8_t* previous, std::int16_t* difference, std::uint8_t* changed) {
+TARGET std::uint64_t take_luma_row_8(const std::uint8_t* row, const std::uint8_t* previous, int width, int,
+                                     std::uint16_t* column_sums, std::int16_t* difference, std::uint8_t* changed) {
   const Vec black = set_all_8(kNominalBlack);
   const Vec white = set_all_8(kNominalWhite);
   Vec nominal_sum = zero();
   Vec any_change = zero();
-  const int padding = for_each_vector(row, width, [&](int x, const std::uint8_t* now) INLINE {
+  const auto take = [&](int x, const std::uint8_t* now, const std::uint8_t* before) INLINE {
     const Widened samples = load_wide(now);
-    const Widened before = load_wide(previous + x);
-    any_change = bit_or(any_change, bit_xor(load(now), load(previous + x)));
-    store(previous + x, load(now));
-    store(difference + x, subtract_16(before.low, samples.low));
-    store(difference + x + kLanes16, subtract_16(before.high, samples.high));
+    const Widened samples_before = load_wide(before);
+    any_change = bit_or(any_change, bit_xor(load(now), load(before)));
+    store(difference + x, subtract_16(samples_before.low, samples.low));
+    store(difference + x + kLanes16, subtract_16(samples_before.high, samples.high));
     add_columns(column_sums + x, samples);
     nominal_sum = add_64(nominal_sum, sum_bytes(min_u8(max_u8(load(now), black), white)));
     note_change(any_change, x + 2 * kLanes16, width, changed);
-  });
+  };
+  const int padding = for_each_vector(row, previous, width, take);
   return sum_of_u64(nominal_sum) - std::uint64_t(padding) * kNominalBlack;
 }
 
-TARGET std::uint64_t take_luma_row_14(const std::uint16_t* row, int width, int bit_depth, std::uint32_t* column_sums,
-                                      std::uint16_t* previous, std::int16_t* difference, std::uint8_t* changed) {
+TARGET std::uint64_t take_luma_row_14(const std::uint16_t* row, const std::uint16_t* previous, int width,
+                                      int bit_depth, std::uint32_t* column_sums, std::int16_t* difference,
+                                      std::uint8_t* changed) {
   const int black_level = kNominalBlack << (bit_depth - 8);
   const Vec black = set_all_16(black_level);
   const Vec white = set_all_16(kNominalWhite << (bit_depth - 8));
   Vec nominal_sum = zero();
   Vec any_change = zero();
-  const int padding = for_each_vector(row, width, [&](int x, const std::uint16_t* now) INLINE {
+  const auto take = [&](int x, const std::uint16_t* now, const std::uint16_t* before) INLINE {
     const Vec samples = load(now);
-    const Vec step = subtract_16(load(previous + x), samples);
+    const Vec step = subtract_16(load(before), samples);
     any_change = bit_or(any_change, step);
     store(difference + x, step);
-    store(previous + x, samples);
     add_columns(column_sums + x, load_wide(now));
     nominal_sum = add_products(nominal_sum, min_u16(max_u16(samples, black), white), set_all_16(1));
     note_change(any_change, x + kLanes16, width, changed);
-  });
+  };
+  const int padding = for_each_vector(row, previous, width, take);
   return sum_of_u32(nominal_sum) - std::uint64_t(padding) * black_level;
 }
 

@@ -1,0 +1,13 @@
+import numpy as np
+import numpy.typing as npt
+
+def available_simd() -> list[str]: ...
+
+class FrameStats:
+    def __init__(
+        self, width: int, height: int, chroma_width: int, chroma_height: int, bit_depth: int, simd: str, /
+    ) -> None: ...
+    def push(
+        self, y: object, y_stride: int, u: object, u_stride: int, v: object, v_stride: int, /
+    ) -> tuple[float, float, float, float, float, npt.NDArray[np.uint8]]: ...
+    def reset(self) -> None: ...
