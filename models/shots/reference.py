@@ -41,7 +41,7 @@ def bgr_as_opencv(
     converted = (reformatter or VideoReformatter()).reformat(
         frame, format="bgr24", src_colorspace=matrix, dst_colorspace=matrix
     )
-    bgr: NDArray[np.uint8] = converted.to_ndarray()
+    bgr = np.asarray(converted.to_ndarray(), np.uint8)
     turns = _QUARTER_TURNS.get(round(frame.rotation) % 360, 0)
     return np.ascontiguousarray(np.rot90(bgr, turns)) if turns else bgr
 
@@ -117,63 +117,8 @@ class AdaptiveWindow:
         target_frame, target = self._window[self._half_width]
         others = [value for i, (_, value) in enumerate(self._window) if i != self._half_width]
         mean = sum(others) / (2.0 * self._half_width)
-        if abs(mean) >= 1e-5:
-            ratio = min(target / mean, 255.0)
-        else:
-            ratio = 255.0 if target >= self._min_score else 0.0
-        is_far = frame_index - self._last_above >= self._length
-        if above:
-            self._last_above = frame_index
-        if self._merge_start is not None:
-            if is_far and not above and self._last_above - self._merge_start >= self._length:
-                self._merge_start = None
-                return [self._last_above]
-            return []
-        if not above:
-            return []
-        if is_far:
-            self._may_merge = True
-            return [frame_index]
-        if self._may_merge:
-            self._merge_start = frame_index
-        return []
-
-
-class AdaptiveWindow:
-    """Cuts where a frame's score stands out from the mean of its two neighbours on either side.
-
-    The distance to the previous cut is taken from the newest frame of the window, as version 0.6 does, so two
-    cuts may be closer than `min_scene_len` by the window's half width.
-
-    Args:
-      ratio: smallest score / mean of the neighbours.
-      min_score: smallest score, in 8-bit levels.
-      min_scene_len: source frames from the previous cut to the newest frame of the window.
-      half_width: neighbours on either side, in processed frames.
-    """
-
-    def __init__(self, *, ratio: float, min_score: float, min_scene_len: int, half_width: int = 2) -> None:
-        self._ratio = ratio
-        self._min_score = min_score
-        self._min_scene_len = min_scene_len
-        self._half_width = half_width
-        self._window: deque[tuple[int, float]] = deque(maxlen=2 * half_width + 1)
-        self._last_cut: int | None = None
-
-    def push(self, frame_index: int, score: float) -> list[int]:
-        """Take the next processed frame's score and return the cut that is now certain, if any."""
-        if self._last_cut is None:
-            self._last_cut = frame_index
-        self._window.append((frame_index, score))
-        if len(self._window) < 2 * self._half_width + 1:
-            return []
-        target_frame, target = self._window[self._half_width]
-        others = [value for i, (_, value) in enumerate(self._window) if i != self._half_width]
-        mean = sum(others) / (2.0 * self._half_width)
-        if abs(mean) < 1e-5:
-            ratio = 255.0 if target >= self._min_score else 0.0
-        else:
-            ratio = min(target / mean, 255.0)
+        still = 255.0 if target >= self._min_score else 0.0
+        ratio = min(target / mean, 255.0) if abs(mean) >= 1e-5 else still
         is_far = frame_index - self._last_cut >= self._min_scene_len
         if ratio >= self._ratio and target >= self._min_score and is_far:
             self._last_cut = target_frame
