@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+from typing import NoReturn
 
 from core.logs import configure_logging
 
 
-def main() -> int:
-    """Runs one command; returns the exit code. The installed command `spatialbeam`."""
+def main() -> NoReturn:
+    """Runs one command and ends the process with its exit code. The installed command `spatialbeam`."""
     configure_logging()
     from beam_pipeline.commands import main as run_command
 
-    return run_command(sys.argv[1:])
+    try:
+        code = run_command(sys.argv[1:])
+    except SystemExit as request:
+        code = request.code if isinstance(request.code, int) else 2
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All results are on disk. Ending here spares the tear-down of native libraries whose threads still run,
+    # which now and then aborts a process that had succeeded.
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
