@@ -18,7 +18,7 @@ def main() -> NoReturn:
     try:
         code = run_command(sys.argv[1:])
     except SystemExit as request:
-        code = request.code if isinstance(request.code, int) else 2
+        code = request.code if isinstance(request.code, int) else 2 * bool(request.code)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

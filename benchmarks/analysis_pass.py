@@ -1,6 +1,7 @@
 """CPU time of the one analysis pass, as a multiple of what PyAV needs to only decode the same file.
 
-Encodes real pictures to H.264 at 720p and 1080p (x264, preset fast, crf 20), then runs the passes in turn, again and
+Takes real H.264 videos at 720p and 1080p as they are, and the same pictures encoded anew (x264, preset fast, crf
+20), then runs the passes in turn, again and
 again, in this one process with one decoder thread. A row's ratio is the median, over the repetitions, of the pass's
 CPU time divided by that of the decode right before it, so that a change of the machine's speed cancels out.
 
@@ -14,12 +15,16 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import av
 
-from benchmarks.measure import cpu_of_call, make_h264, markdown_table, real_videos
+from benchmarks.measure import DATA, cpu_of_call, make_h264, markdown_table, real_videos
+from core.store import Ref
+from core.video_info import VideoInfo
+from media.probe import probe_video
+from models.analysis import AnalysisSettings, analyse_video
 from native.frame_stats import FrameStats, available_simd
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
@@ -51,13 +56,29 @@ def decode_and_measure(path: Path, simd: str = "auto") -> int:
     return count
 
 
+def analyse(path: Path) -> object:
+    """The whole analysis pass: shots, luminance, native-size motion, sample images, clips."""
+    return analyse_video(str(path), _info(path), AnalysisSettings(), _keep_nothing)
+
+
+@cache
+def _info(path: Path) -> VideoInfo:
+    return probe_video(str(path))
+
+
+def _keep_nothing(name: str, data: bytes) -> Ref:
+    return Ref(path=name, size_bytes=len(data), digest="", media_type="image/jpeg")
+
+
 # What is compared with the decode alone; each takes a file and may return anything.
-PASSES: dict[str, Pass] = {"decode + frame numbers": decode_and_measure}
+PASSES: dict[str, Pass] = {"decode + frame numbers": decode_and_measure, "whole analysis pass": analyse}
+REAL_H264 = ("psd_testvideo.mp4", "sam2_juggle.mp4", "vipe_dog.mp4", "deepv2d_golf.mov", "dark_concert_pcm.mov")
 
 
 def compare(path: Path, passes: dict[str, Pass], repeats: int) -> list[list[str | float]]:
     """Rows of pass, ms of CPU a frame, ratio to the decode alone; the first row is the decode."""
     frames = decode_only(path)  # also warms the file cache and the decoder's code
+    analyse(path)
     decode_ms: list[float] = []
     pass_ms: dict[str, list[float]] = {name: [] for name in passes}
     ratios: dict[str, list[float]] = {name: [] for name in passes}
@@ -75,6 +96,13 @@ def compare(path: Path, passes: dict[str, Pass], repeats: int) -> list[list[str 
     return rows
 
 
+def _describe(path: Path) -> str:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        megabits = path.stat().st_size * 8 / (container.duration or 1)
+        return f"{path.name}, {stream.height}p, {megabits:.1f} Mb/s"
+
+
 def main() -> None:
     """Prints one Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,11 +118,15 @@ def main() -> None:
     passes: dict[str, Pass] = {**PASSES, "decode + frame numbers": partial(decode_and_measure, simd=arguments.simd)}
     sources = [arguments.source] if arguments.source else real_videos(0)
     rows: list[list[str | float]] = []
+    for name in REAL_H264:
+        path = DATA / "videos" / name
+        if path.exists() and not arguments.source:
+            rows += [[_describe(path), *row] for row in compare(path, passes, arguments.repeats)]
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.sizes:
             path = make_h264(Path(folder) / f"{name}.mp4", sources, SIZES[name], arguments.frames)
-            rows += [[name, *row] for row in compare(path, passes, arguments.repeats)]
-    print(markdown_table(["size", "pass", "CPU ms a frame", "ratio to decode: median (range)"], rows))
+            rows += [[_describe(path), *row] for row in compare(path, passes, arguments.repeats)]
+    print(markdown_table(["video", "pass", "CPU ms a frame", "ratio to decode: median (range)"], rows))
 
 
 if __name__ == "__main__":

@@ -60,9 +60,11 @@ class BlendFinder:
     """
 
     def __init__(self) -> None:
-        self._pictures: deque[Picture] = deque(maxlen=WINDOW_LENGTHS[-1] + 1)
-        self._spreads: deque[float] = deque(maxlen=WINDOW_LENGTHS[-1] + 1)
-        self._frames: deque[int] = deque(maxlen=WINDOW_LENGTHS[-1] + 1)
+        length = WINDOW_LENGTHS[-1] + 1
+        self._small: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
+        self._pictures: deque[Picture] = deque(maxlen=length)
+        self._spreads: deque[float] = deque(maxlen=length)
+        self._frames: deque[int] = deque(maxlen=length)
         self._last_time_s = -1e9
 
     @property
@@ -75,47 +77,53 @@ class BlendFinder:
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
         self._last_time_s = time_s
-        small = cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA)
-        self._pictures.append(small.astype(np.float32))
+        small = np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+        self._small.append(small)
+        self._pictures.append(small.reshape(-1).astype(np.float32))
         self._spreads.append(float(cv2.meanStdDev(small)[1][0, 0]))
         self._frames.append(frame)
-        best: Blend | None = None
+        candidates = []
         for length in WINDOW_LENGTHS:
             if length >= len(self._pictures):
                 break
-            blend = self._judge(length)
-            if blend and (best is None or blend.quality > best.quality):
-                best = blend
-        return best
+            distance = cv2.norm(small, self._small[-1 - length], cv2.NORM_L1) / small.size
+            if distance >= MIN_DISTANCE and (quality := self._quality(length, distance)) >= MIN_QUALITY_MOVING:
+                candidates.append((quality, length, distance))
+        for quality, length, distance in sorted(candidates, reverse=True):
+            if blend := self._judge(quality, length, distance):
+                return blend
+        return None
 
-    def _judge(self, length: int) -> Blend | None:
+    def _quality(self, length: int, distance: float) -> float:
+        """How well a window is a blend of its ends: 0 (or less than what counts) to 1."""
         pictures = self._pictures
         last = len(pictures) - 1
-        first, end = pictures[last - length], pictures[last]
-        distance = cv2.norm(end, first, cv2.NORM_L1) / end.size
-        if distance < MIN_DISTANCE:
-            return None
-        change = end - first
-        energy = float((change * change).sum())
+        first = pictures[last - length]
+        change = pictures[last] - first
+        energy = float(change @ change)
         bend = residual = 0.0
         for probe in PROBES:
             step = pictures[last - length + round(probe * length)] - first
-            factor = float((step * change).sum()) / energy
+            factor = float(step @ change) / energy
             bend = max(bend, abs(factor - probe))
             if bend > MAX_BEND:
-                return None
-            residual = max(residual, float(np.abs(step - np.float32(factor) * change).mean()) / distance)
+                return 0.0
+            step -= np.float32(factor) * change
+            residual = max(residual, cv2.norm(step, cv2.NORM_L1) / (step.size * distance))
             if residual > MAX_RESIDUAL:
-                return None
+                return 0.0
+        return (1 - residual) * (1 - bend)
+
+    def _judge(self, quality: float, length: int, distance: float) -> Blend | None:
+        """The transition that a well-blended window holds, if it is one."""
+        first, end = self._small[-1 - length], self._small[-1]
         starts_flat, ends_flat = _is_flat(first), _is_flat(end)
-        if starts_flat and ends_flat:
+        is_fade = starts_flat or ends_flat
+        if (starts_flat and ends_flat) or not self._is_transition(length, quality, is_fade):
             return None
-        if not (starts_flat or ends_flat) and _is_same_scene(first, end, distance):
+        if not is_fade and _is_same_scene(first, end, distance):
             return None
-        quality = (1 - residual) * (1 - bend)
-        if not self._is_transition(length, quality, starts_flat or ends_flat):
-            return None
-        touched, done = self._extent(length, first, change, energy)
+        touched, done = self._extent(length)
         return Blend(touched, done, quality, starts_flat, ends_flat)
 
     def _is_transition(self, length: int, quality: float, is_fade: bool) -> bool:
@@ -129,32 +137,38 @@ class BlendFinder:
         ends = min(spreads[last - length], spreads[last])
         return quality >= MIN_QUALITY_MOVING and sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
 
-    def _extent(self, length: int, first: Picture, change: Picture, energy: float) -> tuple[int, int]:
+    def _extent(self, length: int) -> tuple[int, int]:
         """First frame inside a window that the blend touches, and first one that is fully new."""
-        window = range(len(self._pictures) - 1 - length, len(self._pictures))
-        factors = [float(((self._pictures[i] - first) * change).sum()) / energy for i in window]
+        last = len(self._pictures) - 1
+        first = self._pictures[last - length]
+        change = self._pictures[last] - first
+        energy = float(change @ change)
+        window = range(last - length, last + 1)
+        factors = [float((self._pictures[i] - first) @ change) / energy for i in window]
         touched = next((k for k, f in enumerate(factors) if f > 1 - DONE_FACTOR), length)
         done = next((k for k, f in enumerate(factors) if f >= DONE_FACTOR), length)
         return self._frames[window[min(touched, done)]], self._frames[window[done]]
 
 
-def _is_flat(picture: Picture) -> bool:
+def _is_flat(small: npt.NDArray[np.uint8]) -> bool:
     """Whether a picture is nearly one colour, a small part (a logo) left aside."""
-    luma = picture[..., 0]
-    return float(np.percentile(luma, 92) - np.percentile(luma, 8)) < FLAT_SPREAD
+    luma = small[..., 0].reshape(-1)
+    low, high = round(0.08 * luma.size), round(0.92 * luma.size)
+    ordered = np.partition(luma, (low, high))
+    return int(ordered[high]) - int(ordered[low]) < FLAT_SPREAD
 
 
-def _is_same_scene(first: Picture, end: Picture, distance: float) -> bool:
+def _is_same_scene(first: npt.NDArray[np.uint8], end: npt.NDArray[np.uint8], distance: float) -> bool:
     """Whether two pictures show one scene: alike up to brightness and contrast, or shifted."""
-    a, b = first[..., 0] - first[..., 0].mean(), end[..., 0] - end[..., 0].mean()
-    likeness = float((a * b).sum()) / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6)
-    if likeness > MAX_LIKENESS:
+    a, b = first[..., 0].astype(np.float32), end[..., 0].astype(np.float32)
+    if float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0]) > MAX_LIKENESS:
         return True
     height, width = a.shape
-    best = distance
+    limit = MIN_SHIFT_SHARE * distance
     for dy in range(-MAX_SHIFT, MAX_SHIFT + 1):
         for dx in range(-MAX_SHIFT, MAX_SHIFT + 1):
             p = first[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
             q = end[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
-            best = min(best, float(np.abs(p - q).mean()))
-    return best < MIN_SHIFT_SHARE * distance
+            if cv2.norm(p, q, cv2.NORM_L1) / p.size < limit:
+                return True
+    return False

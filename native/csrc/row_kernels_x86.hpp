@@ -201,6 +201,8 @@ INLINE inline Vec sum_along_wide(const std::int16_t* halves, const std::int16_t*
 // The vertical blur of a block: not there, within 16 bits, or beyond (then cut off at the ends of the range).
 enum BlockRange : std::uint8_t { kZero = 0, kNarrow = 1, kWide = 2 };
 
+inline bool is_cut_off(std::int16_t blurred) { return blurred == 32767 || blurred == -32768; }
+
 template <int kBits>
 INLINE inline BlockRange blur_block_down(const VerticalBlur<kBits>& blur, int begin, int end, std::int16_t* blurred) {
   Vec least = zero();
@@ -257,11 +259,12 @@ TARGET std::uint64_t blur_and_sum(const DifferenceRows<std::int16_t>& rows, int 
   for (int b = 0; b < blocks; ++b) {
     const int begin = b * kBlock;
     const int end = begin + kBlock < width ? begin + kBlock : width;
-    const int ranges = range[b - 1] | range[b] | range[b + 1];
-    if (ranges >= kWide) {
+    const bool wide_left = range[b - 1] == kWide && (is_cut_off(blurred[begin - 1]) || is_cut_off(blurred[begin - 2]));
+    const bool wide_right = range[b + 1] == kWide && (is_cut_off(blurred[end]) || is_cut_off(blurred[end + 1]));
+    if (range[b] == kWide || wide_left || wide_right) {
       sum = add_32(sum, sum_wide_block(blur, begin, end, width, static_cast<std::int16_t*>(scratch.rows[1]),
                                        static_cast<std::int16_t*>(scratch.rows[2])));
-    } else if (ranges != kZero) {
+    } else if (range[b - 1] != kZero || range[b] != kZero || range[b + 1] != kZero) {
       sum = add_32(sum, sum_along_narrow(blurred, begin, end));
     }
   }
