@@ -31,7 +31,7 @@ class BuildNative(build_ext):
         try:
             super().build_extensions()
         except CompileError as error:
-            raise CompileError(f"{error}. If no compiler error is shown above: {REMEDY}") from error
+            raise CompileError(f"{error} If no compiler error is shown above: {REMEDY}") from error
 
 
 native_extension = Pybind11Extension(

@@ -114,10 +114,12 @@ def test_numbers_equal_plain_integer_arithmetic_on_every_path(
 
 @pytest.mark.parametrize("simd", available_simd())
 @pytest.mark.parametrize("edge", [126, 127, 128, 129, 130])
-def test_differences_beyond_16_bits_that_end_near_the_edge_of_a_block(simd, edge):
+@pytest.mark.parametrize("level", [40, 255])  # within 16 bits after the first blur, and beyond
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_differences_that_end_near_the_edge_of_a_block(simd, edge, level, side):
     black = np.zeros((9, 300), np.uint8)
     patched = black.copy()
-    patched[:, :edge] = 255
+    patched[:, slice(edge) if side == "left" else slice(edge, None)] = level
     stats = FrameStats(300, 9, chroma_width=0, chroma_height=0, simd=simd)
     stats.push(as_plane(black), NO_PLANE, NO_PLANE)
     for before, now in ((black, patched), (patched, black)):
@@ -139,6 +141,16 @@ def test_large_white_pictures_overflow_no_sum(simd, width, height, bit_depth):
     assert stat.luma_nominal_mean == 235
     assert (stat.thumbnail[..., 0] == 255).all()
     assert stat.motion == pytest.approx(top / unit, rel=1e-4)
+
+
+@pytest.mark.parametrize("simd", available_simd())
+@pytest.mark.parametrize(("width", "height"), [(448, 504), (384, 540), (192, 1080), (1280, 720)])
+def test_a_cell_halfway_between_two_values_is_rounded_up(simd, width, height):
+    board = (np.indices((height, width)).sum(axis=0) % 2).astype(np.uint8)
+    stats = FrameStats(width, height, chroma_width=0, chroma_height=0, simd=simd)
+    stat = stats.push((board, width), NO_PLANE, NO_PLANE)
+    assert stat.luma_mean == 0.5
+    assert (stat.thumbnail[..., 0] == 1).all()
 
 
 def test_gray_has_neutral_chroma():
