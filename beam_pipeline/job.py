@@ -19,7 +19,7 @@ from beam_pipeline.config import PipelineConfig
 from beam_pipeline.graph import build_graph, make_stages
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import is_local
+from beam_pipeline.runners import is_local, make_runner
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.sources import SourceSpec, normalize_uri
@@ -66,7 +66,7 @@ def run_job(
         watch = is_local(options)
         context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
         display = ProgressDisplay(folder, make_stages(config)) if watch and show_progress else nullcontext()
-        with display, beam.Pipeline(options=options) as root:
+        with display, beam.Pipeline(runner=make_runner(options), options=options) as root:
             build_graph(root, config, sources, output_uri, context)
     seconds = time.time() - started
     output = Store(output_uri)

@@ -9,11 +9,14 @@ HARMLESS = (
     "apitools not found, and bigquery client libraries",
     # Beam's memory metric of models, which needs an optional part of that extra.
     "Resource module is not available for current platform",
+    # Beam's local worker processes, which have no container.
+    "No semi_persistent_directory found",
 )
 
 
 def _says_something(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(HARMLESS)
+    message = record.getMessage()
+    return not any(text in message for text in HARMLESS)
 
 
 def configure_logging() -> None:
