@@ -32,9 +32,8 @@ from scenedetect import (
 
 from benchmarks.measure import DATA, markdown_table
 from media.decode import VideoReader
-from media.planes import planes
+from models.analysis.meter import FrameMeter
 from models.shots import ReferenceShotDetector, ShotDetector, ShotSettings, bgr_as_opencv
-from native.frame_stats import FrameStats
 
 Bgr = npt.NDArray[np.uint8]
 GRADUAL = ("dissolve", "fade_in", "fade_out")
@@ -239,18 +238,10 @@ def labelled_videos() -> dict[Path, list[Label]]:
 
 def read_frames(path: Path) -> Iterator[Frame]:
     """Frames of a video with what every detector needs: one decode for all."""
-    stats: FrameStats | None = None
+    meter = FrameMeter()
     with VideoReader(str(path)) as reader:
         for decoded in reader.frames():
-            yuv = planes(decoded.frame)
-            stats = stats or FrameStats(
-                yuv.width,
-                yuv.height,
-                chroma_width=yuv.chroma_width,
-                chroma_height=yuv.chroma_height,
-                bit_depth=yuv.bit_depth,
-            )
-            stat = stats.push((yuv.y, yuv.y_stride), (yuv.u, yuv.uv_stride), (yuv.v, yuv.uv_stride))
+            stat, _ = meter.push(decoded.frame)
             time_s = float(decoded.pts * reader.time_base)
             yield Frame(decoded.index, time_s, bgr_as_opencv(decoded.frame), stat.thumbnail)
 

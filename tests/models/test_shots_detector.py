@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.decode import VideoReader
-from media.planes import planes
+from models.analysis.meter import FrameMeter
 from models.shots import Boundary, BoundaryKind, ShotDetector, ShotSettings
-from native.frame_stats import FrameStats
 from tests.rendering import render_shot
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -109,19 +108,10 @@ def test_boundaries_come_in_order_and_settle_soon(lengths, fps):
 
 
 def thumbnails(path):
-    stats = None
+    meter = FrameMeter()
     with VideoReader(str(path)) as reader:
         for decoded in reader.frames():
-            yuv = planes(decoded.frame)
-            stats = stats or FrameStats(
-                yuv.width,
-                yuv.height,
-                chroma_width=yuv.chroma_width,
-                chroma_height=yuv.chroma_height,
-                bit_depth=yuv.bit_depth,
-            )
-            stat = stats.push((yuv.y, yuv.y_stride), (yuv.u, yuv.uv_stride), (yuv.v, yuv.uv_stride))
-            yield stat.thumbnail, float(decoded.pts * reader.time_base)
+            yield meter.push(decoded.frame)[0].thumbnail, float(decoded.pts * reader.time_base)
 
 
 def test_the_labelled_videos_are_found_nearly_all():
