@@ -1,6 +1,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <array>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -58,27 +60,26 @@ class BoundFrameStats {
   py::tuple push(py::handle y, std::ptrdiff_t y_stride, py::handle u, std::ptrdiff_t u_stride, py::handle v,
                  std::ptrdiff_t v_stride) {
     if (is_busy_) throw std::runtime_error("this object is in use by another thread");
-    const int bytes = format_.sample_bytes();
-    auto y_buffer = std::make_unique<HeldBuffer>(y);
-    const PlaneView y_plane = y_buffer->plane("y", y_stride, format_.width, format_.height, bytes);
-    py::tuple numbers;
+    std::array<std::unique_ptr<HeldBuffer>, 3> buffers;
+    std::array<PlaneView, 3> planes;
+    const auto hold = [&](int i, const char* name, py::handle plane, std::ptrdiff_t stride, int width, int height) {
+      buffers[i] = std::make_unique<HeldBuffer>(plane);
+      planes[i] = buffers[i]->plane(name, stride, width, height, format_.sample_bytes());
+    };
+    hold(0, "y", y, y_stride, format_.width, format_.height);
     if (format_.has_chroma()) {
-      const HeldBuffer u_buffer(u);
-      const HeldBuffer v_buffer(v);
-      numbers = analyse(y_plane,
-                        u_buffer.plane("u", u_stride, format_.chroma_width, format_.chroma_height, bytes),
-                        v_buffer.plane("v", v_stride, format_.chroma_width, format_.chroma_height, bytes));
-    } else {
-      numbers = analyse(y_plane, {}, {});
+      hold(1, "u", u, u_stride, format_.chroma_width, format_.chroma_height);
+      hold(2, "v", v, v_stride, format_.chroma_width, format_.chroma_height);
     }
-    previous_luma_ = std::move(y_buffer);
+    py::tuple numbers = analyse(planes[0], planes[1], planes[2]);
+    previous_ = std::move(buffers);
     return numbers;
   }
 
   void reset() {
     if (is_busy_) throw std::runtime_error("this object is in use by another thread");
     analyser_->reset();
-    previous_luma_.reset();
+    previous_ = {};
   }
 
  private:
@@ -98,8 +99,8 @@ class BoundFrameStats {
 
   PictureFormat format_;
   std::unique_ptr<FrameAnalyser> analyser_;
-  std::unique_ptr<HeldBuffer> previous_luma_;  // which the analyser reads at the next push
-  bool is_busy_ = false;                       // changed only while the interpreter lock is held
+  std::array<std::unique_ptr<HeldBuffer>, 3> previous_;  // planes that the analyser reads at the next push
+  bool is_busy_ = false;                                 // changed only while the interpreter lock is held
 };
 
 }  // namespace

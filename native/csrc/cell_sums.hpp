@@ -16,9 +16,10 @@ inline CellRange cell_range(int index, int cells, int size) {
   return {at(index), std::max(at(index + 1), at(index) + 1)};
 }
 
-// Takes the rows of one plane in order (the caller adds each to `columns()`, then calls `end_row`), writes the
-// cells of one channel of the thumbnail and keeps the plane's total. Distinct row ranges of cells never overlap and
-// leave out no row; where the plane has fewer rows than the thumbnail, neighbouring cells share a range.
+// Takes the steps of one plane's rows from the frame before, in order (the caller adds each to `columns()`, then calls
+// `end_row`), and keeps the cells of one channel of the thumbnail and the plane's total up to date. A first frame is a
+// step from zeros. Distinct row ranges of cells never overlap and leave out no row; where the plane has fewer rows than
+// the thumbnail, neighbouring cells share a range.
 template <typename Samples>
 class CellSums {
  public:
@@ -28,86 +29,101 @@ class CellSums {
       : width_(width),
         height_(height),
         unit_(1 << (bit_depth - 8)),
-        add_cells_(kernels.add_cells),
+        sum_cells_(kernels.sum_cells),
         columns_(1, width, kRowPadding) {
     for (int i = 0; i < kThumbnailWidth; ++i) {
       ranges_[i] = cell_range(i, kThumbnailWidth, width);
       row_weights_[i] = double(ranges_[i].end - ranges_[i].begin) * unit_;
       reciprocals_[i] = 1 / (2 * row_weights_[i]);
     }
+    for (int i = 0; i < kThumbnailHeight; ++i) row_ranges_[i] = cell_range(i, kThumbnailHeight, height);
+  }
+
+  // All samples become zero.
+  void reset() {
+    for (auto& row : cells_) row.fill(0.0);
+    total_ = 0;
   }
 
   void begin_plane() {
-    totals_.fill(0.0);
-    next_cell_ = 0;
-    begin_cell_row();
+    cell_row_ = 0;
+    forget_rows();
   }
 
   Sum* columns() { return columns_[0]; }
 
-  void end_row(int y, std::uint8_t* thumbnail_channel) {
+  // Row y is complete; `thumbnail_channel` is written where a cell's rows are all there and have changed.
+  void end_row(int y, bool changed, std::uint8_t* thumbnail_channel) {
+    columns_changed_ |= changed;
     ++summed_rows_;
-    const bool ends_cell = y + 1 == row_range_.end;
-    if (ends_cell || summed_rows_ == kMaxSummedRows) gather_columns();
-    if (ends_cell) write_cells(thumbnail_channel);
+    const bool ends_cell = y + 1 == row_ranges_[cell_row_].end;
+    if (columns_changed_ && (ends_cell || summed_rows_ == kMaxSummedRows)) gather_columns();
+    if (ends_cell) end_cell_row(thumbnail_channel);
   }
 
   // Mean of the samples in 8-bit code units.
-  double mean() const {
-    double total = 0;  // exact: below 2^53
-    for (int i = 0; i < kThumbnailWidth; ++i) {
-      // Cells of a narrow plane share columns, which count once.
-      if (i == 0 || !(ranges_[i] == ranges_[i - 1])) total += totals_[i];
-    }
-    return total / (double(width_) * height_ * unit_);
-  }
+  double mean() const { return double(total_) / (double(width_) * height_ * unit_); }
 
  private:
-  void begin_cell_row() {
-    row_range_ = cell_range(next_cell_, kThumbnailHeight, height_);
-    cells_.fill(0.0);
+  void forget_rows() {
+    cells_changed_ = columns_changed_ = false;
     summed_rows_ = 0;
   }
 
+  // Steps are from this frame back to the one before.
   void gather_columns() {
-    add_cells_(columns_[0], ranges_.data(), kThumbnailWidth, cells_.data());
+    std::array<std::int32_t, kThumbnailWidth> steps;
+    sum_cells_(columns_[0], ranges_.data(), kThumbnailWidth, steps.data());
     std::fill_n(columns_[0], width_, Sum(0));
+    for (int i = 0; i < kThumbnailWidth; ++i) {
+      cells_[cell_row_][i] -= steps[i];
+      // Cells of a narrow plane share columns, which count once.
+      if (i == 0 || !(ranges_[i] == ranges_[i - 1])) total_ -= steps[i];
+    }
+    cells_changed_ = true;
+    columns_changed_ = false;
     summed_rows_ = 0;
+  }
+
+  void end_cell_row(std::uint8_t* thumbnail_channel) {
+    const int first = cell_row_;
+    const int rows = row_ranges_[first].end - row_ranges_[first].begin;
+    do {
+      if (cells_changed_) write_cells(first, rows, thumbnail_channel + std::ptrdiff_t(cell_row_) * kThumbnailWidth * 3);
+      ++cell_row_;
+    } while (cell_row_ < kThumbnailHeight && row_ranges_[cell_row_] == row_ranges_[first]);
+    forget_rows();
   }
 
   // A mean is (2 sum + weight) / (2 weight), rounded down. With one half added, which changes no such quotient of
   // integers, it is far enough from the next integer for the product with a rounded reciprocal to be exact.
-  void write_cells(std::uint8_t* thumbnail_channel) {
+  void write_cells(int row, double rows, std::uint8_t* out) const {
     std::array<int, kThumbnailWidth> means;
-    const double rows = row_range_.end - row_range_.begin;
     const double rows_reciprocal = 1 / rows;
     for (int i = 0; i < kThumbnailWidth; ++i) {
-      const double mean = (2 * cells_[i] + rows * row_weights_[i] + 0.5) * (reciprocals_[i] * rows_reciprocal);
+      const double mean = (2 * cells_[row][i] + rows * row_weights_[i] + 0.5) * (reciprocals_[i] * rows_reciprocal);
       means[i] = static_cast<int>(std::min(mean, 255.0));
-      totals_[i] += cells_[i];
     }
-    const CellRange written = row_range_;
-    do {
-      std::uint8_t* out = thumbnail_channel + std::ptrdiff_t(next_cell_) * kThumbnailWidth * 3;
-      for (int i = 0; i < kThumbnailWidth; ++i) out[3 * i] = static_cast<std::uint8_t>(means[i]);
-      ++next_cell_;
-    } while (next_cell_ < kThumbnailHeight && written == cell_range(next_cell_, kThumbnailHeight, height_));
-    if (next_cell_ < kThumbnailHeight) begin_cell_row();
+    for (int i = 0; i < kThumbnailWidth; ++i) out[3 * i] = static_cast<std::uint8_t>(means[i]);
   }
+
+  using CellRow = std::array<double, kThumbnailWidth>;
 
   int width_;
   int height_;
   int unit_;
-  void (*add_cells_)(const Sum*, const CellRange*, int, double*);
-  AlignedRows<Sum> columns_;
+  void (*sum_cells_)(const Sum*, const CellRange*, int, std::int32_t*);
+  AlignedRows<Sum> columns_;  // of the rows since the last gathering
   std::array<CellRange, kThumbnailWidth> ranges_;
-  std::array<double, kThumbnailWidth> row_weights_;  // a cell's samples in one row, in 8-bit code units
-  std::array<double, kThumbnailWidth> reciprocals_;
-  std::array<double, kThumbnailWidth> cells_{};   // sums of the rows so far
-  std::array<double, kThumbnailWidth> totals_{};  // sums of the whole columns of cells
-  CellRange row_range_{};
-  int next_cell_ = 0;
+  std::array<CellRange, kThumbnailHeight> row_ranges_;
+  CellRow row_weights_;  // a cell's samples in one row, in 8-bit code units
+  CellRow reciprocals_;
+  std::array<CellRow, kThumbnailHeight> cells_{};  // sums; of cells that share rows, only the first one's
+  std::int64_t total_ = 0;
+  int cell_row_ = 0;
   int summed_rows_ = 0;
+  bool columns_changed_ = false;
+  bool cells_changed_ = false;
 };
 
 }  // namespace spatialbeam

@@ -25,6 +25,7 @@ struct PictureFormat {
   int chroma_height = 0;
   int bit_depth = 8;
 
+  int unit() const { return 1 << (bit_depth - 8); }  // samples for one step of 8 bits
   int sample_bytes() const { return bit_depth > 8 ? 2 : 1; }
   bool has_chroma() const { return chroma_width > 0; }
 };
@@ -41,8 +42,8 @@ struct FrameNumbers {
 class FrameAnalyser {
  public:
   virtual ~FrameAnalyser() = default;
-  // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray. The memory of y
-  // is read again by the next push: it must stay as it is until then, or until reset.
+  // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray. The planes'
+  // memory is read again by the next push: it must stay as it is until then, or until reset.
   virtual FrameNumbers push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) = 0;
   virtual void reset() = 0;
 };

@@ -20,17 +20,16 @@ constexpr int kBlurTaps = 5;
 // Elements that internal rows have beyond the width, and scratch rows before it too.
 constexpr int kRowPadding = 64;
 
-// Rows are looked at in blocks of this many columns: what did not change is not blurred, and what needs wide
-// arithmetic does not make the whole row slow.
-constexpr int kBlock = 128;
+// Rows are looked at in blocks of this many columns: what did not change costs a comparison only.
+constexpr int kBlock = 64;
 inline int block_count(int width) { return (width + kBlock - 1) / kBlock; }
 
 // Video's nominal luma range, in 8-bit code units.
 constexpr int kNominalBlack = 16;
 constexpr int kNominalWhite = 235;
 
-// Rows that a column's sum may hold: 8-bit samples then fit 15 bits, and a cell's sum 32 bits for any depth.
-constexpr int kMaxSummedRows = 128;
+// Rows whose steps a column may sum up: a cell's sum then fits 32 bits with a sign for any depth and width.
+constexpr int kMaxSummedRows = 32;
 
 // The samples [begin, end) of a side that a cell of the thumbnail covers; at least one.
 struct CellRange {
@@ -51,17 +50,17 @@ inline int reflect(int i, int size) {
 struct Samples8 {
   using Sample = std::uint8_t;
   using Difference = std::int16_t;
-  using ColumnSum = std::uint16_t;
+  using ColumnSum = std::int16_t;
 };
 struct Samples14 {
   using Sample = std::uint16_t;
   using Difference = std::int16_t;
-  using ColumnSum = std::uint32_t;
+  using ColumnSum = std::int32_t;
 };
 struct Samples16 {
   using Sample = std::uint16_t;
   using Difference = std::int32_t;
-  using ColumnSum = std::uint32_t;
+  using ColumnSum = std::int32_t;
 };
 
 // Five rows of a difference, and which of their blocks have a value other than zero.
@@ -78,7 +77,6 @@ struct DifferenceRows {
 // Rows for a kernel's own use, each with room for `width` int32.
 struct Scratch {
   void* rows[3];
-  std::uint8_t* blocks;  // block_count + 2
 };
 
 // `row` and `previous` are rows of pictures, read up to their last sample only. All others are internal: aligned, and with
@@ -89,21 +87,24 @@ struct RowKernels {
   using Difference = typename Samples::Difference;
   using ColumnSum = typename Samples::ColumnSum;
 
-  // Adds a row to the sums of its columns.
-  void (*add_row)(const Sample* row, int width, ColumnSum* column_sums);
+  // Writes `previous` minus `row`, adds it to the sums of its columns, and writes for each block whether it has a value
+  // other than zero; returns whether any has. `changed` must tell so of what `difference` held before; `changed_above`,
+  // which may be the same, is what was written for the row above.
+  bool (*take_row)(const Sample* row, const Sample* previous, int width, ColumnSum* column_sums, Difference* difference,
+                   const std::uint8_t* changed_above, std::uint8_t* changed);
 
-  // As add_row; besides, writes `previous` minus `row`, and for each block whether that has a value other than zero.
-  // Returns the sum of the samples clamped to the nominal range.
-  std::uint64_t (*take_luma_row)(const Sample* row, const Sample* previous, int width, int bit_depth,
-                                 ColumnSum* column_sums, Difference* difference, std::uint8_t* changed);
+  // By how much the sum of the samples clamped to the nominal range is greater in `row` than in `previous`, of which
+  // `changed` tells the blocks that differ.
+  std::int64_t (*nominal_step)(const Sample* row, const Sample* previous, const std::uint8_t* changed, int width,
+                               int bit_depth);
 
   // Sum of the absolute values of a row of the blurred difference, in 8-bit luma units x 256, from the five rows of the
   // difference around it.
   std::uint64_t (*blur_and_sum)(const DifferenceRows<Difference>& rows, int width, int bit_depth,
                                 const Scratch& scratch);
 
-  // Adds the sums of the columns in each range to `cells`.
-  void (*add_cells)(const ColumnSum* column_sums, const CellRange* ranges, int count, double* cells);
+  // Writes the sums of the columns in each range. `count` is a multiple of four.
+  void (*sum_cells)(const ColumnSum* column_sums, const CellRange* ranges, int count, std::int32_t* cells);
 };
 
 template <typename Samples>

@@ -19,7 +19,7 @@ OPERATION Vec load(const void* from) { return _mm256_loadu_si256(static_cast<con
 OPERATION void store(void* to, Vec v) { _mm256_storeu_si256(static_cast<Vec*>(to), v); }
 OPERATION __m128i load_half(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
 OPERATION Vec load_u8_as_u16(const void* from) { return _mm256_cvtepu8_epi16(load_half(from)); }
-OPERATION Vec load_u16_as_u32(const void* from) { return _mm256_cvtepu16_epi32(load_half(from)); }
+OPERATION Vec load_i16_as_i32(const void* from) { return _mm256_cvtepi16_epi32(load_half(from)); }
 
 OPERATION Vec zero() { return _mm256_setzero_si256(); }
 OPERATION Vec set_all_8(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
@@ -65,6 +65,10 @@ OPERATION Vec shift_left_32(Vec v) {
 
 OPERATION Vec unpack_low_16(Vec a, Vec b) { return _mm256_unpacklo_epi16(a, b); }
 OPERATION Vec unpack_high_16(Vec a, Vec b) { return _mm256_unpackhi_epi16(a, b); }
+OPERATION Vec unpack_low_32(Vec a, Vec b) { return _mm256_unpacklo_epi32(a, b); }
+OPERATION Vec unpack_high_32(Vec a, Vec b) { return _mm256_unpackhi_epi32(a, b); }
+OPERATION Vec unpack_low_64(Vec a, Vec b) { return _mm256_unpacklo_epi64(a, b); }
+OPERATION Vec unpack_high_64(Vec a, Vec b) { return _mm256_unpackhi_epi64(a, b); }
 OPERATION Vec saturate(Vec low, Vec high) { return _mm256_packs_epi32(low, high); }
 // The upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
 OPERATION Vec high_halves(Vec even, Vec odd) { return _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xAA); }
@@ -79,18 +83,23 @@ OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm256_unpacklo_epi32(v, zero()), _mm256_unpackhi_epi32(v, zero())));
 }
 
+// The sum of the vector's parts of 128 bits, lane by lane.
+OPERATION __m128i sum_of_parts(Vec v) {
+  return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
 #include "row_kernels_x86.hpp"
 
 }  // namespace
 
 template <>
 RowKernels<Samples8> avx2_kernels<Samples8>() {
-  return {add_row<Samples8>, take_luma_row_8, blur_and_sum<8>, add_cells<std::uint16_t>};
+  return {take_row<Samples8>, nominal_step<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>};
 }
 
 template <>
 RowKernels<Samples14> avx2_kernels<Samples14>() {
-  return {add_row<Samples14>, take_luma_row_14, blur_and_sum<0>, add_cells<std::uint32_t>};
+  return {take_row<Samples14>, nominal_step<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>};
 }
 
 }  // namespace spatialbeam

@@ -25,7 +25,7 @@ OPERATION Vec load(const void* from) { return _mm512_loadu_si512(from); }
 OPERATION void store(void* to, Vec v) { _mm512_storeu_si512(to, v); }
 OPERATION __m256i load_half(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 OPERATION Vec load_u8_as_u16(const void* from) { return _mm512_cvtepu8_epi16(load_half(from)); }
-OPERATION Vec load_u16_as_u32(const void* from) { return _mm512_cvtepu16_epi32(load_half(from)); }
+OPERATION Vec load_i16_as_i32(const void* from) { return _mm512_cvtepi16_epi32(load_half(from)); }
 
 OPERATION Vec zero() { return _mm512_setzero_si512(); }
 OPERATION Vec set_all_8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
@@ -74,6 +74,10 @@ OPERATION Vec shift_left_32(Vec v) {
 
 OPERATION Vec unpack_low_16(Vec a, Vec b) { return _mm512_unpacklo_epi16(a, b); }
 OPERATION Vec unpack_high_16(Vec a, Vec b) { return _mm512_unpackhi_epi16(a, b); }
+OPERATION Vec unpack_low_32(Vec a, Vec b) { return _mm512_unpacklo_epi32(a, b); }
+OPERATION Vec unpack_high_32(Vec a, Vec b) { return _mm512_unpackhi_epi32(a, b); }
+OPERATION Vec unpack_low_64(Vec a, Vec b) { return _mm512_unpacklo_epi64(a, b); }
+OPERATION Vec unpack_high_64(Vec a, Vec b) { return _mm512_unpackhi_epi64(a, b); }
 OPERATION Vec saturate(Vec low, Vec high) { return _mm512_packs_epi32(low, high); }
 // The upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
 OPERATION Vec high_halves(Vec even, Vec odd) {
@@ -87,18 +91,24 @@ OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm512_unpacklo_epi32(v, zero()), _mm512_unpackhi_epi32(v, zero())));
 }
 
+// The sum of the vector's parts of 128 bits, lane by lane.
+OPERATION __m128i sum_of_parts(Vec v) {
+  const __m256i two = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+}
+
 #include "row_kernels_x86.hpp"
 
 }  // namespace
 
 template <>
 RowKernels<Samples8> avx512_kernels<Samples8>() {
-  return {add_row<Samples8>, take_luma_row_8, blur_and_sum<8>, add_cells<std::uint16_t>};
+  return {take_row<Samples8>, nominal_step<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>};
 }
 
 template <>
 RowKernels<Samples14> avx512_kernels<Samples14>() {
-  return {add_row<Samples14>, take_luma_row_14, blur_and_sum<0>, add_cells<std::uint32_t>};
+  return {take_row<Samples14>, nominal_step<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>};
 }
 
 }  // namespace spatialbeam

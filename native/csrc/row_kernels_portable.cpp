@@ -9,31 +9,35 @@ namespace spatialbeam {
 namespace {
 
 template <typename Samples>
-void add_row(const typename Samples::Sample* row, int width, typename Samples::ColumnSum* column_sums) {
-  for (int x = 0; x < width; ++x) column_sums[x] += row[x];
-}
-
-template <typename Samples>
-std::uint64_t take_luma_row(const typename Samples::Sample* row, const typename Samples::Sample* previous, int width,
-                            int bit_depth, typename Samples::ColumnSum* column_sums,
-                            typename Samples::Difference* difference, std::uint8_t* changed) {
-  const int black = kNominalBlack << (bit_depth - 8);
-  const int white = kNominalWhite << (bit_depth - 8);
-  std::uint64_t nominal_sum = 0;
+bool take_row(const typename Samples::Sample* row, const typename Samples::Sample* previous, int width,
+              typename Samples::ColumnSum* column_sums, typename Samples::Difference* difference,
+              const std::uint8_t*, std::uint8_t* changed) {
+  bool any_changed = false;
   for (int begin = 0; begin < width; begin += kBlock) {
     const int end = std::min(begin + kBlock, width);
     int any_step = 0;
     for (int x = begin; x < end; ++x) {
-      const int sample = row[x];
-      const int step = previous[x] - sample;
-      column_sums[x] += row[x];
+      const int step = previous[x] - row[x];
+      column_sums[x] = static_cast<typename Samples::ColumnSum>(column_sums[x] + step);
       difference[x] = static_cast<typename Samples::Difference>(step);
       any_step |= step;
-      nominal_sum += std::min(std::max(sample, black), white);
     }
     changed[begin / kBlock] = any_step != 0;
+    any_changed |= any_step != 0;
   }
-  return nominal_sum;
+  return any_changed;
+}
+
+template <typename Samples>
+std::int64_t nominal_step(const typename Samples::Sample* row, const typename Samples::Sample* previous,
+                          const std::uint8_t*, int width, int bit_depth) {
+  const int black = kNominalBlack << (bit_depth - 8);
+  const int white = kNominalWhite << (bit_depth - 8);
+  std::int64_t step = 0;
+  for (int x = 0; x < width; ++x) {
+    step += std::clamp<int>(row[x], black, white) - std::clamp<int>(previous[x], black, white);
+  }
+  return step;
 }
 
 // Right shifts of negative numbers round down, as in libvmaf (and in every compiler that this is built with).
@@ -50,18 +54,9 @@ std::uint64_t blur_along_and_sum(const std::int32_t* blurred, int width) {
   return sum;
 }
 
-template <typename Difference>
-bool any_changed(const DifferenceRows<Difference>& rows, int width) {
-  for (int b = 0; b < block_count(width); ++b) {
-    if (rows.block_changed(b)) return true;
-  }
-  return false;
-}
-
 template <typename Samples>
 std::uint64_t blur_and_sum(const DifferenceRows<typename Samples::Difference>& rows, int width, int bit_depth,
                            const Scratch& scratch) {
-  if (!any_changed(rows, width)) return 0;
   using Accumulator = std::conditional_t<std::is_same_v<Samples, Samples16>, std::int64_t, std::int32_t>;
   const Accumulator half = Accumulator(1) << (bit_depth - 1);
   auto* blurred = static_cast<std::int32_t*>(scratch.rows[0]);
@@ -83,12 +78,12 @@ std::uint64_t blur_and_sum(const DifferenceRows<typename Samples::Difference>& r
 }
 
 template <typename Samples>
-void add_cells(const typename Samples::ColumnSum* column_sums, const CellRange* ranges, int count,
-               double* cells) {
+void sum_cells(const typename Samples::ColumnSum* column_sums, const CellRange* ranges, int count,
+               std::int32_t* cells) {
   for (int i = 0; i < count; ++i) {
-    std::uint32_t sum = 0;
+    std::int32_t sum = 0;
     for (int x = ranges[i].begin; x < ranges[i].end; ++x) sum += column_sums[x];
-    cells[i] += sum;
+    cells[i] = sum;
   }
 }
 
@@ -96,7 +91,7 @@ void add_cells(const typename Samples::ColumnSum* column_sums, const CellRange* 
 
 template <typename Samples>
 RowKernels<Samples> portable_kernels() {
-  return {add_row<Samples>, take_luma_row<Samples>, blur_and_sum<Samples>, add_cells<Samples>};
+  return {take_row<Samples>, nominal_step<Samples>, blur_and_sum<Samples>, sum_cells<Samples>};
 }
 
 template RowKernels<Samples8> portable_kernels<Samples8>();

@@ -25,95 +25,104 @@ INLINE inline Widened load_wide(const std::uint8_t* from) {
   return {load_u8_as_u16(from), load_u8_as_u16(from + kLanes16)};
 }
 
-INLINE inline Widened load_wide(const std::uint16_t* from) {
-  return {load_u16_as_u32(from), load_u16_as_u32(from + kLanes32)};
+INLINE inline void write_steps(const std::uint8_t* now, const std::uint8_t* before, std::int16_t* column_sums,
+                               std::int16_t* difference) {
+  for (int x = 0; x < kBlock; x += 2 * kLanes16) {
+    const Widened samples = load_wide(now + x);
+    const Widened samples_before = load_wide(before + x);
+    const Vec low = subtract_16(samples_before.low, samples.low);
+    const Vec high = subtract_16(samples_before.high, samples.high);
+    store(difference + x, low);
+    store(difference + x + kLanes16, high);
+    store(column_sums + x, add_16(load(column_sums + x), low));
+    store(column_sums + x + kLanes16, add_16(load(column_sums + x + kLanes16), high));
+  }
 }
 
-INLINE inline void add_columns(std::uint16_t* sums, Widened samples) {
-  store(sums, add_16(load(sums), samples.low));
-  store(sums + kLanes16, add_16(load(sums + kLanes16), samples.high));
+INLINE inline void write_steps(const std::uint16_t* now, const std::uint16_t* before, std::int32_t* column_sums,
+                               std::int16_t* difference) {
+  for (int x = 0; x < kBlock; x += kLanes16) {
+    store(difference + x, subtract_16(load(before + x), load(now + x)));
+    for (int half = x; half < x + kLanes16; half += kLanes32) {
+      store(column_sums + half, add_32(load(column_sums + half), load_i16_as_i32(difference + half)));
+    }
+  }
 }
 
-INLINE inline void add_columns(std::uint32_t* sums, Widened samples) {
-  store(sums, add_32(load(sums), samples.low));
-  store(sums + kLanes32, add_32(load(sums + kLanes32), samples.high));
+// Whether the samples of a block differ from those before, and all that follows. Blocks below one that changed are not
+// compared first: most of them changed too, and a wrong guess of the processor costs more than the arithmetic.
+template <typename Samples>
+INLINE inline bool take_block(const typename Samples::Sample* now, const typename Samples::Sample* before,
+                              typename Samples::ColumnSum* column_sums, std::int16_t* difference, bool changed_above,
+                              std::uint8_t& changed) {
+  constexpr int kLanes = sizeof(Vec) / sizeof(*now);
+  Vec any_change = zero();
+  for (int x = 0; x < kBlock; x += kLanes) any_change = bit_or(any_change, bit_xor(load(now + x), load(before + x)));
+  if (changed_above || !is_zero(any_change)) {
+    write_steps(now, before, column_sums, difference);
+  } else if (changed) {
+    for (int x = 0; x < kBlock; x += kLanes16) store(difference + x, zero());
+  }
+  changed = !is_zero(any_change);
+  return changed;
 }
 
-// A copy of the last samples of a row, shorter than a vector, that ends in zeros: nothing may be read behind the row.
+// A copy of the last samples of a row, shorter than a block, that ends in zeros: nothing may be read behind the row.
 template <typename Sample>
 struct Tail {
-  alignas(Vec) Sample samples[sizeof(Vec) / sizeof(Sample)] = {};
+  alignas(Vec) Sample samples[kBlock] = {};
   Tail(const Sample* from, int count) { std::memcpy(samples, from, count * sizeof(Sample)); }
 };
 
 template <typename Samples>
-TARGET void add_row(const typename Samples::Sample* row, int width, typename Samples::ColumnSum* column_sums) {
-  constexpr int kLanes = sizeof(Vec) / sizeof(*row);
+TARGET bool take_row(const typename Samples::Sample* row, const typename Samples::Sample* previous, int width,
+                     typename Samples::ColumnSum* column_sums, std::int16_t* difference,
+                     const std::uint8_t* changed_above, std::uint8_t* changed) {
+  bool any_changed = false;
   int x = 0;
-  for (; x + kLanes <= width; x += kLanes) add_columns(column_sums + x, load_wide(row + x));
-  if (x < width) add_columns(column_sums + x, load_wide(Tail(row + x, width - x).samples));
+  for (; x + kBlock <= width; x += kBlock) {
+    any_changed |= take_block<Samples>(row + x, previous + x, column_sums + x, difference + x,
+                                       changed_above[x / kBlock], changed[x / kBlock]);
+  }
+  if (x == width) return any_changed;
+  const Tail now(row + x, width - x);
+  const Tail before(previous + x, width - x);
+  any_changed |= take_block<Samples>(now.samples, before.samples, column_sums + x, difference + x,
+                                     changed_above[x / kBlock], changed[x / kBlock]);
+  return any_changed;
 }
 
-// Calls `step(x, row_at_x, previous_at_x)` for every vector of two rows; returns how many samples of the last one are
-// behind the rows' ends: they are zero.
-template <typename Sample, typename Step>
-INLINE inline int for_each_vector(const Sample* row, const Sample* previous, int width, Step step) {
-  constexpr int kLanes = sizeof(Vec) / sizeof(Sample);
-  int x = 0;
-  for (; x + kLanes <= width; x += kLanes) step(x, row + x, previous + x);
-  if (x == width) return 0;
-  const Tail row_tail(row + x, width - x);
-  const Tail previous_tail(previous + x, width - x);
-  step(x, row_tail.samples, previous_tail.samples);
-  return x + kLanes - width;
+INLINE inline Vec add_clamped(Vec sum, const std::uint8_t* from, int) {
+  return add_64(sum, sum_bytes(min_u8(max_u8(load(from), set_all_8(kNominalBlack)), set_all_8(kNominalWhite))));
 }
 
-// At the end of a block (or of the row), writes whether any bit of it changed, and starts the next block.
-INLINE inline void note_change(Vec& any_change, int end, int width, std::uint8_t* changed) {
-  if (end % kBlock != 0 && end < width) return;
-  changed[(end - 1) / kBlock] = !is_zero(any_change);
-  any_change = zero();
-}
-
-TARGET std::uint64_t take_luma_row_8(const std::uint8_t* row, const std::uint8_t* previous, int width, int,
-                                     std::uint16_t* column_sums, std::int16_t* difference, std::uint8_t* changed) {
-  const Vec black = set_all_8(kNominalBlack);
-  const Vec white = set_all_8(kNominalWhite);
-  Vec nominal_sum = zero();
-  Vec any_change = zero();
-  const auto take = [&](int x, const std::uint8_t* now, const std::uint8_t* before) INLINE {
-    const Widened samples = load_wide(now);
-    const Widened samples_before = load_wide(before);
-    any_change = bit_or(any_change, bit_xor(load(now), load(before)));
-    store(difference + x, subtract_16(samples_before.low, samples.low));
-    store(difference + x + kLanes16, subtract_16(samples_before.high, samples.high));
-    add_columns(column_sums + x, samples);
-    nominal_sum = add_64(nominal_sum, sum_bytes(min_u8(max_u8(load(now), black), white)));
-    note_change(any_change, x + 2 * kLanes16, width, changed);
-  };
-  const int padding = for_each_vector(row, previous, width, take);
-  return sum_of_u64(nominal_sum) - std::uint64_t(padding) * kNominalBlack;
-}
-
-TARGET std::uint64_t take_luma_row_14(const std::uint16_t* row, const std::uint16_t* previous, int width,
-                                      int bit_depth, std::uint32_t* column_sums, std::int16_t* difference,
-                                      std::uint8_t* changed) {
-  const int black_level = kNominalBlack << (bit_depth - 8);
-  const Vec black = set_all_16(black_level);
+INLINE inline Vec add_clamped(Vec sum, const std::uint16_t* from, int bit_depth) {
+  const Vec black = set_all_16(kNominalBlack << (bit_depth - 8));
   const Vec white = set_all_16(kNominalWhite << (bit_depth - 8));
-  Vec nominal_sum = zero();
-  Vec any_change = zero();
-  const auto take = [&](int x, const std::uint16_t* now, const std::uint16_t* before) INLINE {
-    const Vec samples = load(now);
-    const Vec step = subtract_16(load(before), samples);
-    any_change = bit_or(any_change, step);
-    store(difference + x, step);
-    add_columns(column_sums + x, load_wide(now));
-    nominal_sum = add_products(nominal_sum, min_u16(max_u16(samples, black), white), set_all_16(1));
-    note_change(any_change, x + kLanes16, width, changed);
+  return add_products(sum, min_u16(max_u16(load(from), black), white), set_all_16(1));
+}
+
+INLINE inline std::uint64_t sum_of_clamped(Vec sum, const std::uint8_t*) { return sum_of_u64(sum); }
+INLINE inline std::uint64_t sum_of_clamped(Vec sum, const std::uint16_t*) { return sum_of_u32(sum); }
+
+template <typename Samples>
+TARGET std::int64_t nominal_step(const typename Samples::Sample* row, const typename Samples::Sample* previous,
+                                 const std::uint8_t* changed, int width, int bit_depth) {
+  constexpr int kLanes = sizeof(Vec) / sizeof(*row);
+  Vec sum = zero();
+  Vec sum_before = zero();
+  const auto take = [&](const typename Samples::Sample* now, const typename Samples::Sample* before) INLINE {
+    for (int x = 0; x < kBlock; x += kLanes) {
+      sum = add_clamped(sum, now + x, bit_depth);
+      sum_before = add_clamped(sum_before, before + x, bit_depth);
+    }
   };
-  const int padding = for_each_vector(row, previous, width, take);
-  return sum_of_u32(nominal_sum) - std::uint64_t(padding) * black_level;
+  int x = 0;
+  for (; x + kBlock <= width; x += kBlock) {
+    if (changed[x / kBlock]) take(row + x, previous + x);
+  }
+  if (x < width && changed[x / kBlock]) take(Tail(row + x, width - x).samples, Tail(previous + x, width - x).samples);
+  return std::int64_t(sum_of_clamped(sum, row)) - std::int64_t(sum_of_clamped(sum_before, row));
 }
 
 // The vertical blur; kBits is the bit depth where it is known when this is compiled, else 0. The pointers are copies, so
@@ -198,13 +207,9 @@ INLINE inline Vec sum_along_wide(const std::int16_t* halves, const std::int16_t*
   return sum;
 }
 
-// The vertical blur of a block: not there, within 16 bits, or beyond (then cut off at the ends of the range).
-enum BlockRange : std::uint8_t { kZero = 0, kNarrow = 1, kWide = 2 };
-
-inline bool is_cut_off(std::int16_t blurred) { return blurred == 32767 || blurred == -32768; }
-
+// Writes the vertical blur of columns [begin, end); returns whether it is cut off somewhere: it may have 17 bits.
 template <int kBits>
-INLINE inline BlockRange blur_block_down(const VerticalBlur<kBits>& blur, int begin, int end, std::int16_t* blurred) {
+INLINE inline bool blur_down(const VerticalBlur<kBits>& blur, int begin, int end, std::int16_t* blurred) {
   Vec least = zero();
   Vec most = zero();
   for (int x = begin; x < end; x += kLanes16) {
@@ -215,12 +220,12 @@ INLINE inline BlockRange blur_block_down(const VerticalBlur<kBits>& blur, int be
     store(blurred + x, saturated);
   }
   const Vec mirrored_least = bit_xor(least, set_all_16(-1));  // the ends of the range mirror to each other
-  return any_equal_16(max_16(most, mirrored_least), set_all_16(32767)) ? kWide : kNarrow;
+  return any_equal_16(max_16(most, mirrored_least), set_all_16(32767));
 }
 
 template <int kBits>
-TARGET __attribute__((noinline)) Vec sum_wide_block(VerticalBlur<kBits> blur, int begin, int end, int width,
-                                                    std::int16_t* halves, std::int16_t* bits) {
+TARGET __attribute__((noinline)) Vec sum_wide(VerticalBlur<kBits> blur, int begin, int end, int width,
+                                              std::int16_t* halves, std::int16_t* bits) {
   const Vec one = set_all_32(1);
   const int last = end + kBlurRadius < width ? end + kBlurRadius : width;
   for (int x = begin < kLanes16 ? 0 : begin - kLanes16; x < last; x += kLanes16) {
@@ -233,53 +238,48 @@ TARGET __attribute__((noinline)) Vec sum_wide_block(VerticalBlur<kBits> blur, in
   return sum_along_wide(halves, bits, begin, end);
 }
 
+// The sum that columns [begin, end) of the difference give, with none beside them: it reaches two columns further.
+template <int kBits>
+INLINE inline Vec sum_run(const VerticalBlur<kBits>& blur, int begin, int end, int width, const Scratch& scratch) {
+  const int first = begin < kBlurRadius ? 0 : begin - kBlurRadius;
+  const int last = end + kBlurRadius < width ? end + kBlurRadius : width;
+  auto* blurred = static_cast<std::int16_t*>(scratch.rows[0]);
+  if (blur_down(blur, begin, end, blurred)) {
+    return sum_wide(blur, first, last, width, static_cast<std::int16_t*>(scratch.rows[1]),
+                    static_cast<std::int16_t*>(scratch.rows[2]));
+  }
+  store(blurred + end, zero());
+  if (begin > 0) store(blurred + begin - kLanes16, zero());
+  if (begin == 0 || last + kBlurRadius > width) extend_row(blurred, width);
+  return sum_along_narrow(blurred, first, last);
+}
+
 template <int kBits>
 TARGET std::uint64_t blur_and_sum(const DifferenceRows<std::int16_t>& rows, int width, int bit_depth,
                                   const Scratch& scratch) {
   const std::int16_t* const* values = rows.values;
   const VerticalBlur<kBits> blur{values[0], values[1], values[2], values[3], values[4], kBits != 0 ? kBits : bit_depth};
   const int blocks = block_count(width);
-  auto* blurred = static_cast<std::int16_t*>(scratch.rows[0]);
-  std::uint8_t* range = scratch.blocks + 1;  // with a block of zeros before and after the row
-  range[-1] = range[blocks] = kZero;
-  int any_changed = 0;
-  for (int b = 0; b < blocks; ++b) any_changed |= range[b] = rows.block_changed(b) ? kNarrow : kZero;
-  if (any_changed == 0) return 0;
-  for (int b = 0; b < blocks; ++b) {
-    const int begin = b * kBlock;
-    const int end = begin + kBlock < width ? begin + kBlock : width;
-    if (range[b] != kZero) {
-      range[b] = blur_block_down(blur, begin, end, blurred);
-    } else {
-      std::memset(blurred + begin, 0, (end - begin) * sizeof(*blurred));
-    }
-  }
-  extend_row(blurred, width);
   Vec sum = zero();
   for (int b = 0; b < blocks; ++b) {
-    const int begin = b * kBlock;
-    const int end = begin + kBlock < width ? begin + kBlock : width;
-    const bool wide_left = range[b - 1] == kWide && (is_cut_off(blurred[begin - 1]) || is_cut_off(blurred[begin - 2]));
-    const bool wide_right = range[b + 1] == kWide && (is_cut_off(blurred[end]) || is_cut_off(blurred[end + 1]));
-    if (range[b] == kWide || wide_left || wide_right) {
-      sum = add_32(sum, sum_wide_block(blur, begin, end, width, static_cast<std::int16_t*>(scratch.rows[1]),
-                                       static_cast<std::int16_t*>(scratch.rows[2])));
-    } else if (range[b - 1] != kZero || range[b] != kZero || range[b + 1] != kZero) {
-      sum = add_32(sum, sum_along_narrow(blurred, begin, end));
-    }
+    const int first = b;
+    while (b < blocks && rows.block_changed(b)) ++b;
+    if (b == first) continue;
+    const int end = b * kBlock < width ? b * kBlock : width;
+    sum = add_32(sum, sum_run(blur, first * kBlock, end, width, scratch));
   }
   return sum_of_u32(sum);
 }
 
-INLINE inline Vec cell_of(const std::uint16_t* column_sums, CellRange range) {
-  const Vec one = set_all_16(1);  // sums have 15 bits: signed multiplication is right
+INLINE inline Vec cell_of(const std::int16_t* column_sums, CellRange range) {
+  const Vec one = set_all_16(1);
   Vec sum = zero();
   int x = range.begin;
   for (; x + kLanes16 <= range.end; x += kLanes16) sum = add_products(sum, load(column_sums + x), one);
   return add_products(sum, bit_and(load(column_sums + x), columns_before(range.end, x)), one);
 }
 
-INLINE inline Vec cell_of(const std::uint32_t* column_sums, CellRange range) {
+INLINE inline Vec cell_of(const std::int32_t* column_sums, CellRange range) {
   Vec sum = zero();
   int x = range.begin;
   for (; x + kLanes32 <= range.end; x += kLanes32) sum = add_32(sum, load(column_sums + x));
@@ -287,9 +287,20 @@ INLINE inline Vec cell_of(const std::uint32_t* column_sums, CellRange range) {
   return add_32(sum, bit_and(load(column_sums + x), valid));
 }
 
+// The sums of four vectors' 32-bit lanes, from transposing them by parts of 128 bits.
+INLINE inline __m128i four_sums(Vec a, Vec b, Vec c, Vec d) {
+  const Vec ab = add_32(unpack_low_32(a, b), unpack_high_32(a, b));
+  const Vec cd = add_32(unpack_low_32(c, d), unpack_high_32(c, d));
+  return sum_of_parts(add_32(unpack_low_64(ab, cd), unpack_high_64(ab, cd)));
+}
+
 template <typename ColumnSum>
-TARGET void add_cells(const ColumnSum* column_sums, const CellRange* ranges, int count, double* cells) {
-  for (int i = 0; i < count; ++i) cells[i] += double(sum_of_u32(cell_of(column_sums, ranges[i])));
+TARGET void sum_cells(const ColumnSum* column_sums, const CellRange* ranges, int count, std::int32_t* cells) {
+  for (int i = 0; i < count; i += 4) {
+    const __m128i sums = four_sums(cell_of(column_sums, ranges[i]), cell_of(column_sums, ranges[i + 1]),
+                                   cell_of(column_sums, ranges[i + 2]), cell_of(column_sums, ranges[i + 3]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(cells + i), sums);
+  }
 }
 
 #undef INLINE
