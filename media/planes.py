@@ -71,9 +71,8 @@ def planes(frame: VideoFrame) -> Planes:
     Raises:
       ItemError: UnsupportedFormat if swscale does not know the frame's format.
     """
-    name = planar_format(frame.format.name)
-    if name != frame.format.name:
-        frame = _reformat(frame, name)
+    frame = planar_frame(frame)
+    name = frame.format.name
     own = frame.planes
     y = own[0]
     u, v = (own[1], own[2]) if len(own) >= 3 else (None, None)
@@ -90,6 +89,17 @@ def planes(frame: VideoFrame) -> Planes:
         bit_depth=bit_depth(name),
         is_full_range=frame.color_range == ColorRange.JPEG or name.startswith("yuvj"),
     )
+
+
+def planar_frame(frame: VideoFrame) -> VideoFrame:
+    """The frame itself if it has the planes of `planes`, else converted.
+
+    Raises:
+      ItemError: UnsupportedFormat if swscale does not know the frame's format.
+    """
+    name = frame.format.name
+    target = planar_format(name)
+    return frame if target == name else _reformat(frame, target)
 
 
 @cache

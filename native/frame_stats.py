@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ THUMBNAIL_SIZE = (64, 36)
 MAX_SIDE = 32768
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameStat:
+class FrameStat(NamedTuple):
     """What one frame gives.
 
     Attributes:
@@ -53,7 +52,7 @@ def available_simd() -> tuple[str, ...]:
 class FrameStats:
     """Numbers of the frames of one video, in order; all frames have the same size and format.
 
-    No frame is copied: the luma plane of the last frame is held, and read again by the next `push`, so its
+    No frame is copied: the planes of the last frame are held, and read again by the next `push`, so their
     memory must not be overwritten until then (a decoder does not do that to planes that are still held).
     `push` releases the interpreter lock while it computes; an object serves one thread at a time.
 
@@ -93,21 +92,13 @@ class FrameStats:
         """Numbers of the next frame. Planes are read in place, never beyond the last row's last sample.
 
         Args:
-          y, u, v: the planes; u and v are not looked into for gray video. y is held until the next call.
+          y, u, v: the planes; u and v are not looked into for gray video. They are held until the next call.
 
         Raises:
           ValueError: if a line size is shorter than a row, or a buffer shorter than its rows.
           RuntimeError: if another thread is inside `push`.
         """
-        motion, luma, nominal, u_mean, v_mean, thumbnail = self._native.push(*y, *u, *v)
-        return FrameStat(
-            motion=motion,
-            luma_mean=luma,
-            luma_nominal_mean=nominal,
-            u_mean=u_mean,
-            v_mean=v_mean,
-            thumbnail=thumbnail,
-        )
+        return FrameStat(*self._native.push(*y, *u, *v))
 
     def reset(self) -> None:
         """Makes the next frame a first frame again, and lets go of the last one."""

@@ -18,6 +18,7 @@ from core.records import ClipScores, Shot
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from native.frame_stats import FrameStat
+from native.thumbnails import mean_luma_change
 
 MOTION_GAP_S = 0.1
 LUMINANCE_WEIGHTS = (0.2126, 0.7152, 0.0722)
@@ -97,9 +98,8 @@ class FrameSeries:
 
     def _change_since_gap(self, thumbnail: npt.NDArray[np.uint8]) -> float:
         """Mean absolute change of the luma thumbnail over `MOTION_GAP_S`, scaled from the nearest pair."""
-        luma = np.ascontiguousarray(thumbnail[..., 0])
         recent = self._recent
-        recent.append((self.last_time_s, luma))
+        recent.append((self.last_time_s, thumbnail))
         limit = self.last_time_s - MOTION_GAP_S + 1e-6
         while len(recent) > 2 and recent[1][0] <= limit:
             recent.popleft()
@@ -107,7 +107,7 @@ class FrameSeries:
         elapsed = self.last_time_s - past_s
         if elapsed <= 0:
             return 0.0
-        return cv2.norm(luma, past, cv2.NORM_L1) / luma.size * (MOTION_GAP_S / elapsed)
+        return mean_luma_change(thumbnail, past) * (MOTION_GAP_S / elapsed)
 
     def pts(self, frame: int) -> int:
         """Timestamp of a frame; that of the end of the video for the frame after the last one."""
@@ -190,4 +190,4 @@ class FrameSeries:
 
 def mean_luminance(rgb: npt.NDArray[np.uint8]) -> float:
     """Mean of 0.2126 R + 0.7152 G + 0.0722 B over an (h, w, 3) RGB picture, 0 to 255."""
-    return float(rgb.reshape(-1, 3).mean(axis=0, dtype=np.float64) @ np.asarray(LUMINANCE_WEIGHTS))
+    return sum(weight * mean for weight, mean in zip(LUMINANCE_WEIGHTS, cv2.mean(rgb), strict=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 
 from core.video_info import VideoInfo
-from media.planes import planes
+from media.planes import planar_frame, planes
 from native.frame_stats import FrameStat, FrameStats
 
 
@@ -20,8 +20,9 @@ class FrameMeter:
         """Numbers of the next frame, and whether its format differs from the frame before."""
         frame_format = (frame.width, frame.height, frame.format.name)
         is_new = frame_format != self._format
-        yuv = planes(frame)
+        own = planar_frame(frame).planes
         if is_new or self._stats is None:
+            yuv = planes(frame)
             self._stats = FrameStats(
                 yuv.width,
                 yuv.height,
@@ -31,8 +32,8 @@ class FrameMeter:
             )
         changed = is_new and self._format is not None
         self._format = frame_format
-        y, u, v = (yuv.y, yuv.y_stride), (yuv.u, yuv.uv_stride), (yuv.v, yuv.uv_stride)
-        return self._stats.push(y, u, v), changed
+        y, u, v = own[:3] if len(own) >= 3 else (own[0],) * 3
+        return self._stats.push((y, y.line_size), (u, u.line_size), (v, v.line_size)), changed
 
 
 def upright_size(frame: av.VideoFrame, info: VideoInfo) -> tuple[int, int]:

@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
 from core.records import ClipCandidate, SampleImage, Shot
 from core.store import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
-from media.images import encode_jpeg, sample_image
+from media.images import encode_jpeg
 from models.analysis.clip_intervals import exact, plan_shot
 from models.analysis.frame_series import FrameSeries, LuminanceFormula, mean_luminance
 from models.analysis.meter import FrameMeter, upright_size
+from models.analysis.sample_pictures import SamplePicture, SamplePictures
 from models.analysis.settings import SAMPLE_POSITIONS, AnalysisSettings
 from models.shots import Boundary, ShotDetector
+from native.frame_stats import FrameStat
 
 ImageWriter = Callable[[str, bytes], Ref]
-CHECK_EVERY_FRAMES = 16
+BATCH_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +40,12 @@ class _Opening:
         return cls(boundary.start_frame + offset, boundary.frame + offset, str(boundary.kind), boundary.confidence)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """A picture that may become a clip's sample: kept until its clip is decided."""
-
-    frame: int
-    pts: int
-    rgb: npt.NDArray[np.uint8]
-
-
 class VideoAnalyser:
     """Consumes a video's frames in order and yields its shots and candidate clips.
 
     Memory is bounded: pictures are held only for the undecided end of the open shot (about two times
-    the longest clip); per frame 40 bytes of numbers are kept.
+    the longest clip); per frame 40 bytes of numbers are kept. Frames are looked at one by one, their numbers
+    in batches: what runs in Python between two frames runs with cold caches, which costs several times more.
     """
 
     def __init__(self, info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter) -> None:
@@ -65,10 +56,11 @@ class VideoAnalyser:
         self.series = FrameSeries(info.time_base, LuminanceFormula.of(info))
         self.shots: list[Shot] = []
         self.clips: list[ClipCandidate] = []
-        self._samples: list[_Sample] = []
-        self._sample_every = exact(settings.clips.min_s) / len(SAMPLE_POSITIONS) / self._time_base
-        self._next_sample_pts: Fraction | None = None
+        sample_every = exact(settings.clips.min_s) / len(SAMPLE_POSITIONS) / self._time_base
+        self._samples = SamplePictures(info, settings.samples, sample_every)
         self._meter = FrameMeter()
+        self._size: tuple[int, int] | None = None
+        self._pending: list[tuple[int, int, FrameStat]] = []
         self._start_segment(0)
         self._open_shot(_Opening(0, 0, "start", None))
 
@@ -76,20 +68,30 @@ class VideoAnalyser:
         """Takes the next frame in display order."""
         stat, format_changed = self._meter.push(decoded.frame)
         if format_changed:
+            self._take_pending()
             self._start_format(decoded.index)
-        self._size = upright_size(decoded.frame, self._info)
-        self.series.append(decoded.pts, decoded.duration, stat)
-        self._offer_sample(decoded)
-        for boundary in self._detector.push(stat.thumbnail, self.series.last_time_s):
-            self._close_shot(_Opening.of(boundary, self._segment_start))
-        if decoded.index % CHECK_EVERY_FRAMES == 0:
-            self._plan_open_shot()
+        if format_changed or self._size is None:
+            self._size = upright_size(decoded.frame, self._info)
+        self._samples.offer(decoded)
+        self._pending.append((decoded.pts, decoded.duration, stat))
+        if len(self._pending) == BATCH_FRAMES:
+            self._take_pending()
 
     def finish(self) -> None:
         """Closes the last shot. Call after the last frame."""
+        self._take_pending()
         for boundary in self._detector.finish():
             self._close_shot(_Opening.of(boundary, self._segment_start))
         self._close_shot(None)
+
+    def _take_pending(self) -> None:
+        """Looks at the numbers of the frames since the last time."""
+        for pts, duration, stat in self._pending:
+            self.series.append(pts, duration, stat)
+            for boundary in self._detector.push(stat.thumbnail, self.series.last_time_s):
+                self._close_shot(_Opening.of(boundary, self._segment_start))
+        self._pending.clear()
+        self._plan_open_shot()
 
     def _start_segment(self, frame: int) -> None:
         self._segment_start = frame
@@ -101,21 +103,6 @@ class VideoAnalyser:
             self._close_shot(_Opening.of(boundary, self._segment_start))
         self._close_shot(_Opening(frame, frame, "format_change", None))
         self._start_segment(frame)
-
-    def _offer_sample(self, decoded: DecodedFrame) -> None:
-        if self._next_sample_pts is not None and decoded.pts < self._next_sample_pts:
-            return
-        self._next_sample_pts = decoded.pts + self._sample_every
-        settings = self._settings.samples
-        rgb = sample_image(
-            decoded.frame,
-            settings.max_width_px,
-            settings.max_height_px,
-            rotation_deg=self._info.rotation_deg,
-            is_mirrored=self._info.is_mirrored,
-            sample_aspect_ratio=self._info.sample_aspect_ratio,
-        )
-        self._samples.append(_Sample(decoded.index, decoded.pts, rgb))
 
     def _open_shot(self, boundary: _Opening) -> None:
         self._boundary = boundary
@@ -149,39 +136,30 @@ class VideoAnalyser:
         )
         if boundary:
             self._open_shot(boundary)
-            self._drop_samples_before(boundary.frame)
+            self._samples.drop_before(boundary.frame)
 
     def _add_clips(self, pieces: list[tuple[Fraction, Fraction]]) -> None:
         for start, end in pieces:
             span = self.series.span(start, end)
             if span is not None:
                 self.clips.append(self._clip(span))
-                self._drop_samples_before(span.end_frame)
+                self._samples.drop_before(span.end_frame)
 
     def _clip(self, span: FrameSpan) -> ClipCandidate:
-        samples = self._choose_samples(span)
+        samples = self._samples.choose(span)
+        width, height = self._size or (0, 0)
         images = tuple(
             SampleImage(frame=s.frame, time_s=float(s.pts * self._time_base), image=self._store(s)) for s in samples
         )
         return ClipCandidate(
             span=span,
-            width=self._size[0],
-            height=self._size[1],
+            width=width,
+            height=height,
             shot_index=len(self.shots),
             samples=images,
             scores=self.series.scores(span, [mean_luminance(s.rgb) for s in samples]),
         )
 
-    def _choose_samples(self, span: FrameSpan) -> list[_Sample]:
-        """The held pictures nearest to 1/6, 1/2 and 5/6 of the clip."""
-        inside = [s for s in self._samples if span.start_frame <= s.frame < span.end_frame]
-        wanted = [span.start_pts + p * (span.end_pts - span.start_pts) for p in SAMPLE_POSITIONS]
-        chosen = {min(inside, key=lambda s: abs(s.pts - w)).frame for w in wanted} if inside else set()
-        return [s for s in inside if s.frame in chosen]
-
-    def _store(self, sample: _Sample) -> Ref:
+    def _store(self, sample: SamplePicture) -> Ref:
         data = encode_jpeg(sample.rgb, self._settings.samples.jpeg_quality)
         return self._write_image(f"frame-{sample.frame:09d}.jpg", data)
-
-    def _drop_samples_before(self, frame: int) -> None:
-        self._samples = [s for s in self._samples if s.frame >= frame]

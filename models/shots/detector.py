@@ -6,13 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from models.shots.config import ShotSettings
 from models.shots.gradual import Blend, BlendFinder
 from models.shots.matching import compensated_change
+from native.thumbnails import mean_change
 
 Thumbnail = npt.NDArray[np.uint8]
 
@@ -77,7 +77,7 @@ class ShotDetector:
         """
         last = self._thumbnails[-1] if self._thumbnails else thumbnail
         self._thumbnails.append(thumbnail)
-        self._changes.append(_distance(thumbnail, last))
+        self._changes.append(mean_change(thumbnail, last))
         blend = self._blends.push(self._count, thumbnail, time_s)
         self._count += 1
         self._look_for_cut(len(self._changes) - 1 - LOOKAHEAD_FRAMES)
@@ -139,7 +139,7 @@ class ShotDetector:
         """Whether the picture some frames later is like the one some frames before: a flash."""
         thumbnails = self._thumbnails
         across = [
-            _distance(thumbnails[at + reach], thumbnails[at - 1 - reach])
+            mean_change(thumbnails[at + reach], thumbnails[at - 1 - reach])
             for reach in range(1, FLASH_REACH + 1)
             if at + reach < len(thumbnails) and at - 1 - reach >= 0
         ]
@@ -170,12 +170,9 @@ class ShotDetector:
         )
 
     def _emit(self, before_frame: int) -> list[Boundary]:
+        if not self._waiting:
+            return []
         ready = sorted((b for b in self._waiting if b.frame < before_frame), key=lambda b: b.frame)
         if ready:
             self._waiting = [b for b in self._waiting if b.frame >= before_frame]
         return ready
-
-
-def _distance(a: Thumbnail, b: Thumbnail) -> float:
-    """Mean absolute difference of two thumbnails, 8-bit levels."""
-    return cv2.norm(a, b, cv2.NORM_L1) / a.size

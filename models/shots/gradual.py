@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Picture = npt.NDArray[np.float32]
+from native.thumbnails import BlendSearch
 
 # In looked-at frames; frames closer than MIN_STEP_S are skipped, so that a window lasts at least 0.25 s.
 WINDOW_LENGTHS = (8, 12, 18, 26, 38, 54)
@@ -61,9 +61,15 @@ class BlendFinder:
 
     def __init__(self) -> None:
         length = WINDOW_LENGTHS[-1] + 1
-        self._small: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
-        self._pictures: deque[Picture] = deque(maxlen=length)
-        self._spreads: deque[float] = deque(maxlen=length)
+        self._search = BlendSearch(
+            WINDOW_LENGTHS,
+            PROBES,
+            min_distance=MIN_DISTANCE,
+            max_bend=MAX_BEND,
+            max_residual=MAX_RESIDUAL,
+            min_quality=MIN_QUALITY_MOVING,
+        )
+        self._smalls: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
         self._frames: deque[int] = deque(maxlen=length)
         self._last_time_s = -1e9
 
@@ -77,46 +83,16 @@ class BlendFinder:
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
         self._last_time_s = time_s
-        small = np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
-        self._small.append(small)
-        self._pictures.append(small.reshape(-1).astype(np.float32))
-        self._spreads.append(float(cv2.meanStdDev(small)[1][0, 0]))
+        self._smalls.append(np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8))
         self._frames.append(frame)
-        candidates = []
-        for length in WINDOW_LENGTHS:
-            if length >= len(self._pictures):
-                break
-            distance = cv2.norm(small, self._small[-1 - length], cv2.NORM_L1) / small.size
-            if distance >= MIN_DISTANCE and (quality := self._quality(length, distance)) >= MIN_QUALITY_MOVING:
-                candidates.append((quality, length, distance))
-        for quality, length, distance in sorted(candidates, reverse=True):
-            if blend := self._judge(quality, length, distance):
+        for candidate in self._search.push(thumbnail):
+            if blend := self._judge(*candidate):
                 return blend
         return None
 
-    def _quality(self, length: int, distance: float) -> float:
-        """How well a window is a blend of its ends: 0 (or less than what counts) to 1."""
-        pictures = self._pictures
-        last = len(pictures) - 1
-        first = pictures[last - length]
-        change = pictures[last] - first
-        energy = float(change @ change)
-        bend = residual = 0.0
-        for probe in PROBES:
-            step = pictures[last - length + round(probe * length)] - first
-            factor = float(step @ change) / energy
-            bend = max(bend, abs(factor - probe))
-            if bend > MAX_BEND:
-                return 0.0
-            step -= np.float32(factor) * change
-            residual = max(residual, cv2.norm(step, cv2.NORM_L1) / (step.size * distance))
-            if residual > MAX_RESIDUAL:
-                return 0.0
-        return (1 - residual) * (1 - bend)
-
     def _judge(self, quality: float, length: int, distance: float) -> Blend | None:
         """The transition that a well-blended window holds, if it is one."""
-        first, end = self._small[-1 - length], self._small[-1]
+        first, end = self._smalls[-1 - length], self._smalls[-1]
         starts_flat, ends_flat = _is_flat(first), _is_flat(end)
         is_fade = starts_flat or ends_flat
         if (starts_flat and ends_flat) or not self._is_transition(length, quality, is_fade):
@@ -131,23 +107,23 @@ class BlendFinder:
             return True
         if is_fade:
             return quality >= MIN_QUALITY_FADE
-        spreads = self._spreads
-        last = len(spreads) - 1
-        middle = [spreads[last - length + length // 2 + k] for k in (-1, 0, 1)]
-        ends = min(spreads[last - length], spreads[last])
-        return quality >= MIN_QUALITY_MOVING and sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
+        smalls = self._smalls
+        middle = [_luma_spread(smalls[length // 2 - length - 1 + k]) for k in (-1, 0, 1)]
+        ends = min(_luma_spread(smalls[-1 - length]), _luma_spread(smalls[-1]))
+        return sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
 
     def _extent(self, length: int) -> tuple[int, int]:
         """First frame inside a window that the blend touches, and first one that is fully new."""
-        last = len(self._pictures) - 1
-        first = self._pictures[last - length]
-        change = self._pictures[last] - first
-        energy = float(change @ change)
-        window = range(last - length, last + 1)
-        factors = [float((self._pictures[i] - first) @ change) / energy for i in window]
+        factors = self._search.factors(length)
+        first = len(self._frames) - 1 - length
         touched = next((k for k, f in enumerate(factors) if f > 1 - DONE_FACTOR), length)
         done = next((k for k, f in enumerate(factors) if f >= DONE_FACTOR), length)
-        return self._frames[window[min(touched, done)]], self._frames[window[done]]
+        return self._frames[first + min(touched, done)], self._frames[first + done]
+
+
+def _luma_spread(small: npt.NDArray[np.uint8]) -> float:
+    """Standard deviation of a picture's luma."""
+    return float(cv2.meanStdDev(small)[1][0, 0])
 
 
 def _is_flat(small: npt.NDArray[np.uint8]) -> bool:

@@ -6,5 +6,6 @@
 namespace spatialbeam {
 
 void bind_frame_stats(pybind11::module_& module);
+void bind_thumbnails(pybind11::module_& module);
 
 }  // namespace spatialbeam

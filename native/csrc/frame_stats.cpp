@@ -64,7 +64,7 @@ class RowFusedAnalyser : public FrameAnalyser {
         kernels_(kernels),
         luma_(format.width, format.height, format.bit_depth, kernels),
         differences_(kBlurTaps, format.width, kRowPadding),
-        changed_(kBlurTaps, block_count(format.width), 0),
+        changed_(kBlurTaps, block_count(format.width), kRowPadding),
         scratch_rows_(3, format.width, kRowPadding),
         zeros_(1, format.width, 0) {
     const int width = std::max(format.chroma_width, 1);

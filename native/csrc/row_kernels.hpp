@@ -22,7 +22,8 @@ constexpr int kRowPadding = 64;
 
 // Rows are looked at in blocks of this many columns: what did not change costs a comparison only.
 constexpr int kBlock = 64;
-inline int block_count(int width) { return (width + kBlock - 1) / kBlock; }
+constexpr int kMaxWidth = 32768;
+constexpr int block_count(int width) { return (width + kBlock - 1) / kBlock; }
 
 // Video's nominal luma range, in 8-bit code units.
 constexpr int kNominalBlack = 16;
@@ -63,15 +64,11 @@ struct Samples16 {
   using ColumnSum = std::int32_t;
 };
 
-// Five rows of a difference, and which of their blocks have a value other than zero.
+// Five rows of a difference, and for each which of its blocks have a value other than zero (bytes, zeros behind them).
 template <typename Difference>
 struct DifferenceRows {
   const Difference* values[kBlurTaps];
   const std::uint8_t* changed[kBlurTaps];
-
-  bool block_changed(int b) const {
-    return (changed[0][b] | changed[1][b] | changed[2][b] | changed[3][b] | changed[4][b]) != 0;
-  }
 };
 
 // Rows for a kernel's own use, each with room for `width` int32.

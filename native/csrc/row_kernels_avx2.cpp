@@ -31,6 +31,9 @@ OPERATION Vec lane_numbers_32() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 
 OPERATION Vec bit_or(Vec a, Vec b) { return _mm256_or_si256(a, b); }
 OPERATION Vec bit_and(Vec a, Vec b) { return _mm256_and_si256(a, b); }
 OPERATION Vec bit_xor(Vec a, Vec b) { return _mm256_xor_si256(a, b); }
+OPERATION std::uint64_t nonzero_bytes(Vec v) {
+  return static_cast<std::uint32_t>(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
+}
 OPERATION bool is_zero(Vec v) { return _mm256_testz_si256(v, v); }
 
 OPERATION Vec add_16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }

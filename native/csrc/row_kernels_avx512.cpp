@@ -40,6 +40,7 @@ OPERATION Vec lane_numbers_32() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 
 OPERATION Vec bit_or(Vec a, Vec b) { return _mm512_or_si512(a, b); }
 OPERATION Vec bit_and(Vec a, Vec b) { return _mm512_and_si512(a, b); }
 OPERATION Vec bit_xor(Vec a, Vec b) { return _mm512_xor_si512(a, b); }
+OPERATION std::uint64_t nonzero_bytes(Vec v) { return _mm512_test_epi8_mask(v, v); }
 OPERATION bool is_zero(Vec v) { return _mm512_test_epi32_mask(v, v) == 0; }
 
 OPERATION Vec add_16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }

@@ -15,7 +15,7 @@ from media.decode import VideoReader
 from media.images import decode_jpeg, sample_image
 from media.planes import planes
 from media.probe import probe_video
-from models.analysis import AnalysisSettings, analyse_video
+from models.analysis import AnalysisSettings, analyse_video, sample_pictures
 from models.analysis.frame_series import LuminanceFormula, mean_luminance
 from native.frame_stats import FrameStats
 from tests.rendering import make_shots_video, render_shot, write_video
@@ -133,20 +133,30 @@ def test_normalized_motion_is_comparable_across_sizes_and_rates(tmp_path):
     assert scores["half rate"].motion_score / plain.motion_score > 1.3
 
 
-def test_memory_for_pictures_is_bounded(video, monkeypatch):
+def test_few_pictures_are_held_at_a_time(video, monkeypatch):
     held = []
-    from models.analysis.streaming import VideoAnalyser
+    original = sample_pictures.SamplePictures.offer
 
-    original = VideoAnalyser.push
-
-    def push(self, decoded):
+    def offer(self, decoded):
         original(self, decoded)
-        held.append(len(self._samples))
+        held.append(len(self))
 
-    monkeypatch.setattr(VideoAnalyser, "push", push)
+    monkeypatch.setattr(sample_pictures.SamplePictures, "offer", offer)
     analyse(video[0])
     # One picture a second, for at most two times the longest clip and the detector's lag.
-    assert max(held) <= 36
+    assert max(held) <= 40
+
+
+def test_holding_less_memory_gives_the_same_pictures(video, monkeypatch):
+    expected = analyse(video[0])[1]
+    renderings = []
+    original = sample_pictures.sample_image
+    monkeypatch.setattr(sample_pictures, "sample_image", lambda *a, **k: renderings.append(1) or original(*a, **k))
+    assert analyse(video[0])[1] == expected
+    few = len(renderings)
+    monkeypatch.setattr(sample_pictures, "MAX_FRAME_BYTES", 0)
+    assert analyse(video[0])[1] == expected
+    assert len(renderings) - few > few  # those that no clip chose too
 
 
 def test_parity_reproduces_the_references_rules(video):

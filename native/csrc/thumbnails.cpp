@@ -1,0 +1,113 @@
+#include "thumbnails.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <stdexcept>
+#include <utility>
+
+namespace spatialbeam {
+namespace {
+
+// All sums are of integers: the compiler may reorder them, and they are the same on every processor.
+int sum_of_changes(const std::uint8_t* a, const std::uint8_t* b, int count) {
+  int sum = 0;
+  for (int i = 0; i < count; ++i) sum += std::abs(a[i] - b[i]);
+  return sum;
+}
+
+// Unit of blend factors where a picture is compared with a blend. Sums of 1728 differences of up to 2 x 255 fit 32 bits.
+constexpr int kFactorUnit = 4096;
+
+}  // namespace
+
+double mean_change(const std::uint8_t* a, const std::uint8_t* b) {
+  return double(sum_of_changes(a, b, kThumbnailBytes)) / kThumbnailBytes;
+}
+
+double mean_luma_change(const std::uint8_t* a, const std::uint8_t* b) {
+  int sum = 0;
+  for (int i = 0; i < kThumbnailBytes; i += 3) sum += std::abs(a[i] - b[i]);
+  return double(sum) / (kThumbnailBytes / 3);
+}
+
+BlendSearch::BlendSearch(std::vector<int> lengths, std::vector<double> probes, BlendLimits limits)
+    : lengths_(std::move(lengths)), probes_(std::move(probes)), limits_(limits), ring_(lengths_.back() + 1) {}
+
+std::vector<BlendCandidate> BlendSearch::push(const std::uint8_t* thumbnail) {
+  constexpr int kRow = kThumbnailWidth * 3;
+  Small& last = ring_[count_++ % ring_.size()];
+  for (int y = 0; y < kThumbnailHeight / 2; ++y) {
+    const std::uint8_t* top = thumbnail + 2 * y * kRow;
+    for (int x = 0; x < kThumbnailWidth / 2; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        const std::uint8_t* at = top + 6 * x + c;
+        last[y * kRow / 2 + 3 * x + c] = static_cast<std::uint8_t>((at[0] + at[3] + at[kRow] + at[kRow + 3] + 2) / 4);
+      }
+    }
+  }
+  std::vector<BlendCandidate> found;
+  for (const int length : lengths_) {
+    if (std::uint64_t(length) >= count_) break;
+    const double distance = double(sum_of_changes(last.data(), small(length).data(), kSmallBytes)) / kSmallBytes;
+    if (distance < limits_.min_distance) continue;
+    const double q = quality(length, distance);
+    if (q >= limits_.min_quality) found.push_back({q, length, distance});
+  }
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.quality > b.quality; });
+  return found;
+}
+
+std::vector<double> BlendSearch::factors(int length) const {
+  if (length < 1 || length >= int(ring_.size()) || std::uint64_t(length) >= count_) {
+    throw std::invalid_argument("there are not that many thumbnails");
+  }
+  const Small& first = small(length);
+  const Small& last = small(0);
+  std::vector<double> found;
+  for (int back = length; back >= 0; --back) {
+    const Small& picture = small(back);
+    int product = 0;
+    for (int i = 0; i < kSmallBytes; ++i) product += (picture[i] - first[i]) * (last[i] - first[i]);
+    found.push_back(product);
+  }
+  const double energy = std::max(found.back(), 1.0);
+  for (double& factor : found) factor /= energy;
+  return found;
+}
+
+// For the ends A and B and a picture M between them, the blend factor is the projection of M - A on B - A.
+double BlendSearch::quality(int length, double distance) const {
+  const Small& first = small(length);
+  const Small& last = small(0);
+  std::array<std::int16_t, kSmallBytes> change;
+  int energy = 0;
+  for (int i = 0; i < kSmallBytes; ++i) {
+    change[i] = static_cast<std::int16_t>(last[i] - first[i]);
+    energy += change[i] * change[i];
+  }
+  double bend = 0;
+  double residual = 0;
+  for (const double probe : probes_) {
+    const Small& middle = small(length - static_cast<int>(std::nearbyint(probe * length)));
+    std::array<std::int16_t, kSmallBytes> step;
+    int product = 0;
+    for (int i = 0; i < kSmallBytes; ++i) {
+      step[i] = static_cast<std::int16_t>(middle[i] - first[i]);
+      product += step[i] * change[i];
+    }
+    const double factor = double(product) / energy;
+    bend = std::max(bend, std::abs(factor - probe));
+    if (bend > limits_.max_bend) return 0;
+    const int scaled = static_cast<int>(std::lround(factor * kFactorUnit));
+    std::uint32_t unexplained = 0;
+    for (int i = 0; i < kSmallBytes; ++i) {
+      unexplained += static_cast<std::uint32_t>(std::abs(step[i] * kFactorUnit - scaled * change[i]));
+    }
+    residual = std::max(residual, double(unexplained) / kFactorUnit / (kSmallBytes * distance));
+    if (residual > limits_.max_residual) return 0;
+  }
+  return (1 - residual) * (1 - bend);
+}
+
+}  // namespace spatialbeam
