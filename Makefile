@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test install install-dev lint bench check-tools clean docs
+.PHONY: demo test test-models install install-dev lint bench check-tools clean docs
 
 demo: install
 	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
 
 test: install-dev
 	$(BIN)/python -m pytest
+
+# The tests that need the models extra: torch and its GPU libraries, about 5 GB more in the environment.
+test-models: $(VENV)/.installed-models
+	$(BIN)/python -m pytest -m models
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -39,6 +43,10 @@ $(VENV)/.installed: requirements/default.lock pyproject.toml setup.py $(wildcard
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/dev.lock
+	touch $@
+
+$(VENV)/.installed-models: $(VENV)/.installed-dev requirements/models.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/models.lock
 	touch $@
 
 check-tools:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,14 +88,33 @@ def test_the_cut_clips_are_what_their_rows_say(output):
         path.unlink()
 
 
-def test_ffprobe_reads_a_clip(output, tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+@pytest.fixture
+def clip(output, tmp_path):
+    """One cut clip as a file, and its row."""
     shards = [str(output / f["path"]) for f in read_manifest(Store(str(output))) if "shards/" in f["path"]]
     sample = next(iter(wds.WebDataset(shards, shardshuffle=False)))
     path = tmp_path / "clip.mp4"
     path.write_bytes(sample["mp4"])
+    return path, json.loads(sample["json"])
+
+
+def test_ffprobe_reads_a_clip(clip):
+    ffprobe = shutil.which("ffprobe")
+    if ffprobe is None:
+        pytest.skip("ffprobe is not installed; another test reads the clip with ffmpeg")
+    path, row = clip
+    asked = [ffprobe, "-v", "error", "-count_frames", "-show_streams", "-of", "json", str(path)]
+    streams = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)["streams"]
+    assert [s["codec_name"] for s in streams] == ["h264"]
+    assert int(streams[0]["nb_read_frames"]) == row["num_frames"]
+    assert (streams[0]["width"], streams[0]["height"]) == (row["clip_width"], row["clip_height"])
+
+
+def test_ffmpeg_reads_a_clip(clip):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    path, row = clip
     done = subprocess.run([ffmpeg, "-i", str(path), "-f", "null", "-"], capture_output=True, text=True, check=True)
-    assert f"frame={json.loads(sample['json'])['num_frames']:5d}" in done.stderr.replace("frame= ", "frame= ")
+    assert f"frame={row['num_frames']:5d}" in done.stderr.replace("frame= ", "frame= ")
 
 
 def test_pyarrow_and_duckdb_read_the_tables(output):
