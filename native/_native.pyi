@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,3 +31,78 @@ class BlendSearch:
     ) -> None: ...
     def push(self, thumbnail: npt.NDArray[np.uint8], /) -> list[tuple[float, int, float]]: ...
     def factors(self, length: int, /) -> list[float]: ...
+
+DoubleArray = npt.NDArray[np.float64]
+SingleArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.int32]
+
+def se3_exp(xi: DoubleArray, /) -> DoubleArray: ...
+def se3_log(g: DoubleArray, /) -> DoubleArray: ...
+def se3_invert(g: DoubleArray, /) -> DoubleArray: ...
+def se3_normalise(g: DoubleArray, /) -> DoubleArray: ...
+def se3_adjoint(g: DoubleArray, /) -> DoubleArray: ...
+def se3_to_matrix(g: DoubleArray, /) -> DoubleArray: ...
+def se3_from_matrix(matrix: DoubleArray, /) -> DoubleArray: ...
+def se3_compose(a: DoubleArray, b: DoubleArray, /) -> DoubleArray: ...
+def se3_act(g: DoubleArray, points: DoubleArray, /) -> DoubleArray: ...
+def so3_exp(phi: DoubleArray, /) -> DoubleArray: ...
+def so3_log(q: DoubleArray, /) -> DoubleArray: ...
+def so3_invert(q: DoubleArray, /) -> DoubleArray: ...
+def so3_normalise(q: DoubleArray, /) -> DoubleArray: ...
+def so3_to_matrix(q: DoubleArray, /) -> DoubleArray: ...
+def so3_from_matrix(matrix: DoubleArray, /) -> DoubleArray: ...
+def so3_compose(a: DoubleArray, b: DoubleArray, /) -> DoubleArray: ...
+def so3_act(q: DoubleArray, points: DoubleArray, /) -> DoubleArray: ...
+def bundle_adjust(
+    cam_from_world: DoubleArray,
+    inverse_depth: DoubleArray,
+    pixels: SingleArray,
+    intrinsics: DoubleArray,
+    source: IndexArray,
+    target: IndexArray,
+    target_px: SingleArray,
+    weight: SingleArray,
+    prior_inverse_depth: DoubleArray | None,
+    prior_weight: DoubleArray | None,
+    point_damping: DoubleArray | None,
+    fixed: npt.NDArray[np.uint8],
+    options: Mapping[str, Any],
+    kernel: str,
+    simd: str,
+    /,
+) -> tuple[
+    DoubleArray,
+    DoubleArray,
+    DoubleArray,
+    DoubleArray,
+    SingleArray | None,
+    DoubleArray | None,
+    float,
+    float,
+    int,
+    bool,
+]: ...
+def reproject(
+    cam_from_world: DoubleArray,
+    inverse_depth: DoubleArray,
+    pixels: SingleArray,
+    intrinsics: DoubleArray,
+    source: IndexArray,
+    target: IndexArray,
+    min_depth_ratio: float,
+    threads: int,
+    /,
+) -> tuple[SingleArray, SingleArray, npt.NDArray[np.uint8]]: ...
+def frame_distance(
+    cam_from_world: DoubleArray,
+    inverse_depth: DoubleArray,
+    pixels: SingleArray,
+    intrinsics: DoubleArray,
+    source: IndexArray,
+    target: IndexArray,
+    beta: float,
+    min_depth_ratio: float,
+    min_share: float,
+    threads: int,
+    /,
+) -> DoubleArray: ...

@@ -1,0 +1,44 @@
+// Kernels of bundle adjustment for any processor: vectors of 128 bits, which SSE2 and NEON have.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "bundle_kernels.hpp"
+
+#define TARGET
+#define VECTOR_BYTES 16
+#define GRAM_ROWS 3
+#define GRAM_COLUMNS 3
+
+namespace spatialbeam::bundle {
+namespace {
+
+template <typename V>
+inline V square_root(V v) {
+  for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) v[i] = std::sqrt(v[i]);
+  return v;
+}
+
+template <typename V>
+inline double sum_lanes(V v) {
+  double sum = 0;
+  for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) sum += double(v[i]);
+  return sum;
+}
+
+#include "bundle_kernels_body.hpp"
+
+}  // namespace
+
+template <>
+Kernels<float> portable_kernels<float>() {
+  return make_kernels<float>();
+}
+
+template <>
+Kernels<double> portable_kernels<double>() {
+  return make_kernels<double>();
+}
+
+}  // namespace spatialbeam::bundle
