@@ -1,0 +1,1 @@
+"""Camera poses of a clip: where each frame was taken from, and through what lens."""

@@ -1,0 +1,169 @@
+"""Camera poses without learned models: tracked corners, a robust start, and bundle adjustment."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.poses.estimate import Intrinsics, MotionKind, PoseEstimate, PoseRequest, guess_intrinsics, without_poses
+from models.poses.initial import FOCAL_TRIALS, best_pairs, start_mapping
+from models.poses.mapping import Mapper
+from models.poses.rotation import rotation_between
+from models.poses.tracks import Tracks, track_points
+from native import se3
+
+FloatArray = npt.NDArray[np.float64]
+
+MIN_POINTS = 30
+MIN_LINKS = 10
+STATIC_PX = 0.6
+ROTATION_MEDIAN_PX = 0.8
+ROTATION_TAIL_PX = 2.5
+MAX_REPROJECTION_PX = 2.0
+MIN_REGISTERED_SHARE = 0.5
+MIN_EXPLAINED_SHARE = 0.65
+MIN_LINK_SHARE = 0.1
+NUM_STARTS = 2
+DISPARITY_TOP = 2.0
+"""The 98th percentile of inverse depth in the scale that estimates come in."""
+
+
+def estimate_poses(request: PoseRequest) -> PoseEstimate:
+    """Camera poses and focal length of one clip of a mostly static scene; see `PoseEstimate`.
+
+    A camera that stands still or only turns is told apart first, since no translation can be found then. Else the
+    pair of frames with the best parallax starts a map, for several focal lengths if none is known; the other frames
+    are added one by one by the points that they see; all is adjusted together. Points that do not follow the scene
+    pull less (Cauchy kernel) and are dropped beyond a few pixels. Scale: the 98th percentile of the points' inverse
+    depths is 2. About 0.1 s of CPU a frame at 640 x 360.
+    """
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in request.frames]
+    tracks = track_points([np.asarray(g, np.uint8) for g in gray], request.moving)
+    broken = _broken_at(tracks)
+    if len(gray) == 1:
+        return without_poses(request, "one frame shows no camera motion")
+    if broken is not None:
+        return without_poses(
+            request, f"annotated frames {broken} and {broken + 1} have no points in common (a cut, blur, or no texture)"
+        )
+    trials, refine = _trials(request)
+    if _is_static(tracks):
+        return _answer(request, _still(tracks, trials[len(trials) // 2], request.num_threads), "static")
+    turning = _turning(tracks, trials, refine, request.num_threads)
+    if turning is not None and _explains(turning):
+        return _answer(request, turning, "rotation")
+    base = turning.intrinsics_px if turning is not None and not refine else trials[len(trials) // 2]
+    mapper = start_mapping(tracks, best_pairs(tracks, base, NUM_STARTS), trials, refine, request.num_threads)
+    if mapper is None:
+        return without_poses(request, "no two frames show enough parallax in common points to start from")
+    mapper.add_all(refine)
+    mapper.polish(refine)
+    return _answer(request, mapper, "general")
+
+
+def _trials(request: PoseRequest) -> tuple[list[FloatArray], bool]:
+    """Intrinsics to start from, and whether the focal length is adjusted."""
+    if request.intrinsics is not None and request.intrinsics_mode != "estimate":
+        return [request.intrinsics.as_array()], request.intrinsics_mode == "refine"
+    guess = guess_intrinsics(request.size)
+    longer = max(request.size)
+    return [Intrinsics(fx=f * longer, fy=f * longer, cx=guess.cx, cy=guess.cy).as_array() for f in FOCAL_TRIALS], True
+
+
+def _broken_at(tracks: Tracks) -> int | None:
+    """The first frame that shares hardly a point with the next one."""
+    seen = tracks.is_seen
+    few = np.flatnonzero((seen[1:] & seen[:-1]).sum(axis=1) < MIN_LINKS)
+    return int(few[0]) if len(few) else None
+
+
+def _is_static(tracks: Tracks) -> bool:
+    first = np.flatnonzero(tracks.is_seen[0])
+    moved = np.linalg.norm(tracks.position[:, first] - tracks.position[0, first], axis=2)
+    seen = np.isfinite(moved)
+    if (seen.sum(axis=1) < MIN_POINTS).any():
+        return False
+    return bool(np.nanmedian(moved, axis=1).max() < STATIC_PX)
+
+
+def _still(tracks: Tracks, intrinsics: FloatArray, num_threads: int) -> Mapper:
+    mapper = Mapper(tracks, intrinsics, num_threads)
+    mapper.is_posed[:] = True
+    return mapper
+
+
+def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads: int) -> Mapper | None:
+    """The best explanation of all frames by rotations about one centre; None if two frames share no points."""
+    best: Mapper | None = None
+    for intrinsics in trials:
+        mapper = Mapper(tracks, intrinsics, num_threads)
+        mapper.place_at_infinity()
+        for frame in range(1, len(mapper.is_posed)):
+            common = np.flatnonzero(mapper.is_used[frame] & mapper.is_used[frame - 1])
+            before, now = (mapper.position[f, common] for f in (frame - 1, frame))
+            rotation, _ = rotation_between(before, now, intrinsics)
+            matrix = np.eye(4)
+            matrix[:3, :3] = rotation
+            mapper.cam_from_world[frame] = se3.compose(se3.from_matrix(matrix), mapper.cam_from_world[frame - 1])
+        mapper.adjust(points_too=False, focal_too=refine, iterations=10)
+        if best is None or mapper.fit_score() > best.fit_score():
+            best = mapper
+    return best
+
+
+def _explains(turning: Mapper) -> bool:
+    error = turning.residuals()
+    return bool(np.median(error) < ROTATION_MEDIAN_PX and np.percentile(error, 80) < ROTATION_TAIL_PX)
+
+
+def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstimate:
+    registered = mapper.is_posed.copy()
+    poses = mapper.cam_from_world.copy()
+    points = np.zeros((0, 3))
+    reprojection: float | None = None
+    if kind == "general":
+        chosen = np.flatnonzero(mapper.is_near())
+        scale = float(np.percentile(mapper.inverse_depth[chosen], 98)) / DISPARITY_TOP if len(chosen) else 1.0
+        points = mapper.world_points(chosen) * scale
+        poses[:, :3] *= scale
+        error = mapper.residuals()
+        reprojection = float(np.sqrt(np.mean(np.square(error))))
+    else:
+        poses[:, :3] = 0.0
+    first = int(np.flatnonzero(registered)[0])
+    points = np.asarray(se3.act(poses[first], points)) if len(points) else points
+    poses = np.asarray(se3.compose(poses, se3.invert(poses[first])))
+    poses[~registered] = np.nan
+    reason = _doubt(mapper, reprojection) if kind == "general" else None
+    return PoseEstimate(
+        cam_from_world=poses,
+        registered=registered,
+        intrinsics_px=mapper.intrinsics_px.copy(),
+        motion_kind=kind,
+        pose_ok=reason is None,
+        reason=reason,
+        points_world=points,
+        reprojection_px=reprojection,
+    )
+
+
+def _doubt(mapper: Mapper, reprojection: float | None) -> str | None:
+    """Why poses are not fit for use."""
+    registered = mapper.is_posed
+    if registered.mean() < MIN_REGISTERED_SHARE:
+        return f"only {registered.sum()} of {len(registered)} annotated frames could be placed"
+    if reprojection is not None and reprojection > MAX_REPROJECTION_PX:
+        return f"points are off by {reprojection:.1f} px: the scene moves, or the camera does not fit a pinhole"
+    share = mapper.explained_share()
+    if share < MIN_EXPLAINED_SHARE:
+        return f"only {share:.0%} of the followed points fit one still scene: most of what is seen moves"
+    placed = np.flatnonzero(registered).tolist()
+    links = np.array([mapper.num_links(a, b) for a, b in pairwise(placed)])
+    weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * np.median(links)))
+    if len(weak):
+        first, second = placed[weak[0]], placed[weak[0] + 1]
+        return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
+    return None

@@ -1,0 +1,382 @@
+"""Camera poses and sparse inverse depths of a clip, frame by frame, from tracked points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.poses.tracks import Tracks
+from native import se3
+from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+MAX_ERROR_PX = 4.0
+ROBUST_SCALE_PX = 1.0
+MIN_COMMON_POINTS = 30
+MIN_PNP_POINTS = 12
+MIN_PARALLAX_SIGMAS = 6.0
+NOISE_PX = 0.5
+LOCAL_FRAMES = 8
+FULL_EVERY = 1.3
+MAX_GAP_FRAMES = 4
+MIN_DEPTH_RATIO = 0.05
+TOLERANCE = 1e-5
+USUAL_FOCAL = 0.85
+"""Focal length in picture widths that is taken where the motion does not tell it: a field of view of 61 degrees."""
+FOCAL_PULL = 0.002
+FAR = 1e-6
+"""Inverse depth of a point without parallax."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPoints:
+    """Points and their observations as the bundle adjuster wants them."""
+
+    points: IntArray
+    slots: tuple[IntArray, IntArray]
+    source: npt.NDArray[np.int32]
+    target: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.float32]
+    target_px: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    edge: IntArray
+    observed: tuple[IntArray, IntArray]
+
+
+class Mapper:
+    """Poses of frames and inverse depths of points in the frame that first sees each ("anchor").
+
+    Args:
+      tracks: where points are seen.
+      intrinsics_px: (4,) fx, fy, cx, cy.
+      num_threads: of the bundle adjuster.
+    """
+
+    def __init__(self, tracks: Tracks, intrinsics_px: FloatArray, num_threads: int = 1) -> None:
+        self.position = tracks.position.astype(np.float64)
+        self.is_used = tracks.is_seen.copy()
+        self.intrinsics_px = np.array(intrinsics_px, np.float64)
+        count, points = self.is_used.shape
+        self.cam_from_world = np.tile(np.array([0, 0, 0, 0, 0, 0, 1.0]), (count, 1))
+        self.is_posed = np.zeros(count, bool)
+        self.anchor = np.full(points, -1, np.int64)
+        self.inverse_depth = np.full(points, np.nan)
+        self.depth_sigma = np.full(points, np.nan)
+        self._packed: PackedPoints | None = None
+        self._residual: npt.NDArray[np.float32] | None = None
+        self._num_threads = num_threads
+
+    # Geometry of single points.
+
+    def rays(self, frame: int, points: IntArray) -> FloatArray:
+        """(k, 3) directions with z = 1 of points in the frame that sees them."""
+        fx, fy, cx, cy = self.intrinsics_px
+        at = self.position[frame, points]
+        return np.stack([(at[:, 0] - cx) / fx, (at[:, 1] - cy) / fy, np.ones(len(at))], axis=1)
+
+    def relative(self, target: int, source: int) -> tuple[FloatArray, FloatArray]:
+        """Rotation (3, 3) and translation (3,) from one camera to another."""
+        pose = se3.compose(self.cam_from_world[target], se3.invert(self.cam_from_world[source]))
+        matrix = se3.to_matrix(pose)
+        return matrix[:3, :3], matrix[:3, 3]
+
+    def triangulate(self) -> None:
+        """Gives an inverse depth to every point without one that two posed frames see."""
+        seen = self.is_used & self.is_posed[:, None]
+        todo = np.flatnonzero(np.isnan(self.inverse_depth) & (seen.sum(axis=0) >= 2))
+        if not len(todo):
+            return
+        anchor = seen[:, todo].argmax(axis=0)
+        self.anchor[todo] = anchor
+        depth, sigma, ok = self._solve_depth(todo, anchor, seen[:, todo])
+        self.inverse_depth[todo] = np.where(ok, np.maximum(depth, FAR), np.nan)
+        self.depth_sigma[todo] = sigma
+
+    def _solve_depth(
+        self, points: IntArray, anchor: IntArray, seen: BoolArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Least squares for one unknown a point, twice: with weights from the first answer the error is in pixels."""
+        focal = float(self.intrinsics_px[:2].mean())
+        depth = np.zeros(len(points))
+        for weighted in (False, True):
+            information = np.full(len(points), 1e-12)
+            product = np.zeros(len(points))
+            worst = np.zeros(len(points))
+            behind = np.zeros(len(points), bool)
+            for source in np.unique(anchor):
+                of_source = np.flatnonzero(anchor == source)
+                ray = self.rays(int(source), points[of_source])
+                for target in np.flatnonzero(seen[:, of_source].any(axis=1)):
+                    if target == source:
+                        continue
+                    here = np.flatnonzero(seen[target, of_source])
+                    which = of_source[here]
+                    rotation, translation = self.relative(int(target), int(source))
+                    moved = ray[here] @ rotation.T
+                    image = self.rays(int(target), points[which])[:, :2]
+                    slope = translation[:2] - image * translation[2]
+                    offset = image * moved[:, 2:] - moved[:, :2]
+                    if weighted:
+                        height = moved[:, 2] + translation[2] * depth[which]
+                        behind[which] |= height < 0.05
+                        scale = focal / np.maximum(np.abs(height), 0.05)
+                        error = np.linalg.norm(slope * depth[which, None] - offset, axis=1) * scale
+                        worst[which] = np.maximum(worst[which], error)
+                    else:
+                        scale = np.full(len(here), focal)
+                    np.add.at(information, which, (slope**2).sum(axis=1) * scale**2)
+                    np.add.at(product, which, (slope * offset).sum(axis=1) * scale**2)
+            depth = np.maximum(product / information, 0.0)
+        sigma = NOISE_PX / np.sqrt(information)
+        return depth, sigma, (worst < 2 * MAX_ERROR_PX) & ~behind
+
+    def is_near(self) -> BoolArray:
+        """(m,): whether a point's depth is known well enough to place a camera by it."""
+        with np.errstate(invalid="ignore"):
+            return np.isfinite(self.inverse_depth) & (self.inverse_depth > MIN_PARALLAX_SIGMAS * self.depth_sigma)
+
+    def place_at_infinity(self) -> None:
+        """Takes all frames as posed and all points as infinitely far: what is left to find are rotations."""
+        self.is_posed[:] = True
+        self.anchor = np.where(self.is_used.any(axis=0), self.is_used.argmax(axis=0), -1)
+        self.inverse_depth = np.where(self.is_used.sum(axis=0) >= 2, 0.0, np.nan)
+
+    # Adding frames.
+
+    def start(self, first: int, second: int) -> int:
+        """Poses two frames from their common points; returns how many fit, 0 if none do."""
+        common = np.flatnonzero(self.is_used[first] & self.is_used[second])
+        if len(common) < MIN_COMMON_POINTS:
+            return 0
+        fx, fy, cx, cy = self.intrinsics_px
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+        a, b = self.position[first, common], self.position[second, common]
+        essential, inliers = cv2.findEssentialMat(a, b, matrix, cv2.USAC_MAGSAC, 0.999, 1.5)
+        if essential is None or essential.shape != (3, 3):
+            return 0
+        count, rotation, translation, _ = cv2.recoverPose(essential, a, b, matrix, mask=inliers)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = rotation, translation.reshape(3)
+        self.cam_from_world[first] = np.array([0, 0, 0, 0, 0, 0, 1.0])
+        self.cam_from_world[second] = se3.from_matrix(pose)
+        self.is_posed[[first, second]] = True
+        self.triangulate()
+        return int(count)
+
+    def add(self, frame: int) -> bool:
+        """Poses a frame by the points that it sees; False if it sees too few."""
+        near = self.is_near() & self.is_used[frame]
+        points = np.flatnonzero(near)
+        guess = self._nearest_pose(frame)
+        if len(points) >= MIN_PNP_POINTS:
+            found = self._resect(frame, points)
+            if found is not None:
+                guess = found
+        elif np.count_nonzero(np.isfinite(self.inverse_depth) & self.is_used[frame]) < MIN_PNP_POINTS:
+            return False
+        self.cam_from_world[frame] = guess
+        self.is_posed[frame] = True
+        self.adjust(free=np.array([frame]), points_too=False, iterations=10)
+        self.triangulate()
+        return True
+
+    def _nearest_pose(self, frame: int) -> FloatArray:
+        posed = np.flatnonzero(self.is_posed)
+        return self.cam_from_world[posed[np.abs(posed - frame).argmin()]].copy()
+
+    def _resect(self, frame: int, points: IntArray) -> FloatArray | None:
+        fx, fy, cx, cy = self.intrinsics_px
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+        ok, rotation, translation, inliers = cv2.solvePnPRansac(
+            self.world_points(points),
+            self.position[frame, points],
+            matrix,
+            None,
+            iterationsCount=300,
+            reprojectionError=MAX_ERROR_PX,
+            confidence=0.999,
+            flags=cv2.SOLVEPNP_SQPNP,
+        )
+        if not ok or inliers is None or len(inliers) < MIN_PNP_POINTS:
+            return None
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rotation)[0], translation.reshape(3)
+        return np.asarray(se3.from_matrix(pose))
+
+    def world_points(self, points: IntArray) -> FloatArray:
+        """(k, 3) positions in the world of points with an inverse depth."""
+        result = np.zeros((len(points), 3))
+        for source in np.unique(self.anchor[points]):
+            here = self.anchor[points] == source
+            local = self.rays(int(source), points[here]) / self.inverse_depth[points[here], None]
+            result[here] = se3.act(se3.invert(self.cam_from_world[source]), local)
+        return result
+
+    # Adjustment.
+
+    def pack(self, frames: BoolArray, seen_by: BoolArray) -> PackedPoints | None:
+        """The points with a depth that a frame of `seen_by` sees, as `frames` see them, edge by edge."""
+        of_interest = (self.is_used & seen_by[:, None]).any(axis=0)
+        points = np.flatnonzero(np.isfinite(self.inverse_depth) & of_interest)
+        anchor = self.anchor[points]
+        seen = self.is_used[:, points] & frames[:, None]
+        seen[anchor, np.arange(len(points))] = False
+        points = points[seen.any(axis=0)]
+        if not len(points):
+            return None
+        anchor = self.anchor[points]
+        order = np.argsort(anchor, kind="stable")
+        points, anchor = points[order], anchor[order]
+        starts = np.searchsorted(anchor, anchor)
+        slot = np.arange(len(points)) - starts
+        width = int(slot.max()) + 1
+        count = len(self.is_posed)
+        pixels = np.zeros((count, width, 2), np.float32)
+        pixels[anchor, slot] = self.position[anchor, points]
+        seen = self.is_used[:, points] & frames[:, None]
+        seen[anchor, np.arange(len(points))] = False
+        frame, which = np.nonzero(seen)
+        code, edge = np.unique(anchor[which] * count + frame, return_inverse=True)
+        target_px = np.zeros((len(code), width, 2), np.float32)
+        weight = np.zeros((len(code), width), np.float32)
+        target_px[edge, slot[which]] = self.position[frame, points[which]]
+        weight[edge, slot[which]] = 1.0
+        return PackedPoints(
+            points=points,
+            slots=(anchor, slot),
+            source=(code // count).astype(np.int32),
+            target=(code % count).astype(np.int32),
+            pixels=pixels,
+            target_px=target_px,
+            weight=weight,
+            edge=edge,
+            observed=(frame, which),
+        )
+
+    def adjust(
+        self,
+        *,
+        free: IntArray | None = None,
+        points_too: bool = True,
+        focal_too: bool = False,
+        iterations: int = 10,
+    ) -> None:
+        """Bundle adjustment of the `free` frames (default: all but the first posed one) and the points they see."""
+        fixed = np.ones(len(self.is_posed), bool)
+        fixed[np.flatnonzero(self.is_posed)[1:] if free is None else free] = False
+        fixed |= ~self.is_posed
+        seen_by = self.is_posed if free is None else ~fixed
+        packed = self.pack(self.is_posed if points_too else ~fixed, seen_by)
+        if packed is None:
+            return
+        inverse_depth = np.zeros(packed.pixels.shape[:2])
+        inverse_depth[packed.slots] = self.inverse_depth[packed.points]
+        usual_px = USUAL_FOCAL * 2 * self.intrinsics_px[2]
+        prior = FOCAL_PULL * len(packed.observed[0]) / usual_px**2
+        result = bundle_adjust(
+            BundleProblem(
+                cam_from_world=self.cam_from_world,
+                inverse_depth=inverse_depth,
+                pixels=packed.pixels,
+                intrinsics=self.intrinsics_px,
+                source=packed.source,
+                target=packed.target,
+                target_px=packed.target_px,
+                weight=packed.weight,
+                fixed=fixed,
+            ),
+            BundleOptions(
+                iterations=iterations,
+                optimise_points=points_too,
+                optimise_focal=focal_too,
+                focal_prior_px=usual_px,
+                focal_prior_weight=prior if focal_too else 0.0,
+                min_depth_ratio=MIN_DEPTH_RATIO,
+                min_inverse_depth=FAR,
+                robust_kernel="cauchy",
+                robust_scale_px=ROBUST_SCALE_PX,
+                tolerance=TOLERANCE,
+                num_threads=self._num_threads,
+            ),
+        )
+        self.cam_from_world = np.array(result.cam_from_world)
+        self.intrinsics_px = np.array(result.intrinsics)
+        if points_too:
+            self.inverse_depth[packed.points] = np.maximum(result.inverse_depth[packed.slots], FAR)
+        self._packed = packed
+        self._residual = result.residual_px
+
+    def residuals(self) -> FloatArray:
+        """Errors in pixels of the observations of the last adjustment."""
+        packed = self._packed
+        if packed is None or self._residual is None:
+            return np.zeros(0)
+        return np.asarray(self._residual[packed.edge, packed.slots[1][packed.observed[1]]], np.float64)
+
+    def drop_outliers(self, limit_px: float = MAX_ERROR_PX) -> None:
+        """Forgets observations that the last adjustment left far off, and the depths of points left with none."""
+        if self._packed is None:
+            return
+        frame, which = self._packed.observed
+        bad = ~(self.residuals() < limit_px)
+        self.is_used[frame[bad], self._packed.points[which[bad]]] = False
+        seen = (self.is_used & self.is_posed[:, None]).sum(axis=0)
+        self.inverse_depth[seen < 2] = np.nan
+
+    def num_links(self, first: int, second: int) -> int:
+        """Points with a depth that both frames see where the map says."""
+        known = np.isfinite(self.inverse_depth)
+        return int(np.count_nonzero(self.is_used[first] & self.is_used[second] & known))
+
+    def explained_share(self) -> float:
+        """Share of the observations in posed frames that the map explains, of points seen at least three times."""
+        seen = np.isfinite(self.position[..., 0]) & self.is_posed[:, None]
+        long = seen.sum(axis=0) >= 3
+        explained = self.is_used[:, long] & np.isfinite(self.inverse_depth[long]) & seen[:, long]
+        return float(explained.sum() / max(1, seen[:, long].sum()))
+
+    def fit_score(self) -> float:
+        """How many observations the last adjustment explains, those off by a pixel counting half."""
+        return float(np.nansum(1 / (1 + np.square(self.residuals()))))
+
+    def add_all(self, refine_focal: bool) -> None:
+        """Adds all frames that can be posed, from the posed ones outwards, and adjusts as the map grows."""
+        failed = np.zeros(len(self.is_posed), bool)
+        last_full = int(self.is_posed.sum())
+        while True:
+            near = self.is_used[:, self.is_near()].sum(axis=1)
+            reachable = ~self.is_posed & ~failed
+            posed = np.flatnonzero(self.is_posed)
+            distance = np.abs(np.arange(len(failed))[:, None] - posed).min(axis=1)
+            reachable &= distance <= MAX_GAP_FRAMES
+            if not reachable.any():
+                return
+            frame = int(np.where(reachable, near - distance * 1e-3, -1.0).argmax())
+            if not self.add(frame):
+                failed[frame] = True
+                continue
+            failed[:] = False
+            posed = np.flatnonzero(self.is_posed)
+            if len(posed) >= FULL_EVERY * last_full:
+                self.adjust(iterations=8, focal_too=refine_focal)
+                self.drop_outliers()
+                last_full = len(posed)
+            else:
+                window = posed[np.argsort(np.abs(posed - frame), kind="stable")[:LOCAL_FRAMES]]
+                self.adjust(free=window, iterations=5)
+                self.drop_outliers()
+            self.triangulate()
+
+    def polish(self, refine_focal: bool, rounds: int = 2, iterations: int = 15) -> None:
+        """Adjusts everything, drops what is off, takes up what fits after all, and adjusts again."""
+        for _ in range(rounds):
+            self.adjust(iterations=iterations, focal_too=refine_focal)
+            self.drop_outliers(MAX_ERROR_PX / 2)
+            self.triangulate()
+        self.adjust(iterations=iterations, focal_too=refine_focal)

@@ -1,0 +1,165 @@
+"""Points followed through the frames of a clip: corners, carried by dense flow and refined by Lucas-Kanade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.flow import FlowEngine
+
+FloatArray = npt.NDArray[np.float32]
+Gray = npt.NDArray[np.uint8]
+
+MAX_POINTS = 900
+MIN_DISTANCE_SHARE = 1 / 60
+CORNER_QUALITY = 0.002
+LK_WINDOW_PX = 15
+LK_LEVELS = 2
+MAX_RETURN_ERROR_PX = 0.7
+BORDER_PX = 4
+SHIFT_SIDE_PX = 160
+MIN_SHIFT_RESPONSE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracks:
+    """Points of the scene as seen in some frames of a clip.
+
+    Attributes:
+      first_frame: (m,) int32: where each point was found.
+      position: (n, m, 2) float32: x and y of each point in each frame, in pixels; NaN where it is not seen.
+      displacement: (n - 1,) float32: median length of the flow from each frame to the next, in pixels.
+    """
+
+    first_frame: npt.NDArray[np.int32]
+    position: FloatArray
+    displacement: FloatArray
+
+    @property
+    def is_seen(self) -> npt.NDArray[np.bool_]:
+        """(n, m): whether a frame sees a point."""
+        return np.isfinite(self.position[..., 0])
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Tracks:
+        """Only some of the points, (m,) bool."""
+        return Tracks(
+            first_frame=self.first_frame[chosen],
+            position=self.position[:, chosen],
+            displacement=self.displacement,
+        )
+
+
+def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = None) -> Tracks:
+    """Follows corners from frame to frame.
+
+    A point goes on as long as Lucas-Kanade finds it, comes back to where it came from, and looks as it did; new
+    corners are found where none is near. Dense inverse search flow gives the first guess, so that steps of a
+    quarter of the picture are followed.
+
+    Args:
+      gray: (h, w) uint8 frames of one size.
+      moving: (n, h, w) bool: where points are not wanted.
+    """
+    engine = FlowEngine()
+    follower = _Follower(gray[0].shape[0], gray[0].shape[1], len(gray))
+    follower.find(0, gray[0], None if moving is None else moving[0])
+    displacement = np.zeros(max(len(gray) - 1, 0), np.float32)
+    for index in range(1, len(gray)):
+        start = _shift(gray[index - 1], gray[index])
+        flow = engine.between(gray[index - 1], gray[index], start)
+        displacement[index - 1] = float(np.median(np.hypot(flow[::8, ::8, 0], flow[::8, ::8, 1])))
+        follower.follow(index, gray[index - 1], gray[index], flow)
+        follower.find(index, gray[index], None if moving is None else moving[index])
+    return follower.tracks(displacement)
+
+
+def _shift(before: Gray, now: Gray) -> FloatArray:
+    """The shift of the whole picture as a flow field, from phase correlation: where a search should begin."""
+    height, width = before.shape
+    scale = min(1.0, SHIFT_SIDE_PX / max(height, width))
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    small = [cv2.resize(g, size, interpolation=cv2.INTER_AREA).astype(np.float32) for g in (before, now)]
+    window = cv2.createHanningWindow(size, cv2.CV_32F)
+    (dx, dy), response = cv2.phaseCorrelate(small[0], small[1], window)
+    flow = np.zeros((height, width, 2), np.float32)
+    if response >= MIN_SHIFT_RESPONSE:
+        flow[:] = (dx * width / size[0], dy * height / size[1])
+    return flow
+
+
+class _Follower:
+    def __init__(self, height: int, width: int, num_frames: int) -> None:
+        self._size = (width, height)
+        self._num_frames = num_frames
+        self._min_distance = max(4.0, max(height, width) * MIN_DISTANCE_SHARE)
+        self._now = np.zeros((0, 2), np.float32)
+        self._ids = np.zeros(0, np.int64)
+        self._first: list[int] = []
+        self._seen: list[tuple[npt.NDArray[np.int64], FloatArray]] = []
+
+    def find(self, index: int, gray: Gray, moving: npt.NDArray[np.bool_] | None) -> None:
+        """Adds corners of a frame that are not near a followed point, and notes where all points are."""
+        free = np.full(gray.shape, 255, np.uint8)
+        if moving is not None:
+            free[moving] = 0
+        for x, y in np.rint(self._now).astype(int).tolist():
+            cv2.circle(free, (x, y), int(self._min_distance), 0, -1)
+        wanted = MAX_POINTS - len(self._now)
+        if wanted > 0:
+            corners = cv2.goodFeaturesToTrack(gray, wanted, CORNER_QUALITY, self._min_distance, mask=free, blockSize=5)
+            if corners is not None:
+                found = np.asarray(corners, np.float32).reshape(-1, 2)
+                inside = self._is_inside(found)
+                found = found[inside]
+                self._ids = np.concatenate([self._ids, np.arange(len(self._first), len(self._first) + len(found))])
+                self._first += [index] * len(found)
+                self._now = np.concatenate([self._now, found])
+        self._seen.append((self._ids.copy(), self._now.copy()))
+
+    def follow(self, index: int, before: Gray, now: Gray, flow: FloatArray) -> None:
+        """Carries all points from one frame to the next and lets go of those that are lost."""
+        if not len(self._now):
+            return
+        at = np.rint(self._now).astype(int)
+        guess = self._now + flow[at[:, 1], at[:, 0]]
+        forward, ok = _lucas_kanade(before, now, self._now, guess)
+        backward, ok_back = _lucas_kanade(now, before, forward, self._now)
+        returned = np.linalg.norm(backward - self._now, axis=1) < MAX_RETURN_ERROR_PX
+        keep = ok & ok_back & returned & self._is_inside(forward)
+        self._now, self._ids = forward[keep], self._ids[keep]
+
+    def tracks(self, displacement: FloatArray) -> Tracks:
+        position = np.full((self._num_frames, len(self._first), 2), np.nan, np.float32)
+        for index, (ids, at) in enumerate(self._seen):
+            position[index, ids] = at
+        return Tracks(
+            first_frame=np.asarray(self._first, np.int32),
+            position=position,
+            displacement=displacement,
+        )
+
+    def _is_inside(self, at: FloatArray) -> npt.NDArray[np.bool_]:
+        width, height = self._size
+        x, y = at[:, 0], at[:, 1]
+        return (x >= BORDER_PX) & (y >= BORDER_PX) & (x < width - BORDER_PX) & (y < height - BORDER_PX)
+
+
+def _lucas_kanade(
+    before: Gray, now: Gray, at: FloatArray, guess: FloatArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        before,
+        now,
+        at.reshape(-1, 1, 2),
+        guess.reshape(-1, 1, 2).copy(),
+        winSize=(LK_WINDOW_PX, LK_WINDOW_PX),
+        maxLevel=LK_LEVELS,
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+        minEigThreshold=1e-4,
+    )
+    return np.asarray(found, np.float32).reshape(-1, 2), status.reshape(-1) > 0
