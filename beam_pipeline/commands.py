@@ -94,11 +94,12 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     _add_config_arguments(parser)
     parser.add_argument(
         "--input",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="URI",
         help="video file, folder, glob, or manifest (.csv, .parquet, .jsonl with a `uri` column and "
-        "optional `id`; further columns are carried to the tables); local or any fsspec URI (repeatable). "
+        "optional `id`; further columns are carried to the tables); local or any fsspec URI (several, or repeated). "
         "Default: the shipped examples",
     )
     parser.add_argument("--output", metavar="URI", help="folder of the data set; default: ./out")

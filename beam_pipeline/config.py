@@ -15,6 +15,7 @@ from core.settings import Settings
 from media.encode import CutSettings
 from models.aesthetic import AestheticSettings
 from models.analysis import AnalysisSettings
+from models.annotation import AnnotationSettings
 from models.text import TextSettings
 from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
@@ -46,6 +47,9 @@ class PipelineConfig(Settings):
     )
     thresholds: ThresholdSettings = Field(default_factory=ThresholdSettings, description="Which clips are kept.")
     cut: CutSettings = Field(default_factory=CutSettings, description="Cutting and encoding of kept clips.")
+    annotate: AnnotationSettings = Field(
+        default_factory=AnnotationSettings, description="Poses, depth, masks and motion words of kept clips."
+    )
     dataset: DatasetSettings = Field(default_factory=DatasetSettings, description="Layout of the output.")
 
 

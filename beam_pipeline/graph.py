@@ -13,6 +13,7 @@ from core.sources import SourceSpec
 from core.stage import StageBase, check_order
 from transforms.adapter import ModelStage, RunContext, RunModelStage, RunStage
 from transforms.analyse import AnalyseVideo, FanOutClips
+from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.clips import CutClips
 from transforms.dataset import WriteDataset
 from transforms.ingest import ListVideos, ProbeVideo
@@ -62,6 +63,8 @@ def make_stages(config: PipelineConfig) -> Stages:
             aesthetic_stage(config.aesthetic),
             ApplyThresholds(config.thresholds),
             CutClips(config.cut),
+            EstimateGeometry(config.annotate),
+            LabelMotion(config.annotate),
         ),
     )
     check_order((s.contract for s in stages.video), VIDEO_FIELDS)

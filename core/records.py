@@ -164,6 +164,67 @@ class EncodedClip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipGeometryFacts:
+    """Spatial annotation of a clip: its files in the store, and how good it is.
+
+    Attributes:
+      poses, intrinsics, frames: .npy files: (n, 7) cam_from_world [tx ty tz qx qy qz qw], NaN where a frame has
+        none; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip.
+      depth, masks: .npz files of depth maps and dynamic masks, where there are any.
+      num_frames: annotated frames.
+      pose_ok: whether the poses are fit for use; `pose_reason` says why not.
+      motion_kind: general, rotation (the camera only turns) or static.
+      registered_share: share of the annotated frames that have a pose.
+      reprojection_px: root mean square distance of points from where they were seen, at the annotated size.
+      num_points: points of the sparse map.
+      typical_depth: median depth of the scene's points, in the poses' unit.
+      depth_valid_share, moving_share: mean share of pixels with a valid depth, and of moving ones.
+      depth_reason, masks_reason: why there is no such file.
+    """
+
+    poses: Ref
+    intrinsics: Ref
+    frames: Ref
+    depth: Ref | None
+    masks: Ref | None
+    num_frames: int
+    pose_ok: bool
+    pose_reason: str | None
+    motion_kind: str
+    registered_share: float
+    reprojection_px: float | None
+    num_points: int
+    typical_depth: float | None
+    depth_valid_share: float | None
+    moving_share: float | None
+    depth_reason: str | None
+    masks_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraMotionFacts:
+    """What the poses of a clip say in words and numbers; see `models.trajectory` for the metrics.
+
+    Attributes:
+      instructions: JSON file of motion words by stretches of annotated frames.
+      motion_sentence: one line on the camera's motion.
+      missing: why a metric is None, by name.
+    """
+
+    instructions: Ref | None
+    motion_sentence: str | None
+    move_dist: float | None
+    dist_level: int | None
+    rot_angle: float | None
+    traj_turns: int | None
+    dynamic_ratio: float | None
+    anomaly: bool | None
+    translation_jerk: float | None
+    rotation_jerk: float | None
+    missing: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
     """One candidate clip on its way through the job; at the end one row of the clip table.
 
@@ -202,6 +263,8 @@ class ClipRecord:
     rejection_reasons: tuple[str, ...] = ()
     unchecked_limits: tuple[str, ...] = ()
     encoded: EncodedClip | None = None
+    geometry: ClipGeometryFacts | None = None
+    camera_motion: CameraMotionFacts | None = None
     failure: Failure | None = None
 
     @property

@@ -30,6 +30,12 @@ CONVENTIONS = {
     "motion": "motion_score is the mean of libvmaf's integer_motion2 over the clip's frames at native size, "
     "in 8-bit luma units a frame; motion_normalized is the mean absolute change of the 64x36 luma thumbnail "
     "in 0.1 s, comparable across resolutions and frame rates.",
+    "cameras": "Axes x right, y down, z forward; pixel centres at integers. poses.npy holds cam_from_world "
+    "[tx ty tz qx qy qz qw], which maps world to camera coordinates; the world is the first annotated camera. "
+    "Frames without a pose are NaN. Scale is relative: the 98th percentile of the scene's inverse depth is 2. "
+    "intrinsics.npy holds fx fy cx cy in pixels of the clip.",
+    "depth": "depth.npz holds z-depth (not ray length) in the poses' unit, 0 where valid is false; map_from_clip "
+    "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving.",
     "missing": "A value that could not be computed is null, never a number; a reason column says why.",
     "status": "kept, rejected (see rejection_reasons) or failed (see failure_class). "
     "Clips found = kept + rejected + failed.",
@@ -51,6 +57,34 @@ def _columns(*rows: tuple[str, pa.DataType, str]) -> tuple[Column, ...]:
 
 TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TEXTS, INTS = pa.list_(pa.string()), pa.list_(pa.int64())
+
+ANNOTATION_COLUMNS = _columns(
+    ("num_annotated_frames", INT, "frames with annotation; the shard's frames.npy maps them to the clip's frames"),
+    ("pose_ok", FLAG, "whether the camera poses are fit for use"),
+    ("pose_reason", TEXT, "why they are not"),
+    ("camera_motion_kind", TEXT, "general, rotation (the camera only turns) or static"),
+    ("pose_registered_share", REAL, "share of the annotated frames that have a pose, 0 to 1"),
+    ("pose_reprojection_px", REAL, "root mean square distance of points from where they were seen, annotated pixels"),
+    ("pose_num_points", INT, "points of the sparse map"),
+    ("pose_scale", TEXT, "metric or relative: unit of translations and depth"),
+    ("scene_depth", REAL, "median depth of the scene's points, in the poses' unit"),
+    ("depth_valid_share", REAL, "share of pixels with a valid depth, 0 to 1"),
+    ("depth_reason", TEXT, "why there is no depth"),
+    ("masks_reason", TEXT, "why there are no dynamic masks"),
+    (
+        "move_dist",
+        REAL,
+        "length of the camera's path; unit: the 98th percentile of inverse depth is 2",
+    ),
+    ("dist_level", INT, "0 to 4: how many of 0.08, 0.28, 0.92, 2.41 move_dist reaches"),
+    ("rot_angle", REAL, "sum of the camera's rotations, radians"),
+    ("traj_turns", INT, "turns of the camera's path"),
+    ("dynamic_ratio", REAL, "mean share of moving pixels, 0 to 1"),
+    ("anomaly", FLAG, "whether the path jumps"),
+    ("translation_jerk", REAL, "root mean square third derivative of the camera centre, units per second cubed"),
+    ("rotation_jerk", REAL, "root mean square second derivative of the angular velocity, radians per second cubed"),
+    ("motion_sentence", TEXT, "the camera's motion in one line"),
+)
 
 CLIP_COLUMNS = _columns(
     ("clip_id", TEXT, "<video_id>_<5-digit index>"),
@@ -104,6 +138,7 @@ CLIP_COLUMNS = _columns(
     ("clip_fps", REAL, "mean frame rate of the cut clip"),
     ("clip_size_bytes", INT, "size of the cut clip"),
     ("clip_sha256_128", TEXT, "first 128 bits of the SHA-256 of the cut clip"),
+    *((c.name, c.type, c.meaning) for c in ANNOTATION_COLUMNS),
     ("source_codec", TEXT, "codec of the source"),
     ("source_bit_depth", INT, "bits per sample of the source"),
     ("is_variable_frame_rate", FLAG, "whether the source's frame times are irregular"),
@@ -225,8 +260,10 @@ RESERVED_COLUMNS = frozenset(c.name for c in (*CLIP_COLUMNS, *VIDEO_COLUMNS))
 NUMERIC_CLIP_COLUMNS = frozenset(
     c.name
     for c in CLIP_COLUMNS
-    # Columns of the cut clip are known only after the decision.
-    if (pa.types.is_floating(c.type) or pa.types.is_integer(c.type)) and not c.name.startswith("clip_")
+    # Columns of the cut clip and of its annotation are known only after the decision.
+    if (pa.types.is_floating(c.type) or pa.types.is_integer(c.type))
+    and not c.name.startswith("clip_")
+    and c not in ANNOTATION_COLUMNS
 )
 
 
@@ -286,6 +323,7 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
             "clip_size_bytes": encoded.video.size_bytes,
             "clip_sha256_128": encoded.video.digest,
         }
+    row |= _annotation_values(clip)
     if failure:
         row |= {
             "failure_stage": failure.stage,
@@ -293,6 +331,31 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
             "failure_message": failure.message,
         }
     return _with_extra(row, CLIP_COLUMNS, clip.extra)
+
+
+def _annotation_values(clip: ClipRecord) -> Row:
+    geometry, motion = clip.geometry, clip.camera_motion
+    row: Row = {}
+    if geometry:
+        row |= {
+            "num_annotated_frames": geometry.num_frames,
+            "pose_ok": geometry.pose_ok,
+            "pose_reason": geometry.pose_reason,
+            "camera_motion_kind": geometry.motion_kind,
+            "pose_registered_share": geometry.registered_share,
+            "pose_reprojection_px": geometry.reprojection_px,
+            "pose_num_points": geometry.num_points,
+            "pose_scale": "relative",
+            "scene_depth": geometry.typical_depth,
+            "depth_valid_share": geometry.depth_valid_share,
+            "depth_reason": geometry.depth_reason,
+            "masks_reason": geometry.masks_reason,
+            "dynamic_ratio": geometry.moving_share,
+        }
+    if motion:
+        names = set(motion.__dataclass_fields__) - {"instructions", "missing"}
+        row |= {name: getattr(motion, name) for name in sorted(names)}
+    return row
 
 
 def _reason(clip: ClipRecord, score: float | None, reason: str | None) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.failures import ItemError
+from native import se3
 
 Array = npt.NDArray[np.float64]
 
@@ -103,3 +104,24 @@ def rotation_vectors(quaternions: Array) -> Array:
     angle = 2.0 * np.arctan2(sine, signed[..., 3:])
     factor = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 1e-12)
     return signed[..., :3] * factor
+
+
+def fill_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Array:
+    """Poses with those that are NaN filled in: between two known ones along the shortest way, beyond the ends as
+    the nearest.
+
+    Args:
+      cam_from_world: (n, 7), at least one of them known.
+      times_s: (n,) increasing times, seconds.
+    """
+    poses = np.array(cam_from_world, dtype=np.float64)
+    times = check_times(times_s, len(poses))
+    known = np.flatnonzero(np.isfinite(poses).all(axis=1))
+    for index in np.flatnonzero(~np.isfinite(poses).all(axis=1)):
+        after = int(np.searchsorted(known, index))
+        if after in (0, len(known)):
+            poses[index] = poses[known[min(after, len(known) - 1)]]
+            continue
+        a, b = known[after - 1], known[after]
+        poses[index] = se3.interpolate(poses[a], poses[b], (times[index] - times[a]) / (times[b] - times[a]))
+    return poses

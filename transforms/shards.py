@@ -16,10 +16,10 @@ import apache_beam as beam
 from core.codec import from_json_text, to_json_text
 from core.digest import digest_value
 from core.records import ClipRecord
-from core.store import Store
+from core.store import Ref, Store
 from core.tables import CONVENTIONS, clip_row
 
-SHARD_FORMAT_VERSION = 1
+SHARD_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,23 @@ def shard_path(index: int, shards: int) -> str:
     return f"shards/clips-{index:05d}-of-{shards:05d}.tar"
 
 
+def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
+    """The files of a clip's annotation that go into its shard, by suffix."""
+    geometry, motion = clip.geometry, clip.camera_motion
+    files: dict[str, Ref | None] = {}
+    if geometry:
+        files |= {
+            "poses.npy": geometry.poses,
+            "intrinsics.npy": geometry.intrinsics,
+            "frames.npy": geometry.frames,
+            "depth.npz": geometry.depth,
+            "dyn_masks.npz": geometry.masks,
+        }
+    if motion:
+        files["instructions.json"] = motion.instructions
+    return {suffix: ref for suffix, ref in files.items() if ref is not None}
+
+
 class WriteShard(beam.DoFn):
     """Writes one tar of all clips of a shard, sorted by id; keeps it if it is there already."""
 
@@ -62,6 +79,7 @@ class WriteShard(beam.DoFn):
             {
                 "version": SHARD_FORMAT_VERSION,
                 "rows": [row for _, row in members],
+                "annotations": [annotation_files(clip) for clip, _ in members],
                 "conventions": CONVENTIONS,
             }
         )
@@ -85,6 +103,8 @@ class WriteShard(beam.DoFn):
                     sidecar = to_json_text({**row, "conventions": CONVENTIONS}).encode()
                     _add_member(tar, f"{clip.clip_id}.json", sidecar)
                     _add_member(tar, f"{clip.clip_id}.mp4", self._store.read_bytes(clip.encoded.video.path))
+                    for suffix, ref in annotation_files(clip).items():
+                        _add_member(tar, f"{clip.clip_id}.{suffix}", self._store.read_bytes(ref.path))
             with open(local, "rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             ref = self._output.put_file(local, path, "application/x-tar", sha256)

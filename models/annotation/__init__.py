@@ -1,0 +1,8 @@
+"""Spatial annotation of one clip: where the camera is, how far things are, what moves by itself."""
+
+from __future__ import annotations
+
+from models.annotation.geometry import ClipGeometry, annotate_frames
+from models.annotation.settings import AnnotationSettings
+
+__all__ = ["AnnotationSettings", "ClipGeometry", "annotate_frames"]

@@ -1,0 +1,94 @@
+"""The annotation's files: deterministic bytes of arrays, in the layouts that shards hold."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    """An array as a .npy file, without pickled parts."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """Named arrays as a compressed .npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def map_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+    """(width, height) of stored maps for frames of one size: the longer side is at most `max_side_px`."""
+    scale = min(1.0, max_side_px / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def depth_file(
+    depth: npt.NDArray[np.float32],
+    is_valid: npt.NDArray[np.bool_],
+    size: tuple[int, int],
+    clip_size: tuple[int, int],
+) -> bytes:
+    """Depth maps as an .npz of `depth` (n, h, w) float16, `valid` (n, h, w) bool, `clip_size`, `map_from_clip`.
+
+    A stored pixel has the depth of the annotated pixel in its middle, so that no depth is made up at edges.
+    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centres at integers.
+    """
+    small = np.stack([cv2.resize(d, size, interpolation=cv2.INTER_NEAREST_EXACT) for d in depth])
+    valid = np.stack(
+        [cv2.resize(v.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) for v in is_valid]
+    ).astype(bool)
+    sx, sy = size[0] / clip_size[0], size[1] / clip_size[1]
+    return npz_bytes(
+        {
+            "depth": np.where(valid, small, 0).astype(np.float16),
+            "valid": valid,
+            "clip_size": np.asarray(clip_size, np.int64),
+            "map_from_clip": np.array([sx, sy, 0.5 * sx - 0.5, 0.5 * sy - 0.5]),
+        }
+    )
+
+
+def masks_file(is_moving: npt.NDArray[np.bool_], size: tuple[int, int]) -> bytes:
+    """Masks (true = moving) in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`, `_indptr`)."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for index, mask in enumerate(is_moving):
+        small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+        rows, columns = np.nonzero(small)
+        arrays[f"f_{index}_data"] = np.ones(len(rows), bool)
+        arrays[f"f_{index}_indices"] = columns.astype(np.int32)
+        arrays[f"f_{index}_indptr"] = np.searchsorted(rows, np.arange(small.shape[0] + 1)).astype(np.int32)
+    arrays["shape"] = np.asarray((size[1], size[0]), np.int64)
+    return npz_bytes(arrays)
+
+
+def instructions_file(instructions: Mapping[str, Sequence[str]]) -> bytes:
+    """Motion words as JSON: `{"<first>-><end>": [words]}`, ordinals of annotated frames."""
+    return json.dumps(instructions, indent=2).encode()
+
+
+def read_npy(data: bytes) -> npt.NDArray[Any]:
+    """The array of a .npy file; refuses pickled ones."""
+    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+
+
+def read_masks(data: bytes) -> npt.NDArray[np.bool_]:
+    """(n, h, w) bool masks of a file that `masks_file` wrote."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        height, width = file["shape"].tolist()
+        count = (len(file.files) - 1) // 3
+        masks = np.zeros((count, height, width), bool)
+        for index in range(count):
+            indptr = file[f"f_{index}_indptr"]
+            rows = np.repeat(np.arange(height), np.diff(indptr))
+            masks[index, rows, file[f"f_{index}_indices"]] = file[f"f_{index}_data"]
+    return masks

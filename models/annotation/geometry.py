@@ -1,0 +1,98 @@
+"""From a clip's frames to poses, depth maps and masks that agree with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from media.clip_frames import ClipFrames
+from models.depth.motion_stereo import estimate_depth
+from models.masks.residual_motion import moving_masks
+from models.poses.classical import estimate_poses
+from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseRequest
+from native import se3
+
+Map = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+FAR_FACTOR = 50.0
+"""Depths beyond so many times the scene's typical one are as good as infinite: they are not valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipGeometry:
+    """Spatial annotation of a clip's annotated frames.
+
+    Attributes:
+      poses: camera poses and intrinsics, in pixels of the annotated frames.
+      typical_depth: median z-depth of the scene's points in view, in the poses' unit; None without points.
+      depth: (n, h, w) float32 z-depth in the poses' unit, 0 where not valid; None where the camera does not
+        translate, or the poses are not fit for use.
+      is_depth_valid: (n, h, w) bool; None as `depth`.
+      is_moving: (n, h, w) bool; None where the poses are not fit for use.
+    """
+
+    poses: PoseEstimate
+    typical_depth: float | None
+    depth: Map | None
+    is_depth_valid: BoolArray | None
+    is_moving: BoolArray | None
+
+
+def annotate_frames(
+    frames: ClipFrames,
+    intrinsics: Intrinsics | None,
+    mode: IntrinsicsMode,
+    num_threads: int = 1,
+) -> ClipGeometry:
+    """Poses first; then depth from the camera's motion, then masks from what neither explains.
+
+    Args:
+      frames: annotated frames, at their working size.
+      intrinsics: known ones, in pixels of these frames.
+      mode: what is done with them.
+      num_threads: most threads to use.
+    """
+    poses = estimate_poses(
+        PoseRequest(
+            frames=frames.rgb,
+            times_s=frames.time_s,
+            intrinsics=intrinsics if mode != "estimate" else None,
+            intrinsics_mode=mode if intrinsics is not None else "estimate",
+            num_threads=num_threads,
+        )
+    )
+    if not poses.pose_ok:
+        return ClipGeometry(poses=poses, typical_depth=None, depth=None, is_depth_valid=None, is_moving=None)
+    gray = [np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for rgb in frames.rgb]
+    typical = _typical_depth(poses)
+    shape = (len(gray), *gray[0].shape)
+    inverse_depth, is_valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    if typical is not None:
+        maps = estimate_depth(gray, poses.cam_from_world, poses.intrinsics_px, 1 / typical)
+        inverse_depth = maps.inverse_depth
+        is_valid = maps.is_valid & (inverse_depth > 1 / (FAR_FACTOR * typical))
+    is_moving = moving_masks(gray, poses.cam_from_world, poses.intrinsics_px, inverse_depth, is_valid)
+    if typical is None:
+        return ClipGeometry(poses=poses, typical_depth=None, depth=None, is_depth_valid=None, is_moving=is_moving)
+    is_valid &= ~is_moving
+    depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=is_valid)
+    return ClipGeometry(poses=poses, typical_depth=typical, depth=depth, is_depth_valid=is_valid, is_moving=is_moving)
+
+
+def _typical_depth(poses: PoseEstimate) -> float | None:
+    """Median over registered frames of the median depth of the points that lie in the picture."""
+    if poses.motion_kind != "general" or not len(poses.points_world):
+        return None
+    medians = []
+    fx, fy, cx, cy = poses.intrinsics_px
+    for pose in poses.cam_from_world[poses.registered]:
+        x, y, z = se3.act(pose, poses.points_world).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = (z > 0) & (np.abs(fx * x / z) <= cx + 1) & (np.abs(fy * y / z) <= cy + 1)
+        if inside.any():
+            medians.append(float(np.median(z[inside])))
+    return float(np.median(medians)) if medians else None

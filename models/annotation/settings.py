@@ -1,0 +1,41 @@
+"""Settings of the spatial annotation of kept clips."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from core.settings import Settings
+from models.motion_labels import MotionLabelSettings
+
+
+class AnnotationSettings(Settings):
+    """Spatial annotation of kept clips: camera poses, intrinsics, depth, dynamic masks, motion words."""
+
+    model: Literal["classical", "none"] = Field(
+        "classical",
+        description="classical: tracked corners, bundle adjustment and motion stereo, on the CPU, without weights. "
+        "none: clips are not annotated.",
+    )
+    fps: float | Literal["source"] = Field(
+        5.0, description="Annotated frames a second; source annotates every frame of the clip."
+    )
+    max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
+    depth_max_side_px: int = Field(320, ge=32, description="Longest side of the stored depth maps and masks.")
+    intrinsics: Literal["fix", "refine", "estimate"] = Field(
+        "refine",
+        description="What is done with known intrinsics (manifest columns fx, fy, cx, cy in pixels of the source): "
+        "taken as exact, as a start, or ignored. Where none are known they are estimated.",
+    )
+    parity: bool = Field(
+        False, description="Trajectory metrics and motion words by SpatialVID's own rules, bug for bug."
+    )
+    labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion words.")
+
+    @field_validator("fps")
+    @classmethod
+    def _check_fps(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not 0 < value <= 1000:
+            raise ValueError("must be above 0 and at most 1000, or source")
+        return value

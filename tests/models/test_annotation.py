@@ -1,0 +1,119 @@
+"""Depth, masks and their files, on rendered films with exact truth."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import numpy as np
+import pytest
+
+from media.clip_frames import ClipFrames
+from models.annotation import ClipGeometry, annotate_frames
+from models.annotation.files import depth_file, map_size, masks_file, read_masks, read_npy
+from models.camera_path import camera_centres, fill_poses
+from models.motion_labels import label_motion
+from native import se3
+from tests.films import MOTION_WORDS, Film, film
+
+
+@cache
+def annotated(name: str) -> tuple[Film, ClipGeometry]:
+    made = film(name, seconds=3.0)
+    count = len(made.frames)
+    frames = ClipFrames(rgb=tuple(made.frames), frame=np.arange(count), time_s=made.times_s, clip_size=(320, 180))
+    return made, annotate_frames(frames, None, "estimate")
+
+
+@pytest.mark.parametrize("name", ["handheld", "orbit", "Truck Right"])
+def test_depth_is_true_up_to_one_scale(name):
+    made, found = annotated(name)
+    valid = found.is_depth_valid
+    assert valid.mean() > 0.7
+    assert (found.depth[valid] > 0).all() and not found.depth[~valid].any()
+    ratio = found.depth[valid] / made.depth_m[valid]
+    assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.12
+    # One scale for the clip and its path: depth and translation agree.
+    moved, true = (
+        np.linalg.norm(np.ptp(camera_centres(p), axis=0)) for p in (found.poses.cam_from_world, made.cam_from_world)
+    )
+    assert np.median(ratio) == pytest.approx(moved / true, rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "least"), [("still, moving things", 0.6), ("orbit", 0.4)])
+def test_moving_things_are_marked(name, least):
+    made, found = annotated(name)
+    both, either = (found.is_moving & made.moving).sum(), (found.is_moving | made.moving).sum()
+    assert both / either > least
+
+
+@pytest.mark.parametrize("name", ["handheld", "Pan Right", "Stay"])
+def test_nothing_is_marked_where_nothing_moves(name):
+    assert annotated(name)[1].is_moving.mean() < 0.01
+
+
+@pytest.mark.parametrize("word", MOTION_WORDS)
+def test_each_motion_word_is_found_in_a_film_of_it(word):
+    made, found = annotated(word)
+    labels = label_motion(
+        fill_poses(found.poses.cam_from_world, made.times_s),
+        times_s=made.times_s,
+        scene_depth=found.typical_depth,
+        has_translation=found.poses.motion_kind == "general",
+    )
+    assert {w for segment in labels.segments for w in segment.labels} == {word}
+
+
+def test_clips_without_poses_have_no_depth_and_no_masks():
+    _, found = annotated("black")
+    assert (found.poses.pose_ok, found.depth, found.is_moving) == (False, None, None)
+
+
+def test_a_turning_camera_gives_masks_but_no_depth():
+    _, found = annotated("Pan Left")
+    assert found.depth is None and found.is_moving is not None
+
+
+def test_depth_files_say_where_a_clip_pixel_lies():
+    depth = np.arange(2 * 180 * 320, dtype=np.float32).reshape(2, 180, 320) / 100 + 1
+    valid = np.ones(depth.shape, bool)
+    valid[:, :, :160] = False
+    data = depth_file(depth, valid, (160, 90), (1280, 720))
+    with np.load(io.BytesIO(data)) as file:
+        assert file["depth"].shape == file["valid"].shape == (2, 90, 160)
+        assert file["depth"].dtype == np.float16
+        assert not file["depth"][~file["valid"]].any()
+        sx, sy, ox, oy = file["map_from_clip"]
+        # The corners of both pictures coincide.
+        assert (sx * -0.5 + ox, sy * -0.5 + oy) == (-0.5, -0.5)
+        assert (sx * 1279.5 + ox, sy * 719.5 + oy) == (159.5, 89.5)
+    assert depth_file(depth, valid, (160, 90), (1280, 720)) == data
+
+
+def test_masks_come_back_from_their_file():
+    masks = np.random.default_rng(0).random((3, 40, 60)) > 0.8
+    masks[1] = False
+    assert np.array_equal(read_masks(masks_file(masks, (60, 40))), masks)
+
+
+def test_pickled_arrays_are_refused():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_npy(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 360), (320, 180)), ((200, 300), (200, 300)), ((360, 640), (180, 320))]
+)
+def test_maps_keep_their_shape_and_are_never_enlarged(size, expected):
+    assert map_size(size, 320) == expected
+
+
+def test_missing_poses_are_filled_between_their_neighbours():
+    poses = se3.exp(np.linspace(0, 1, 5)[:, None] * np.array([1.0, 2, 3, 0.1, 0.2, 0.3]))
+    holes = poses.copy()
+    holes[[0, 2, 4]] = np.nan
+    filled = fill_poses(holes, np.arange(5.0))
+    assert np.allclose(filled[2], poses[2])
+    assert np.array_equal(filled[[0, 4]], poses[[1, 3]])

@@ -1,0 +1,181 @@
+"""The annotation steps: poses, depth and masks of each kept clip from its frames, then facts and words from poses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.records import CameraMotionFacts, ClipGeometryFacts, ClipRecord, ClipStatus, Scalar
+from core.stage import Stage, StageContract, StageOutput
+from media.clip_frames import ClipFrames, read_clip_frames
+from media.probe import probe_video
+from models.annotation import AnnotationSettings, ClipGeometry, annotate_frames
+from models.annotation.files import depth_file, instructions_file, map_size, masks_file, npy_bytes, read_masks, read_npy
+from models.camera_path import fill_poses
+from models.motion_labels import label_motion, label_voted, to_instructions
+from models.poses.estimate import Intrinsics
+from models.trajectory import measure_trajectory, moving_shares
+
+NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
+INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
+
+
+class EstimateGeometry(Stage[ClipRecord]):
+    """Decodes each cut clip once and finds camera poses, intrinsics, depth maps and dynamic masks."""
+
+    contract = StageContract(
+        name="EstimateGeometry",
+        version=1,
+        record=ClipRecord,
+        reads=frozenset({"encoded", "extra", "width", "height"}),
+        writes=frozenset({"geometry"}),
+    )
+    settings: AnnotationSettings
+
+    def __init__(self, settings: AnnotationSettings) -> None:
+        # What only the words depend on must not change the identity of the geometry.
+        self.settings = settings.model_copy(
+            update={
+                name: AnnotationSettings.model_fields[name].get_default(call_default_factory=True)
+                for name in ("labels", "parity")
+            }
+        )
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are annotated."""
+        return record.status is ClipStatus.KEPT and self.settings.model != "none"
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Annotates one clip.
+
+        Raises:
+          ItemError: if the cut clip cannot be read.
+        """
+        if record.encoded is None:
+            raise ValueError(f"clip {record.clip_id} is kept but was not cut")
+        fps = None if self.settings.fps == "source" else float(self.settings.fps)
+        with output.store.local_copy(record.encoded.video.path) as path:
+            frames = read_clip_frames(path, probe_video(path), fps, self.settings.max_side_px)
+        known = known_intrinsics(record.extra)
+        if known is not None:
+            known = known.resized((record.width, record.height), frames.size)
+        geometry = annotate_frames(frames, known, self.settings.intrinsics)
+        return {"geometry": self._write(frames, geometry, output)}
+
+    def _write(self, frames: ClipFrames, geometry: ClipGeometry, output: StageOutput) -> ClipGeometryFacts:
+        poses = geometry.poses
+        count = len(frames.rgb)
+        of_clip = Intrinsics(**dict(zip(INTRINSICS_COLUMNS, poses.intrinsics_px.tolist(), strict=True)))
+        of_clip = of_clip.resized(frames.size, frames.clip_size)
+        size = map_size(frames.size, self.settings.depth_max_side_px)
+        depth, valid, moving = geometry.depth, geometry.is_depth_valid, geometry.is_moving
+        has_depth = depth is not None and valid is not None
+        no_depth = None if has_depth else poses.reason or "the camera does not translate"
+        frame_map = np.stack([np.arange(count), frames.frame], axis=1)
+        return ClipGeometryFacts(
+            poses=output.write("poses.npy", npy_bytes(poses.cam_from_world), NPY),
+            intrinsics=output.write("intrinsics.npy", npy_bytes(np.tile(of_clip.as_array(), (count, 1))), NPY),
+            frames=output.write("frames.npy", npy_bytes(frame_map), NPY),
+            depth=output.write("depth.npz", depth_file(depth, valid, size, frames.clip_size), NPZ)
+            if depth is not None and valid is not None
+            else None,
+            masks=None if moving is None else output.write("dyn_masks.npz", masks_file(moving, size), NPZ),
+            num_frames=count,
+            pose_ok=poses.pose_ok,
+            pose_reason=poses.reason,
+            motion_kind=poses.motion_kind,
+            registered_share=float(poses.registered.mean()),
+            reprojection_px=poses.reprojection_px,
+            num_points=len(poses.points_world),
+            typical_depth=geometry.typical_depth,
+            depth_valid_share=None if valid is None else float(valid.mean()),
+            moving_share=None if moving is None else float(moving.mean()),
+            depth_reason=no_depth,
+            masks_reason=None if moving is not None else poses.reason,
+        )
+
+
+class LabelMotion(Stage[ClipRecord]):
+    """Trajectory metrics, motion words and a sentence from the poses of each annotated clip."""
+
+    contract = StageContract(
+        name="LabelMotion",
+        version=1,
+        record=ClipRecord,
+        reads=frozenset({"geometry", "encoded"}),
+        writes=frozenset({"camera_motion"}),
+    )
+    settings: AnnotationSettings
+
+    def __init__(self, settings: AnnotationSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only clips whose poses are fit for use get facts."""
+        return record.geometry is not None and record.geometry.pose_ok
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Measures and labels one clip."""
+        geometry, encoded = record.geometry, record.encoded
+        if geometry is None or encoded is None:
+            raise ValueError(f"clip {record.clip_id} has no poses")
+        frame_map = _load(output, geometry.frames.path)
+        # Frame times of a clip of constant rate; others are close enough for speeds.
+        times_s = frame_map[:, 1] * (encoded.duration_s / encoded.num_frames)
+        poses = fill_poses(_load(output, geometry.poses.path), times_s)
+        moves = geometry.motion_kind == "general"
+        shares = None
+        if geometry.masks is not None:
+            shares = moving_shares(read_masks(output.store.read_bytes(geometry.masks.path)))
+        facts = measure_trajectory(
+            poses, times_s=times_s, has_translation=moves, moving_share=shares, parity=self.settings.parity
+        )
+        sentence: str | None = None
+        if self.settings.parity:
+            segments = label_voted(poses, facts.move_dist)
+        else:
+            labels = label_motion(
+                poses,
+                times_s=times_s,
+                scene_depth=geometry.typical_depth,
+                has_translation=moves,
+                settings=self.settings.labels,
+            )
+            segments, sentence = labels.segments, labels.sentence
+        instructions = output.write("instructions.json", instructions_file(to_instructions(segments)), JSON)
+        return {
+            "camera_motion": CameraMotionFacts(
+                instructions=instructions,
+                motion_sentence=sentence,
+                **{name: getattr(facts, name) for name in METRICS},
+                missing=dict(facts.missing),
+            )
+        }
+
+
+METRICS = (
+    "move_dist",
+    "dist_level",
+    "rot_angle",
+    "traj_turns",
+    "dynamic_ratio",
+    "anomaly",
+    "translation_jerk",
+    "rotation_jerk",
+)
+
+
+def known_intrinsics(extra: Mapping[str, Scalar]) -> Intrinsics | None:
+    """The camera that the manifest states (columns fx, fy, cx, cy in pixels of the source), if it does."""
+    values = [extra.get(name) for name in INTRINSICS_COLUMNS]
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in values):
+        return None
+    fx, fy, cx, cy = (float(v) for v in values if v is not None)
+    return Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy) if min(fx, fy) > 0 else None
+
+
+def _load(output: StageOutput, path: str) -> npt.NDArray[Any]:
+    return read_npy(output.store.read_bytes(path))
