@@ -126,7 +126,7 @@ class LabelMotion(Stage[ClipRecord]):
         # Frame times of a clip of constant rate; others are close enough for speeds.
         times_s = frame_map[:, 1] * (encoded.duration_s / encoded.num_frames)
         poses = fill_poses(_load(output, geometry.poses.path), times_s)
-        moves = geometry.motion_kind == "general"
+        moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
         shares = None
         if geometry.masks is not None:
             shares = moving_shares(read_masks(output.store.read_bytes(geometry.masks.path)))

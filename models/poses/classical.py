@@ -130,7 +130,8 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstim
         points = mapper.world_points(chosen) * scale
         poses[:, :3] *= scale
         error = mapper.residuals()
-        reprojection = float(np.sqrt(np.mean(np.square(error))))
+        error = error[np.isfinite(error)]  # without those that ended up behind a camera
+        reprojection = float(np.sqrt(np.mean(np.square(error)))) if len(error) else None
     else:
         poses[:, :3] = 0.0
     first = int(np.flatnonzero(registered)[0])
@@ -155,7 +156,9 @@ def _doubt(mapper: Mapper, reprojection: float | None) -> str | None:
     registered = mapper.is_posed
     if registered.mean() < MIN_REGISTERED_SHARE:
         return f"only {registered.sum()} of {len(registered)} annotated frames could be placed"
-    if reprojection is not None and reprojection > MAX_REPROJECTION_PX:
+    if reprojection is None:
+        return "no point is seen by two frames in the places that one still scene would give it"
+    if reprojection > MAX_REPROJECTION_PX:
         return f"points are off by {reprojection:.1f} px: the scene moves, or the camera does not fit a pinhole"
     share = mapper.explained_share()
     if share < MIN_EXPLAINED_SHARE:
