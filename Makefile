@@ -26,7 +26,10 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.analysis_pass
 	$(BIN)/python -m benchmarks.shots
 	$(BIN)/python -m benchmarks.whole_job
-	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.scaling --videos 16 --seconds 30 --repeats 2
+	$(BIN)/python -m benchmarks.annotation
+	$(BIN)/python -m benchmarks.accuracy --estimators classical
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.bundle_adjustment
 
 docs: install-dev
 	$(BIN)/python -m docs.generate

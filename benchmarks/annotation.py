@@ -1,0 +1,61 @@
+"""Cost of annotating a clip end to end: poses, depth and masks of a 10-second 720p clip at 5 frames a second.
+
+The clip is made of a real sequence with a moving camera, encoded at 1280 x 720. Time is that of decoding and annotating
+in a process of its own with two threads, without imports; memory is the peak of that process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import DATA, EXAMPLES, make_h264, markdown_table
+from media.clip_frames import read_clip_frames
+from media.probe import probe_video
+from models.annotation import annotate_frames
+
+FPS = 5.0
+MAX_SIDE_PX = 640
+SOURCES = (DATA / "sequences" / "icl_livingroom1" / "video.mp4", EXAMPLES / "bigbuckbunny.mp4")
+
+
+def annotate(path: str) -> None:
+    """Annotates one clip and prints frames, wall seconds, CPU seconds and peak MiB."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    frames = read_clip_frames(path, probe_video(path), FPS, MAX_SIDE_PX)
+    found = annotate_frames(frames, None, "estimate", num_threads=2)
+    cost = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(len(frames.rgb), found.poses.motion_kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
+
+
+def main() -> None:
+    """Prints one Markdown table: clips of several lengths."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, nargs="+", default=[5, 10, 20])
+    parser.add_argument("--clip", help="annotate this clip in this process and print what it took")
+    options = parser.parse_args()
+    if options.clip:
+        annotate(options.clip)
+        return
+    source = next(path for path in SOURCES if path.exists())
+    rows: list[list[str | float]] = []
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as folder:
+        for seconds in options.seconds:
+            clip = make_h264(Path(folder) / f"{seconds}.mp4", [source], (1280, 720), 30 * seconds)
+            rows.append([f"{seconds}", *_in_a_process(clip)])
+    print(markdown_table(["seconds of 720p", "frames", "camera", "wall s", "CPU s", "peak MiB"], rows))
+
+
+def _in_a_process(clip: Path) -> list[str]:
+    command = [sys.executable, "-m", "benchmarks.annotation", "--clip", str(clip)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+if __name__ == "__main__":
+    main()
