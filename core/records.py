@@ -202,17 +202,24 @@ class ClipGeometryFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CameraMotionFacts:
-    """What the poses of a clip say in words and numbers; see `models.trajectory` for the metrics.
+class TrajectoryFacts:
+    """Metrics of a camera path. A field is None where it has no meaning; `missing` then says why.
+
+    "Unit" is the length in which the 98th percentile of the clip's inverse depth is 2, as in SpatialVID's tables.
 
     Attributes:
-      instructions: JSON file of motion words by stretches of annotated frames.
-      motion_sentence: one line on the camera's motion.
-      missing: why a metric is None, by name.
+      move_dist: length of the path of the camera centre, units.
+      dist_level: 0 to 4, how many of 0.08, 0.28, 0.92, 2.41 units `move_dist` reaches.
+      rot_angle: sum of the rotations between neighbouring poses, radians.
+      traj_turns: number of turns of the path.
+      dynamic_ratio: mean share of moving pixels, 0 to 1.
+      anomaly: whether two poses in a row are over 0.03 units off their prediction from the three before
+        (over as much more as steps are wider than 0.2 s, squared).
+      translation_jerk: root mean square of the third derivative of the camera centre, units per second cubed.
+      rotation_jerk: root mean square of the second derivative of the angular velocity, radians per second cubed.
+      missing: field name to reason, for each field that is None.
     """
 
-    instructions: Ref | None
-    motion_sentence: str | None
     move_dist: float | None
     dist_level: int | None
     rot_angle: float | None
@@ -221,7 +228,22 @@ class CameraMotionFacts:
     anomaly: bool | None
     translation_jerk: float | None
     rotation_jerk: float | None
-    missing: Mapping[str, str]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraMotionFacts:
+    """What the poses of a clip say in words and numbers.
+
+    Attributes:
+      instructions: JSON file of motion words by stretches of annotated frames.
+      motion_sentence: one line on the camera's motion; None under parity.
+      trajectory: metrics of the camera's path.
+    """
+
+    instructions: Ref
+    motion_sentence: str | None
+    trajectory: TrajectoryFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

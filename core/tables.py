@@ -353,8 +353,9 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "dynamic_ratio": geometry.moving_share,
         }
     if motion:
-        names = set(motion.__dataclass_fields__) - {"instructions", "missing"}
-        row |= {name: getattr(motion, name) for name in sorted(names)}
+        facts = motion.trajectory
+        row |= {name: getattr(facts, name) for name in facts.__dataclass_fields__ if name != "missing"}
+        row["motion_sentence"] = motion.motion_sentence
     return row
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 
+from core.records import TrajectoryFacts
 from models.camera_path import (
     Array,
     camera_centres,
@@ -39,36 +37,6 @@ TURN_DECIMALS = 6
 ONE_POSE = "one pose shows no motion"
 NO_MASKS = "there are no dynamic masks"
 STANDS_STILL = "the camera does not translate"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrajectoryFacts:
-    """Metrics of a camera path. A field is None where it has no meaning; `missing` then says why.
-
-    "Unit" is the length in which the 98th percentile of the clip's inverse depth is 2, as in SpatialVID's tables.
-
-    Attributes:
-      move_dist: length of the path of the camera centre, units.
-      dist_level: 0 to 4, how many of 0.08, 0.28, 0.92, 2.41 units `move_dist` reaches.
-      rot_angle: sum of the rotations between neighbouring poses, radians.
-      traj_turns: number of turns of the path.
-      dynamic_ratio: mean share of moving pixels, 0 to 1.
-      anomaly: whether two poses in a row are over 0.03 units off their prediction from the three before
-        (over as much more as steps are wider than 0.2 s, squared).
-      translation_jerk: root mean square of the third derivative of the camera centre, units per second cubed.
-      rotation_jerk: root mean square of the second derivative of the angular velocity, radians per second cubed.
-      missing: field name to reason, for each field that is None.
-    """
-
-    move_dist: float | None
-    dist_level: int | None
-    rot_angle: float | None
-    traj_turns: int | None
-    dynamic_ratio: float | None
-    anomaly: bool | None
-    translation_jerk: float | None
-    rotation_jerk: float | None
-    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def unit_of(inverse_depth_p98: float) -> float:

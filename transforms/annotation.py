@@ -68,20 +68,18 @@ class EstimateGeometry(Stage[ClipRecord]):
     def _write(self, frames: ClipFrames, geometry: ClipGeometry, output: StageOutput) -> ClipGeometryFacts:
         poses = geometry.poses
         count = len(frames.rgb)
-        of_clip = Intrinsics(**dict(zip(INTRINSICS_COLUMNS, poses.intrinsics_px.tolist(), strict=True)))
-        of_clip = of_clip.resized(frames.size, frames.clip_size)
+        of_clip = Intrinsics.of(poses.intrinsics_px).resized(frames.size, frames.clip_size)
         size = map_size(frames.size, self.settings.depth_max_side_px)
         depth, valid, moving = geometry.depth, geometry.is_depth_valid, geometry.is_moving
-        has_depth = depth is not None and valid is not None
-        no_depth = None if has_depth else poses.reason or "the camera does not translate"
+        depth_ref = None
+        if depth is not None and valid is not None:
+            depth_ref = output.write("depth.npz", depth_file(depth, valid, size, frames.clip_size), NPZ)
         frame_map = np.stack([np.arange(count), frames.frame], axis=1)
         return ClipGeometryFacts(
             poses=output.write("poses.npy", npy_bytes(poses.cam_from_world), NPY),
             intrinsics=output.write("intrinsics.npy", npy_bytes(np.tile(of_clip.as_array(), (count, 1))), NPY),
             frames=output.write("frames.npy", npy_bytes(frame_map), NPY),
-            depth=output.write("depth.npz", depth_file(depth, valid, size, frames.clip_size), NPZ)
-            if depth is not None and valid is not None
-            else None,
+            depth=depth_ref,
             masks=None if moving is None else output.write("dyn_masks.npz", masks_file(moving, size), NPZ),
             num_frames=count,
             pose_ok=poses.pose_ok,
@@ -93,7 +91,7 @@ class EstimateGeometry(Stage[ClipRecord]):
             typical_depth=geometry.typical_depth,
             depth_valid_share=None if valid is None else float(valid.mean()),
             moving_share=None if moving is None else float(moving.mean()),
-            depth_reason=no_depth,
+            depth_reason=None if depth_ref else poses.reason or "the camera does not translate",
             masks_reason=None if moving is not None else poses.reason,
         )
 
@@ -103,7 +101,7 @@ class LabelMotion(Stage[ClipRecord]):
 
     contract = StageContract(
         name="LabelMotion",
-        version=1,
+        version=2,
         record=ClipRecord,
         reads=frozenset({"geometry", "encoded"}),
         writes=frozenset({"camera_motion"}),
@@ -150,22 +148,9 @@ class LabelMotion(Stage[ClipRecord]):
             "camera_motion": CameraMotionFacts(
                 instructions=instructions,
                 motion_sentence=sentence,
-                **{name: getattr(facts, name) for name in METRICS},
-                missing=dict(facts.missing),
+                trajectory=facts,
             )
         }
-
-
-METRICS = (
-    "move_dist",
-    "dist_level",
-    "rot_angle",
-    "traj_turns",
-    "dynamic_ratio",
-    "anomaly",
-    "translation_jerk",
-    "rotation_jerk",
-)
 
 
 def known_intrinsics(extra: Mapping[str, Scalar]) -> Intrinsics | None:

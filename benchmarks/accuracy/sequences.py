@@ -149,7 +149,7 @@ def rendered_sequences(
             frames=made.frames,
             times_s=made.times_s,
             cam_from_world=made.cam_from_world,
-            intrinsics=Intrinsics(**dict(zip(("fx", "fy", "cx", "cy"), made.intrinsics_px[0].tolist(), strict=True))),
+            intrinsics=Intrinsics.of(made.intrinsics_px[0]),
             depth_m=dict(enumerate(made.depth_m)),
             moving=made.moving,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.flow import FlowEngine, length_of, sample_along
+from models.flow import FlowEngine, length_of, pixel_grid, sample_along
 from native import se3
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,14 +32,11 @@ class DepthMaps:
       inverse_depth: (n, h, w) float32, 1 / z; 0 where nothing is known.
       sigma: (n, h, w) float32, standard deviation of the inverse depth; infinite where nothing is known.
       is_valid: (n, h, w) bool: known, consistent between frames and well conditioned.
-      off_line_px: (n, h, w) float32: how far the flow strays from what a static scene allows, the largest over the
-        frames compared; NaN where no flow is trusted.
     """
 
     inverse_depth: Map
     sigma: Map
     is_valid: BoolArray
-    off_line_px: Map
 
 
 def estimate_depth(
@@ -63,21 +60,19 @@ def estimate_depth(
     count, (height, width) = len(gray), gray[0].shape
     stereo = _MotionStereo(cam_from_world, intrinsics_px, (height, width))
     sums = np.zeros((2, count, height, width), np.float32)
-    off_line = np.full((count, height, width), np.nan, np.float32)
     engine = FlowEngine()
     for first, second in sorted(_pairs(cam_from_world, intrinsics_px, typical_inverse_depth)):
         forward = engine.between(gray[first], gray[second])
         backward = engine.between(gray[second], gray[first])
         for source, target, flow, back in ((first, second, forward, backward), (second, first, backward, forward)):
-            depth, information, off = stereo.triangulate(source, target, flow, back)
+            depth, information = stereo.triangulate(source, target, flow, back)
             sums[0, source] += information * depth
             sums[1, source] += information
-            off_line[source] = np.fmax(off_line[source], off)
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse_depth = np.where(sums[1] > 0, sums[0] / sums[1], 0).astype(np.float32)
         sigma = np.where(sums[1] > 0, 1 / np.sqrt(sums[1]), np.inf).astype(np.float32)
     is_valid = (inverse_depth > 0) & (sigma < MAX_RELATIVE_SIGMA * np.maximum(inverse_depth, typical_inverse_depth / 4))
-    return DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid, off_line_px=off_line)
+    return DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
 
 
 def _pairs(cam_from_world: FloatArray, intrinsics_px: FloatArray, typical_inverse_depth: float) -> set[tuple[int, int]]:
@@ -106,12 +101,12 @@ class _MotionStereo:
         self._poses = cam_from_world
         self._intrinsics = intrinsics_px
         fx, fy, cx, cy = intrinsics_px
-        self._columns, self._rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        self._columns, self._rows = pixel_grid(height, width)
         self._x = ((self._columns - cx) / fx).astype(np.float32)
         self._y = ((self._rows - cy) / fy).astype(np.float32)
 
-    def triangulate(self, source: int, target: int, flow: Map, back: Map) -> tuple[Map, Map, Map]:
-        """Inverse depth, its information (1 / variance, 0 where not trusted), and pixels off the epipolar line."""
+    def triangulate(self, source: int, target: int, flow: Map, back: Map) -> tuple[Map, Map]:
+        """Inverse depth, and its information: 1 / variance, 0 where it is not trusted."""
         fx, fy, cx, cy = (np.float32(v) for v in self._intrinsics)
         motion = se3.to_matrix(se3.compose(self._poses[target], se3.invert(self._poses[source]))).astype(np.float32)
         rotation, translation = motion[:3, :3], motion[:3, 3]
@@ -127,7 +122,6 @@ class _MotionStereo:
         off_line = np.abs(slope_u * offset_v - slope_v * offset_u) / np.sqrt(information) / height
         # A point in front of both cameras, no nearer than noise allows.
         behind = depth < -2 * FLOW_NOISE_PX * height / np.sqrt(information)
-        off_line = np.where(behind, np.maximum(off_line, np.abs(depth) * np.sqrt(information) / height), off_line)
         good = trusted & (off_line < MAX_OFF_LINE_PX) & ~behind
         information = np.where(good, information / (FLOW_NOISE_PX * height) ** 2, 0)
-        return np.maximum(depth, 0), information, np.where(trusted, off_line, np.nan).astype(np.float32)
+        return np.maximum(depth, 0), information

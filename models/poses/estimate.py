@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,12 @@ class Intrinsics:
     def __post_init__(self) -> None:
         if not np.isfinite(self.as_array()).all() or min(self.fx, self.fy) <= 0:
             raise ValueError(f"intrinsics must be finite and focal lengths positive, got {self!r}")
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> Self:
+        """From (4,) fx fy cx cy."""
+        fx, fy, cx, cy = np.asarray(values, np.float64).tolist()
+        return cls(fx=fx, fy=fy, cx=cx, cy=cy)
 
     def as_array(self) -> npt.NDArray[np.float64]:
         """(4,) fx fy cx cy."""

@@ -30,34 +30,22 @@ class Tracks:
     """Points of the scene as seen in some frames of a clip.
 
     Attributes:
-      first_frame: (m,) int32: where each point was found.
       position: (n, m, 2) float32: x and y of each point in each frame, in pixels; NaN where it is not seen.
-      displacement: (n - 1,) float32: median length of the flow from each frame to the next, in pixels.
     """
 
-    first_frame: npt.NDArray[np.int32]
     position: FloatArray
-    displacement: FloatArray
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
         """(n, m): whether a frame sees a point."""
         return np.isfinite(self.position[..., 0])
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Tracks:
-        """Only some of the points, (m,) bool."""
-        return Tracks(
-            first_frame=self.first_frame[chosen],
-            position=self.position[:, chosen],
-            displacement=self.displacement,
-        )
-
 
 def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = None) -> Tracks:
     """Follows corners from frame to frame.
 
-    A point goes on as long as Lucas-Kanade finds it, comes back to where it came from, and looks as it did; new
-    corners are found where none is near. Dense inverse search flow gives the first guess, so that steps of a
+    A point goes on as long as Lucas-Kanade finds it, and finds the way back to where it came from; new corners are
+    found where none is near. Dense inverse search flow gives the first guess, so that steps of a
     quarter of the picture are followed.
 
     Args:
@@ -66,15 +54,13 @@ def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = No
     """
     engine = FlowEngine()
     follower = _Follower(gray[0].shape[0], gray[0].shape[1], len(gray))
-    follower.find(0, gray[0], None if moving is None else moving[0])
-    displacement = np.zeros(max(len(gray) - 1, 0), np.float32)
+    follower.find(gray[0], None if moving is None else moving[0])
     for index in range(1, len(gray)):
         start = _shift(gray[index - 1], gray[index])
         flow = engine.between(gray[index - 1], gray[index], start)
-        displacement[index - 1] = float(np.median(np.hypot(flow[::8, ::8, 0], flow[::8, ::8, 1])))
-        follower.follow(index, gray[index - 1], gray[index], flow)
-        follower.find(index, gray[index], None if moving is None else moving[index])
-    return follower.tracks(displacement)
+        follower.follow(gray[index - 1], gray[index], flow)
+        follower.find(gray[index], None if moving is None else moving[index])
+    return follower.tracks()
 
 
 def _shift(before: Gray, now: Gray) -> FloatArray:
@@ -98,10 +84,10 @@ class _Follower:
         self._min_distance = max(4.0, max(height, width) * MIN_DISTANCE_SHARE)
         self._now = np.zeros((0, 2), np.float32)
         self._ids = np.zeros(0, np.int64)
-        self._first: list[int] = []
+        self._count = 0
         self._seen: list[tuple[npt.NDArray[np.int64], FloatArray]] = []
 
-    def find(self, index: int, gray: Gray, moving: npt.NDArray[np.bool_] | None) -> None:
+    def find(self, gray: Gray, moving: npt.NDArray[np.bool_] | None) -> None:
         """Adds corners of a frame that are not near a followed point, and notes where all points are."""
         free = np.full(gray.shape, 255, np.uint8)
         if moving is not None:
@@ -115,12 +101,12 @@ class _Follower:
                 found = np.asarray(corners, np.float32).reshape(-1, 2)
                 inside = self._is_inside(found)
                 found = found[inside]
-                self._ids = np.concatenate([self._ids, np.arange(len(self._first), len(self._first) + len(found))])
-                self._first += [index] * len(found)
+                self._ids = np.concatenate([self._ids, np.arange(self._count, self._count + len(found))])
+                self._count += len(found)
                 self._now = np.concatenate([self._now, found])
         self._seen.append((self._ids.copy(), self._now.copy()))
 
-    def follow(self, index: int, before: Gray, now: Gray, flow: FloatArray) -> None:
+    def follow(self, before: Gray, now: Gray, flow: FloatArray) -> None:
         """Carries all points from one frame to the next and lets go of those that are lost."""
         if not len(self._now):
             return
@@ -132,15 +118,11 @@ class _Follower:
         keep = ok & ok_back & returned & self._is_inside(forward)
         self._now, self._ids = forward[keep], self._ids[keep]
 
-    def tracks(self, displacement: FloatArray) -> Tracks:
-        position = np.full((self._num_frames, len(self._first), 2), np.nan, np.float32)
+    def tracks(self) -> Tracks:
+        position = np.full((self._num_frames, self._count, 2), np.nan, np.float32)
         for index, (ids, at) in enumerate(self._seen):
             position[index, ids] = at
-        return Tracks(
-            first_frame=np.asarray(self._first, np.int32),
-            position=position,
-            displacement=displacement,
-        )
+        return Tracks(position=position)
 
     def _is_inside(self, at: FloatArray) -> npt.NDArray[np.bool_]:
         width, height = self._size

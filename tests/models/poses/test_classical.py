@@ -81,7 +81,7 @@ def test_a_scene_that_moves_as_a_whole_is_told():
 @pytest.mark.parametrize("mode", ["fix", "refine"])
 def test_known_intrinsics_are_honoured(mode):
     made = filmed("handheld")
-    true = Intrinsics(**dict(zip(("fx", "fy", "cx", "cy"), made.intrinsics_px[0].tolist(), strict=True)))
+    true = Intrinsics.of(made.intrinsics_px[0])
     wrong = Intrinsics(fx=true.fx * 1.1, fy=true.fy * 1.1, cx=true.cx, cy=true.cy)
     found = estimate(made, intrinsics=wrong, intrinsics_mode=mode)
     expected = wrong.fx if mode == "fix" else true.fx
