@@ -168,8 +168,9 @@ class ClipGeometryFacts:
     """Spatial annotation of a clip: its files in the store, and how good it is.
 
     Attributes:
-      poses, intrinsics, frames: .npy files: (n, 7) cam_from_world [tx ty tz qx qy qz qw], NaN where a frame has
-        none; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip.
+      poses, intrinsics, frames, times: .npy files: (n, 7) cam_from_world [tx ty tz qx qy qz qw], NaN where a frame
+        has none; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip; (n,) seconds
+        since the clip's first frame, by timestamps.
       depth, masks: .npz files of depth maps and dynamic masks, where there are any.
       num_frames: annotated frames.
       pose_ok: whether the poses are fit for use; `pose_reason` says why not.
@@ -185,6 +186,7 @@ class ClipGeometryFacts:
     poses: Ref
     intrinsics: Ref
     frames: Ref
+    times: Ref
     depth: Ref | None
     masks: Ref | None
     num_frames: int

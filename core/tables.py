@@ -33,8 +33,10 @@ CONVENTIONS = {
     "cameras": "Axes x right, y down, z forward; pixel centres at integers. poses.npy holds cam_from_world "
     "[tx ty tz qx qy qz qw], which maps world to camera coordinates; the world is the first annotated camera. "
     "Frames without a pose are NaN. Scale is relative: the 98th percentile of the scene's inverse depth is 2. "
-    "intrinsics.npy holds fx fy cx cy in pixels of the clip.",
-    "depth": "depth.npz holds z-depth (not ray length) in the poses' unit, 0 where valid is false; map_from_clip "
+    "intrinsics.npy holds fx fy cx cy in pixels of the clip. frames.npy says which frame of the clip each row belongs "
+    "to (ordinal, frame index), times.npy when it is: seconds since the clip's first frame.",
+    "depth": "depth.npz holds z-depth (not ray length) in the poses' unit, 0 where valid is false; sigma_permille is "
+    "its standard deviation in thousandths of it (at most 254; 255 where not valid); map_from_clip "
     "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving.",
     "missing": "A value that could not be computed is null, never a number; a reason column says why.",
     "status": "kept, rejected (see rejection_reasons) or failed (see failure_class). "

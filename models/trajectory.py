@@ -53,12 +53,6 @@ def unit_of(inverse_depth_p98: float) -> float:
     return 2.0 / inverse_depth_p98
 
 
-def moving_shares(moving: npt.NDArray[np.bool_]) -> Array:
-    """(n,) share of moving pixels in each of the (n, h, w) dynamic masks (true = moving)."""
-    counts = np.count_nonzero(moving.reshape(len(moving), -1), axis=1)
-    return counts / float(moving[0].size)
-
-
 def measure_trajectory(
     cam_from_world: npt.ArrayLike,
     *,
@@ -82,7 +76,7 @@ def measure_trajectory(
       scale: length of one unit in the poses' unit (`unit_of`); 1 for poses that are in units already.
       has_translation: false when the poses are known to share one centre; their translations are then not looked
         at: the path has length 0. Without effect on `parity`.
-      moving_share: (n,) share of moving pixels of each frame, 0 to 1 (`moving_shares`), or None.
+      moving_share: (n,) share of moving pixels of each frame, 0 to 1, or None.
       parity: whether to give SpatialVID's numbers. Jerks are the same in both modes.
 
     Raises:

@@ -13,11 +13,20 @@ from core.stage import Stage, StageContract, StageOutput
 from media.clip_frames import ClipFrames, read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipGeometry, annotate_frames
-from models.annotation.files import depth_file, instructions_file, map_size, masks_file, npy_bytes, read_masks, read_npy
+from models.annotation.files import (
+    depth_file,
+    instructions_file,
+    map_size,
+    mask_shares,
+    masks_file,
+    npy_bytes,
+    read_npy,
+)
 from models.camera_path import fill_poses
 from models.motion_labels import label_motion, label_voted, to_instructions
 from models.poses.estimate import Intrinsics
-from models.trajectory import measure_trajectory, moving_shares
+from models.poses.settings import estimator_version, make_estimator
+from models.trajectory import measure_trajectory
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
@@ -28,7 +37,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=1,
+        version=2,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),
@@ -43,10 +52,21 @@ class EstimateGeometry(Stage[ClipRecord]):
                 for name in ("labels", "parity")
             }
         )
+        self._version = estimator_version(self.settings.pose)
+
+    @property
+    def model_digest(self) -> str | None:
+        """The version of the package that finds the poses, where one does."""
+        return self._version
+
+    def setup(self) -> None:
+        """Makes the pose estimator."""
+        if self.settings.pose.model != "none":
+            self._estimate = make_estimator(self.settings.pose)
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are annotated."""
-        return record.status is ClipStatus.KEPT and self.settings.model != "none"
+        return record.status is ClipStatus.KEPT and self.settings.pose.model != "none"
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Annotates one clip.
@@ -62,7 +82,7 @@ class EstimateGeometry(Stage[ClipRecord]):
         known = known_intrinsics(record.extra)
         if known is not None:
             known = known.resized((record.width, record.height), frames.size)
-        geometry = annotate_frames(frames, known, self.settings.intrinsics)
+        geometry = annotate_frames(frames, known, self.settings.intrinsics, estimate=self._estimate)
         return {"geometry": self._write(frames, geometry, output)}
 
     def _write(self, frames: ClipFrames, geometry: ClipGeometry, output: StageOutput) -> ClipGeometryFacts:
@@ -70,15 +90,16 @@ class EstimateGeometry(Stage[ClipRecord]):
         count = len(frames.rgb)
         of_clip = Intrinsics.of(poses.intrinsics_px).resized(frames.size, frames.clip_size)
         size = map_size(frames.size, self.settings.depth_max_side_px)
-        depth, valid, moving = geometry.depth, geometry.is_depth_valid, geometry.is_moving
+        depth, sigma, valid, moving = geometry.depth, geometry.depth_sigma, geometry.is_depth_valid, geometry.is_moving
         depth_ref = None
-        if depth is not None and valid is not None:
-            depth_ref = output.write("depth.npz", depth_file(depth, valid, size, frames.clip_size), NPZ)
+        if depth is not None and sigma is not None and valid is not None:
+            depth_ref = output.write("depth.npz", depth_file(depth, sigma, valid, size, frames.clip_size), NPZ)
         frame_map = np.stack([np.arange(count), frames.frame], axis=1)
         return ClipGeometryFacts(
             poses=output.write("poses.npy", npy_bytes(poses.cam_from_world), NPY),
             intrinsics=output.write("intrinsics.npy", npy_bytes(np.tile(of_clip.as_array(), (count, 1))), NPY),
             frames=output.write("frames.npy", npy_bytes(frame_map), NPY),
+            times=output.write("times.npy", npy_bytes(frames.time_s), NPY),
             depth=depth_ref,
             masks=None if moving is None else output.write("dyn_masks.npz", masks_file(moving, size), NPZ),
             num_frames=count,
@@ -101,9 +122,9 @@ class LabelMotion(Stage[ClipRecord]):
 
     contract = StageContract(
         name="LabelMotion",
-        version=2,
+        version=3,
         record=ClipRecord,
-        reads=frozenset({"geometry", "encoded"}),
+        reads=frozenset({"geometry"}),
         writes=frozenset({"camera_motion"}),
     )
     settings: AnnotationSettings
@@ -117,17 +138,15 @@ class LabelMotion(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Measures and labels one clip."""
-        geometry, encoded = record.geometry, record.encoded
-        if geometry is None or encoded is None:
+        geometry = record.geometry
+        if geometry is None:
             raise ValueError(f"clip {record.clip_id} has no poses")
-        frame_map = _load(output, geometry.frames.path)
-        # Frame times of a clip of constant rate; others are close enough for speeds.
-        times_s = frame_map[:, 1] * (encoded.duration_s / encoded.num_frames)
+        times_s = _load(output, geometry.times.path)
         poses = fill_poses(_load(output, geometry.poses.path), times_s)
         moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
         shares = None
         if geometry.masks is not None:
-            shares = moving_shares(read_masks(output.store.read_bytes(geometry.masks.path)))
+            shares = mask_shares(output.store.read_bytes(geometry.masks.path))
         facts = measure_trajectory(
             poses, times_s=times_s, has_translation=moves, moving_share=shares, parity=self.settings.parity
         )

@@ -51,6 +51,7 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
             "poses.npy": geometry.poses,
             "intrinsics.npy": geometry.intrinsics,
             "frames.npy": geometry.frames,
+            "times.npy": geometry.times,
             "depth.npz": geometry.depth,
             "dyn_masks.npz": geometry.masks,
         }

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+MAX_SIGMA_PERMILLE, UNKNOWN_SIGMA = 254, 255
+
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
     """An array as a .npy file, without pickled parts."""
@@ -34,28 +36,36 @@ def map_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
 
 def depth_file(
     depth: npt.NDArray[np.float32],
+    sigma: npt.NDArray[np.float32],
     is_valid: npt.NDArray[np.bool_],
     size: tuple[int, int],
     clip_size: tuple[int, int],
 ) -> bytes:
-    """Depth maps as an .npz of `depth` (n, h, w) float16, `valid` (n, h, w) bool, `clip_size`, `map_from_clip`.
+    """Depth maps as an .npz of `depth`, `valid`, `sigma_permille`, `clip_size` and `map_from_clip`.
 
-    A stored pixel has the depth of the annotated pixel in its middle, so that no depth is made up at edges.
-    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centres at integers.
+    `depth` (n, h, w) float16, `valid` (n, h, w) bool, `sigma_permille` (n, h, w) uint8: the depth's standard deviation
+    in thousandths of it, at most 254; 255 where not valid. A stored pixel has the depth of the annotated pixel in its
+    middle, so that no depth is made up at edges. `clip_size` is (width, height). `map_from_clip` is [sx, sy, ox, oy]:
+    x in the map is sx * x in the clip + ox, pixel centres at integers.
     """
-    small = np.stack([cv2.resize(d, size, interpolation=cv2.INTER_NEAREST_EXACT) for d in depth])
-    valid = np.stack(
-        [cv2.resize(v.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) for v in is_valid]
-    ).astype(bool)
+    small, spread = (_picked(maps, size) for maps in (depth, sigma))
+    valid = _picked(is_valid.astype(np.uint8), size).astype(bool)
+    permille = np.where(valid, np.minimum(np.rint(1000 * spread), MAX_SIGMA_PERMILLE), UNKNOWN_SIGMA)
     sx, sy = size[0] / clip_size[0], size[1] / clip_size[1]
     return npz_bytes(
         {
             "depth": np.where(valid, small, 0).astype(np.float16),
             "valid": valid,
+            "sigma_permille": permille.astype(np.uint8),
             "clip_size": np.asarray(clip_size, np.int64),
             "map_from_clip": np.array([sx, sy, 0.5 * sx - 0.5, 0.5 * sy - 0.5]),
         }
     )
+
+
+def _picked(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Maps in another size, each pixel the nearest one."""
+    return np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT) for m in maps])
 
 
 def masks_file(is_moving: npt.NDArray[np.bool_], size: tuple[int, int]) -> bytes:
@@ -92,3 +102,11 @@ def read_masks(data: bytes) -> npt.NDArray[np.bool_]:
             rows = np.repeat(np.arange(height), np.diff(indptr))
             masks[index, rows, file[f"f_{index}_indices"]] = file[f"f_{index}_data"]
     return masks
+
+
+def mask_shares(data: bytes) -> npt.NDArray[np.float64]:
+    """(n,) share of moving pixels in each mask of a file that `masks_file` wrote."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        pixels = float(np.prod(file["shape"]))
+        count = (len(file.files) - 1) // 3
+        return np.array([len(file[f"f_{index}_indices"]) / pixels for index in range(count)])

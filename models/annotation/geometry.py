@@ -12,7 +12,7 @@ from media.clip_frames import ClipFrames
 from models.depth.motion_stereo import estimate_depth
 from models.masks.residual_motion import moving_masks
 from models.poses.classical import estimate_poses
-from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseRequest
+from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
 from native import se3
 
 Map = npt.NDArray[np.float32]
@@ -31,6 +31,8 @@ class ClipGeometry:
       typical_depth: median z-depth of the scene's points in view, in the poses' unit; None without points.
       depth: (n, h, w) float32 z-depth in the poses' unit, 0 where not valid; None where the camera does not
         translate, or the poses are not fit for use.
+      depth_sigma: (n, h, w) float32, standard deviation of the depth as a share of it; 0 where not valid. None as
+        `depth`.
       is_depth_valid: (n, h, w) bool; None as `depth`.
       is_moving: (n, h, w) bool; None where the poses are not fit for use.
     """
@@ -38,6 +40,7 @@ class ClipGeometry:
     poses: PoseEstimate
     typical_depth: float | None
     depth: Map | None
+    depth_sigma: Map | None
     is_depth_valid: BoolArray | None
     is_moving: BoolArray | None
 
@@ -47,6 +50,8 @@ def annotate_frames(
     intrinsics: Intrinsics | None,
     mode: IntrinsicsMode,
     num_threads: int = 1,
+    *,
+    estimate: PoseEstimator = estimate_poses,
 ) -> ClipGeometry:
     """Poses first; then depth from the camera's motion, then masks from what neither explains.
 
@@ -55,8 +60,9 @@ def annotate_frames(
       intrinsics: known ones, in pixels of these frames.
       mode: what is done with them.
       num_threads: most threads to use.
+      estimate: what finds the poses.
     """
-    poses = estimate_poses(
+    poses = estimate(
         PoseRequest(
             frames=frames.rgb,
             times_s=frames.time_s,
@@ -66,21 +72,36 @@ def annotate_frames(
         )
     )
     if not poses.pose_ok:
-        return ClipGeometry(poses=poses, typical_depth=None, depth=None, is_depth_valid=None, is_moving=None)
+        return _without_depth(poses, None)
     gray = [np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for rgb in frames.rgb]
     typical = _typical_depth(poses)
     shape = (len(gray), *gray[0].shape)
-    inverse_depth, is_valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    inverse_depth, sigma, is_valid = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
     if typical is not None:
         maps = estimate_depth(gray, poses.cam_from_world, poses.intrinsics_px, 1 / typical)
-        inverse_depth = maps.inverse_depth
+        inverse_depth, sigma = maps.inverse_depth, maps.sigma
         is_valid = maps.is_valid & (inverse_depth > 1 / (FAR_FACTOR * typical))
     is_moving = moving_masks(gray, poses.cam_from_world, poses.intrinsics_px, inverse_depth, is_valid)
     if typical is None:
-        return ClipGeometry(poses=poses, typical_depth=None, depth=None, is_depth_valid=None, is_moving=is_moving)
+        return _without_depth(poses, is_moving)
     is_valid &= ~is_moving
     depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=is_valid)
-    return ClipGeometry(poses=poses, typical_depth=typical, depth=depth, is_depth_valid=is_valid, is_moving=is_moving)
+    # To first order, depth and inverse depth have the same relative error.
+    relative = np.multiply(sigma, depth, out=np.zeros_like(depth), where=is_valid)
+    return ClipGeometry(
+        poses=poses,
+        typical_depth=typical,
+        depth=depth,
+        depth_sigma=relative,
+        is_depth_valid=is_valid,
+        is_moving=is_moving,
+    )
+
+
+def _without_depth(poses: PoseEstimate, is_moving: BoolArray | None) -> ClipGeometry:
+    return ClipGeometry(
+        poses=poses, typical_depth=None, depth=None, depth_sigma=None, is_depth_valid=None, is_moving=is_moving
+    )
 
 
 def _typical_depth(poses: PoseEstimate) -> float | None:

@@ -8,16 +8,13 @@ from pydantic import Field, field_validator
 
 from core.settings import Settings
 from models.motion_labels import MotionLabelSettings
+from models.poses.settings import PoseSettings
 
 
 class AnnotationSettings(Settings):
     """Spatial annotation of kept clips: camera poses, intrinsics, depth, dynamic masks, motion words."""
 
-    model: Literal["classical", "none"] = Field(
-        "classical",
-        description="classical: tracked corners, bundle adjustment and motion stereo, on the CPU, without weights. "
-        "none: clips are not annotated.",
-    )
+    pose: PoseSettings = Field(default_factory=PoseSettings, description="Camera poses.")
     fps: float | Literal["source"] = Field(
         5.0, description="Annotated frames a second; source annotates every frame of the clip."
     )

@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.estimate import Intrinsics, MotionKind, PoseEstimate, PoseRequest, guess_intrinsics, without_poses
+from models.poses.estimate import (
+    DISPARITY_TOP,
+    Intrinsics,
+    MotionKind,
+    PoseEstimate,
+    PoseRequest,
+    guess_intrinsics,
+    without_poses,
+)
 from models.poses.initial import FOCAL_TRIALS, best_pairs, start_mapping
 from models.poses.mapping import Mapper
 from models.poses.rotation import rotation_between
@@ -27,8 +35,6 @@ MIN_REGISTERED_SHARE = 0.5
 MIN_EXPLAINED_SHARE = 0.65
 MIN_LINK_SHARE = 0.1
 NUM_STARTS = 2
-DISPARITY_TOP = 2.0
-"""The 98th percentile of inverse depth in the scale that estimates come in."""
 
 
 def estimate_poses(request: PoseRequest) -> PoseEstimate:

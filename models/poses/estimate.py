@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 IntrinsicsMode = Literal["fix", "refine", "estimate"]
 MotionKind = Literal["general", "rotation", "static"]
+DISPARITY_TOP = 2.0
+"""The 98th percentile of the scene's inverse depth in the scale that estimates come in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +108,8 @@ class PoseEstimate:
 
     Attributes:
       cam_from_world: (n, 7) float64, [tx ty tz qx qy qz qw] of the map from world to camera coordinates
-        (x right, y down, z forward), relative scale. The world is the camera of the first registered
-        frame. NaN in frames that are not registered.
+        (x right, y down, z forward); relative scale, with `DISPARITY_TOP`. The world is the camera of the first
+        registered frame. NaN in frames that are not registered.
       registered: (n,) bool, frames with a pose.
       intrinsics_px: (4,) float64 fx fy cx cy of all frames.
       motion_kind: "general"; "rotation" if the camera turns without visible translation (translations

@@ -10,7 +10,7 @@ import pytest
 
 from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
-from models.annotation.files import depth_file, map_size, masks_file, read_masks, read_npy
+from models.annotation.files import depth_file, map_size, mask_shares, masks_file, read_masks, read_npy
 from models.camera_path import camera_centres, fill_poses
 from models.motion_labels import label_motion
 from native import se3
@@ -78,22 +78,26 @@ def test_depth_files_say_where_a_clip_pixel_lies():
     depth = np.arange(2 * 180 * 320, dtype=np.float32).reshape(2, 180, 320) / 100 + 1
     valid = np.ones(depth.shape, bool)
     valid[:, :, :160] = False
-    data = depth_file(depth, valid, (160, 90), (1280, 720))
+    sigma = np.full(depth.shape, 0.0314, np.float32)
+    sigma[1] = 0.3
+    data = depth_file(depth, sigma, valid, (160, 90), (1280, 720))
     with np.load(io.BytesIO(data)) as file:
         assert file["depth"].shape == file["valid"].shape == (2, 90, 160)
         assert file["depth"].dtype == np.float16
         assert not file["depth"][~file["valid"]].any()
+        assert [np.unique(s).tolist() for s in file["sigma_permille"]] == [[31, 255], [254, 255]]
         sx, sy, ox, oy = file["map_from_clip"]
         # The corners of both pictures coincide.
         assert (sx * -0.5 + ox, sy * -0.5 + oy) == (-0.5, -0.5)
         assert (sx * 1279.5 + ox, sy * 719.5 + oy) == (159.5, 89.5)
-    assert depth_file(depth, valid, (160, 90), (1280, 720)) == data
+    assert depth_file(depth, sigma, valid, (160, 90), (1280, 720)) == data
 
 
 def test_masks_come_back_from_their_file():
     masks = np.random.default_rng(0).random((3, 40, 60)) > 0.8
     masks[1] = False
     assert np.array_equal(read_masks(masks_file(masks, (60, 40))), masks)
+    assert np.allclose(mask_shares(masks_file(masks, (60, 40))), masks.mean(axis=(1, 2)))
 
 
 def test_pickled_arrays_are_refused():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from core.codec import from_json_text, to_json_text
 from core.failures import ItemError
-from models.trajectory import TrajectoryFacts, find_peaks, measure_trajectory, moving_shares, unit_of
+from models.trajectory import TrajectoryFacts, find_peaks, measure_trajectory, unit_of
 from tests.camera_paths import fly, move_world, poses_from, product, quaternion, steady, wander
 
 IDENTITY = (0.0, 0.0, 0.0, 1.0)
@@ -250,13 +250,6 @@ def test_equal_poses_are_still():
 def test_facts_travel_as_json():
     facts = measure_trajectory(wander(9, 1), times_s=times(9))
     assert from_json_text(TrajectoryFacts, to_json_text(facts)) == facts
-
-
-def test_shares_of_moving_pixels():
-    masks = np.zeros((3, 4, 5), dtype=bool)
-    masks[1, 0] = True
-    masks[2] = True
-    assert moving_shares(masks).tolist() == [0.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize("parity", [False, True])
