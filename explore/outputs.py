@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.dataset_files import MANIFEST_PATH
 from core.sources import normalize_uri
 from core.store import Store
 
-MANIFEST_PATH = "manifest.json"
 TABLES = ("clips", "videos", "shots", "failures")
 
 

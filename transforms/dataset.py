@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from core.codec import to_json_text
+from core.dataset_files import OutputFile, partition_of, shard_path, table_path, write_manifest, write_table
 from core.records import ClipRecord, ClipStatus, FailureRecord, VideoRecord
 from core.settings import Settings
 from core.store import Store
 from core.tables import Row, TableSpec, clip_row, failure_row, shot_row, table_specs, video_row
 from transforms.adapter import RunContext
 from transforms.analyse import read_analysis
-from transforms.shards import OutputFile, WriteShard, partition_of, shard_path
-
-MANIFEST_PATH = "manifest.json"
+from transforms.shards import WriteShard
 
 
 class DatasetSettings(Settings):
@@ -93,22 +87,13 @@ class _WriteTableDoFn(beam.DoFn):
         spec = self._specs[table]
         rows = [row for row in grouped if row is not None]
         rows.sort(key=lambda row: tuple(row[name] for name in spec.sort_key))
-        path = f"{table}.parquet/part-{index:05d}-of-{files:05d}.parquet"
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-table-") as folder:
-            local = os.path.join(folder, "part.parquet")
-            data = pa.Table.from_pylist(rows, schema=spec.schema())
-            pq.write_table(data, local, compression="zstd")
-            with open(local, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            ref = Store(self._output_uri).put_file(local, path, "application/vnd.apache.parquet", sha256)
-        yield OutputFile(path=path, count=len(rows), size_bytes=ref.size_bytes, sha256=sha256)
+        data = pa.Table.from_pylist(rows, schema=spec.schema())
+        yield write_table(Store(self._output_uri), table_path(table, index, files), data)
 
 
 def _write_manifest(keyed: tuple[str, Iterable[OutputFile]], output_uri: str) -> str:
     """Writes the list of the run's files last of all."""
-    files = sorted(keyed[1], key=lambda f: f.path)
-    data = (to_json_text({"files": files}) + "\n").encode()
-    return Store(output_uri).write_bytes(MANIFEST_PATH, data, "application/json").path
+    return write_manifest(Store(output_uri), keyed[1])
 
 
 @dataclasses.dataclass

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
 from core.codec import from_json_text, to_json_text
+from core.dataset_files import OutputFile, shard_path, write_shard
 from core.digest import digest_value
 from core.records import ClipRecord
 from core.store import Ref, Store
 from core.tables import CONVENTIONS, clip_row
 
 SHARD_FORMAT_VERSION = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
-    """A finished file of the data set: path below the output folder, its rows or clips, size and digest."""
-
-    path: str
-    count: int
-    size_bytes: int
-    sha256: str
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """Stable partition of a key among `partitions`: the same on every runner."""
-    return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % partitions
-
-
-def shard_path(index: int, shards: int) -> str:
-    """Path of a shard below the output folder."""
-    return f"shards/clips-{index:05d}-of-{shards:05d}.tar"
 
 
 def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
@@ -90,31 +65,15 @@ class WriteShard(beam.DoFn):
             if self._output.size(path) == known.size_bytes:
                 yield known
                 return
-        written = self._write(path, members)
+        written = write_shard(self._output, path, self._members(members), len(members))
         self._store.write_bytes(marker, to_json_text(written).encode(), "application/json")
         yield written
 
-    def _write(self, path: str, members: list[tuple[ClipRecord, dict[str, Any]]]) -> OutputFile:
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
-            local = os.path.join(folder, "shard.tar")
-            with tarfile.open(local, "w", format=tarfile.GNU_FORMAT) as tar:
-                for clip, row in members:
-                    if clip.encoded is None:
-                        raise ValueError(f"clip {clip.clip_id} is kept but was not cut")
-                    sidecar = to_json_text({**row, "conventions": CONVENTIONS}).encode()
-                    _add_member(tar, f"{clip.clip_id}.json", sidecar)
-                    _add_member(tar, f"{clip.clip_id}.mp4", self._store.read_bytes(clip.encoded.video.path))
-                    for suffix, ref in annotation_files(clip).items():
-                        _add_member(tar, f"{clip.clip_id}.{suffix}", self._store.read_bytes(ref.path))
-            with open(local, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            ref = self._output.put_file(local, path, "application/x-tar", sha256)
-        return OutputFile(path=path, count=len(members), size_bytes=ref.size_bytes, sha256=sha256)
-
-
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """Adds a file with constant owner, time and mode."""
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    member.mode = 0o644
-    tar.addfile(member, io.BytesIO(data))
+    def _members(self, clips: Iterable[tuple[ClipRecord, dict[str, Any]]]) -> Iterator[tuple[str, bytes]]:
+        for clip, row in clips:
+            if clip.encoded is None:
+                raise ValueError(f"clip {clip.clip_id} is kept but was not cut")
+            yield f"{clip.clip_id}.json", to_json_text({**row, "conventions": CONVENTIONS}).encode()
+            yield f"{clip.clip_id}.mp4", self._store.read_bytes(clip.encoded.video.path)
+            for suffix, ref in annotation_files(clip).items():
+                yield f"{clip.clip_id}.{suffix}", self._store.read_bytes(ref.path)
