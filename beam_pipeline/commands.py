@@ -13,6 +13,7 @@ from rich.console import Console
 
 from beam_pipeline.config import ConfigError, PipelineConfig, load_config, profiles, to_yaml
 from beam_pipeline.job import RunError, default_output, run_job
+from beam_pipeline.model_shelf import fetch_models, print_models, verify_models
 from beam_pipeline.plan import make_plan, print_plan
 from beam_pipeline.runners import make_options
 from beam_pipeline.summary import print_summary
@@ -36,6 +37,8 @@ commands:
   launcher.py rethreshold OUT ...    other limits on the scores of a finished run
   launcher.py report OUT             rebuild the HTML report
   launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures
+  launcher.py models list|fetch|verify
+                                     models, their licences, and where their weights are
 
 each has its own --help."""
 
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         "rethreshold": _rethreshold,
         "report": _report,
         "query": _query,
+        "models": _models,
     }
     name = arguments[0] if arguments and arguments[0] in commands else "run"
     rest = list(arguments[1:] if arguments and arguments[0] in commands else arguments)
@@ -181,4 +185,26 @@ def _query(arguments: list[str]) -> int:
     parser.add_argument("sql", help='e.g. "SELECT video_id, count(*) FROM clips GROUP BY 1"')
     options = parser.parse_args(arguments)
     print_query(options.output, options.sql, Console())
+    return 0
+
+
+def _models(arguments: list[str]) -> int:
+    parser = _parser(
+        "models",
+        "list: all models, their licences, and where their weights are.\n"
+        "fetch: downloads weights into the models folder ($SPATIALBEAM_MODELS, a folder or any fsspec URI).\n"
+        "verify: checks the weights that are there; exits with 1 if any is damaged (with ids: or missing).",
+    )
+    parser.add_argument("action", choices=("list", "fetch", "verify"))
+    parser.add_argument("ids", nargs="*", metavar="ID", help="models; default: all (fetch: must be given)")
+    parser.add_argument("--from", dest="from_uri", metavar="URI", help="fetch: a folder that holds the files instead")
+    options = parser.parse_args(arguments)
+    if options.action == "list":
+        print_models(options.ids, Console())
+        return 0
+    if options.action == "verify":
+        return 0 if verify_models(options.ids, Console()) else EXIT_FAILED
+    if not options.ids:
+        parser.error("fetch: name at least one model (launcher.py models list)")
+    fetch_models(options.ids, options.from_uri, Console())
     return 0

@@ -20,7 +20,7 @@ from models.registry import (
     PPOCR_V6_SMALL_DET,
     PPOCR_V6_SMALL_REC,
     ModelCard,
-    resolve_weights,
+    resolve_model,
 )
 from models.text import TextScore, TextSettings
 from transforms.adapter import ModelStage
@@ -42,16 +42,17 @@ class _ImageStage(ModelStage[ClipRecord]):
     """A model over a clip's sample images, for clips that no earlier step rejected."""
 
     cards: tuple[ModelCard, ...]
+    digests: tuple[str, ...]
 
     @property
     def model_digest(self) -> str:
         """Digests of all weights of the model."""
-        return "+".join(card.sha256 for card in self.cards)
+        return "+".join(self.digests)
 
     @property
     def model_name(self) -> str:
         """Id and short digest of the model, as the output names it."""
-        return f"{self.cards[0].model_id}@{self.cards[0].sha256[:16]}"
+        return f"{self.cards[0].model_id}@{self.digests[0][:16]}"
 
     def applies(self, record: ClipRecord) -> bool:
         """Clips that may still be kept."""
@@ -76,9 +77,8 @@ class ScoreText(_ImageStage):
         self.settings = settings
         confirms = settings.confirm_side_share is not None
         self.cards = (PPOCR_V6_SMALL_DET, PPOCR_V6_SMALL_REC) if confirms else (PPOCR_V6_SMALL_DET,)
-        resolve_weights(PPOCR_V6_SMALL_DET, settings.detector_uri)
-        if confirms:
-            resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri)
+        uris = (settings.detector_uri, settings.reader_uri)
+        self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=False))
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The detector."""
@@ -102,8 +102,8 @@ class ScoreAesthetic(_ImageStage):
 
     def __init__(self, settings: AestheticSettings) -> None:
         self.settings = settings
-        resolve_weights(LAION_AESTHETIC_V2, settings.head_uri)
-        resolve_weights(CLIP_VIT_L14, settings.encoder_uri)
+        uris = (settings.head_uri, settings.encoder_uri)
+        self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=True))
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """Encoder and head."""
@@ -166,13 +166,13 @@ def describe_model(stage: ScoreText | ScoreAesthetic | LeaveUnscored) -> dict[st
     """What `plan` and `run.json` say of a step's models."""
     if isinstance(stage, LeaveUnscored):
         return {"reason": stage.reason}
-    first, *others = stage.cards
+    (first, digest), *others = zip(stage.cards, stage.digests, strict=True)
     return {
         "id": first.model_id,
         "computes": first.computes,
-        "sha256": first.sha256,
+        "sha256": digest,
         "licence": first.licence,
         "commercial_use": first.commercial_use,
         "source": first.source,
-        "with": [f"{card.model_id}@{card.sha256[:16]}" for card in others],
+        "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
     }

@@ -1,0 +1,114 @@
+"""What the registry says of a model: its files, where they come from, and under which licence."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+
+class WeightsError(ValueError):
+    """The weights of a model are missing, unreadable or not the ones that the registry names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """A weights file that an installed Python package carries.
+
+    Attributes:
+      distribution: name and version to install, as pip takes it ("rapidocr==3.10.0").
+      package: the import name; the package is looked up but never imported.
+      path: POSIX path below the package's folder.
+    """
+
+    distribution: str
+    package: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubRepo:
+    """A repository of the Hugging Face hub at one revision (a commit, or a branch where none is known)."""
+
+    repo: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """One file of a model.
+
+    Attributes:
+      path: POSIX path below the models folder; its last part is the name that the file has at its source.
+      sha256: SHA-256, 64 hexadecimal digits; None where no digest was ever published or measured.
+      size_bytes: length; None where it is not known.
+      url: where it is published, if not in the card's hub repository.
+    """
+
+    path: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """File name at the source."""
+        return posixpath.basename(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """One row of the registry.
+
+    Attributes:
+      model_id: stable name that outputs and settings use.
+      task: what it is for: text, aesthetic, depth, masks, tracking, flow, shots.
+      computes: what the model computes, in a few words.
+      source: package with version, or the project's URL.
+      revision: version, commit or publication that fixes the weights.
+      files: its weights files, the main one first.
+      licence: SPDX identifier of the licence that the weights are published under.
+      commercial_use: whether that licence allows commercial use.
+      setting: the configuration key that takes a path or URI of the file (of the folder, if there are several).
+      hub: the hub repository that holds the files.
+      packaged: where an installed package carries the file; None if the user must provide it.
+      notes: what a user should know besides the licence's text; may be empty.
+    """
+
+    model_id: str
+    task: str
+    computes: str
+    source: str
+    revision: str
+    files: tuple[WeightsFile, ...]
+    licence: str
+    commercial_use: bool
+    setting: str
+    hub: HubRepo | None = None
+    packaged: PackageFile | None = None
+    notes: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the main file at its source."""
+        return self.files[0].name
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Whether `launcher.py models fetch` knows where every file is."""
+        return all(self.url_of(file) is not None for file in self.files)
+
+    @property
+    def how_to_get(self) -> str:
+        """One sentence: how a user gets the weights."""
+        if self.packaged is not None:
+            return f"Install {self.packaged.distribution}, or set {self.setting} to a copy of the file."
+        names = " and ".join(file.name for file in self.files)
+        what = "the folder of the files" if len(self.files) > 1 else "the file"
+        fetch = f"Run `python launcher.py models fetch {self.model_id}`, or get" if self.is_fetchable else "Get"
+        return f"{fetch} {names} from {self.source} and set {self.setting} to the path or URI of {what}."
+
+    def url_of(self, file: WeightsFile) -> str | None:
+        """Where one of the card's files is published; None if nobody publishes it by a plain URL."""
+        if file.url is not None or self.hub is None:
+            return file.url
+        return f"https://huggingface.co/{self.hub.repo}/resolve/{self.hub.revision}/{file.name}"
