@@ -19,7 +19,7 @@ from transforms.dataset import WriteDataset
 from transforms.ingest import ListVideos, ProbeVideo
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
-from transforms.thresholds import ApplyThresholds, RejectEarly
+from transforms.thresholds import ApplyThresholds, RejectEarly, RejectLate
 
 VIDEO_FIELDS = ("video_id", "uri", "extra")
 CLIP_FIELDS = [
@@ -65,6 +65,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             CutClips(config.cut),
             EstimateGeometry(config.annotate),
             LabelMotion(config.annotate),
+            RejectLate(config.thresholds),
         ),
     )
     check_order((s.contract for s in stages.video), VIDEO_FIELDS)

@@ -39,7 +39,8 @@ class ThresholdSettings(Settings):
     limits: dict[str, Limit | None] = Field(
         default=SPATIALVID_LIMITS,
         description="Bounds by column; any numeric column of the clip table may have `min` and `max`, both "
-        "inclusive. null removes a default limit.",
+        "inclusive; flags count as 0 and 1. Columns of the cut clip and its annotation (`pose_ok`, `dynamic_ratio`, "
+        "...) are looked at last, of clips that all others let pass. null removes a default limit.",
     )
     cascade: bool = Field(
         True,

@@ -260,13 +260,12 @@ def table_specs(extra_types: Mapping[str, str]) -> dict[str, TableSpec]:
 
 RESERVED_COLUMNS = frozenset(c.name for c in (*CLIP_COLUMNS, *VIDEO_COLUMNS))
 NUMERIC_CLIP_COLUMNS = frozenset(
-    c.name
-    for c in CLIP_COLUMNS
-    # Columns of the cut clip and of its annotation are known only after the decision.
-    if (pa.types.is_floating(c.type) or pa.types.is_integer(c.type))
-    and not c.name.startswith("clip_")
-    and c not in ANNOTATION_COLUMNS
+    c.name for c in CLIP_COLUMNS if pa.types.is_floating(c.type) or pa.types.is_integer(c.type) or c.type == FLAG
 )
+LATE_CLIP_COLUMNS = frozenset(
+    c.name for c in CLIP_COLUMNS if c in ANNOTATION_COLUMNS or (c.name.startswith("clip_") and c.name != "clip_id")
+)
+"""Columns of the cut clip and of its annotation: known only for clips that the other columns let pass."""
 
 
 def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:

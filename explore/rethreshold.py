@@ -17,9 +17,12 @@ from core.policy import ThresholdSettings, Verdict, judge
 from core.records import NOT_SCORED_REASON
 from core.sources import normalize_uri
 from core.store import Store
+from core.tables import LATE_CLIP_COLUMNS
 from explore.outputs import read_table
 
 MAX_IDS_SHOWN = 20
+CUT_COLUMN = "clip_codec"
+"""Null in clips that were never cut, so that nothing of the cut clip and its annotation is known."""
 REASON_COLUMNS = {"ocr_score": "ocr_reason", "aesthetic_score": "aesthetic_reason"}
 
 
@@ -29,8 +32,8 @@ class Changes:
 
     Attributes:
       newly_kept, newly_rejected: clip ids.
-      unscored: clips that pass the cheap limits now but lack a model's score, since the run rejected
-        them before the model ran: a run with these limits would score them.
+      unscored: clips that pass the cheap limits now but lack a model's score or their annotation, since the run
+        rejected them before: a run with these limits would score them.
       reasons: clips by reason under the new limits.
     """
 
@@ -59,7 +62,8 @@ def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | No
     """
     limited = sorted(column for column, limit in settings.limits.items() if limit is not None)
     reasons = [REASON_COLUMNS[column] for column in limited if column in REASON_COLUMNS]
-    table = read_table(output_uri, "clips", ["clip_id", "status", *limited, *reasons])
+    columns = dict.fromkeys(["clip_id", "status", CUT_COLUMN, *limited, *reasons])
+    table = read_table(output_uri, "clips", list(columns))
     rows = table.to_pylist()
     verdicts = [None if row["status"] == "failed" else judge(row, settings) for row in rows]
     statuses = [_status(verdict) for verdict in verdicts]
@@ -87,7 +91,9 @@ def _status(verdict: Verdict | None) -> str:
 def _waits_for_model(row: dict[str, object], verdict: Verdict, settings: ThresholdSettings) -> bool:
     """Whether a model would have to look at the clip before these limits can be told."""
     unscored = [c for c in verdict.unchecked if row.get(REASON_COLUMNS.get(c, "")) == NOT_SCORED_REASON]
-    return bool(unscored) and judge(row, settings, skip=REASON_COLUMNS).is_kept
+    if row["status"] == "rejected" and row[CUT_COLUMN] is None:
+        unscored += [c for c in verdict.unchecked if c in LATE_CLIP_COLUMNS]
+    return bool(unscored) and judge(row, settings, skip=LATE_CLIP_COLUMNS.union(REASON_COLUMNS)).is_kept
 
 
 def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str], write_to: str) -> None:
@@ -133,8 +139,8 @@ def print_changes(changes: Changes, console: Console) -> None:
             console.print(f"{title}: and {len(ids) - MAX_IDS_SHOWN} more")
     if changes.unscored:
         console.print(
-            f"{len(changes.unscored)} clips that pass the cheap limits were never scored by the models: run the job "
-            "again with these limits. Only their scores and cuts are computed; no video is analysed twice."
+            f"{len(changes.unscored)} clips that pass the cheap limits were never scored by the models or annotated: "
+            "run the job again with these limits. Only what they lack is computed; no video is analysed twice."
         )
     if changes.written:
         console.print(f"written: {changes.written}", markup=False, highlight=False)

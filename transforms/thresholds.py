@@ -1,4 +1,4 @@
-"""The policy step: which clips are kept. Runs twice, before and after the costly scorers."""
+"""The policy step: which clips are kept. Runs before and after the costly scorers, and after the annotation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from core.policy import ThresholdSettings, judge
 from core.records import ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
-from core.tables import clip_row
+from core.tables import LATE_CLIP_COLUMNS, clip_row
 
 MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
 CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})
@@ -37,7 +37,7 @@ class RejectEarly(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip by its cheap columns."""
-        verdict = judge(clip_row(record), self.settings, skip=MODEL_COLUMNS)
+        verdict = judge(clip_row(record), self.settings, skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS)
         status = ClipStatus.CANDIDATE if verdict.is_kept else ClipStatus.REJECTED
         return {
             "status": status,
@@ -47,7 +47,7 @@ class RejectEarly(Stage[ClipRecord]):
 
 
 class ApplyThresholds(Stage[ClipRecord]):
-    """Decides by all columns which clips are kept."""
+    """Decides by all columns that are known before cutting which clips are kept."""
 
     contract = StageContract(
         name="ApplyThresholds",
@@ -68,6 +68,37 @@ class ApplyThresholds(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip."""
+        verdict = judge(clip_row(record), self.settings, skip=LATE_CLIP_COLUMNS)
+        return {
+            "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
+            "rejection_reasons": verdict.reasons,
+            "unchecked_limits": verdict.unchecked,
+        }
+
+
+class RejectLate(Stage[ClipRecord]):
+    """Rejects kept clips by the columns of the cut clip and its annotation."""
+
+    contract = StageContract(
+        name="RejectLate",
+        version=1,
+        record=ClipRecord,
+        reads=VERDICT_FIELDS | {"encoded", "geometry", "camera_motion"},
+        writes=VERDICT_FIELDS,
+        cached=False,
+    )
+    settings: ThresholdSettings
+
+    def __init__(self, settings: ThresholdSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Clips that are kept so far, if such a column has a limit."""
+        limited = {column for column, limit in self.settings.limits.items() if limit is not None}
+        return record.status is ClipStatus.KEPT and not limited.isdisjoint(LATE_CLIP_COLUMNS)
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Judges one clip by all columns, now that all are known."""
         verdict = judge(clip_row(record), self.settings)
         return {
             "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,

@@ -12,8 +12,10 @@ import pytest
 import webdataset as wds
 
 from beam_pipeline.commands import main
+from core.policy import SPATIALVID_LIMITS, Limit, ThresholdSettings
 from core.store import Store
 from explore.outputs import Accounting, read_manifest, read_table
+from explore.rethreshold import rethreshold
 from tests.films import write_film
 
 KEEP_ALL = [
@@ -92,3 +94,23 @@ def test_without_a_pose_model_nothing_is_annotated(orbit, tmp_path):
     (row,) = clips_of(tmp_path / "out").values()
     assert row["status"] == "kept" and row["pose_ok"] is None
     assert Accounting.of(str(tmp_path / "out")).problems() == []
+
+
+def test_limits_on_the_annotation_reject_after_it(orbit, tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_film(tmp_path / "videos" / "black.mp4", "black", seconds=3.0, fps=5)
+    (tmp_path / "videos" / "orbit.mp4").symlink_to(orbit[0])
+    output = tmp_path / "out"
+    # The analysis would cut the film at the black frames.
+    whole = "--set=analysis.shots.mode=reference"
+    assert run(tmp_path / "videos", output, whole, "--set=thresholds.limits.pose_ok.min=1") == 0
+    rows = clips_of(output)
+    assert (rows["orbit"]["status"], rows["orbit"]["rejection_reasons"]) == ("kept", [])
+    assert (rows["black"]["status"], rows["black"]["rejection_reasons"]) == ("rejected", ["pose_ok below 1"])
+    assert rows["black"]["pose_reason"] and rows["black"]["shard"] is None and rows["black"]["clip_num_frames"]
+    assert set(samples_of(output)) == {rows["orbit"]["clip_id"]}
+    assert Accounting.of(str(output)).problems() == []
+    nothing = {name: None for name in SPATIALVID_LIMITS}
+    looser = rethreshold(str(output), ThresholdSettings(limits=nothing | {"dynamic_ratio": Limit(max=1.0)}))
+    assert looser.newly_kept == (rows["black"]["clip_id"],)
+    assert looser.unscored == ()

@@ -34,6 +34,15 @@ def test_any_numeric_column_may_be_limited():
     assert judge({"fps": 25.0, "width": 640}, settings).reasons == ("width below 1280",)
 
 
+def test_columns_of_the_annotation_may_be_limited_and_flags_count_as_numbers():
+    settings = ThresholdSettings(limits={"pose_ok": Limit(min=1), "dynamic_ratio": Limit(max=0.4)})
+    assert judge({"pose_ok": True, "dynamic_ratio": 0.2}, settings).is_kept
+    assert judge({"pose_ok": False, "dynamic_ratio": 0.5}, settings).reasons == (
+        "dynamic_ratio above 0.4",
+        "pose_ok below 1",
+    )
+
+
 def test_unknown_and_text_columns_are_refused():
     with pytest.raises(ValidationError, match="blur"):
         ThresholdSettings(limits={"blur": Limit(max=1)})

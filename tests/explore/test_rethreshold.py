@@ -48,9 +48,17 @@ def test_looser_limits_keep_and_name_what_no_model_has_seen(tmp_path):
     assert loose.unscored == ()
     with_text = rethreshold(output, limits(motion_score=(1, None), ocr_score=(None, 0.3)))
     assert with_text.newly_kept == with_text.unscored == ("bbbb_00000",)
-    assert "1 clips that pass the cheap limits were never scored by the models" in printed(with_text)
+    assert "1 clips that pass the cheap limits were never scored by the models or annotated" in printed(with_text)
     # There is no aesthetic model at all: no further run of the job would score these clips.
     assert rethreshold(output, limits(motion_score=(1, None), aesthetic_score=(4, None))).unscored == ()
+
+
+def test_clips_that_were_never_annotated_are_named(tmp_path):
+    output = make_run(tmp_path, images=False)
+    changes = rethreshold(output, limits(motion_score=(1, None), pose_ok=(1, None)))
+    rows = {row["clip_id"]: row for row in read_table(output, "clips").to_pylist()}
+    waiting = [key for key, row in rows.items() if row["clip_codec"] is None and row["status"] == "rejected"]
+    assert set(changes.unscored) == {key for key in waiting if rows[key]["motion_score"] >= 1} != set()
 
 
 def test_limits_are_inclusive_and_missing_values_pass_unless_told(tmp_path):
