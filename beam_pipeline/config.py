@@ -16,6 +16,7 @@ from media.encode import CutSettings
 from models.aesthetic import AestheticSettings
 from models.analysis import AnalysisSettings
 from models.annotation import AnnotationSettings
+from models.captions import CaptionSettings
 from models.text import TextSettings
 from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
@@ -49,6 +50,9 @@ class PipelineConfig(Settings):
     cut: CutSettings = Field(default_factory=CutSettings, description="Cutting and encoding of kept clips.")
     annotate: AnnotationSettings = Field(
         default_factory=AnnotationSettings, description="Poses, depth, masks and motion words of kept clips."
+    )
+    captions: CaptionSettings = Field(
+        default_factory=CaptionSettings, description="Captions and category tags of kept clips."
     )
     dataset: DatasetSettings = Field(default_factory=DatasetSettings, description="Layout of the output.")
 

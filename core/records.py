@@ -249,6 +249,58 @@ class CameraMotionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionFacts:
+    """Caption and tags of a clip. A text is None where nothing is known to say; a tag is then "Unknown".
+
+    Attributes:
+      file: JSON file with the texts and tags, in the layout that the settings name.
+      model: what wrote it; of several models all, in the order of the steps.
+      prompts: version and digest of the prompts; None where no model was asked.
+      scene_summary, scene_description, camera_motion, shot_immersion: texts as SpatialVID publishes them.
+      motion_trends: the main movements of the camera, in words.
+      motion_tags: forward, backward, left, right, up, down or stationary, from the poses; empty without poses.
+      keywords: what is to be seen.
+      scene_type, brightness, time_of_day, weather, crowd_density: of the closed vocabularies.
+      scene_subtype: free words.
+      odd_tags: `<tag>=<raw value>` where the raw value was not one of the vocabulary.
+    """
+
+    file: Ref
+    model: str
+    prompts: str | None
+    scene_summary: str | None
+    scene_description: str | None
+    camera_motion: str | None
+    shot_immersion: str | None
+    motion_trends: tuple[str, ...]
+    motion_tags: tuple[str, ...]
+    keywords: tuple[str, ...]
+    scene_type: str
+    scene_subtype: str
+    brightness: str
+    time_of_day: str
+    weather: str
+    crowd_density: str
+    odd_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionUsage:
+    """What was asked of models for a clip's caption, also where it failed.
+
+    Attributes:
+      requests: requests sent.
+      input_tokens, output_tokens: as the server counts them; None where it does not say.
+      cost_usd: by the prices in the settings; None without prices or counts.
+    """
+
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
     """One candidate clip on its way through the job; at the end one row of the clip table.
 
@@ -261,6 +313,7 @@ class ClipRecord:
       ocr_model, aesthetic_model: id and digest of the model that made the score.
       rejection_reasons: the limits that the clip misses, in words.
       unchecked_limits: limits whose column had no value.
+      caption_reason: why a kept clip has no caption.
     """
 
     clip_id: str
@@ -289,6 +342,9 @@ class ClipRecord:
     encoded: EncodedClip | None = None
     geometry: ClipGeometryFacts | None = None
     camera_motion: CameraMotionFacts | None = None
+    caption: CaptionFacts | None = None
+    caption_reason: str | None = None
+    caption_usage: CaptionUsage | None = None
     failure: Failure | None = None
 
     @property

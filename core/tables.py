@@ -88,6 +88,32 @@ ANNOTATION_COLUMNS = _columns(
     ("motion_sentence", TEXT, "the camera's motion in one line"),
 )
 
+CAPTION_COLUMNS = _columns(
+    ("scene_summary", TEXT, "the scene in one sentence; null where nothing is known to say"),
+    ("scene_description", TEXT, "what is to be seen"),
+    ("camera_motion_caption", TEXT, "the camera's motion in words"),
+    ("shot_immersion", TEXT, "camera and scene together, as prose"),
+    ("motion_trends", TEXTS, "the camera's main movements, free words"),
+    ("motion_tags", TEXTS, "forward, backward, left, right, up, down or stationary; empty without poses"),
+    ("keywords", TEXTS, "what is to be seen, in nouns"),
+    ("scene_type", TEXT, "Urban, Natural Landscape, Interior, Rural, Waterfront or Unknown"),
+    ("scene_subtype", TEXT, "kind of scene in free words, or Unknown"),
+    ("brightness", TEXT, "Bright, Dim/Dark or Unknown"),
+    ("time_of_day", TEXT, "Dawn/Morning, Daytime, Dusk/Evening, Night or Unknown"),
+    ("weather", TEXT, "Sunny, Rainy, Foggy, Cloudy, Snowy or Unknown"),
+    ("crowd_density", TEXT, "Deserted, Sparse, Moderate, Crowded or Unknown"),
+    ("odd_tags", TEXTS, "<tag>=<raw value> where the raw value was not one of the vocabulary"),
+    ("caption_model", TEXT, "what wrote the caption"),
+    ("caption_prompts", TEXT, "version and digest of the prompts"),
+    ("caption_reason", TEXT, "why a kept clip has no caption"),
+    ("caption_requests", INT, "requests sent for the caption, also where it failed"),
+    ("caption_input_tokens", INT, "tokens sent, as the server counts them"),
+    ("caption_output_tokens", INT, "tokens received, as the server counts them"),
+    ("caption_cost_usd", REAL, "by the prices in the settings; null without prices or counts"),
+)
+
+CAPTION_LISTS = tuple(c.name for c in CAPTION_COLUMNS if c.type == TEXTS)
+
 CLIP_COLUMNS = _columns(
     ("clip_id", TEXT, "<video_id>_<5-digit index>"),
     ("video_id", TEXT, "id of the source video"),
@@ -140,7 +166,7 @@ CLIP_COLUMNS = _columns(
     ("clip_fps", REAL, "mean frame rate of the cut clip"),
     ("clip_size_bytes", INT, "size of the cut clip"),
     ("clip_sha256_128", TEXT, "first 128 bits of the SHA-256 of the cut clip"),
-    *((c.name, c.type, c.meaning) for c in ANNOTATION_COLUMNS),
+    *((c.name, c.type, c.meaning) for c in (*ANNOTATION_COLUMNS, *CAPTION_COLUMNS)),
     ("source_codec", TEXT, "codec of the source"),
     ("source_bit_depth", INT, "bits per sample of the source"),
     ("is_variable_frame_rate", FLAG, "whether the source's frame times are irregular"),
@@ -260,7 +286,10 @@ def table_specs(extra_types: Mapping[str, str]) -> dict[str, TableSpec]:
 
 RESERVED_COLUMNS = frozenset(c.name for c in (*CLIP_COLUMNS, *VIDEO_COLUMNS))
 NUMERIC_CLIP_COLUMNS = frozenset(
-    c.name for c in CLIP_COLUMNS if pa.types.is_floating(c.type) or pa.types.is_integer(c.type) or c.type == FLAG
+    c.name
+    for c in CLIP_COLUMNS
+    # What a caption says or costs is known only after the decision.
+    if (pa.types.is_floating(c.type) or pa.types.is_integer(c.type) or c.type == FLAG) and c not in CAPTION_COLUMNS
 )
 LATE_CLIP_COLUMNS = frozenset(
     c.name for c in CLIP_COLUMNS if c in ANNOTATION_COLUMNS or (c.name.startswith("clip_") and c.name != "clip_id")
@@ -324,7 +353,7 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
             "clip_size_bytes": encoded.video.size_bytes,
             "clip_sha256_128": encoded.video.digest,
         }
-    row |= _annotation_values(clip)
+    row |= _annotation_values(clip) | _caption_values(clip)
     if failure:
         row |= {
             "failure_stage": failure.stage,
@@ -357,6 +386,23 @@ def _annotation_values(clip: ClipRecord) -> Row:
         facts = motion.trajectory
         row |= {name: getattr(facts, name) for name in facts.__dataclass_fields__ if name != "missing"}
         row["motion_sentence"] = motion.motion_sentence
+    return row
+
+
+def _caption_values(clip: ClipRecord) -> Row:
+    caption, usage = clip.caption, clip.caption_usage
+    row: Row = {"caption_reason": clip.caption_reason}
+    if caption:
+        names = set(caption.__dataclass_fields__) - {"file", "model", "prompts", "camera_motion"}
+        row |= {name: getattr(caption, name) for name in names}
+        row |= {name: list(getattr(caption, name)) for name in CAPTION_LISTS}
+        row |= {
+            "camera_motion_caption": caption.camera_motion,
+            "caption_model": caption.model,
+            "caption_prompts": caption.prompts,
+        }
+    if usage:
+        row |= {f"caption_{name}": getattr(usage, name) for name in usage.__dataclass_fields__}
     return row
 
 

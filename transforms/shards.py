@@ -32,6 +32,8 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
         }
     if motion:
         files["instructions.json"] = motion.instructions
+    if clip.caption:
+        files["caption.json"] = clip.caption.file
     return {suffix: ref for suffix, ref in files.items() if ref is not None}
 
 

@@ -73,6 +73,17 @@ def test_webdataset_reads_the_shards(output):
         assert hashlib.sha256(sample["mp4"]).hexdigest().startswith(row["clip_sha256_128"])
 
 
+def test_captions_are_in_shards_and_table(output):
+    shards = [str(output / f["path"]) for f in read_manifest(Store(str(output))) if "shards/" in f["path"]]
+    for sample in wds.WebDataset(shards, shardshuffle=False):
+        caption, row = json.loads(sample["caption.json"]), json.loads(sample["json"])
+        assert caption["SceneSummary"] == row["scene_summary"]
+        assert caption["CategoryTags"]["brightness"] == row["brightness"]
+        assert (row["caption_model"], row["caption_reason"], row["weather"]) == ("embedded-v1", None, "Unknown")
+    rejected = [r for r in read_table(str(output), "clips").to_pylist() if r["status"] == "rejected"]
+    assert {r["scene_summary"] for r in rejected} == {None}
+
+
 def test_the_cut_clips_are_what_their_rows_say(output):
     shards = [str(output / f["path"]) for f in read_manifest(Store(str(output))) if "shards/" in f["path"]]
     for sample in wds.WebDataset(shards, shardshuffle=False):

@@ -1,0 +1,104 @@
+"""The captioner that needs no model: it says what was measured, and of nothing else that it knows it."""
+
+from __future__ import annotations
+
+from models.captions.draft import CaptionDraft, MeasuredClip
+from models.captions.settings import EmbeddedSettings
+from models.captions.vocabulary import DIM, UNKNOWN
+
+MODEL_NAME = "embedded-v1"
+
+# Share of the picture: less is nothing to speak of, more is much.
+LITTLE, MUCH = 0.01, 0.15
+TURNS = (("to the right", "to the left"), ("up", "down"), ("clockwise", "counter-clockwise"))
+TOLD_DEG = 5.0
+SQUARE = 0.05
+"""A picture whose sides differ by less than this share is called square."""
+
+
+def compose_caption(clip: MeasuredClip, settings: EmbeddedSettings) -> CaptionDraft:
+    """Texts and tags from measured values alone.
+
+    Scene type, time of day, weather and crowd are not measured, so they are "Unknown"; prose on the shot's mood
+    is not written at all.
+    """
+    brightness = _brightness(clip, settings)
+    path = clip.path
+    return CaptionDraft(
+        scene_summary=_summary(clip, brightness),
+        scene_description=_description(clip, brightness),
+        camera_motion=_camera(clip),
+        motion_trends=path.trends() if path else (),
+        tags={"brightness": brightness},
+    )
+
+
+def _brightness(clip: MeasuredClip, settings: EmbeddedSettings) -> str:
+    if clip.luminance >= settings.bright_from:
+        return "Bright"
+    return DIM if clip.luminance <= settings.dim_to else UNKNOWN
+
+
+def _shape(clip: MeasuredClip) -> str:
+    ratio = clip.width / clip.height
+    if abs(ratio - 1) < SQUARE:
+        return "square"
+    return "landscape-format" if ratio > 1 else "portrait-format"
+
+
+def _light(brightness: str) -> str:
+    return {"Bright": "bright", DIM: "dim"}.get(brightness, "moderately lit")
+
+
+def _summary(clip: MeasuredClip, brightness: str) -> str:
+    parts = []
+    if clip.moving_share is not None:
+        parts.append(
+            "hardly anything moves by itself"
+            if clip.moving_share < LITTLE
+            else "much of the picture moves by itself"
+            if clip.moving_share > MUCH
+            else "a part of the picture moves by itself"
+        )
+    if clip.text_share is not None and clip.text_share >= LITTLE:
+        parts.append("text is to be seen")
+    tail = f" in which {' and '.join(parts)}" if parts else ""
+    return f"A {_light(brightness)} {_shape(clip)} shot of {clip.duration_s:.1f} seconds{tail}."
+
+
+def _description(clip: MeasuredClip, brightness: str) -> str:
+    light = f"The picture is {_light(brightness)}, with a mean luminance of {clip.luminance:.0f} of 255"
+    if clip.brightest - clip.darkest >= 20:
+        light += f", and changes between {clip.darkest:.0f} and {clip.brightest:.0f} over time"
+    sentences = [f"{light}."]
+    if clip.moving_share is not None:
+        sentences.append(
+            "Hardly anything moves by itself."
+            if clip.moving_share < LITTLE
+            else f"About {_percent(clip.moving_share)} of the picture moves by itself."
+        )
+    if clip.text_share is not None:
+        sentences.append(
+            "No text was found in it."
+            if clip.text_share < LITTLE
+            else f"Text covers up to {_percent(clip.text_share)} of it."
+        )
+    return " ".join(sentences)
+
+
+def _camera(clip: MeasuredClip) -> str | None:
+    path = clip.path
+    if path is None or not clip.motion_sentence:
+        return None
+    sentences = [clip.motion_sentence]
+    turns = zip(path.totals().moved[3:], TURNS, strict=True)
+    if told := [f"{abs(a):.0f} degrees {words[a < 0]}" for a, words in turns if abs(a) >= TOLD_DEG]:
+        sentences.append(f"From first to last it turns by {' and '.join(told)}.")
+    if path.turns:
+        times = {1: "once", 2: "twice"}.get(path.turns, f"{path.turns} times")
+        sentences.append(f"Its path bends {times}.")
+    return " ".join(sentences)
+
+
+def _percent(share: float) -> str:
+    return f"{max(1, round(100 * share))} %"

@@ -1,0 +1,119 @@
+"""The caption step: words and tags for each kept clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.records import CaptionFacts, ClipRecord, ClipStatus
+from core.stage import Stage, StageContract, StageOutput
+from core.store import Store
+from models.annotation.files import read_npy
+from models.camera_path import fill_poses
+from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
+from models.captions.embedded import MODEL_NAME
+from models.captions.motion import CameraPath, spread_words
+from models.motion_labels.steps import measure_steps
+
+CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
+MEASURED_FIELDS = frozenset({"encoded", "geometry", "camera_motion", "scores", "ocr_score", "width", "height"})
+
+
+class CaptionClips(Stage[ClipRecord]):
+    """Composes caption and tags from what earlier steps measured."""
+
+    contract = StageContract(
+        name="CaptionClips",
+        version=1,
+        record=ClipRecord,
+        reads=MEASURED_FIELDS,
+        writes=CAPTION_FIELDS,
+    )
+    settings: CaptionSettings
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        self.settings = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are captioned."""
+        return record.status is ClipStatus.KEPT and self.settings.model != "none"
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Captions one clip."""
+        clip = measured_clip(record, output.store)
+        draft = compose_caption(clip, self.settings.embedded)
+        return {
+            "caption": caption_facts(draft, clip, self.settings, output, MODEL_NAME, None),
+            "caption_reason": None,
+            "caption_usage": None,
+        }
+
+
+def caption_facts(
+    draft: CaptionDraft,
+    clip: MeasuredClip,
+    settings: CaptionSettings,
+    output: StageOutput,
+    model: str,
+    prompts: str | None,
+) -> CaptionFacts:
+    """Writes a clip's caption file and returns what the table holds of it."""
+    data = caption_file(draft, settings.layout, model)
+    return CaptionFacts(
+        file=output.write("caption.json", data, "application/json"),
+        model=model,
+        prompts=prompts,
+        scene_summary=draft.scene_summary,
+        scene_description=draft.scene_description,
+        camera_motion=draft.camera_motion,
+        shot_immersion=draft.shot_immersion,
+        motion_trends=draft.motion_trends,
+        motion_tags=clip.path.tags() if clip.path else (),
+        keywords=draft.keywords,
+        odd_tags=draft.odd_tags(),
+        **draft.normalized_tags(),
+    )
+
+
+def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
+    """What is known of a kept clip before it is captioned."""
+    if record.encoded is None:
+        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
+    geometry, motion, scores = record.geometry, record.camera_motion, record.scores
+    return MeasuredClip(
+        width=record.width,
+        height=record.height,
+        duration_s=record.encoded.duration_s,
+        luminance=scores.luminance_score,
+        darkest=scores.luminance_all_min,
+        brightest=scores.luminance_all_max,
+        text_share=record.ocr_score,
+        moving_share=geometry.moving_share if geometry else None,
+        motion_sentence=motion.motion_sentence if motion else None,
+        pose_reason=geometry.pose_reason if geometry else "poses were not estimated",
+        path=_camera_path(record, store),
+    )
+
+
+def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
+    """The camera's motion between its poses; None where there are no poses fit for use, or just one."""
+    geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
+    if geometry is None or motion is None or encoded is None or geometry.num_frames < 2:
+        return None
+    frame_map = read_npy(store.read_bytes(geometry.frames.path))
+    times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
+    poses = fill_poses(read_npy(store.read_bytes(geometry.poses.path)), times_s)
+    moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
+    steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.typical_depth, has_translation=moves)
+    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
+    facts = motion.trajectory
+    return CameraPath(
+        steps=steps,
+        words=words,
+        has_translation=moves,
+        dist_level=facts.dist_level if moves else None,
+        turns=facts.traj_turns if moves else None,
+    )
