@@ -38,6 +38,7 @@ CLIP_FIELDS = [
     "samples",
     "scores",
     "timestamp_repairs",
+    "is_whole_video",
     "status",
 ]
 

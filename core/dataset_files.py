@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,16 +47,20 @@ def table_path(table: str, index: int, files: int) -> str:
     return f"{table}.parquet/part-{index:05d}-of-{files:05d}.parquet"
 
 
-def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes]], num_clips: int) -> OutputFile:
-    """Writes a tar of `members` (name, content), in their order, with constant owner, time and mode."""
+def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | Path]], num_clips: int) -> OutputFile:
+    """Writes a tar of `members` (name, content or a local file with it), in their order, with constant owner, time and
+    mode.
+    """
     with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
         local = os.path.join(folder, "shard.tar")
         with tarfile.open(local, "w", format=tarfile.GNU_FORMAT) as tar:
             for name, data in members:
                 member = tarfile.TarInfo(name)
-                member.size = len(data)
                 member.mode = 0o644
-                tar.addfile(member, io.BytesIO(data))
+                with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as content:
+                    member.size = content.seek(0, os.SEEK_END)
+                    content.seek(0)
+                    tar.addfile(member, content)
         return put_output_file(output, local, path, num_clips, TAR)
 
 

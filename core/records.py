@@ -151,7 +151,7 @@ class VideoAnalysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedClip:
-    """The cut clip: its bytes in the store and what was measured on them."""
+    """The cut clip: its bytes in the store and what was measured on them; `is_copy` if they are the source's own."""
 
     video: Ref
     codec: str
@@ -161,6 +161,7 @@ class EncodedClip:
     num_frames: int
     duration_s: float
     fps: float
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +308,7 @@ class ClipRecord:
     Attributes:
       width, height: upright picture of the interval, pixels (a stream may change its size midway).
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
+      is_whole_video: whether the clip has all frames of its video.
       ocr_score: share of the picture under text, 0 to 1; None until scored.
       aesthetic_score: LAION aesthetic score, about 0 to 10; None until scored.
       ocr_reason, aesthetic_reason: why there is no score, where no model ran.
@@ -330,6 +332,7 @@ class ClipRecord:
     samples: tuple[SampleImage, ...]
     scores: ClipScores
     timestamp_repairs: int = 0
+    is_whole_video: bool = False
     ocr_score: float | None = None
     ocr_reason: str | None = None
     ocr_model: str | None = None

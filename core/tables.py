@@ -165,6 +165,7 @@ CLIP_COLUMNS = _columns(
     ("clip_duration_s", REAL, "duration of the cut clip in seconds"),
     ("clip_fps", REAL, "mean frame rate of the cut clip"),
     ("clip_size_bytes", INT, "size of the cut clip"),
+    ("clip_is_copy", FLAG, "whether the cut clip is the source file itself, byte for byte"),
     ("clip_sha256_128", TEXT, "first 128 bits of the SHA-256 of the cut clip"),
     *((c.name, c.type, c.meaning) for c in (*ANNOTATION_COLUMNS, *CAPTION_COLUMNS)),
     ("source_codec", TEXT, "codec of the source"),
@@ -351,6 +352,7 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
             "clip_duration_s": encoded.duration_s,
             "clip_fps": encoded.fps,
             "clip_size_bytes": encoded.video.size_bytes,
+            "clip_is_copy": encoded.is_copy,
             "clip_sha256_128": encoded.video.digest,
         }
     row |= _annotation_values(clip) | _caption_values(clip)

@@ -19,6 +19,7 @@ from core.failures import ItemError
 from core.settings import Settings
 from core.time import FrameSpan
 from core.video_info import VideoInfo
+from media.copy import copy_file, why_not_copied
 from media.decode import DecodedFrame, VideoReader
 from media.filters import PicturePlan, fit_size, make_pictures, nearest_format
 from media.mp4 import ENCODERS, Mp4Spec, write_mp4
@@ -53,6 +54,12 @@ class CutSettings(Settings):
         default="auto",
         description="Deinterlace (bwdif) frames that are flagged as interlaced, or leave them.",
     )
+    whole_video: Literal["encode", "copy"] = Field(
+        default="encode",
+        description="A clip that is a whole video: encode it like others, or take the file over byte for byte (sound "
+        "too) where it is an upright MP4 of H.264, HEVC, AV1 or VP9 that is to be neither shrunk nor thinned; others "
+        "are encoded.",
+    )
     keyframe_interval: int = Field(
         default=60,
         ge=1,
@@ -70,7 +77,7 @@ class CutResult:
       duration_s: from the first frame to the end of the last; that of the span, exactly.
       fps: mean frame rate: `num_frames / duration_s`.
       time_base: seconds per timestamp unit of the file.
-      codec: "h264" or "hevc".
+      codec: FFmpeg's name; "h264" or "hevc" where it was encoded.
       pixel_format: FFmpeg's name.
       is_deinterlaced: whether the deinterlacer ran.
       size_bytes: length of the file.
@@ -133,6 +140,42 @@ def cut_clip(
         with suppress(FileNotFoundError):
             os.unlink(output_path)
         raise
+
+
+def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings, output_path: str) -> CutResult | None:
+    """Takes a whole video file over as it is; None where it has to be encoded (see `why_not_copied`).
+
+    Times are then the file's own: the first frame need not be at 0.
+
+    Args:
+      uri: the source video.
+      span: all its frames.
+      info: facts of the source video.
+      settings: how clips are encoded; one that would shrink or thin the video forbids a copy.
+      output_path: local file to write.
+
+    Raises:
+      ItemError: what opening the source raises.
+    """
+    shorter = min(info.display_width, info.display_height)
+    shrinks = settings.max_short_side_px is not None and shorter > settings.max_short_side_px
+    thins = settings.max_fps is not None and span.fps > Fraction(settings.max_fps).limit_denominator(1001)
+    if shrinks or thins or why_not_copied(uri, span, info) is not None:
+        return None
+    digest = copy_file(uri, output_path)
+    return CutResult(
+        width=info.display_width,
+        height=info.display_height,
+        num_frames=span.num_frames,
+        duration_s=span.duration_s,
+        fps=span.fps,
+        time_base=info.time_base,
+        codec=info.codec,
+        pixel_format=info.pixel_format,
+        is_deinterlaced=False,
+        size_bytes=os.path.getsize(output_path),
+        digest=digest,
+    )
 
 
 def _uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:

@@ -77,6 +77,7 @@ def clips_of(video: VideoRecord, analysis: VideoAnalysis) -> Iterator[ClipRecord
             samples=candidate.samples,
             scores=candidate.scores,
             timestamp_repairs=analysis.timestamp_repairs,
+            is_whole_video=candidate.span.num_frames == analysis.num_frames and not analysis.decode_errors,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.records import ClipRecord, ClipStatus, EncodedClip
 from core.stage import Stage, StageContract, StageOutput
-from media.encode import CutSettings, cut_clip
+from media.encode import CutResult, CutSettings, copy_clip, cut_clip
 
 
 class CutClips(Stage[ClipRecord]):
@@ -19,7 +19,7 @@ class CutClips(Stage[ClipRecord]):
         name="CutClips",
         version=1,
         record=ClipRecord,
-        reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs"}),
+        reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs", "is_whole_video"}),
         writes=frozenset({"encoded"}),
     )
     settings: CutSettings
@@ -41,7 +41,10 @@ class CutClips(Stage[ClipRecord]):
             path = os.path.join(folder, "clip.mp4")
             # Timestamps that had to be repaired while reading from the start cannot be sought to.
             use_index = record.timestamp_repairs == 0
-            cut = cut_clip(record.uri, record.span, record.info, self.settings, path, use_index=use_index)
+            cut = self._copied(record, path)
+            is_copy = cut is not None
+            if cut is None:
+                cut = cut_clip(record.uri, record.span, record.info, self.settings, path, use_index=use_index)
             video = output.store.put_file(path, output.path("clip.mp4"), "video/mp4", cut.digest)
         encoded = EncodedClip(
             video=video,
@@ -52,5 +55,11 @@ class CutClips(Stage[ClipRecord]):
             num_frames=cut.num_frames,
             duration_s=float(cut.duration_s),
             fps=float(cut.fps),
+            is_copy=is_copy,
         )
         return {"encoded": encoded}
+
+    def _copied(self, record: ClipRecord, path: str) -> CutResult | None:
+        """The source file itself, where the clip is all of it and that is wanted and possible."""
+        is_wanted = self.settings.whole_video == "copy" and record.is_whole_video and not record.timestamp_repairs
+        return copy_clip(record.uri, record.span, record.info, self.settings, path) if is_wanted else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -71,11 +72,12 @@ class WriteShard(beam.DoFn):
         self._store.write_bytes(marker, to_json_text(written).encode(), "application/json")
         yield written
 
-    def _members(self, clips: Iterable[tuple[ClipRecord, dict[str, Any]]]) -> Iterator[tuple[str, bytes]]:
+    def _members(self, clips: Iterable[tuple[ClipRecord, dict[str, Any]]]) -> Iterator[tuple[str, bytes | Path]]:
         for clip, row in clips:
             if clip.encoded is None:
                 raise ValueError(f"clip {clip.clip_id} is kept but was not cut")
             yield f"{clip.clip_id}.json", to_json_text({**row, "conventions": CONVENTIONS}).encode()
-            yield f"{clip.clip_id}.mp4", self._store.read_bytes(clip.encoded.video.path)
-            for suffix, ref in annotation_files(clip).items():
-                yield f"{clip.clip_id}.{suffix}", self._store.read_bytes(ref.path)
+            for suffix, ref in {"mp4": clip.encoded.video, **annotation_files(clip)}.items():
+                # Of a long clip they may be larger than memory.
+                with self._store.local_copy(ref.path) as local:
+                    yield f"{clip.clip_id}.{suffix}", Path(local)

@@ -12,6 +12,7 @@ from models.analysis.frame_series import FrameSeries
 from models.analysis.reference import ReferenceAnalyser
 from models.analysis.settings import AnalysisSettings
 from models.analysis.streaming import ImageWriter, VideoAnalyser
+from models.analysis.whole import WholeVideoAnalyser
 
 PROGRESS_EVERY_FRAMES = 250
 
@@ -53,6 +54,8 @@ def analyse_video(
     analyser: Analyser
     if settings.shots.mode == "reference":
         analyser = ReferenceAnalyser(uri, info, settings, write_image)
+    elif settings.shots.mode == "whole":
+        analyser = WholeVideoAnalyser(uri, info, settings, write_image)
     else:
         analyser = VideoAnalyser(info, settings, write_image)
     with VideoReader(uri) as reader:

@@ -82,6 +82,12 @@ class SamplePictures:
         chosen = {min(inside, key=lambda held: abs(held.pts - w)).frame for w in wanted} if inside else set()
         return [SamplePicture(h.frame, h.pts, self._rendered(h)) for h in inside if h.frame in chosen]
 
+    def thin(self) -> None:
+        """Lets go of every other picture, and holds half as many from now on."""
+        self._held = self._held[::2]
+        self._every *= 2
+        self._next_pts = self._held[-1].pts + self._every if self._held else None
+
     def drop_before(self, frame: int) -> None:
         """Lets go of all pictures before a frame."""
         self._held = [held for held in self._held if held.frame >= frame]

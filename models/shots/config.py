@@ -31,9 +31,10 @@ class ReferenceShotSettings(Settings):
 class ShotSettings(Settings):
     """How shot boundaries are found."""
 
-    mode: Literal["default", "reference"] = Field(
+    mode: Literal["default", "reference", "whole"] = Field(
         "default",
-        description="default: cuts, dissolves, fades on every frame; reference: the cuts of SpatialVID's scripts.",
+        description="default: cuts, dissolves, fades on every frame; reference: the cuts of SpatialVID's scripts; "
+        "whole: each video is one shot and one clip as it is, of any length, whatever analysis.clips says.",
     )
     min_change: float = Field(
         7.0, gt=0, description="default mode: smallest mean change of the thumbnail at a cut, 8-bit levels."

@@ -6,7 +6,10 @@ import importlib.util
 import io
 import json
 import sys
+from fractions import Fraction
 
+import av
+import cv2
 import numpy as np
 import pytest
 import webdataset as wds
@@ -17,6 +20,7 @@ from core.store import Store
 from explore.outputs import Accounting, read_manifest, read_table
 from explore.rethreshold import rethreshold
 from tests.films import write_film
+from tests.rendering import write_video
 
 KEEP_ALL = [
     "--set=thresholds.limits={motion_score: null, luminance_score: null, ocr_score: null, aesthetic_score: null}",
@@ -114,3 +118,73 @@ def test_limits_on_the_annotation_reject_after_it(orbit, tmp_path):
     looser = rethreshold(str(output), ThresholdSettings(limits=nothing | {"dynamic_ratio": Limit(max=1.0)}))
     assert looser.newly_kept == (rows["black"]["clip_id"],)
     assert looser.unscored == ()
+
+
+@pytest.fixture(scope="module")
+def taken_as_they_are(orbit, tmp_path_factory):
+    """A run with --config=annotate over clips that people may have."""
+    folder = tmp_path_factory.mktemp("annotate")
+    videos = folder / "videos"
+    videos.mkdir()
+    path, made = orbit
+    (videos / "orbit.mp4").symlink_to(path)
+    write_video(videos / "matroska.mkv", made.frames, fps=Fraction(10))
+    write_video(videos / "one.mp4", made.frames[:1])
+    write_film(videos / "cut.mp4", "cut", seconds=3.0, fps=5)
+    # Frames at 0, 1, 4, 5, 8, 9, ... thirtieths of a second.
+    slow_and_fast = [4 * (k // 2) + k % 2 for k in range(len(made.frames))]
+    write_video(videos / "variable.mp4", made.frames, pts=slow_and_fast, time_base=Fraction(1, 30))
+    (videos / "broken.mp4").write_bytes(b"\0" * 5000)
+    fx, fy, cx, cy = (2 * made.intrinsics_px[0]).tolist()
+    rows = [{"uri": f"videos/{p.name}", "id": p.stem} for p in sorted(videos.iterdir())]
+    write_video(videos / "known.mp4", [cv2.resize(f, (640, 360)) for f in made.frames], fps=Fraction(10))
+    rows.append({"uri": "videos/known.mp4", "id": "known", "fx": fx, "fy": fy, "cx": cx, "cy": cy})
+    manifest = folder / "clips.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = folder / "out"
+    arguments = ["--config=annotate", "--set=annotate.intrinsics=fix", "--no-progress", "--direct_num_workers=1"]
+    assert main(["--input", str(manifest), "--output", str(output), *arguments]) == 0
+    return videos, output
+
+
+def test_each_video_is_one_kept_clip_with_all_its_frames(taken_as_they_are):
+    _, output = taken_as_they_are
+    books = Accounting.of(str(output))
+    assert books.problems() == []
+    assert (books.videos, books.videos_failed, books.clips_kept, books.clips_rejected) == (7, 1, 6, 0)
+    rows = {row["video_id"]: row for row in read_table(str(output), "clips").to_pylist()}
+    frames = {"orbit": 30, "matroska": 30, "one": 1, "cut": 15, "variable": 30, "known": 30}
+    assert {key: row["num_frames"] for key, row in rows.items()} == frames
+    assert all(row["start_frame"] == 0 and row["shot_index"] == 0 for row in rows.values())
+    assert {key: row["clip_is_copy"] for key, row in rows.items()} == dict.fromkeys(frames, True) | {"matroska": False}
+    assert [row["pose_ok"] for row in (rows["orbit"], rows["matroska"], rows["cut"], rows["one"])] == [1, 1, 0, 0]
+    assert rows["cut"]["pose_reason"] and rows["one"]["pose_reason"]
+
+
+def test_the_bytes_of_an_mp4_are_taken_over(taken_as_they_are):
+    videos, output = taken_as_they_are
+    samples = samples_of(output)
+    for name in ("orbit", "one", "cut", "variable", "known"):
+        assert samples[f"{name}_00000"]["mp4"] == (videos / f"{name}.mp4").read_bytes()
+    with av.open(io.BytesIO(samples["matroska_00000"]["mp4"])) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 30
+
+
+def test_times_are_those_of_the_timestamps(taken_as_they_are):
+    sample = samples_of(taken_as_they_are[1])["variable_00000"]
+    frames, times = npy(sample["frames.npy"])[:, 1], npy(sample["times.npy"])
+    assert np.allclose(times, (4 * (frames // 2) + frames % 2) / 30)
+    assert len(np.unique(np.round(np.diff(times), 6))) > 1
+
+
+def test_known_intrinsics_of_a_manifest_are_kept(taken_as_they_are, orbit):
+    rows = npy(samples_of(taken_as_they_are[1])["known_00000"]["intrinsics.npy"])
+    assert np.allclose(rows, 2 * orbit[1].intrinsics_px[0], rtol=0.01)
+
+
+def test_every_frame_may_be_annotated(orbit, tmp_path):
+    arguments = ["--config=annotate", "--set=annotate.fps=source", "--no-progress", "--direct_num_workers=1"]
+    assert main(["--input", str(orbit[0]), "--output", str(tmp_path / "out"), *arguments]) == 0
+    (sample,) = samples_of(tmp_path / "out").values()
+    assert npy(sample["frames.npy"]).tolist() == [[k, k] for k in range(30)]
+    assert json.loads(sample["json"])["pose_ok"]
