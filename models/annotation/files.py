@@ -86,24 +86,6 @@ def instructions_file(instructions: Mapping[str, Sequence[str]]) -> bytes:
     return json.dumps(instructions, indent=2).encode()
 
 
-def read_npy(data: bytes) -> npt.NDArray[Any]:
-    """The array of a .npy file; refuses pickled ones."""
-    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
-
-
-def read_masks(data: bytes) -> npt.NDArray[np.bool_]:
-    """(n, h, w) bool masks of a file that `masks_file` wrote."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        height, width = file["shape"].tolist()
-        count = (len(file.files) - 1) // 3
-        masks = np.zeros((count, height, width), bool)
-        for index in range(count):
-            indptr = file[f"f_{index}_indptr"]
-            rows = np.repeat(np.arange(height), np.diff(indptr))
-            masks[index, rows, file[f"f_{index}_indices"]] = file[f"f_{index}_data"]
-    return masks
-
-
 def mask_shares(data: bytes) -> npt.NDArray[np.float64]:
     """(n,) share of moving pixels in each mask of a file that `masks_file` wrote."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:

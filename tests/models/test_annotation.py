@@ -8,9 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from core.clip_files import read_masks, read_npy
 from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
-from models.annotation.files import depth_file, map_size, mask_shares, masks_file, read_masks, read_npy
+from models.annotation.files import depth_file, map_size, mask_shares, masks_file
 from models.camera_path import camera_centres, fill_poses
 from models.motion_labels import label_motion
 from native import se3

@@ -1,0 +1,51 @@
+"""Camera poses and pinhole cameras as plain arrays: conversions that every reader of a data set needs.
+
+Poses are [tx ty tz qx qy qz qw]; camera axes are x right, y down, z forward; pixel centres lie at integers.
+Numbers that are not finite (frames without a pose) stay so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from native import se3
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def invert_poses(poses: npt.ArrayLike) -> FloatArray:
+    """(n, 7) cam_from_world to world_from_cam, or back; the first three numbers of the latter are camera centres."""
+    return se3.invert(poses)
+
+
+def pose_matrices(poses: npt.ArrayLike) -> FloatArray:
+    """(n, 7) poses to (n, 4, 4) matrices of the same direction."""
+    return se3.to_matrix(poses)
+
+
+def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.ArrayLike) -> FloatArray:
+    """Points in camera axes.
+
+    Args:
+      depth: (n,) z-depth.
+      intrinsics_px: (4,) fx fy cx cy.
+      pixels: (n, 2) x, y.
+
+    Returns:
+      (n, 3) in the unit of `depth`.
+    """
+    fx, fy, cx, cy = np.asarray(intrinsics_px, np.float64)
+    xy, z = np.asarray(pixels, np.float64), np.asarray(depth, np.float64)
+    return np.stack([(xy[:, 0] - cx) / fx * z, (xy[:, 1] - cy) / fy * z, z], axis=1)
+
+
+def to_world(points_cam: npt.ArrayLike, cam_from_world: npt.ArrayLike) -> FloatArray:
+    """(n, 3) points from the axes of the camera with pose (7,) `cam_from_world` to the world."""
+    return se3.act(se3.invert(cam_from_world), points_cam)
+
+
+def scale_intrinsics(intrinsics_px: npt.ArrayLike, sx: float, sy: float) -> FloatArray:
+    """(..., 4) fx fy cx cy of a picture whose width and height are scaled by `sx` and `sy`."""
+    fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics_px, np.float64), -1, 0)
+    return np.stack([fx * sx, fy * sy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], axis=-1)
