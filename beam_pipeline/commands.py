@@ -18,9 +18,8 @@ from beam_pipeline.plan import make_plan, print_plan
 from beam_pipeline.runners import make_options
 from beam_pipeline.summary import print_summary
 from core.sources import SourceError, SourceSpec, make_spec
+from explore.commands import COMMANDS as EXPLORE_COMMANDS
 from explore.outputs import OutputError
-from explore.query import print_query
-from explore.report import write_report
 from explore.rethreshold import print_changes, rethreshold
 from models.registry import WeightsError
 
@@ -36,7 +35,8 @@ commands:
                                      the configuration, resolved
   launcher.py rethreshold OUT ...    other limits on the scores of a finished run
   launcher.py report OUT             rebuild the HTML report
-  launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures
+  launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures: rows to look at, a file,
+                                     or a new data set of the clips that it names
   launcher.py models list|fetch|verify
                                      models, their licences, and where their weights are
 
@@ -50,9 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         "plan": _plan,
         "config": _config,
         "rethreshold": _rethreshold,
-        "report": _report,
-        "query": _query,
         "models": _models,
+        **EXPLORE_COMMANDS,
     }
     name = arguments[0] if arguments and arguments[0] in commands else "run"
     rest = list(arguments[1:] if arguments and arguments[0] in commands else arguments)
@@ -168,23 +167,6 @@ def _rethreshold(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.overrides)
     print_changes(rethreshold(options.output, config.thresholds, options.write), Console())
-    return 0
-
-
-def _report(arguments: list[str]) -> int:
-    parser = _parser("report", "Rebuilds the HTML report of a finished run.")
-    parser.add_argument("output", help="folder of a finished run")
-    options = parser.parse_args(arguments)
-    print(write_report(options.output))
-    return 0
-
-
-def _query(arguments: list[str]) -> int:
-    parser = _parser("query", "Runs SQL over the tables clips, videos, shots and failures of a finished run.")
-    parser.add_argument("output", help="folder of a finished run")
-    parser.add_argument("sql", help='e.g. "SELECT video_id, count(*) FROM clips GROUP BY 1"')
-    options = parser.parse_args(arguments)
-    print_query(options.output, options.sql, Console())
     return 0
 
 

@@ -16,6 +16,7 @@ from core.dataset_files import MANIFEST_PATH
 from core.sources import normalize_uri
 from core.store import Store
 
+RUN_FILE = "run.json"
 TABLES = ("clips", "videos", "shots", "failures")
 
 
@@ -33,6 +34,25 @@ def read_manifest(output: Store) -> list[dict[str, Any]]:
         raise OutputError(f"{output.root_uri!r} holds no {MANIFEST_PATH}: give the --output folder of a finished run")
     files: list[dict[str, Any]] = json.loads(output.read_bytes(MANIFEST_PATH))["files"]
     return files
+
+
+def read_run(output: Store) -> dict[str, Any]:
+    """The facts of `run.json`; empty where there is no such file.
+
+    Raises:
+      OutputError: if it is no JSON object.
+    """
+    if not output.exists(RUN_FILE):
+        return {}
+    try:
+        facts = json.loads(output.read_bytes(RUN_FILE))
+        if not isinstance(facts, dict):
+            raise ValueError(f"it holds a {type(facts).__name__}, not an object")
+        return facts
+    except ValueError as error:
+        raise OutputError(
+            f"{RUN_FILE} of {output.root_uri!r} cannot be read ({error}): run the job again, or remove the file"
+        ) from error
 
 
 def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -1,14 +1,24 @@
-"""SQL over the tables of a finished run."""
+"""SQL over the tables of a finished run: rows to look at, a file, or a new data set of the clips that it names."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable
+
 import duckdb
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from core.sources import normalize_uri
+from core.store import Store
 from explore.markup import reveal
-from explore.outputs import OutputError, connect
+from explore.outputs import Accounting, OutputError, connect
+from explore.subset import write_subset
 
 MAX_ROWS_SHOWN = 1000
 
@@ -32,6 +42,75 @@ def print_query(output_uri: str, sql: str, console: Console) -> None:
             _print_lines(result)
     except duckdb.Error as error:
         raise OutputError(f"the query failed: {error}") from error
+
+
+def write_query(output_uri: str, sql: str, file_uri: str) -> int:
+    """Runs a query and writes its rows to a `.csv` or `.parquet` file (path or fsspec URI); returns their number.
+
+    Lists are written to CSV as JSON.
+
+    Raises:
+      OutputError: if the folder is no finished run, the query is wrong, or the file's kind is unknown.
+    """
+    folder, name = os.path.split(normalize_uri(file_uri))
+    writers = {".csv": _write_csv, ".parquet": _write_parquet}
+    write = writers.get(os.path.splitext(name)[1].lower())
+    if write is None:
+        raise OutputError(f"{file_uri!r} must end in {' or '.join(writers)}")
+    rows = run_query(output_uri, sql)
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-query-") as temporary:
+        local = os.path.join(temporary, name)
+        write(rows, local)
+        Store(folder).put_file(local, name, "application/octet-stream", digest="")
+    return rows.num_rows
+
+
+def materialize_query(
+    output_uri: str, sql: str, folder_uri: str, *, clips_per_shard: int, tell: Callable[[str], None]
+) -> Accounting:
+    """Writes the clips that a query names in its column `clip_id` as a data set of their own.
+
+    Raises:
+      OutputError: as `run_query` and `write_subset`; if there is no such column.
+    """
+    rows = run_query(output_uri, sql)
+    if "clip_id" not in rows.column_names:
+        raise OutputError("the query must give a column clip_id, e.g. SELECT clip_id FROM clips WHERE status = 'kept'")
+    ids = sorted(set(rows["clip_id"].to_pylist()) - {None})
+    return write_subset(output_uri, ids, folder_uri, how={"query": sql}, clips_per_shard=clips_per_shard, tell=tell)
+
+
+def run_query(output_uri: str, sql: str) -> pa.Table:
+    """The rows of a query over `clips`, `videos`, `shots`, `failures`.
+
+    Raises:
+      OutputError: if the folder is no finished run, or the query is wrong.
+    """
+    try:
+        with connect(output_uri) as database:
+            result = database.sql(sql)
+            if result is None:
+                raise OutputError("the query is empty: give one SQL statement")
+            return result.arrow().read_all()
+    except duckdb.Error as error:
+        raise OutputError(f"the query failed: {error}") from error
+
+
+def _write_csv(rows: pa.Table, path: str) -> None:
+    with duckdb.connect() as database:
+        nested = [f.name for f in rows.schema if pa.types.is_nested(f.type)]
+        database.register("rows", rows)
+        replaced = ", ".join(f"to_json({_quoted(name)}) AS {_quoted(name)}" for name in nested)
+        flat = database.sql(f"SELECT * {f'REPLACE ({replaced})' if nested else ''} FROM rows").arrow().read_all()
+    pv.write_csv(flat, path)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _write_parquet(rows: pa.Table, path: str) -> None:
+    pq.write_table(rows, path, compression="zstd")
 
 
 def _print_lines(result: duckdb.DuckDBPyConnection) -> None:

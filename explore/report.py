@@ -14,12 +14,11 @@ from core.tables import CONVENTIONS
 from explore.charts import draw_funnel, draw_histogram
 from explore.clip_cards import render_clips
 from explore.markup import escape, format_count, format_duration, format_number, format_share
-from explore.outputs import Accounting, OutputError
+from explore.outputs import RUN_FILE, Accounting, OutputError
 from explore.page_tables import count_cell, make_cell, make_table, render_failures, render_videos
 from explore.run_facts import STATUSES, Bounds, Distribution, RunFacts, gather_facts
 
 REPORT_PATH = "report/index.html"
-RUN_FILE = "run.json"
 _FEW = 20
 _SECTIONS = ("Overview", "Rejections", "Scores", "Clips", "Videos", "Failures", "Conventions")
 # Nothing may load and nothing may run, whatever a file name holds.

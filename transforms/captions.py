@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from core.clip_files import read_npy
 from core.records import CaptionFacts, ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
 from core.store import Store
-from models.annotation.files import read_npy
 from models.camera_path import fill_poses
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.embedded import MODEL_NAME

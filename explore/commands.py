@@ -1,0 +1,66 @@
+"""The commands over a finished data set: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from rich.console import Console
+
+from explore.query import materialize_query, print_query, write_query
+from explore.report import write_report
+
+
+def make_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """A command's parser; its description keeps its lines."""
+    return argparse.ArgumentParser(
+        prog=f"launcher.py {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = make_parser(name, description)
+    parser.add_argument("output", help="folder of a finished run (path or fsspec URI)")
+    return parser
+
+
+def _report(arguments: list[str]) -> int:
+    options = _parser("report", "Rebuilds the HTML report of a finished run.").parse_args(arguments)
+    print(write_report(options.output))
+    return 0
+
+
+def _query(arguments: list[str]) -> int:
+    parser = _parser("query", "Runs SQL over the tables clips, videos, shots and failures of a finished run.")
+    parser.add_argument("sql", help='e.g. "SELECT video_id, count(*) FROM clips GROUP BY 1"')
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--to", metavar="FILE", help="write the rows to FILE.csv or FILE.parquet")
+    where.add_argument(
+        "--materialize",
+        metavar="FOLDER",
+        help="write the clips that the query names (column clip_id) as a data set of their own: shards, tables, "
+        "manifest, report",
+    )
+    _add_clips_per_shard(parser)
+    options = parser.parse_args(arguments)
+    console = Console()
+    if options.to:
+        rows = write_query(options.output, options.sql, options.to)
+        console.print(f"{options.to}: {rows} rows", markup=False, highlight=False)
+    elif options.materialize:
+        books = materialize_query(
+            options.output, options.sql, options.materialize, clips_per_shard=options.clips_per_shard, tell=print
+        )
+        console.print(f"{options.materialize}: {books.clips} clips", markup=False, highlight=False)
+    else:
+        print_query(options.output, options.sql, console)
+    return 0
+
+
+def _add_clips_per_shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips-per-shard", type=int, default=500, metavar="N", help="clips in a new tar, on average")
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"report": _report, "query": _query}

@@ -1,0 +1,169 @@
+"""A new data set from chosen clips of a finished one: shards, tables, manifest, report, all as the job writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.codec import to_json_text
+from core.dataset_files import (
+    MANIFEST_PATH,
+    OutputFile,
+    partition_of,
+    shard_path,
+    table_path,
+    write_manifest,
+    write_shard,
+    write_table,
+)
+from core.sources import normalize_uri
+from core.store import Store
+from core.tables import table_specs
+from explore.clips import ClipRow, ShardReader
+from explore.outputs import RUN_FILE, Accounting, OutputError, read_run, read_table, remove_stale_files
+from explore.report import write_report
+
+ROWS_PER_FILE = 250_000
+_FEW = 5
+
+
+def write_subset(
+    output_uri: str,
+    clip_ids: Sequence[str],
+    folder_uri: str,
+    *,
+    how: Mapping[str, Any],
+    clips_per_shard: int = 500,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Accounting:
+    """Writes the chosen clips as a data set of its own and returns its counts.
+
+    Equal source and choice give equal bytes. The manifest is written last and names the source's manifest and the
+    choice. `shard` and `video_path` are those of the new shards, `num_clips` of a video counts the new table's
+    clips; `sample_images` are left out, since they lie in the source's store.
+
+    Args:
+      output_uri: folder of the finished run.
+      clip_ids: clips to take; all must be kept ones. Their order does not matter.
+      folder_uri: the new data set's folder: empty, or that of an earlier subset, which is replaced.
+      how: what chose the clips, for the manifest.
+      clips_per_shard: clips in one tar, on average.
+      tell: called with a line of progress after each shard.
+
+    Raises:
+      OutputError: if a clip is unknown or was not kept, or the folder holds something else.
+    """
+    source, target = Store(normalize_uri(output_uri)), Store(normalize_uri(folder_uri))
+    _check_target(source, target)
+    clips = _chosen(output_uri, clip_ids)
+    shards = -(-clips.num_rows // clips_per_shard)
+    clips = _with_new_places(clips, shards)
+    files = [_write_shard(output_uri, target, clips, index, shards, tell) for index in range(shards)]
+    for name, data in _tables(output_uri, clips).items():
+        files += _write_tables(target, name, data)
+    manifest_sha256 = hashlib.sha256(source.read_bytes(MANIFEST_PATH)).hexdigest()
+    write_manifest(target, files, subset={"source_manifest_sha256": manifest_sha256, **how})
+    remove_stale_files(target)
+    books = Accounting.of(target.root_uri)
+    facts = {key: value for key, value in read_run(source).items() if key not in ("timing", "inputs", "stage_times")}
+    run = to_json_text({**facts, "accounting": books.as_dict()}) + "\n"
+    target.write_bytes(RUN_FILE, run.encode(), "application/json")
+    write_report(target.root_uri)
+    return books
+
+
+def _check_target(source: Store, target: Store) -> None:
+    if target.root_uri.rstrip("/") == source.root_uri.rstrip("/"):
+        raise OutputError("a subset cannot be written into the data set itself: give another folder")
+    if target.exists(MANIFEST_PATH):
+        if "subset" not in json.loads(target.read_bytes(MANIFEST_PATH)):
+            raise OutputError(f"{target.root_uri!r} holds a data set that is no subset: give another folder")
+    elif target.exists("") and target.fs.ls(target.full_path(""), detail=False):
+        raise OutputError(f"{target.root_uri!r} holds other files: give an empty or a new folder")
+
+
+def _chosen(output_uri: str, clip_ids: Sequence[str]) -> pa.Table:
+    """Rows of the chosen clips by id."""
+    wanted = set(clip_ids)
+    clips = read_table(output_uri, "clips")
+    chosen = clips.filter(pc.is_in(clips["clip_id"], value_set=pa.array(sorted(wanted), pa.string())))
+    chosen = chosen.sort_by("clip_id")
+    unknown = sorted(wanted.difference(chosen["clip_id"].to_pylist()))
+    if unknown:
+        raise OutputError(f"the data set has no clip {', '.join(unknown[:_FEW])} ({len(unknown)} in all)")
+    lost = chosen.filter(pc.not_equal(chosen["status"], "kept"))["clip_id"].to_pylist()
+    if lost:
+        raise OutputError(
+            f"{len(lost)} of the chosen clips were not kept and have no files, e.g. {', '.join(lost[:_FEW])}: "
+            "add WHERE status = 'kept'"
+        )
+    return chosen
+
+
+def _with_new_places(clips: pa.Table, shards: int) -> pa.Table:
+    places = [shard_path(partition_of(clip_id, shards), shards) for clip_id in clips["clip_id"].to_pylist()]
+    changes = {"shard": pa.array(places, pa.string()), "sample_images": pa.array([[]] * len(places))}
+    for name, values in changes.items():
+        index = clips.schema.get_field_index(name)
+        field = clips.schema.field(index)
+        clips = clips.set_column(index, field, values.cast(field.type))
+    return clips
+
+
+def _write_shard(
+    output_uri: str, target: Store, clips: pa.Table, index: int, shards: int, tell: Callable[[str], None]
+) -> OutputFile:
+    path = shard_path(index, shards)
+    new_rows = clips.filter(pc.equal(clips["shard"], path)).select(["clip_id", "shard", "sample_images"]).to_pylist()
+    ids = pa.array([row["clip_id"] for row in new_rows], pa.string())
+    old = read_table(output_uri, "clips", ["clip_id", "shard", "status"])
+    old_rows = {row["clip_id"]: row for row in old.filter(pc.is_in(old["clip_id"], value_set=ids)).to_pylist()}
+    written = write_shard(target, path, _members(output_uri, new_rows, old_rows), len(new_rows))
+    tell(f"{path}: {len(new_rows)} clips")
+    return written
+
+
+def _members(
+    output_uri: str, new_rows: Sequence[ClipRow], old_rows: Mapping[str, ClipRow]
+) -> Iterator[tuple[str, bytes]]:
+    reader = ShardReader(output_uri)
+    for new in new_rows:
+        clip = reader.read(old_rows[new["clip_id"]])
+        for suffix, data in clip.files.items():
+            if suffix == "json":
+                data = to_json_text({**json.loads(data), **new}).encode()
+            yield f"{clip.clip_id}.{suffix}", data
+
+
+def _tables(output_uri: str, clips: pa.Table) -> dict[str, pa.Table]:
+    """The tables of the subset: its clips, their videos and shots, no failures."""
+    counts = Counter(clips["video_id"].to_pylist())
+    ids = pa.array(sorted(counts), pa.string())
+    videos, shots = (read_table(output_uri, name) for name in ("videos", "shots"))
+    videos = videos.filter(pc.is_in(videos["video_id"], value_set=ids))
+    index = videos.schema.get_field_index("num_clips")
+    num_clips = pa.array([counts[video_id] for video_id in videos["video_id"].to_pylist()], pa.int64())
+    return {
+        "clips": clips,
+        "videos": videos.set_column(index, videos.schema.field(index), num_clips),
+        "shots": shots.filter(pc.is_in(shots["video_id"], value_set=ids)),
+        "failures": read_table(output_uri, "failures").slice(0, 0),
+    }
+
+
+def _write_tables(target: Store, name: str, data: pa.Table) -> list[OutputFile]:
+    """The files of one table: as many, and as sorted, as the job makes them."""
+    sort_key = table_specs({})[name].sort_key
+    data = data.sort_by([(column, "ascending") for column in sort_key]).combine_chunks()
+    files = max(1, -(-data.num_rows // ROWS_PER_FILE))
+    homes = pa.array([partition_of(key, files) for key in data[sort_key[0]].to_pylist()], pa.int64())
+    return [
+        write_table(target, table_path(name, index, files), data.filter(pc.equal(homes, index)))
+        for index in range(files)
+    ]
