@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-models install install-dev lint bench check-tools clean docs
+.PHONY: demo test test-cloud test-models install install-dev lint bench check-tools clean docs
 
 demo: install
 	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
 
 test: install-dev
 	$(BIN)/python -m pytest
+
+# The tests on object stores and a warehouse: their packages, and emulators on this machine.
+test-cloud: $(VENV)/.installed-cloud
+	$(BIN)/python -m pytest -m cloud
 
 # The tests that need the models extra: torch and its GPU libraries, about 5 GB more in the environment.
 test-models: $(VENV)/.installed-models
@@ -46,6 +50,10 @@ $(VENV)/.installed: requirements/default.lock pyproject.toml setup.py $(wildcard
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/dev.lock
+	touch $@
+
+$(VENV)/.installed-cloud: $(VENV)/.installed-dev requirements/cloud.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/cloud.lock
 	touch $@
 
 $(VENV)/.installed-models: $(VENV)/.installed-dev requirements/models.lock

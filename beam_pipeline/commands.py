@@ -17,13 +17,14 @@ from beam_pipeline.model_shelf import fetch_models, print_models, verify_models
 from beam_pipeline.plan import make_plan, print_plan
 from beam_pipeline.runners import make_options
 from beam_pipeline.summary import print_summary
+from core.places import PlaceError
 from core.sources import SourceError, SourceSpec, make_spec
 from explore.commands import COMMANDS as EXPLORE_COMMANDS
 from explore.outputs import OutputError
 from explore.rethreshold import print_changes, rethreshold
 from models.registry import WeightsError
 
-USER_ERRORS = (ConfigError, SourceError, OutputError, WeightsError)
+USER_ERRORS = (ConfigError, PlaceError, SourceError, OutputError, WeightsError)
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "videos"
 EXIT_FAILED, EXIT_USAGE = 1, 2
 RUN_DESCRIPTION = """Raw video in, spatially annotated training data out.

@@ -22,7 +22,8 @@ from beam_pipeline.progress import ProgressDisplay
 from beam_pipeline.runners import is_local, make_runner
 from core.codec import to_json_text
 from core.digest import digest_value
-from core.sources import SourceSpec, normalize_uri
+from core.places import normalize_uri
+from core.sources import SourceSpec
 from core.store import Store
 from core.tables import CONVENTIONS
 from explore.outputs import Accounting, remove_stale_files
@@ -58,9 +59,12 @@ def run_job(
     """Runs the job and returns its checked result.
 
     Raises:
+      PlaceError: if the output cannot be written.
       RunError: if the books do not balance, or the program failed on too many videos.
     """
     output_uri = normalize_uri(output_uri)
+    output = Store(output_uri)
+    output.check_writable()
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
         watch = is_local(options)
@@ -69,7 +73,6 @@ def run_job(
         with display, beam.Pipeline(runner=make_runner(options), options=options) as root:
             build_graph(root, config, sources, output_uri, context)
     seconds = time.time() - started
-    output = Store(output_uri)
     remove_stale_files(output)
     accounting = Accounting.of(output_uri)
     report_path = write_report(output_uri, config.thresholds.limits)

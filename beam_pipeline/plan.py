@@ -12,7 +12,8 @@ from rich.table import Table
 from beam_pipeline.config import PipelineConfig
 from beam_pipeline.graph import make_stages
 from core.failures import ItemError
-from core.sources import SourceSpec, list_videos, normalize_uri
+from core.places import normalize_uri
+from core.sources import SourceSpec, list_videos
 from media.probe import probe_video
 from transforms.scores import aesthetic_stage, describe_model, text_stage
 

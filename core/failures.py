@@ -24,6 +24,10 @@ class ItemError(Exception):
         return type(self), (self.error_class, self.cause, self.remedy)
 
 
+class PassingError(ItemError):
+    """A failure that may pass by itself, such as a lost connection: worth another try."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why an item has no result.

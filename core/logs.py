@@ -25,5 +25,6 @@ def configure_logging() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_says_something)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    for library in ("apache_beam", "gcsfs", "fsspec", "botocore", "aiobotocore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("libav").setLevel(logging.CRITICAL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,9 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from core.failures import Failure, ItemError
+from core.places import is_local, is_url, normalize_uri, open_place
 from core.records import Scalar, VideoRecord, make_video_id
 from core.tables import RESERVED_COLUMNS
 
@@ -46,7 +44,6 @@ VIDEO_EXTENSIONS = frozenset(
 MANIFEST_EXTENSIONS = frozenset((".csv", ".jsonl", ".ndjson", ".parquet"))
 TYPE_SAMPLE_ROWS = 1000
 _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[a-z]+::")
 
 
 class SourceError(ValueError):
@@ -66,24 +63,6 @@ class SourceSpec:
     extra_types: Mapping[str, str] = field(default_factory=dict)
 
 
-def normalize_uri(uri: str, base: str | None = None) -> str:
-    """One spelling per place: local paths absolute and without `file://`, URLs as they are.
-
-    Args:
-      uri: path or URL.
-      base: folder that a relative path starts from; the working directory by default.
-    """
-    if uri.startswith("file://"):
-        uri = uri[len("file://") :]
-    if _URL_PATTERN.match(uri):
-        return uri
-    if base is not None and not os.path.isabs(uri):
-        if _URL_PATTERN.match(base):
-            return posixpath.join(base, uri)
-        uri = os.path.join(base, uri)
-    return os.path.abspath(os.path.expanduser(uri))
-
-
 def is_manifest(uri: str) -> bool:
     """Whether a URI names a manifest, by its extension."""
     return posixpath.splitext(uri)[1].lower() in MANIFEST_EXTENSIONS
@@ -93,10 +72,24 @@ def make_spec(uri: str) -> SourceSpec:
     """Checks one `--input` and finds the types of a manifest's columns.
 
     Raises:
+      PlaceError: if no installed package serves the protocol.
       SourceError: if the place does not exist, holds no video, or the manifest has no `uri` column.
     """
     uri = normalize_uri(uri)
     fs, path = open_place(uri)
+    try:
+        return _checked_spec(uri, fs, path)
+    except (SourceError, UnicodeError):
+        raise
+    except Exception as error:  # each remote file system has its own exceptions
+        if is_local(fs):
+            raise
+        raise SourceError(
+            f"input {uri!r} cannot be read ({type(error).__name__}: {error}): check the URI and your credentials"
+        ) from error
+
+
+def _checked_spec(uri: str, fs: fsspec.AbstractFileSystem, path: str) -> SourceSpec:
     if is_manifest(uri):
         if not fs.exists(path):
             raise SourceError(f"manifest {uri!r} does not exist: check --input")
@@ -113,7 +106,7 @@ def list_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
         return
     fs, path = open_place(spec.uri)
     for found in _listed_paths(fs, path):
-        yield _listed_video(found if _is_local(fs) else fs.unstrip_protocol(found))
+        yield _listed_video(found if is_local(fs) else fs.unstrip_protocol(found))
 
 
 def _listed_video(uri: str) -> VideoRecord:
@@ -128,15 +121,6 @@ def _listed_video(uri: str) -> VideoRecord:
         )
         return VideoRecord(video_id=make_video_id(uri), uri=shown, failure=failure)
     return VideoRecord(video_id=make_video_id(uri), uri=uri)
-
-
-def open_place(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and path of a normalised URI; a local name may hold any character."""
-    return url_to_fs(uri) if _URL_PATTERN.match(uri) else (LocalFileSystem(), uri)
-
-
-def _is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
 def _listed_paths(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
@@ -237,7 +221,7 @@ def _manifest_video(row: Mapping[str, Any], base: str, types: Mapping[str, str])
     if not isinstance(uri, str) or not uri.strip():
         cause = row.get("__error__") or f"the row has no uri: {dict(row)!r}"
         raise ItemError("BadManifestRow", str(cause), "fill the column `uri`, or remove the row.")
-    uri = normalize_uri(uri.strip() if _URL_PATTERN.match(uri.strip()) else uri, base)
+    uri = normalize_uri(uri.strip() if is_url(uri.strip()) else uri, base)
     video_id = row.get("id")
     if video_id in (None, ""):
         video_id = make_video_id(uri)

@@ -80,10 +80,10 @@ class StageOutput:
 
     def load(self, record_type: type) -> dict[str, Any] | None:
         """Written fields of an earlier run, or None."""
-        if not self.store.exists(self.result_path):
+        known = self.store.find_bytes(self.result_path)
+        if known is None:
             return None
-        data = json.loads(self.store.read_bytes(self.result_path))
-        return {name: field_from_jsonable(record_type, name, value) for name, value in data.items()}
+        return {name: field_from_jsonable(record_type, name, value) for name, value in json.loads(known).items()}
 
     def save(self, changes: Mapping[str, Any]) -> None:
         """Marks the run as done. Must come after all blobs are written."""

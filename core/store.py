@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
 from core.digest import digest_bytes
+from core.places import PlaceError, is_local, normalize_uri, open_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +58,12 @@ class Store:
     def fs(self) -> fsspec.AbstractFileSystem:
         """The file system behind the store, opened on first use in each process."""
         if self._fs is None:
-            self._fs, self._root = url_to_fs(self.root_uri)
+            self._fs, self._root = open_place(normalize_uri(self.root_uri))
         return self._fs
 
     @property
     def is_local(self) -> bool:
-        protocol = self.fs.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return is_local(self.fs)
 
     def full_path(self, path: str) -> str:
         """Path on `fs` of a store path.
@@ -78,16 +77,43 @@ class Store:
             raise ValueError(f"store path {path!r} points outside of the store {self.root_uri!r}")
         return posixpath.join(fs_root, clean)
 
+    def check_writable(self) -> None:
+        """Writes and removes a small object.
+
+        Raises:
+          PlaceError: if that fails, or no installed package serves the protocol.
+        """
+        name = f".write-check-{uuid.uuid4().hex[:12]}"
+        try:
+            self.write_bytes(name, b"", "text/plain")
+            self.fs.rm_file(self.full_path(name))
+        except PlaceError:
+            raise
+        except Exception as error:  # each remote file system has its own exceptions
+            raise PlaceError(
+                f"{self.root_uri!r} cannot be written ({type(error).__name__}: {error}). "
+                "Remedy: check that the folder or bucket exists, and your rights or credentials."
+            ) from error
+
     def exists(self, path: str) -> bool:
         return bool(self.fs.exists(self.full_path(path)))
 
     def size(self, path: str) -> int | None:
         """Bytes of the object at `path`, or None if there is none."""
-        full = self.full_path(path)
-        return int(self.fs.size(full)) if self.fs.exists(full) else None
+        try:
+            return int(self.fs.info(self.full_path(path))["size"])
+        except FileNotFoundError:
+            return None
 
     def read_bytes(self, path: str) -> bytes:
         return bytes(self.fs.cat_file(self.full_path(path)))
+
+    def find_bytes(self, path: str) -> bytes | None:
+        """Bytes of the object at `path`, or None if there is none: one request, where asking first would take more."""
+        try:
+            return self.read_bytes(path)
+        except FileNotFoundError:
+            return None
 
     def write_bytes(self, path: str, data: bytes, media_type: str) -> Ref:
         """Writes `data` atomically and returns its reference."""

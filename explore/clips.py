@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.clip_files import DepthMaps, read_depth, read_masks, read_npy
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from explore.outputs import OutputError, connect
 from media.decode import VideoReader

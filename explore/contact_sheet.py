@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from explore.clip_cards import SCORE_LABELS, describe_boundary, describe_span, describe_verdict
 from explore.markup import format_count, format_number, reveal

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.dataset_files import MANIFEST_PATH
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 
 RUN_FILE = "run.json"
@@ -30,9 +30,10 @@ def read_manifest(output: Store) -> list[dict[str, Any]]:
     Raises:
       OutputError: if there is no manifest.
     """
-    if not output.exists(MANIFEST_PATH):
+    manifest = output.find_bytes(MANIFEST_PATH)
+    if manifest is None:
         raise OutputError(f"{output.root_uri!r} holds no {MANIFEST_PATH}: give the --output folder of a finished run")
-    files: list[dict[str, Any]] = json.loads(output.read_bytes(MANIFEST_PATH))["files"]
+    files: list[dict[str, Any]] = json.loads(manifest)["files"]
     return files
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from explore.markup import reveal
 from explore.outputs import Accounting, OutputError, connect

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from core.tables import CONVENTIONS
 from explore.charts import draw_funnel, draw_histogram

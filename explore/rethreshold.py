@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from core.places import normalize_uri
 from core.policy import ThresholdSettings, Verdict, judge
 from core.records import NOT_SCORED_REASON
-from core.sources import normalize_uri
 from core.store import Store
 from core.tables import LATE_CLIP_COLUMNS
 from explore.outputs import read_table

@@ -22,7 +22,7 @@ from core.dataset_files import (
     write_shard,
     write_table,
 )
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from core.tables import table_specs
 from explore.clips import ClipRow, ShardReader

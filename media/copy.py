@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 
 from core.digest import DIGEST_LENGTH
-from core.sources import normalize_uri, open_place
+from core.places import normalize_uri, open_place
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.source import open_container

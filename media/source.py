@@ -15,8 +15,8 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from core.digest import digest_value
-from core.failures import ItemError
-from core.sources import normalize_uri, open_place
+from core.failures import ItemError, PassingError
+from core.places import PlaceError, is_local, normalize_uri, open_place
 from media.sniff import explain_unreadable
 
 # Formats that hold their own frames. Playlists, session descriptions, image patterns and devices are
@@ -35,6 +35,9 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file,crypto,data",
 }
 _REMOTE_BUFFER_BYTES = 1 << 20
+# A remote video is read in blocks of this size, each once, while the block behind it is on its way already.
+REMOTE_BLOCK_BYTES = 4 << 20
+_REMOTE_BLOCKS_HELD = 6
 # What different file systems call the thing that changes when a file's content does.
 _IDENTITY_KEYS = (
     "etag", "generation", "md5hash", "crc32c", "content_md5", "contentmd5", "versionid", "version_id",
@@ -125,7 +128,7 @@ def fingerprint(uri: str) -> str:
     uri = normalize_uri(uri)
     fs, path = _place(uri)
     try:
-        if _is_local(fs):
+        if is_local(fs):
             status = os.stat(path)
             return digest_value({"size": status.st_size, "mtime_ns": status.st_mtime_ns})
         info = fs.info(path)
@@ -139,19 +142,30 @@ def fingerprint(uri: str) -> str:
 def _opened(uri: str) -> Iterator[str | BinaryIO]:
     """What PyAV is given: a `file:` name for local paths, so that no name can look like a protocol."""
     fs, path = _place(uri)
-    if _is_local(fs):
+    if is_local(fs):
         _check_regular_file(uri, path)
         yield "file:" + path
         return
-    with _opened_for_reading(uri) as file:
+    with open_for_reading(uri) as file:
         yield file
 
 
 @contextmanager
-def _opened_for_reading(uri: str) -> Iterator[Any]:
+def open_for_reading(uri: str) -> Iterator[Any]:
+    """A file as a binary stream, read in large blocks where it is remote.
+
+    Raises:
+      ItemError: UnsupportedProtocol, FileNotFound, PermissionDenied or ReadFailed.
+    """
     fs, path = _place(uri)
     try:
-        file = fs.open(path, "rb")
+        file = fs.open(
+            path,
+            "rb",
+            block_size=REMOTE_BLOCK_BYTES,
+            cache_type="background",
+            cache_options={"maxblocks": _REMOTE_BLOCKS_HELD},
+        )
     except OSError as error:
         raise explain_os_error(uri, error) from error
     except Exception as error:  # each remote file system has its own exceptions
@@ -163,12 +177,8 @@ def _opened_for_reading(uri: str) -> Iterator[Any]:
 def _place(uri: str) -> tuple[Any, str]:
     try:
         return open_place(uri)
-    except (ImportError, ValueError) as error:
-        raise ItemError(
-            "UnsupportedProtocol",
-            f"{uri!r} names a file system that cannot be used: {error}",
-            "install the package that serves it, or check the URI.",
-        ) from error
+    except PlaceError as error:
+        raise ItemError("UnsupportedProtocol", str(error)) from error
 
 
 def _check_regular_file(uri: str, path: str) -> None:
@@ -191,7 +201,7 @@ def _empty_file(uri: str) -> ItemError:
 
 
 def _explain_open_error(uri: str, error: Exception) -> ItemError:
-    with _opened_for_reading(uri) as file:
+    with open_for_reading(uri) as file:
         return explain_unreadable(uri, file, error) if file.read(1) else _empty_file(uri)
 
 
@@ -213,7 +223,7 @@ def explain_os_error(uri: str, error: OSError) -> ItemError:
 
 def read_failed(uri: str, error: Exception) -> ItemError:
     """The failure of a file whose disk or network does not deliver."""
-    return ItemError(
+    return PassingError(
         "ReadFailed",
         f"{uri!r} cannot be read: {type(error).__name__}: {error}",
         "check disk, network and credentials, then replay the failures.",
@@ -222,7 +232,3 @@ def read_failed(uri: str, error: Exception) -> ItemError:
 
 def _codec_name(stream: Any) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown codec"
-
-
-def _is_local(fs: Any) -> bool:
-    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)

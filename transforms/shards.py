@@ -63,8 +63,8 @@ class WriteShard(beam.DoFn):
             }
         )
         marker = f"WriteShard/{index:05d}-of-{shards:05d}/{digest}.json"
-        if self._store.exists(marker):
-            known = from_json_text(OutputFile, self._store.read_bytes(marker))
+        if (stored := self._store.find_bytes(marker)) is not None:
+            known = from_json_text(OutputFile, stored)
             if self._output.size(path) == known.size_bytes:
                 yield known
                 return

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from apache_beam.ml.inference.base import ModelHandler
 
-from core.failures import ItemError
+from core.failures import ItemError, PassingError
 
 ExampleT = TypeVar("ExampleT")
 PredictionT = TypeVar("PredictionT")
@@ -22,7 +22,7 @@ ModelT = TypeVar("ModelT")
 
 logger = logging.getLogger(__name__)
 
-TRANSIENT_ERRORS = (ConnectionError, TimeoutError)
+TRANSIENT_ERRORS = (ConnectionError, TimeoutError, PassingError)
 MAX_ATTEMPTS = 3
 RETRY_WAIT_S = 0.5
 

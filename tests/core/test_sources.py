@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.sources import SourceError, column_name, list_videos, make_spec, normalize_uri
+from core.places import normalize_uri
+from core.sources import SourceError, column_name, list_videos, make_spec
 
 HARD_NAMES = [
     "a b.mp4",
