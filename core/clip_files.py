@@ -1,8 +1,9 @@
-"""Reading the files that a shard holds of a clip: arrays, depth maps, dynamic masks. Nothing pickled is ever loaded."""
+"""The arrays that a shard holds of a clip, as bytes: deterministic when written, never unpickled when read."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,34 @@ class DepthMaps:
     depth: npt.NDArray[np.float16]
     is_valid: npt.NDArray[np.bool_]
     map_from_clip: npt.NDArray[np.float64]
+
+
+def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    """An array as a .npy file, without pickled parts."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """Named arrays as a compressed .npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def masks_bytes(is_moving: npt.NDArray[np.bool_]) -> bytes:
+    """(n, h, w) masks, true = moving, in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`,
+    `_indptr`) and `shape` (h, w).
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for index, mask in enumerate(is_moving):
+        rows, columns = np.nonzero(mask)
+        arrays[f"f_{index}_data"] = np.ones(len(rows), bool)
+        arrays[f"f_{index}_indices"] = columns.astype(np.int32)
+        arrays[f"f_{index}_indptr"] = np.searchsorted(rows, np.arange(mask.shape[0] + 1)).astype(np.int32)
+    arrays["shape"] = np.asarray(is_moving.shape[1:], np.int64)
+    return npz_bytes(arrays)
 
 
 def read_npy(data: bytes) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from explore.export import FORMATS, export_clips
 from explore.query import materialize_query, print_query, write_query
 from explore.report import write_report
 
@@ -59,8 +60,21 @@ def _query(arguments: list[str]) -> int:
     return 0
 
 
+def _export(arguments: list[str]) -> int:
+    parser = _parser("export", "Writes kept clips in a layout that other programs read.")
+    parser.add_argument("--format", required=True, choices=tuple(FORMATS))
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="where to write (path or fsspec URI)")
+    parser.add_argument("--where", metavar="SQL", help='only clips that meet a condition, e.g. "traj_turns >= 2"')
+    options = parser.parse_args(arguments)
+    done = export_clips(options.output, options.format, options.to, options.where, tell=print)
+    print(f"{options.to}: {done.clips} clips as {options.format}")
+    for reason, count in done.left_out.items():
+        print(f"left out: {count} clips: {reason}")
+    return 0
+
+
 def _add_clips_per_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips-per-shard", type=int, default=500, metavar="N", help="clips in a new tar, on average")
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"report": _report, "query": _query}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"report": _report, "query": _query, "export": _export}

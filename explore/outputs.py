@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from core.dataset_files import MANIFEST_PATH
 from core.places import normalize_uri
 from core.store import Store
+from core.tables import table_specs
 
 RUN_FILE = "run.json"
 TABLES = ("clips", "videos", "shots", "failures")
@@ -59,6 +60,8 @@ def read_run(output: Store) -> dict[str, Any]:
 def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
     """One table of a run, all files of it, in the order of the manifest.
 
+    Columns that the run's version did not know yet are null.
+
     Raises:
       OutputError: if the folder is no finished run.
     """
@@ -68,14 +71,23 @@ def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> 
         if file["path"].startswith(f"{name}.parquet/"):
             try:
                 with output.fs.open(output.full_path(file["path"]), "rb") as source:
-                    parts.append(pq.read_table(source, columns=columns))
+                    table = pq.ParquetFile(source)
+                    known = set(table.schema_arrow.names)
+                    parts.append(table.read(None if columns is None else [c for c in columns if c in known]))
             except FileNotFoundError as error:
                 raise OutputError(
                     f"{file['path']!r} is listed in {MANIFEST_PATH} but gone: run the job again"
                 ) from error
     if not parts:
         raise OutputError(f"{output_uri!r} has no table {name!r}: run the job again")
-    return pa.concat_tables(parts)
+    return _with_newer_columns(pa.concat_tables(parts), name, columns)
+
+
+def _with_newer_columns(data: pa.Table, name: str, columns: list[str] | None) -> pa.Table:
+    for field in table_specs({})[name].schema():
+        if field.name not in data.column_names and (columns is None or field.name in columns):
+            data = data.append_column(field, pa.nulls(data.num_rows, field.type))
+    return data if columns is None else data.select(columns)
 
 
 def remove_stale_files(output: Store) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.clip_files import read_npy
+from core.clip_files import npy_bytes, read_npy
 from core.records import CameraMotionFacts, ClipGeometryFacts, ClipRecord, ClipStatus, Scalar
 from core.stage import Stage, StageContract, StageOutput
 from media.clip_frames import ClipFrames, read_clip_frames
@@ -20,7 +20,6 @@ from models.annotation.files import (
     map_size,
     mask_shares,
     masks_file,
-    npy_bytes,
 )
 from models.camera_path import fill_poses
 from models.motion_labels import label_motion, label_voted, to_instructions

@@ -11,21 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.clip_files import masks_bytes, npz_bytes
+
 MAX_SIGMA_PERMILLE, UNKNOWN_SIGMA = 254, 255
-
-
-def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
-    """An array as a .npy file, without pickled parts."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """Named arrays as a compressed .npz file; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
 
 
 def map_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
@@ -69,16 +57,9 @@ def _picked(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
 
 
 def masks_file(is_moving: npt.NDArray[np.bool_], size: tuple[int, int]) -> bytes:
-    """Masks (true = moving) in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`, `_indptr`)."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {}
-    for index, mask in enumerate(is_moving):
-        small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
-        rows, columns = np.nonzero(small)
-        arrays[f"f_{index}_data"] = np.ones(len(rows), bool)
-        arrays[f"f_{index}_indices"] = columns.astype(np.int32)
-        arrays[f"f_{index}_indptr"] = np.searchsorted(rows, np.arange(small.shape[0] + 1)).astype(np.int32)
-    arrays["shape"] = np.asarray((size[1], size[0]), np.int64)
-    return npz_bytes(arrays)
+    """Masks (true = moving) at another (width, height), as `core.clip_files.masks_bytes` writes them."""
+    small = [cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0 for mask in is_moving]
+    return masks_bytes(np.stack(small))
 
 
 def instructions_file(instructions: Mapping[str, Sequence[str]]) -> bytes:

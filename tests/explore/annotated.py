@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from core.clip_files import npy_bytes
 from core.codec import to_json_text
 from core.dataset_files import shard_path, table_path, write_manifest, write_shard, write_table
 from core.store import Store
 from core.tables import CONVENTIONS, Row, table_specs
-from models.annotation.files import depth_file, masks_file, npy_bytes
+from models.annotation.files import depth_file, masks_file
 from tests.explore.runs import LIMITS, clip_row, draw_samples, failure_row, shot_row, video_row
 from tests.films import Film, film
 from tests.rendering import write_video

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from core.cameras import invert_poses, to_world, unproject
@@ -103,3 +104,12 @@ def test_shards_are_read_from_any_store(annotated):
             remote.write_bytes(path.relative_to(annotated.path).as_posix(), path.read_bytes(), "")
     clip = ShardReader("memory://annotated").read(find_clips("memory://annotated")[0])
     assert clip.track.has_pose.all()
+
+
+def test_data_sets_of_earlier_versions_are_read(annotated, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(annotated.path, copy)
+    (part,) = (copy / "clips.parquet").iterdir()
+    pq.write_table(pq.read_table(part).drop_columns(["scene_summary", "motion_tags"]), part)
+    assert read_table(str(copy), "clips", ["scene_summary", "clip_id"])["scene_summary"].null_count == 5
+    assert {row["motion_tags"] for row in find_clips(str(copy))} == {None}

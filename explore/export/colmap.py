@@ -1,0 +1,71 @@
+"""COLMAP's sparse model in text form, with the pictures and masks that its programs expect beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.store import Store
+from explore.clips import Clip
+from explore.export.frames import PosedFrames, encode_png
+from explore.export.poses import picture_name, posed_frames, why_no_poses
+from media.images import encode_jpeg
+
+# COLMAP's pixel centres lie at halves.
+CENTRE_PX = 0.5
+
+
+class ColmapExport:
+    """`<clip>/images`, `<clip>/masks` (black = moving, to be ignored) and `<clip>/sparse/0/*.txt` for each clip.
+
+    One PINHOLE camera a frame, poses as they are (both sides use cam_from_world and x right, y down, z forward),
+    points from the depth maps, without tracks.
+    """
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+
+    def refuses(self, clip: Clip) -> str | None:
+        """Clips without poses have no model."""
+        return why_no_poses(clip)
+
+    def add(self, clip: Clip) -> None:
+        """Writes the folder of one clip."""
+        frames = posed_frames(clip)
+        model = {"cameras.txt": _cameras(frames), "images.txt": _images(frames), "points3D.txt": _points(frames)}
+        for name, text in model.items():
+            self._target.write_bytes(f"{clip.clip_id}/sparse/0/{name}", text.encode(), "text/plain")
+        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures, strict=True)):
+            name = picture_name(frame)
+            self._target.write_bytes(f"{clip.clip_id}/images/{name}", encode_jpeg(picture), "image/jpeg")
+            moving = frames.moving_in(i)
+            if moving is not None:
+                mask = encode_png(np.where(moving, 0, 255).astype(np.uint8))
+                self._target.write_bytes(f"{clip.clip_id}/masks/{name}.png", mask, "image/png")
+
+    def finish(self) -> None:
+        """Nothing is about all clips."""
+
+
+def _cameras(frames: PosedFrames) -> str:
+    width, height = frames.clip.size
+    lines = ["# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy"]
+    for number, (fx, fy, cx, cy) in enumerate(frames.intrinsics_px.tolist(), 1):
+        lines.append(f"{number} PINHOLE {width} {height} {fx} {fy} {cx + CENTRE_PX} {cy + CENTRE_PX}")
+    return "\n".join(lines) + "\n"
+
+
+def _images(frames: PosedFrames) -> str:
+    lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of (here no) points"]
+    pairs = zip(frames.frames.tolist(), frames.cam_from_world.tolist(), strict=True)
+    for number, (frame, (tx, ty, tz, qx, qy, qz, qw)) in enumerate(pairs, 1):
+        lines += [f"{number} {qw} {qx} {qy} {qz} {tx} {ty} {tz} {number} {picture_name(frame)}", ""]
+    return "\n".join(lines) + "\n"
+
+
+def _points(frames: PosedFrames) -> str:
+    lines = ["# POINT3D_ID X Y Z R G B ERROR TRACK[]"]
+    cloud = frames.cloud()
+    if cloud is not None:
+        pairs = zip(cloud.points_world.tolist(), cloud.rgb.tolist(), strict=True)
+        lines += [f"{n} {x} {y} {z} {r} {g} {b} 0" for n, ((x, y, z), (r, g, b)) in enumerate(pairs, 1)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,89 @@
+"""The export command: chooses clips, writes them in one format, and tells what was left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.sources import normalize_uri
+from core.store import Store
+from explore.clips import Clip, ShardReader, find_clips
+from explore.export.colmap import ColmapExport
+from explore.export.nerfstudio import NerfstudioExport
+from explore.export.rerun_file import RerunExport
+from explore.export.spatialvid import SpatialVidExport
+from explore.export.tables import CsvExport
+from explore.outputs import OutputError
+
+
+class Export(Protocol):
+    """One format: takes clips one by one, then finishes what belongs to all of them."""
+
+    def __init__(self, target: Store) -> None: ...
+
+    def refuses(self, clip: Clip) -> str | None:
+        """Why a clip cannot be written in this format; None if it can."""
+        ...
+
+    def add(self, clip: Clip) -> None:
+        """Writes one clip."""
+        ...
+
+    def finish(self) -> None:
+        """Writes what is about all clips."""
+        ...
+
+
+FORMATS: Mapping[str, type[Export]] = {
+    "spatialvid": SpatialVidExport,
+    "colmap": ColmapExport,
+    "nerfstudio": NerfstudioExport,
+    "rerun": RerunExport,
+    "csv": CsvExport,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """How many clips were written, and how many were not, by reason."""
+
+    clips: int
+    left_out: Mapping[str, int]
+
+
+def export_clips(
+    output_uri: str,
+    format_name: str,
+    folder_uri: str,
+    where: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Writes kept clips below `folder_uri` (path or fsspec URI); equal clips give equal files.
+
+    Args:
+      output_uri: folder of a finished run.
+      format_name: one of `FORMATS`.
+      folder_uri: where to write; files of the same name are replaced.
+      where: SQL condition over the clip table.
+      tell: called with each clip's id when it is written.
+
+    Raises:
+      OutputError: if the folder is no finished run, the condition is wrong, no clip meets it, or the format needs a
+        package that is not installed.
+    """
+    rows = find_clips(output_uri, where)
+    if not rows:
+        raise OutputError("no kept clip meets the condition" if where else "the data set has no kept clip")
+    export = FORMATS[format_name](Store(normalize_uri(folder_uri)))
+    left_out: Counter[str] = Counter()
+    for clip in ShardReader(output_uri).read_all(rows):
+        reason = export.refuses(clip)
+        if reason is None:
+            export.add(clip)
+            tell(clip.clip_id)
+        else:
+            left_out[reason] += 1
+    export.finish()
+    return Exported(len(rows) - left_out.total(), dict(left_out.most_common()))

@@ -1,0 +1,103 @@
+"""The annotated frames of a clip that have a pose, with all that exporters ask of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.cameras import FloatArray, to_world, unproject
+from explore.clips import Clip, Track
+
+MAX_POINTS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCloud:
+    """Points of a scene: (n, 3) in the world, (n, 3) uint8 RGB."""
+
+    points_world: FloatArray
+    rgb: npt.NDArray[np.uint8]
+
+
+class PosedFrames:
+    """Frames of `clip` with a pose; n is their number.
+
+    Attributes:
+      ordinals: (n,) rows of the clip's annotation arrays.
+      frames: (n,) frame indices in the clip.
+      times_s: (n,) seconds since the clip's first frame.
+      cam_from_world: (n, 7).
+      intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centres at integers.
+    """
+
+    def __init__(self, clip: Clip, track: Track) -> None:
+        self.clip = clip
+        self.ordinals = np.flatnonzero(track.has_pose)
+        self.frames = track.frames[self.ordinals]
+        self.times_s = track.times_s[self.ordinals]
+        self.cam_from_world = track.cam_from_world[self.ordinals]
+        self.intrinsics_px = track.intrinsics_px[self.ordinals]
+
+    def __len__(self) -> int:
+        return len(self.ordinals)
+
+    @cached_property
+    def pictures(self) -> list[npt.NDArray[np.uint8]]:
+        """(h, w, 3) RGB of each, at the clip's size."""
+        return self.clip.pictures(self.frames.tolist())
+
+    def depth_of(self, i: int) -> npt.NDArray[np.float32] | None:
+        """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
+        if self.clip.depth is None:
+            return None
+        return enlarge(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
+
+    def moving_in(self, i: int) -> npt.NDArray[np.bool_] | None:
+        """(h, w) dynamic mask of the i-th at the clip's size."""
+        if self.clip.is_moving is None:
+            return None
+        return enlarge(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
+
+    def points_of(self, i: int, most: int) -> PointCloud | None:
+        """Up to `most` points that the i-th shows and that do not move, evenly spread over its depth map."""
+        maps, moving = self.clip.depth, self.clip.is_moving
+        if maps is None:
+            return None
+        ordinal = self.ordinals[i]
+        usable = maps.is_valid[ordinal] if moving is None else maps.is_valid[ordinal] & ~moving[ordinal]
+        rows, columns = np.nonzero(usable)
+        step = max(1, -(-len(rows) // most))
+        rows, columns = rows[::step], columns[::step]
+        sx, sy, ox, oy = maps.map_from_clip
+        pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
+        points_cam = unproject(maps.depth[ordinal, rows, columns], self.intrinsics_px[i], pixels)
+        width, height = self.clip.size
+        x, y = np.rint(pixels).astype(int).T
+        rgb = self.pictures[i][y.clip(0, height - 1), x.clip(0, width - 1)]
+        return PointCloud(points_world=to_world(points_cam, self.cam_from_world[i]), rgb=rgb)
+
+    def cloud(self, most: int = MAX_POINTS) -> PointCloud | None:
+        """Points of all frames together, the same number of each; None without depth."""
+        clouds = [self.points_of(i, max(1, most // len(self))) for i in range(len(self))]
+        present = [cloud for cloud in clouds if cloud is not None]
+        if not present:
+            return None
+        return PointCloud(
+            points_world=np.concatenate([cloud.points_world for cloud in present]),
+            rgb=np.concatenate([cloud.rgb for cloud in present]),
+        )
+
+
+def enlarge(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """A map at another (width, height), each pixel the nearest one."""
+    return np.asarray(cv2.resize(maps, size, interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def encode_png(image: npt.NDArray[Any]) -> bytes:
+    """A PNG of (h, w) uint8 or uint16."""
+    return bytes(cv2.imencode(".png", image)[1].tobytes())

@@ -1,0 +1,70 @@
+"""nerfstudio's `transforms.json` with pictures, masks and depth maps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from core.cameras import invert_poses, pose_matrices
+from core.store import Store
+from explore.clips import Clip
+from explore.export.frames import encode_png
+from explore.export.poses import picture_name, posed_frames, why_no_poses
+from media.images import encode_jpeg
+
+# Its pixel centres lie at halves; its cameras look along -z with y up.
+CENTRE_PX = 0.5
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+DEPTH_UNIT = 1e-3
+_MAX_DEPTH_CODE = 65535
+
+
+class NerfstudioExport:
+    """`<clip>/transforms.json`, `images/`, `masks/` (black = moving, ignored) and `depth/` for each clip.
+
+    Depth is 16 bit in thousandths of the poses' unit (nerfstudio's default `depth_unit_scale_factor`), 0 where
+    unknown, at most 65.535 units.
+    """
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+
+    def refuses(self, clip: Clip) -> str | None:
+        """Clips without poses have no cameras."""
+        return why_no_poses(clip)
+
+    def add(self, clip: Clip) -> None:
+        """Writes the folder of one clip."""
+        frames = posed_frames(clip)
+        width, height = clip.size
+        camera_to_world = pose_matrices(invert_poses(frames.cam_from_world)) @ OPENGL_FROM_OPENCV
+        entries = []
+        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures, strict=True)):
+            fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
+            entry: dict[str, Any] = {
+                "file_path": f"images/{picture_name(frame)}",
+                "transform_matrix": camera_to_world[i].tolist(),
+                **{"fl_x": fx, "fl_y": fy, "cx": cx + CENTRE_PX, "cy": cy + CENTRE_PX},
+                "time": float(frames.times_s[i]),
+            }
+            self._write(clip, entry["file_path"], encode_jpeg(picture), "image/jpeg")
+            depth, moving = frames.depth_of(i), frames.moving_in(i)
+            if depth is not None:
+                entry["depth_file_path"] = f"depth/frame_{frame:05d}.png"
+                code = np.minimum(np.rint(depth / DEPTH_UNIT), _MAX_DEPTH_CODE).astype(np.uint16)
+                self._write(clip, entry["depth_file_path"], encode_png(code), "image/png")
+            if moving is not None:
+                entry["mask_path"] = f"masks/frame_{frame:05d}.png"
+                mask = encode_png(np.where(moving, 0, 255).astype(np.uint8))
+                self._write(clip, entry["mask_path"], mask, "image/png")
+            entries.append(entry)
+        scene = {"camera_model": "OPENCV", "w": width, "h": height, "frames": entries}
+        self._write(clip, "transforms.json", json.dumps(scene, indent=1).encode(), "application/json")
+
+    def finish(self) -> None:
+        """Nothing is about all clips."""
+
+    def _write(self, clip: Clip, path: str, data: bytes, media_type: str) -> None:
+        self._target.write_bytes(f"{clip.clip_id}/{path}", data, media_type)

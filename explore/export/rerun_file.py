@@ -1,0 +1,89 @@
+"""Recordings that the rerun viewer opens: video frames, camera, depth, masks, points and words over time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from core.cameras import invert_poses
+from core.store import Store
+from explore.clips import Clip
+from explore.export.frames import PosedFrames
+from explore.export.poses import posed_frames, why_no_poses
+from explore.extras import import_extra
+from media.images import encode_jpeg
+
+POINTS_PER_FRAME = 4000
+_TIMELINE = "clip time"
+
+
+class RerunExport:
+    """`<clip>.rrd` for each clip."""
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        self._rerun: Any = import_extra("rerun", "export")
+
+    def refuses(self, clip: Clip) -> str | None:
+        """Clips without poses have nothing to show in space."""
+        return why_no_poses(clip)
+
+    def add(self, clip: Clip) -> None:
+        """Writes the recording of one clip."""
+        rr = self._rerun
+        recording = rr.RecordingStream("spatialbeam", recording_id=clip.clip_id, send_properties=False)
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-rerun-") as folder:
+            path = os.path.join(folder, "clip.rrd")
+            recording.save(path)
+            self._log(recording, posed_frames(clip))
+            recording.disconnect()
+            self._target.put_file(path, f"{clip.clip_id}.rrd", "application/octet-stream", digest="")
+
+    def finish(self) -> None:
+        """Nothing is about all clips."""
+
+    def _log(self, recording: Any, frames: PosedFrames) -> None:
+        rr, clip = self._rerun, frames.clip
+        world_from_cam = invert_poses(frames.cam_from_world)
+        recording.log("world", rr.ViewCoordinates.RDF, static=True)
+        recording.log("world/path", rr.LineStrips3D([world_from_cam[:, :3]]), static=True)
+        lines = [f"{key}: {value}" for key, value in clip.row.items() if value not in (None, [])]
+        recording.log("row", rr.TextDocument("\n".join(lines)), static=True)
+        words = _words_by_ordinal(clip)
+        for i, picture in enumerate(frames.pictures):
+            recording.set_time(_TIMELINE, duration=float(frames.times_s[i]))
+            recording.set_time("frame", sequence=int(frames.frames[i]))
+            tx, ty, tz, *quaternion = world_from_cam[i].tolist()
+            pose = rr.Transform3D(translation=[tx, ty, tz], quaternion=rr.Quaternion(xyzw=quaternion))
+            recording.log("world/camera", pose)
+            fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
+            # Its pixel centres lie at halves.
+            lens = rr.Pinhole(
+                focal_length=[fx, fy],
+                principal_point=[cx + 0.5, cy + 0.5],
+                resolution=clip.size,
+                camera_xyz=rr.ViewCoordinates.RDF,
+            )
+            recording.log("world/camera/image", lens)
+            jpeg = rr.EncodedImage(contents=encode_jpeg(picture), media_type="image/jpeg")
+            recording.log("world/camera/image/rgb", jpeg)
+            depth, moving, cloud = frames.depth_of(i), frames.moving_in(i), frames.points_of(i, POINTS_PER_FRAME)
+            if depth is not None:
+                recording.log("world/camera/image/depth", rr.DepthImage(depth, meter=1.0))
+            if moving is not None:
+                recording.log("world/camera/image/moving", rr.SegmentationImage(moving.astype(np.uint8)))
+            if cloud is not None:
+                recording.log("world/points", rr.Points3D(cloud.points_world, colors=cloud.rgb))
+            recording.log("motion", rr.TextLog(", ".join(words.get(int(frames.ordinals[i]), ["Stay"]))))
+
+
+def _words_by_ordinal(clip: Clip) -> dict[int, list[str]]:
+    """Motion words at each annotated frame."""
+    words = {}
+    for span, names in clip.instructions.items():
+        first, last = map(int, span.split("->"))
+        words.update(dict.fromkeys(range(first, last + 1), names))
+    return words

@@ -1,0 +1,51 @@
+"""The clip table as CSV, with a page that says what its columns mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from core.store import Store
+from core.tables import CLIP_COLUMNS, CONVENTIONS
+from explore.clips import Clip, ClipRow
+
+
+class CsvExport:
+    """`clips.csv` (lists as JSON, nothing for null), `columns.csv` and `conventions.json`."""
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        self._rows: list[ClipRow] = []
+
+    def refuses(self, clip: Clip) -> str | None:
+        """Every clip has a row."""
+        return None
+
+    def add(self, clip: Clip) -> None:
+        """Remembers the row of one clip."""
+        self._rows.append(clip.row)
+
+    def finish(self) -> None:
+        """Writes the table."""
+        names = list(self._rows[0])
+        meanings = [(column.name, str(column.type), column.meaning) for column in CLIP_COLUMNS]
+        files = {
+            "clips.csv": csv_text(names, ([row[name] for name in names] for row in self._rows)),
+            "columns.csv": csv_text(("column", "type", "meaning"), meanings),
+            "conventions.json": json.dumps(CONVENTIONS, indent=2) + "\n",
+        }
+        for name, text in files.items():
+            self._target.write_bytes(name, text.encode(), "text/csv")
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """CSV of values: lists as JSON, nothing for None."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in row])
+    return text.getvalue()
