@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.sources import normalize_uri
+from core.places import normalize_uri
 from core.store import Store
 from explore.clips import Clip, ShardReader, find_clips
 from explore.export.colmap import ColmapExport
