@@ -14,7 +14,7 @@ from core.stage import StageBase, check_order
 from transforms.adapter import ModelStage, RunContext, RunModelStage, RunStage
 from transforms.analyse import AnalyseVideo, FanOutClips
 from transforms.annotation import EstimateGeometry, LabelMotion
-from transforms.captions import CaptionClips
+from transforms.captions import caption_stage
 from transforms.clips import CutClips
 from transforms.dataset import WriteDataset
 from transforms.ingest import ListVideos, ProbeVideo
@@ -68,7 +68,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             EstimateGeometry(config.annotate),
             LabelMotion(config.annotate),
             RejectLate(config.thresholds),
-            CaptionClips(config.captions),
+            caption_stage(config.captions),
         ),
     )
     check_order((s.contract for s in stages.video), VIDEO_FIELDS)

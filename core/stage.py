@@ -126,6 +126,15 @@ class StageBase(ABC, Generic[R]):
 class Stage(StageBase[R]):
     """A step that computes its fields itself. No Beam, no globals; survives pickling before `setup`."""
 
+    @property
+    def concurrency(self) -> int:
+        """How many records a worker may have in `run` at a time: above one for steps that wait for others."""
+        return 1
+
+    def is_final(self, changes: Mapping[str, Any]) -> bool:
+        """Whether a result is to be kept for later runs; one that a passing fault decided is not."""
+        return True
+
     def setup(self) -> None:
         """Opens what `run` needs, once per worker."""
 

@@ -10,11 +10,13 @@ import dataclasses
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+from apache_beam.transforms.window import GlobalWindows
 
 from core.failures import Failure
 from core.progress import ProgressLog
@@ -88,16 +90,23 @@ class _StageDoFn(beam.DoFn):
         self._stage.setup()
 
     def process(self, record: Any) -> Iterator[Any]:
+        yield self._counted(self._advance(record))
+
+    def _counted(self, outcome: tuple[Any, str]) -> Any:
+        record, what = outcome
+        self._counters.add(what)
+        return record
+
+    def _advance(self, record: Any) -> tuple[Any, str]:
+        """The record after the stage, and what became of it."""
         stage = self._stage
         if record.failure is not None or not stage.applies(record):
-            self._counters.add("passed")
-            yield record
-            return
+            return record, "passed"
         attempts = 1
         while True:
             try:
                 changes, reused = self._result(record)
-                break
+                return dataclasses.replace(record, **changes), "reused" if reused else "done"
             except ContractError:
                 raise
             except Exception as error:
@@ -105,11 +114,7 @@ class _StageDoFn(beam.DoFn):
                     time.sleep(RETRY_WAIT_S * attempts)
                     attempts += 1
                     continue
-                self._counters.add("failed")
-                yield fail(record, stage.contract.name, describe_error(error, attempts))
-                return
-        self._counters.add("reused" if reused else "done")
-        yield dataclasses.replace(record, **changes)
+                return fail(record, stage.contract.name, describe_error(error, attempts)), "failed"
 
     def _result(self, record: Any) -> tuple[Mapping[str, Any], bool]:
         contract = self._stage.contract
@@ -118,9 +123,36 @@ class _StageDoFn(beam.DoFn):
             return known, True
         changes = self._stage.run(record, output)
         check_changes(contract, changes)
-        if contract.cached:
+        if contract.cached and self._stage.is_final(changes):
             output.save(changes)
         return changes, False
+
+
+class _ConcurrentStageDoFn(_StageDoFn):
+    """Runs a stage on several records of a bundle at a time; each goes on as soon as it is done.
+
+    So a slow record holds up no other one, and the steps before this one go on while it waits.
+    """
+
+    def start_bundle(self) -> None:
+        self._pool = ThreadPoolExecutor(self._stage.concurrency)
+        self._under_way: set[Future[tuple[Any, str]]] = set()
+
+    def process(self, record: Any) -> Iterator[Any]:
+        yield from self._done(len(self._under_way) >= self._stage.concurrency)
+        self._under_way.add(self._pool.submit(self._advance, record))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._under_way:
+            for record in self._done(wait_for_one=True):
+                yield GlobalWindows.windowed_value(record)
+        self._pool.shutdown()
+
+    def _done(self, wait_for_one: bool) -> Iterator[Any]:
+        """The records that are done by now; with `wait_for_one` at least one of them."""
+        done, self._under_way = wait(self._under_way, None if wait_for_one else 0, FIRST_COMPLETED)
+        for future in done:
+            yield self._counted(future.result())
 
 
 @dataclasses.dataclass
@@ -137,7 +169,8 @@ class RunStage(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        return records | self.stage.contract.name >> beam.ParDo(_StageDoFn(self.stage, self.context))
+        kind = _ConcurrentStageDoFn if self.stage.concurrency > 1 else _StageDoFn
+        return records | self.stage.contract.name >> beam.ParDo(kind(self.stage, self.context))
 
 
 class ModelStage(StageBase[R]):

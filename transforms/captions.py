@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from core.clip_files import read_npy
-from core.records import CaptionFacts, ClipRecord, ClipStatus
+from core.records import CaptionFacts, CaptionUsage, ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
 from core.store import Store
+from media.probe import probe_video
 from models.camera_path import fill_poses
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.embedded import MODEL_NAME
+from models.captions.frames import read_pictures
 from models.captions.motion import CameraPath, spread_words
+from models.captions.prompts import prompts_id
+from models.captions.servers import check_servers, connect_writers
+from models.captions.writer import AnswerMemory, ClipToCaption, Writers, write_captions
 from models.motion_labels.steps import measure_steps
 
+FINAL_CLASSES = ("Blocked:",)
 CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
 MEASURED_FIELDS = frozenset({"encoded", "geometry", "camera_motion", "scores", "ocr_score", "width", "height"})
 
 
-class CaptionClips(Stage[ClipRecord]):
-    """Composes caption and tags from what earlier steps measured."""
+class _CaptionStage(Stage[ClipRecord]):
+    """A step that captions kept clips."""
 
     contract = StageContract(
         name="CaptionClips",
@@ -34,12 +41,16 @@ class CaptionClips(Stage[ClipRecord]):
     )
     settings: CaptionSettings
 
-    def __init__(self, settings: CaptionSettings) -> None:
-        self.settings = settings
-
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are captioned."""
         return record.status is ClipStatus.KEPT and self.settings.model != "none"
+
+
+class ComposeCaptions(_CaptionStage):
+    """Composes caption and tags from what earlier steps measured."""
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        self.settings = settings
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Captions one clip."""
@@ -50,6 +61,94 @@ class CaptionClips(Stage[ClipRecord]):
             "caption_reason": None,
             "caption_usage": None,
         }
+
+
+class AskForCaptions(_CaptionStage):
+    """Captions by models behind OpenAI's chat API, many clips at a time.
+
+    A clip whose caption fails stays kept, with the reason; the next run asks again, but for the steps that have
+    an answer already.
+
+    Raises:
+      WeightsError: if the client is not installed or a key is missing.
+    """
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        self.model_name = check_servers(settings)
+        self.settings = settings.identity()
+        self._full = settings
+
+    @property
+    def model_digest(self) -> str:
+        """The prompts, which decide the result as weights do."""
+        return prompts_id()
+
+    @property
+    def concurrency(self) -> int:
+        """Clips under way at a time."""
+        return self._full.calls.concurrency
+
+    def is_final(self, changes: Mapping[str, Any]) -> bool:
+        """A caption, or a refusal that another try would meet again."""
+        return changes["caption"] is not None or str(changes["caption_reason"]).startswith(FINAL_CLASSES)
+
+    def setup(self) -> None:
+        """Nothing yet: the account to share is known with the first clip."""
+        self._lock = threading.Lock()
+        self._writers: Writers | None = None
+
+    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Captions one clip.
+
+        Raises:
+          ItemError: if the cut clip cannot be read.
+        """
+        with self._lock:
+            if self._writers is None:
+                self._writers = connect_writers(self._full, output.progress.folder)
+        clip = _clip_to_caption(record, self.settings, output.store)
+        (written,) = write_captions([clip], self._writers, [_StoredAnswers(output)])
+        usage = written.usage
+        caption = None
+        if written.draft is not None:
+            caption = caption_facts(written.draft, clip.measured, self.settings, output, self.model_name, prompts_id())
+        return {
+            "caption": caption,
+            "caption_reason": None if written.error is None else str(written.error),
+            "caption_usage": CaptionUsage(**{name: getattr(usage, name) for name in usage.__dataclass_fields__}),
+        }
+
+
+class _StoredAnswers(AnswerMemory):
+    """Answers of steps in the store, beside the stage's result."""
+
+    def __init__(self, output: StageOutput) -> None:
+        self._output = output
+
+    def recall(self, step: str) -> str | None:
+        path = self._output.path(f"{step}.json")
+        return self._output.store.read_bytes(path).decode() if self._output.store.exists(path) else None
+
+    def keep(self, step: str, answer: str) -> None:
+        self._output.write(f"{step}.json", answer.encode(), "application/json")
+
+
+def caption_stage(settings: CaptionSettings) -> ComposeCaptions | AskForCaptions:
+    """The caption step that the settings name.
+
+    Raises:
+      WeightsError: if what it needs is not there.
+    """
+    return AskForCaptions(settings) if settings.model == "server" else ComposeCaptions(settings)
+
+
+def _clip_to_caption(record: ClipRecord, settings: CaptionSettings, store: Store) -> ClipToCaption:
+    encoded = record.encoded
+    if encoded is None:
+        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
+    with store.local_copy(encoded.video.path) as path:
+        pictures, times_s = read_pictures(path, probe_video(path), encoded.num_frames, encoded.fps, settings.frames)
+    return ClipToCaption(measured=measured_clip(record, store), pictures=tuple(pictures), times_s=tuple(times_s))
 
 
 def caption_facts(

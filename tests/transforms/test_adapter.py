@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import apache_beam as beam
 import pytest
 from apache_beam.ml.inference.base import ModelHandler
@@ -90,6 +92,43 @@ def test_repeated_bundles_neither_lose_nor_double(tmp_path):
         [("k1", 2, None), ("k13", None, "Unlucky")],
         direct_runner_bundle_repeat=2,
     )
+
+
+class Waiting(Double):
+    """The first record waits until all others are done."""
+
+    concurrency = 3
+    others_done = threading.Semaphore(0)
+
+    def run(self, record, output):
+        if record.number == 0:
+            assert all(self.others_done.acquire(timeout=20) for _ in range(5))
+        changes = super().run(record, output)
+        self.others_done.release()
+        return changes
+
+
+def test_a_slow_record_holds_up_no_other_one(tmp_path):
+    expected = [(f"k{n}", 2 * n, None) for n in range(6)]
+    run(RunStage(Waiting(), RunContext(str(tmp_path))), items(*range(6)), expected)
+
+
+class Undecided(Double):
+    calls = 0
+
+    def is_final(self, changes):
+        return changes["doubled"] != 8
+
+    def run(self, record, output):
+        type(self).calls += 1
+        return super().run(record, output)
+
+
+def test_a_result_that_is_not_final_is_computed_again(tmp_path):
+    Undecided.calls = 0
+    for _ in range(2):
+        run(RunStage(Undecided(), RunContext(str(tmp_path))), items(3, 4), [("k3", 6, None), ("k4", 8, None)])
+    assert Undecided.calls == 3
 
 
 class DoublingHandler(ModelHandler):
