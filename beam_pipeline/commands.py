@@ -38,6 +38,8 @@ commands:
   launcher.py report OUT             rebuild the HTML report
   launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures: rows to look at, a file,
                                      or a new data set of the clips that it names
+  launcher.py stats OUT              counts, hours and spreads, as the paper gives them
+  launcher.py balance OUT --count N  a subset balanced over tags and motion
   launcher.py export OUT ...         clips as SpatialVID, COLMAP, nerfstudio, rerun or CSV
   launcher.py models list|fetch|verify
                                      models, their licences, and where their weights are

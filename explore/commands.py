@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from explore.balance import AXES, RULE, balance, print_choice
 from explore.export import FORMATS, export_clips
 from explore.query import materialize_query, print_query, write_query
 from explore.report import write_report
+from explore.stats import gather_stats, print_stats, stats_csv, stats_json
 
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -73,8 +75,50 @@ def _export(arguments: list[str]) -> int:
     return 0
 
 
+def _stats(arguments: list[str]) -> int:
+    parser = _parser("stats", "Counts, hours and spreads of a data set, as SpatialVID's paper gives them for its own.")
+    parser.add_argument("--where", metavar="SQL", help="only kept clips that meet a condition")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    options = parser.parse_args(arguments)
+    tables = gather_stats(options.output, options.where)
+    if options.format == "table":
+        print_stats(tables, Console())
+    else:
+        print(stats_json(tables) if options.format == "json" else stats_csv(tables))
+    return 0
+
+
+def _balance(arguments: list[str]) -> int:
+    parser = _parser("balance", f"Chooses clips so that tags and motion are balanced.\n\n{RULE}")
+    parser.add_argument("--count", type=int, required=True, metavar="N", help="clips to choose")
+    parser.add_argument("--where", metavar="SQL", help="condition for candidates, e.g. tighter limits on scores")
+    parser.add_argument("--axes", nargs="+", default=list(AXES), metavar="COLUMN", help=f"default: {' '.join(AXES)}")
+    parser.add_argument("--materialize", metavar="FOLDER", help="write the chosen clips as a data set of their own")
+    _add_clips_per_shard(parser)
+    options = parser.parse_args(arguments)
+    choice, books = balance(
+        options.output,
+        options.count,
+        where=options.where,
+        axes=options.axes,
+        folder_uri=options.materialize,
+        clips_per_shard=options.clips_per_shard,
+        tell=print,
+    )
+    print_choice(choice, Console())
+    if books is not None:
+        print(f"{options.materialize}: {books.clips} clips")
+    return 0
+
+
 def _add_clips_per_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips-per-shard", type=int, default=500, metavar="N", help="clips in a new tar, on average")
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"report": _report, "query": _query, "export": _export}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "report": _report,
+    "query": _query,
+    "export": _export,
+    "stats": _stats,
+    "balance": _balance,
+}

@@ -1,0 +1,180 @@
+"""A smaller data set that is balanced over tags and motion, by a rule that is stated and can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from explore.clips import ClipRow, find_clips
+from explore.markup import reveal
+from explore.outputs import Accounting, OutputError
+from explore.subset import write_subset
+
+AXES = (
+    "scene_type",
+    "brightness",
+    "time_of_day",
+    "weather",
+    "crowd_density",
+    "motion_tags",
+    "camera_motion_kind",
+    "traj_turns",
+    "dist_level",
+)
+RULE = (
+    "Clips are taken one by one. The next one is that with the largest sum, over the axes, of 1 / (1 + clips taken "
+    "so far that have its value on the axis); among equals the one whose SHA-256 of its id is least. A value that is "
+    "unknown (null, Unknown, or motion without poses) counts for nothing. Of turns, all above 2 are one value; of "
+    "several motion tags, their set is the value."
+)
+_UNKNOWN = (None, "Unknown", "")
+_MANY_TURNS = 3
+
+Spreads = dict[str, dict[str, tuple[int, int]]]
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+      clip_ids: in the order of choice.
+      spreads: by axis, value to (candidates, chosen clips).
+    """
+
+    clip_ids: tuple[str, ...]
+    spreads: Spreads
+
+
+def choose_balanced(rows: Sequence[ClipRow], count: int, axes: Sequence[str] = AXES) -> Choice:
+    """Chooses `count` clips (or all, if there are fewer) by `RULE`; the order of `rows` does not matter.
+
+    Cost: clips with equal values are looked at as one, so that it grows with `count` times the number of different
+    combinations of values.
+    """
+    rows = sorted(rows, key=lambda row: hashlib.sha256(row["clip_id"].encode()).hexdigest())
+    codes = [_codes([_value(row, axis) for row in rows]) for axis in axes]
+    combos, members = _group(codes, len(rows))
+    taken = [np.zeros(int(code.max(initial=-1)) + 1, np.int64) for code in codes]
+    left = np.array([len(group) for group in members])
+    order = np.array([group[0] for group in members], np.int64)
+    chosen: list[int] = []
+    for _ in range(min(count, len(rows))):
+        worth = sum(
+            np.where(combos[:, k] >= 0, 1 / (1 + taken[k][combos[:, k]]), 0.0) if taken[k].size else 0.0
+            for k in range(len(axes))
+        )
+        worth = np.where(left > 0, worth, -1.0)
+        best = np.flatnonzero(worth == worth.max())
+        group = int(best[np.argmin(order[best])])
+        chosen.append(members[group][len(members[group]) - left[group]])
+        left[group] -= 1
+        if left[group]:
+            order[group] = members[group][len(members[group]) - left[group]]
+        for k, code in enumerate(combos[group]):
+            if code >= 0:
+                taken[k][code] += 1
+    return Choice(clip_ids=tuple(rows[i]["clip_id"] for i in chosen), spreads=_spreads(rows, chosen, axes))
+
+
+def _group(codes: Sequence[Codes], count: int) -> tuple[Codes, list[list[int]]]:
+    """Different combinations of codes (m, axes), and the rows that have each, in their order."""
+    if not count:
+        return np.zeros((0, len(codes)), np.int64), []
+    table = np.stack(codes, axis=1) if codes else np.zeros((count, 0), np.int64)
+    combos, group_of = np.unique(table, axis=0, return_inverse=True)
+    members: list[list[int]] = [[] for _ in combos]
+    for row, group in enumerate(group_of.reshape(-1).tolist()):
+        members[group].append(row)
+    return combos, members
+
+
+def _value(row: ClipRow, axis: str) -> str | None:
+    value = row.get(axis)
+    if axis == "camera_motion_kind" and not row.get("pose_ok"):
+        return None
+    if axis == "traj_turns" and value is not None and value >= _MANY_TURNS:
+        return f"{_MANY_TURNS} and more"
+    if isinstance(value, list):
+        value = ", ".join(sorted(value))
+    return None if value in _UNKNOWN else str(value)
+
+
+def _codes(values: Sequence[str | None]) -> Codes:
+    """(n,) numbers of values in alphabetical order, -1 for None."""
+    numbers = {value: i for i, value in enumerate(sorted({v for v in values if v is not None}))}
+    return np.array([-1 if v is None else numbers[v] for v in values], np.int64)
+
+
+def _spreads(
+    rows: Sequence[ClipRow], chosen: Sequence[int], axes: Sequence[str]
+) -> dict[str, dict[str, tuple[int, int]]]:
+    spreads: dict[str, dict[str, tuple[int, int]]] = {}
+    picked = set(chosen)
+    for axis in axes:
+        counts: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            value = _value(row, axis)
+            if value is not None:
+                count = counts.setdefault(value, [0, 0])
+                count[0] += 1
+                count[1] += i in picked
+        if counts:
+            spreads[axis] = {value: (a, b) for value, (a, b) in sorted(counts.items())}
+    return spreads
+
+
+def balance(
+    output_uri: str,
+    count: int,
+    *,
+    where: str | None = None,
+    axes: Sequence[str] = AXES,
+    folder_uri: str | None = None,
+    clips_per_shard: int = 500,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Choice, Accounting | None]:
+    """Chooses clips and, given a folder, writes them as a data set of their own, with the rule in its manifest.
+
+    Args:
+      output_uri: folder of a finished run.
+      count: clips to choose.
+      where: SQL condition that candidates must meet: tighter limits, for instance.
+      axes: columns to balance over.
+      folder_uri: where to write; None to choose only.
+      clips_per_shard: clips in one tar, on average.
+      tell: called with a line of progress after each shard.
+
+    Raises:
+      OutputError: if the folder is no finished run, the condition is wrong, or there is no such column.
+    """
+    rows = find_clips(output_uri, where)
+    unknown = [axis for axis in axes if rows and axis not in rows[0]]
+    if unknown:
+        raise OutputError(f"the clip table has no column {unknown[0]!r} to balance over")
+    choice = choose_balanced(rows, count, axes)
+    books = None
+    if folder_uri is not None:
+        how = {"rule": RULE, "axes": list(axes), "count": count, "where": where}
+        books = write_subset(
+            output_uri, choice.clip_ids, folder_uri, how=how, clips_per_shard=clips_per_shard, tell=tell
+        )
+    return choice, books
+
+
+def print_choice(choice: Choice, console: Console) -> None:
+    """Shows how values are spread over candidates and chosen clips."""
+    console.print(RULE, highlight=False)
+    table = Table("axis", "value", "candidates", "chosen")
+    for axis, values in choice.spreads.items():
+        for i, (value, (candidates, chosen)) in enumerate(values.items()):
+            table.add_row(axis if i == 0 else "", Text(reveal(value)), str(candidates), str(chosen))
+    console.print(table)
