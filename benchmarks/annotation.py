@@ -17,21 +17,24 @@ from pathlib import Path
 from benchmarks.measure import DATA, EXAMPLES, make_h264, markdown_table
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
-from models.annotation import annotate_frames
+from models.annotation import AnnotationSettings, annotate_clip
+from models.poses.classical import estimate_poses
 
 FPS = 5.0
-MAX_SIDE_PX = 640
 SOURCES = (DATA / "sequences" / "icl_livingroom1" / "video.mp4", EXAMPLES / "bigbuckbunny.mp4")
 
 
 def annotate(path: str) -> None:
     """Annotates one clip and prints frames, wall seconds, CPU seconds and peak MiB."""
     wall, cpu = time.perf_counter(), time.process_time()
-    frames = read_clip_frames(path, probe_video(path), FPS, MAX_SIDE_PX)
-    found = annotate_frames(frames, None, "estimate", num_threads=2)
+    info, settings = probe_video(path), AnnotationSettings()
+    frames = read_clip_frames(path, info, FPS, settings.max_side_px)
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as folder:
+        size = info.display_width, info.display_height
+        found = annotate_clip(frames, size, None, settings, estimate_poses, folder, num_threads=2)
     cost = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(len(frames.rgb), found.poses.motion_kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
+    print(len(found.frame), found.motion_kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
 
 
 def main() -> None:

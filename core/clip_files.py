@@ -46,12 +46,19 @@ def masks_bytes(is_moving: npt.NDArray[np.bool_]) -> bytes:
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for index, mask in enumerate(is_moving):
-        rows, columns = np.nonzero(mask)
-        arrays[f"f_{index}_data"] = np.ones(len(rows), bool)
-        arrays[f"f_{index}_indices"] = columns.astype(np.int32)
-        arrays[f"f_{index}_indptr"] = np.searchsorted(rows, np.arange(mask.shape[0] + 1)).astype(np.int32)
+        arrays |= mask_arrays(index, mask)
     arrays["shape"] = np.asarray(is_moving.shape[1:], np.int64)
     return npz_bytes(arrays)
+
+
+def mask_arrays(index: int, mask: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.generic]]:
+    """The CSR matrix of the `index`-th (h, w) mask."""
+    rows, columns = np.nonzero(mask)
+    return {
+        f"f_{index}_data": np.ones(len(rows), bool),
+        f"f_{index}_indices": columns.astype(np.int32),
+        f"f_{index}_indptr": np.searchsorted(rows, np.arange(mask.shape[0] + 1)).astype(np.int32),
+    }
 
 
 def read_npy(data: bytes) -> npt.NDArray[Any]:

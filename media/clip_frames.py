@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from core.failures import ItemError
 from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import sample_image
 
-MAX_FRAMES_BYTES = 2 << 30
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipFrame:
+    """One frame of a clip.
+
+    Attributes:
+      rgb: (h, w, 3) uint8, upright, at the working size.
+      index: frame index in the clip.
+      time_s: seconds since the clip's first frame, by timestamps.
+      is_annotated: whether it is one of those that are annotated.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    index: int
+    time_s: float
+    is_annotated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,60 +46,55 @@ class ClipFrames:
     time_s: npt.NDArray[np.float64]
     clip_size: tuple[int, int]
 
+    @classmethod
+    def of(cls, frames: Sequence[ClipFrame], clip_size: tuple[int, int]) -> ClipFrames:
+        """The annotated ones among `frames`."""
+        chosen = [frame for frame in frames if frame.is_annotated]
+        return cls(
+            rgb=tuple(frame.rgb for frame in chosen),
+            frame=np.array([frame.index for frame in chosen], np.int64),
+            time_s=np.array([frame.time_s for frame in chosen], np.float64),
+            clip_size=clip_size,
+        )
+
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the annotated frames in pixels."""
         return self.rgb[0].shape[1], self.rgb[0].shape[0]
 
 
-def read_clip_frames(uri: str, info: VideoInfo, fps: float | None, max_side_px: int) -> ClipFrames:
-    """Decodes a clip once and keeps the frames nearest to every 1 / fps seconds from its first frame on.
+def read_clip_frames(
+    uri: str, info: VideoInfo, fps: float | None, max_side_px: int, *, others_too: bool = False
+) -> Iterator[ClipFrame]:
+    """Decodes a clip once; annotated are the frames nearest to every 1 / fps seconds from its first frame on.
 
     Args:
       uri: local path or fsspec URI of the clip.
       info: what `probe_video` says of it.
       fps: annotated frames a second; None for every frame. A clip with fewer frames gives all.
       max_side_px: longest side of the frames; smaller clips keep their size.
+      others_too: whether frames that are not annotated come too.
 
     Raises:
-      ItemError: what `VideoReader.frames` raises; TooManyFrames if they would take more than 2 GiB.
+      ItemError: what `VideoReader.frames` raises.
     """
-    rgb: list[npt.NDArray[np.uint8]] = []
-    indices: list[int] = []
-    times: list[float] = []
     start_pts: int | None = None
-    num_bytes = 0
     with VideoReader(uri) as reader:
         for decoded in reader.frames():
             start_pts = decoded.pts if start_pts is None else start_pts
             time_s = float((decoded.pts - start_pts) * reader.time_base)
-            if fps is not None and not _is_due(time_s, float(decoded.duration * reader.time_base), fps):
+            is_due = fps is None or _is_due(time_s, float(decoded.duration * reader.time_base), fps)
+            if not (is_due or others_too):
                 continue
-            rgb.append(
-                sample_image(
-                    decoded.frame,
-                    max_side_px,
-                    max_side_px,
-                    rotation_deg=info.rotation_deg,
-                    is_mirrored=info.is_mirrored,
-                    sample_aspect_ratio=info.sample_aspect_ratio,
-                )
+            rgb = sample_image(
+                decoded.frame,
+                max_side_px,
+                max_side_px,
+                rotation_deg=info.rotation_deg,
+                is_mirrored=info.is_mirrored,
+                sample_aspect_ratio=info.sample_aspect_ratio,
             )
-            indices.append(decoded.index)
-            times.append(time_s)
-            num_bytes += rgb[-1].nbytes
-            if num_bytes > MAX_FRAMES_BYTES:
-                raise ItemError(
-                    "TooManyFrames",
-                    f"the annotated frames of {uri!r} take more than 2 GiB",
-                    "lower annotate.fps or annotate.max_side_px, or cut the clip into shorter ones.",
-                )
-    return ClipFrames(
-        rgb=tuple(rgb),
-        frame=np.asarray(indices, np.int64),
-        time_s=np.asarray(times, np.float64),
-        clip_size=(info.display_width, info.display_height),
-    )
+            yield ClipFrame(rgb=rgb, index=decoded.index, time_s=time_s, is_annotated=is_due)
 
 
 def _is_due(time_s: float, duration_s: float, fps: float) -> bool:

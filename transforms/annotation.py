@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,21 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from core.clip_files import npy_bytes, read_npy
+from core.digest import DIGEST_LENGTH
 from core.records import CameraMotionFacts, ClipGeometryFacts, ClipRecord, ClipStatus, Scalar
 from core.stage import Stage, StageContract, StageOutput
-from media.clip_frames import ClipFrames, read_clip_frames
+from core.store import Ref
+from media.clip_frames import read_clip_frames
 from media.probe import probe_video
-from models.annotation import AnnotationSettings, ClipGeometry, annotate_frames
-from models.annotation.files import (
-    depth_file,
-    instructions_file,
-    map_size,
-    mask_shares,
-    masks_file,
-)
+from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
+from models.annotation.files import instructions_file, mask_shares
 from models.camera_path import fill_poses
 from models.motion_labels import label_motion, label_voted, to_instructions
-from models.poses.estimate import Intrinsics
+from models.poses.estimate import Intrinsics, resize_intrinsics
 from models.poses.settings import estimator_version, make_estimator
 from models.trajectory import measure_trajectory
 
@@ -36,7 +34,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=2,
+        version=3,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),
@@ -75,45 +73,59 @@ class EstimateGeometry(Stage[ClipRecord]):
         """
         if record.encoded is None:
             raise ValueError(f"clip {record.clip_id} is kept but was not cut")
-        fps = None if self.settings.fps == "source" else float(self.settings.fps)
-        with output.store.local_copy(record.encoded.video.path) as path:
-            frames = read_clip_frames(path, probe_video(path), fps, self.settings.max_side_px)
+        settings = self.settings
+        fps = None if settings.fps == "source" else float(settings.fps)
         known = known_intrinsics(record.extra)
-        if known is not None:
-            known = known.resized((record.width, record.height), frames.size)
-        geometry = annotate_frames(frames, known, self.settings.intrinsics, estimate=self._estimate)
-        return {"geometry": self._write(frames, geometry, output)}
+        with (
+            output.store.local_copy(record.encoded.video.path) as path,
+            tempfile.TemporaryDirectory(prefix="spatialbeam-annotate-") as folder,
+        ):
+            info = probe_video(path)
+            clip_size = info.display_width, info.display_height
+            if known is not None:
+                known = known.resized((record.width, record.height), clip_size)
+            frames = read_clip_frames(path, info, fps, settings.max_side_px)
+            found = annotate_clip(frames, clip_size, known, settings, self._estimate, folder)
+            return {"geometry": _write(found, clip_size, output)}
 
-    def _write(self, frames: ClipFrames, geometry: ClipGeometry, output: StageOutput) -> ClipGeometryFacts:
-        poses = geometry.poses
-        count = len(frames.rgb)
-        of_clip = Intrinsics.of(poses.intrinsics_px).resized(frames.size, frames.clip_size)
-        size = map_size(frames.size, self.settings.depth_max_side_px)
-        depth, sigma, valid, moving = geometry.depth, geometry.depth_sigma, geometry.is_depth_valid, geometry.is_moving
-        depth_ref = None
-        if depth is not None and sigma is not None and valid is not None:
-            depth_ref = output.write("depth.npz", depth_file(depth, sigma, valid, size, frames.clip_size), NPZ)
-        frame_map = np.stack([np.arange(count), frames.frame], axis=1)
-        return ClipGeometryFacts(
-            poses=output.write("poses.npy", npy_bytes(poses.cam_from_world), NPY),
-            intrinsics=output.write("intrinsics.npy", npy_bytes(np.tile(of_clip.as_array(), (count, 1))), NPY),
-            frames=output.write("frames.npy", npy_bytes(frame_map), NPY),
-            times=output.write("times.npy", npy_bytes(frames.time_s), NPY),
-            depth=depth_ref,
-            masks=None if moving is None else output.write("dyn_masks.npz", masks_file(moving, size), NPZ),
-            num_frames=count,
-            pose_ok=poses.pose_ok,
-            pose_reason=poses.reason,
-            motion_kind=poses.motion_kind,
-            registered_share=float(poses.registered.mean()),
-            reprojection_px=poses.reprojection_px,
-            num_points=len(poses.points_world),
-            typical_depth=geometry.typical_depth,
-            depth_valid_share=None if valid is None else float(valid.mean()),
-            moving_share=None if moving is None else float(moving.mean()),
-            depth_reason=None if depth_ref else poses.reason or "the camera does not translate",
-            masks_reason=None if moving is not None else poses.reason,
-        )
+
+def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutput) -> ClipGeometryFacts:
+    """Stores a clip's files and names them beside what is known of the clip."""
+
+    def array(name: str, values: npt.NDArray[Any]) -> Ref:
+        return output.write(f"{name}.npy", npy_bytes(values), NPY)
+
+    def file(name: str, path: str | None) -> Ref | None:
+        if path is None:
+            return None
+        with open(path, "rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_LENGTH]
+        return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
+
+    depth = file("depth", found.depth_path)
+    return ClipGeometryFacts(
+        poses=array("poses", found.cam_from_world),
+        intrinsics=array("intrinsics", resize_intrinsics(found.intrinsics_px, found.size, clip_size)),
+        frames=array("frames", np.stack([np.arange(len(found.frame)), found.frame], axis=1)),
+        times=array("times", found.time_s),
+        depth=depth,
+        masks=file("dyn_masks", found.masks_path),
+        num_frames=len(found.frame),
+        pose_ok=found.pose_ok,
+        pose_reason=found.reason,
+        motion_kind=found.motion_kind,
+        registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
+        reprojection_px=found.reprojection_px,
+        num_points=found.num_points,
+        typical_depth=found.typical_depth,
+        depth_valid_share=found.depth_valid_share,
+        moving_share=found.moving_share,
+        depth_reason=None if depth else found.reason or "the camera does not translate",
+        masks_reason=None if found.masks_path else found.reason,
+        num_windows=found.num_windows,
+        scale_drift=found.scale_drift,
+        join_offset=found.join_offset,
+    )
 
 
 class LabelMotion(Stage[ClipRecord]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.settings import Settings
 from models.motion_labels import MotionLabelSettings
@@ -20,6 +20,13 @@ class AnnotationSettings(Settings):
     )
     max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
     depth_max_side_px: int = Field(320, ge=32, description="Longest side of the stored depth maps and masks.")
+    window_frames: int = Field(
+        120,
+        ge=8,
+        description="Longer clips are annotated in windows of so many annotated frames, joined by those that they "
+        "share. More need more memory (about 5 MB a frame at 640 x 360) and lose less where windows are joined.",
+    )
+    window_overlap_frames: int = Field(30, ge=4, description="Annotated frames that two neighbouring windows share.")
     intrinsics: Literal["fix", "refine", "estimate"] = Field(
         "refine",
         description="What is done with known intrinsics (manifest columns fx, fy, cx, cy in pixels of the source): "
@@ -29,6 +36,15 @@ class AnnotationSettings(Settings):
         False, description="Trajectory metrics and motion words by SpatialVID's own rules, bug for bug."
     )
     labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion words.")
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> AnnotationSettings:
+        if self.window_overlap_frames > self.window_frames // 2:
+            raise ValueError(
+                f"window_overlap_frames ({self.window_overlap_frames}) is more than half of window_frames "
+                f"({self.window_frames}): lower it"
+            )
+        return self
 
     @field_validator("fps")
     @classmethod

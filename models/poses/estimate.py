@@ -48,11 +48,7 @@ class Intrinsics:
 
     def resized(self, old_size: tuple[int, int], new_size: tuple[int, int]) -> Intrinsics:
         """The same camera for frames resized as a whole from one (width, height) to another."""
-        sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
-        # Centres at integers: the picture's corner is at (-0.5, -0.5), and that is what stays in place.
-        return Intrinsics(
-            fx=self.fx * sx, fy=self.fy * sy, cx=(self.cx + 0.5) * sx - 0.5, cy=(self.cy + 0.5) * sy - 0.5
-        )
+        return Intrinsics.of(resize_intrinsics(self.as_array(), old_size, new_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +163,13 @@ def guess_intrinsics(size: tuple[int, int]) -> Intrinsics:
     """
     focal = 1.2 * max(size)
     return Intrinsics(fx=focal, fy=focal, cx=(size[0] - 1) / 2, cy=(size[1] - 1) / 2)
+
+
+def resize_intrinsics(
+    intrinsics_px: npt.NDArray[np.float64], old_size: tuple[int, int], new_size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """(..., 4) fx fy cx cy of frames that are resized as a whole from one (width, height) to another."""
+    scale = np.tile(np.asarray(new_size, np.float64) / np.asarray(old_size, np.float64), 2)
+    # Centres at integers: the picture's corner is at (-0.5, -0.5), and that is what stays in place.
+    corner = np.array([0, 0, 0.5, 0.5])
+    return (intrinsics_px + corner) * scale - corner

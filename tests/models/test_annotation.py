@@ -8,10 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from core.clip_files import read_masks, read_npy
+from core.clip_files import masks_bytes, read_masks, read_npy
 from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
-from models.annotation.files import depth_file, map_size, mask_shares, masks_file
+from models.annotation.files import map_size, mask_shares
+from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.camera_path import camera_centres, fill_poses
 from models.motion_labels import label_motion
 from native import se3
@@ -75,30 +76,56 @@ def test_a_turning_camera_gives_masks_but_no_depth():
     assert found.depth is None and found.is_moving is not None
 
 
-def test_depth_files_say_where_a_clip_pixel_lies():
-    depth = np.arange(2 * 180 * 320, dtype=np.float32).reshape(2, 180, 320) / 100 + 1
-    valid = np.ones(depth.shape, bool)
-    valid[:, :, :160] = False
-    sigma = np.full(depth.shape, 0.0314, np.float32)
+def maps_of(depth, sigma, moving):
+    return StoredMaps(depth=depth.astype(np.float32), sigma=sigma.astype(np.float32), moving=moving)
+
+
+def test_depth_files_say_where_a_clip_pixel_lies(tmp_path):
+    depth = np.arange(2 * 90 * 160, dtype=np.float32).reshape(2, 90, 160) / 100 + 1
+    depth[:, :, :80] = 0
+    sigma = np.full(depth.shape, 0.0314)
     sigma[1] = 0.3
-    data = depth_file(depth, sigma, valid, (160, 90), (1280, 720))
-    with np.load(io.BytesIO(data)) as file:
+    paths = []
+    for name, parts in (("whole", [slice(None)]), ("parts", [slice(0, 1), slice(1, 2)])):
+        (tmp_path / name).mkdir()
+        file = DepthFile(str(tmp_path / name), (160, 90), (1280, 720))
+        for part in parts:
+            file.add(maps_of(depth[part], sigma[part], depth[part] > 0))
+        paths.append(tmp_path / name / "depth.npz")
+        assert file.write(str(paths[-1]), 2.0) == 0.5
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with np.load(paths[0]) as file:
         assert file["depth"].shape == file["valid"].shape == (2, 90, 160)
         assert file["depth"].dtype == np.float16
-        assert not file["depth"][~file["valid"]].any()
+        assert np.allclose(file["depth"], depth / 2, rtol=1e-3)
+        assert np.array_equal(file["valid"], depth > 0)
         assert [np.unique(s).tolist() for s in file["sigma_permille"]] == [[31, 255], [254, 255]]
         sx, sy, ox, oy = file["map_from_clip"]
         # The corners of both pictures coincide.
         assert (sx * -0.5 + ox, sy * -0.5 + oy) == (-0.5, -0.5)
         assert (sx * 1279.5 + ox, sy * 719.5 + oy) == (159.5, 89.5)
-    assert depth_file(depth, sigma, valid, (160, 90), (1280, 720)) == data
 
 
-def test_masks_come_back_from_their_file():
+def test_stored_maps_hold_what_is_in_their_pixels():
+    _, found = annotated("orbit")
+    maps = StoredMaps.of(found, (160, 90))
+    assert maps.depth.shape == maps.moving.shape == (len(found.depth), 90, 160)
+    assert np.isin(maps.depth[maps.depth > 0], found.depth).all()
+    assert (maps.moving.reshape(len(maps.moving), -1).any(axis=1) == found.is_moving.any(axis=(1, 2))).all()
+    assert StoredMaps.of(annotated("black")[1], (160, 90)) is None
+
+
+def test_masks_come_back_from_their_file(tmp_path):
     masks = np.random.default_rng(0).random((3, 40, 60)) > 0.8
     masks[1] = False
-    assert np.array_equal(read_masks(masks_file(masks, (60, 40))), masks)
-    assert np.allclose(mask_shares(masks_file(masks, (60, 40))), masks.mean(axis=(1, 2)))
+    path = tmp_path / "masks.npz"
+    file = MasksFile(str(path), (60, 40))
+    for mask in masks:
+        file.add(maps_of(np.zeros((1, 40, 60)), np.zeros((1, 40, 60)), mask[None]))
+    assert file.close() == pytest.approx(masks.mean())
+    assert np.allclose(mask_shares(path.read_bytes()), masks.mean(axis=(1, 2)))
+    assert np.array_equal(read_masks(path.read_bytes()), masks)
+    assert path.read_bytes() == masks_bytes(masks)
 
 
 def test_pickled_arrays_are_refused():

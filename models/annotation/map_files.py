@@ -1,0 +1,165 @@
+"""Depth maps and dynamic masks on their way into files, a few frames at a time: memory does not grow with the clip."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.clip_files import mask_arrays
+from models.annotation.geometry import ClipGeometry
+
+Map = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+MAX_SIGMA_PERMILLE, UNKNOWN_SIGMA = 254, 255
+CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMaps:
+    """Maps of neighbouring frames, at the size in which they are stored.
+
+    Attributes:
+      depth: (n, h, w) float32 z-depth, 0 where not valid.
+      sigma: (n, h, w) float32 standard deviation of the depth as a share of it, 0 where not valid.
+      moving: (n, h, w) bool, true = moving.
+    """
+
+    depth: Map
+    sigma: Map
+    moving: BoolArray
+
+    @classmethod
+    def of(cls, geometry: ClipGeometry, size: tuple[int, int]) -> StoredMaps | None:
+        """The maps of one window in the size (width, height); None where there are no masks.
+
+        A stored pixel has the depth of the annotated pixel in its middle, so that no depth is made up at edges, and
+        moves if any pixel in it does.
+        """
+        if geometry.is_moving is None:
+            return None
+        moving = np.stack(
+            [cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0 for m in geometry.is_moving]
+        )
+        if geometry.depth is None or geometry.depth_sigma is None or geometry.is_depth_valid is None:
+            nothing = np.zeros(moving.shape, np.float32)
+            return cls(depth=nothing, sigma=nothing, moving=moving)
+        is_valid = _picked(geometry.is_depth_valid.astype(np.uint8), size) > 0
+        depth, sigma = (np.where(is_valid, _picked(m, size), 0) for m in (geometry.depth, geometry.depth_sigma))
+        return cls(depth=depth, sigma=sigma, moving=moving)
+
+
+def _picked(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    return np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT) for m in maps])
+
+
+class DepthFile:
+    """Writes depth.npz: `depth`, `valid`, `sigma_permille`, `clip_size` and `map_from_clip`.
+
+    `depth` (n, h, w) float16, 0 where not valid; `valid` (n, h, w) bool; `sigma_permille` (n, h, w) uint8: the depth's
+    standard deviation in thousandths of it, at most 254, and 255 where not valid. `clip_size` is (width, height).
+    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centres at integers.
+
+    Args:
+      folder: where frames wait for the unit of length, which is known at the end.
+      size, clip_size: (width, height) of the maps and of the clip.
+    """
+
+    def __init__(self, folder: str, size: tuple[int, int], clip_size: tuple[int, int]) -> None:
+        self._size, self._clip_size = size, clip_size
+        self._count = 0
+        self._paths = os.path.join(folder, "depth.raw"), os.path.join(folder, "sigma.raw")
+        self._files = [open(path, "wb") for path in self._paths]  # noqa: SIM115 (closed by `write`)
+
+    def add(self, maps: StoredMaps) -> None:
+        """Takes the next frames."""
+        permille = np.where(maps.depth > 0, np.minimum(np.rint(1000 * maps.sigma), MAX_SIGMA_PERMILLE), UNKNOWN_SIGMA)
+        self._files[0].write(maps.depth.astype(np.float16).tobytes())
+        self._files[1].write(permille.astype(np.uint8).tobytes())
+        self._count += len(maps.depth)
+
+    def close(self) -> None:
+        """Ends the taking of frames."""
+        for file in self._files:
+            file.close()
+
+    def write(self, path: str, unit: float) -> float:
+        """Writes the file, depths divided by `unit`; returns the share of pixels with a depth."""
+        self.close()
+        shape = (self._count, self._size[1], self._size[0])
+        num_valid = 0
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            with _npy_member(archive, "depth", np.dtype(np.float16), shape) as member:
+                for depth in self._chunks(0, np.float16):
+                    num_valid += int(np.count_nonzero(depth))
+                    member.write((depth.astype(np.float32) / np.float32(unit)).astype(np.float16).tobytes())
+            with _npy_member(archive, "valid", np.dtype(bool), shape) as member:
+                for sigma in self._chunks(1, np.uint8):
+                    member.write((sigma != UNKNOWN_SIGMA).tobytes())
+            with _npy_member(archive, "sigma_permille", np.dtype(np.uint8), shape) as member:
+                for sigma in self._chunks(1, np.uint8):
+                    member.write(sigma.tobytes())
+            sx, sy = (small / full for small, full in zip(self._size, self._clip_size, strict=True))
+            _write_arrays(
+                archive,
+                {
+                    "clip_size": np.asarray(self._clip_size, np.int64),
+                    "map_from_clip": np.array([sx, sy, 0.5 * sx - 0.5, 0.5 * sy - 0.5]),
+                },
+            )
+        return num_valid / max(1, int(np.prod(shape)))
+
+    def _chunks(self, which: int, dtype: type[np.generic]) -> Iterator[npt.NDArray[Any]]:
+        pixels = self._size[0] * self._size[1]
+        with open(self._paths[which], "rb") as file:
+            while len(chunk := np.fromfile(file, dtype, CHUNK_FRAMES * pixels)):
+                yield chunk
+
+
+class MasksFile:
+    """Writes dyn_masks.npz in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`, `_indptr`).
+
+    Args:
+      path: the file.
+      size: (width, height) of the masks.
+    """
+
+    def __init__(self, path: str, size: tuple[int, int]) -> None:
+        self._size = size
+        self._count = 0
+        self._num_moving = 0
+        self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+
+    def add(self, maps: StoredMaps) -> None:
+        """Takes the next frames."""
+        for mask in maps.moving:
+            _write_arrays(self._archive, mask_arrays(self._count, mask))
+            self._count += 1
+            self._num_moving += int(np.count_nonzero(mask))
+
+    def close(self) -> float:
+        """Ends the file; returns the share of moving pixels."""
+        _write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
+        self._archive.close()
+        return self._num_moving / max(1, self._count * self._size[0] * self._size[1])
+
+
+def _npy_member(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    """An open member of an .npz, its header written."""
+    member = archive.open(f"{name}.npy", "w", force_zip64=True)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    return member
+
+
+def _write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    for name, array in arrays.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, array, allow_pickle=False)
