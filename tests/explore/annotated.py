@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -17,7 +19,7 @@ from core.codec import to_json_text
 from core.dataset_files import shard_path, table_path, write_manifest, write_shard, write_table
 from core.store import Store
 from core.tables import CONVENTIONS, Row, table_specs
-from models.annotation.files import depth_file, masks_file
+from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from tests.explore.runs import LIMITS, clip_row, draw_samples, failure_row, shot_row, video_row
 from tests.films import Film, film
 from tests.rendering import write_video
@@ -100,14 +102,26 @@ def annotation_of(made: Film, *, has_depth: bool) -> dict[str, bytes]:
         "intrinsics.npy": npy_bytes(made.intrinsics_px[every]),
         "frames.npy": npy_bytes(np.stack([np.arange(len(poses)), STEP * np.arange(len(poses))], axis=1)),
         "times.npy": npy_bytes(times),
-        "dyn_masks.npz": masks_file(made.moving[every], MAP_SIZE),
         "instructions.json": json.dumps({"0->3": ["Dolly In"], f"3->{len(poses) - 1}": ["Stay"]}).encode(),
     }
-    if has_depth:
-        depth = made.depth_m[every]
-        valid = np.isfinite(depth) & (depth > 0)
-        files["depth.npz"] = depth_file(depth, np.full_like(depth, 0.01), valid, MAP_SIZE, SIZE)
+    with tempfile.TemporaryDirectory() as folder:
+        maps = _stored_maps(made.depth_m[every], made.moving[every])
+        masks, depth = MasksFile(f"{folder}/masks.npz", MAP_SIZE), DepthFile(folder, MAP_SIZE, SIZE)
+        masks.add(maps)
+        masks.close()
+        files["dyn_masks.npz"] = Path(f"{folder}/masks.npz").read_bytes()
+        depth.add(maps)
+        depth.write(f"{folder}/depth.npz", 1.0)
+        if has_depth:
+            files["depth.npz"] = Path(f"{folder}/depth.npz").read_bytes()
     return files
+
+
+def _stored_maps(depth: np.ndarray, moving: np.ndarray) -> StoredMaps:
+    known = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+    small = [cv2.resize(d, MAP_SIZE, interpolation=cv2.INTER_NEAREST_EXACT) for d in known]
+    marked = [cv2.resize(m.astype(np.uint8), MAP_SIZE, interpolation=cv2.INTER_AREA) > 0 for m in moving]
+    return StoredMaps(depth=np.stack(small), sigma=np.full_like(small, 0.01), moving=np.stack(marked))
 
 
 def _cut_columns(folder: Path, made: Film) -> dict[str, Any]:
