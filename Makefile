@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-cloud test-models install install-dev lint bench check-tools clean docs
+.PHONY: demo test test-cloud test-models test-gpu cuda install install-dev lint bench check-tools clean docs
 
 demo: install
 	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
@@ -19,6 +19,14 @@ test-cloud: $(VENV)/.installed-cloud
 # The tests that need the models extra: torch and its GPU libraries, about 5 GB more in the environment.
 test-models: $(VENV)/.installed-models
 	$(BIN)/python -m pytest -m models
+
+# The same on a GPU, with our kernels: needs nvcc, of the CUDA toolkit or `pip install nvidia-cuda-nvcc`.
+test-gpu: $(VENV)/.installed-models cuda
+	$(BIN)/python -m pytest -m gpu -rs
+
+# Optional: without them the tracker and the depth optimisation run on PyTorch alone, slower.
+cuda:
+	-$(BIN)/python -m native.cuda.build
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,159 @@
+"""Rooms whose flow is known exactly, and a predictor that says it: what a perfectly trained network would say.
+
+The network runs in full all the same where times are measured, so that keyframes, edges and adjustment are those of a
+real clip, and so is the work.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.tracking.features import FlowPredictor, FrameFeatures
+from models.tracking.geometry import Cameras, reproject
+from models.tracking.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
+from models.tracking.tracker import Track, TrackedClip
+from native import se3
+
+Doubles = npt.NDArray[np.float64]
+HALF_VIEW_RAD = np.radians(30)
+ETA = 1e-5
+MARGIN = 0.25
+"""Targets so many pictures outside are still sure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoomClip:
+    """A camera's way through a room: what the tracker gets, and the truth.
+
+    Attributes:
+      clip: to track; the pictures are noise, since only flow matters.
+      cam_from_world: (t, 7) true, in the unit of the clip's depth.
+      focal_px: true, of the pictures.
+      feature_depth: (t, h, w) exact z-depth at the features' pixels.
+      metres: of one unit of length.
+    """
+
+    clip: TrackedClip
+    cam_from_world: Doubles
+    focal_px: float
+    feature_depth: Doubles
+    metres: float
+
+
+def make_clip(
+    poses: Doubles,
+    size: tuple[int, int],
+    seed: int = 0,
+    focal_error: float = 1.0,
+    depth_noise: float = 0.0,
+    fps: float = 5.0,
+) -> RoomClip:
+    """Looks into the furnished room of the tests.
+
+    Args:
+      poses: (t, 7) cam_from_world in metres.
+      size: (width, height) of the pictures; the view is 60 degrees wide.
+      seed: of pictures and noise.
+      focal_error: the given focal length over the true one.
+      depth_noise: of the given depth's logarithm, for each frame and for each pixel.
+      fps: frames a second.
+    """
+    width, height = size
+    focal = width / 2 / np.tan(HALF_VIEW_RAD)
+    intrinsics = np.array([focal, focal, width / 2, height / 2])
+    scenes, room = importlib.import_module("tests.scene"), importlib.import_module("tests.films").furnished_room()
+    coarse = (width // STRIDE, height // STRIDE)
+    views = [
+        scenes.View(scene=room, time_s=0.0, cam_from_world=pose, intrinsics_px=intrinsics / STRIDE, size=coarse)
+        for pose in poses
+    ]
+    true_depth = np.stack([scenes.measure(view)[0] for view in views]).astype(np.float64)
+    scale = 1 / np.median(true_depth)
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, depth_noise, (len(poses), 1, 1)) + rng.normal(0, depth_noise, true_depth.shape)
+    depth = np.repeat(np.repeat(true_depth * np.exp(noise), STRIDE, 1), STRIDE, 2) * scale
+    moved = np.array(poses, np.float64)
+    moved[:, :3] *= scale
+    clip = TrackedClip(
+        images=rng.integers(0, 256, (len(poses), 3, height, width), dtype=np.uint8),
+        depth=depth.astype(np.float32),
+        intrinsics_px=intrinsics * [focal_error, focal_error, 1, 1],
+        times_s=np.arange(len(poses)) / fps,
+    )
+    return RoomClip(clip=clip, cam_from_world=moved, focal_px=focal, feature_depth=true_depth * scale, metres=1 / scale)
+
+
+class ExactFlow(FlowPredictor):
+    """Says the exact flow of rooms.
+
+    Args:
+      network, features: see `FlowPredictor`.
+      rooms: of the clips, in their order.
+      run_network: whether the network runs too; its numbers are taken times zero.
+    """
+
+    def __init__(
+        self, network: TrackingNetwork, features: FrameFeatures, rooms: Sequence[RoomClip], run_network: bool
+    ) -> None:
+        super().__init__(network, features)
+        device = features.net.device
+        matrices = torch.from_numpy(np.concatenate([se3.to_matrix(r.cam_from_world) for r in rooms])).to(device)
+        depth = torch.from_numpy(np.concatenate([r.feature_depth for r in rooms]))
+        camera = [[r.focal_px, r.focal_px, *np.asarray(r.clip.intrinsics_px)[2:]] for r in rooms]
+        clip = np.repeat(np.arange(len(rooms)), [len(r.feature_depth) for r in rooms])
+        self._truth = Cameras(
+            rotation=matrices[:, :3, :3].contiguous(),
+            translation=matrices[:, :3, 3].contiguous(),
+            inverse_depth=(1 / depth).float().to(device),
+            prior=torch.zeros(0, device=device),
+            intrinsics=torch.tensor(camera, dtype=torch.float64, device=device) / STRIDE,
+            clip=torch.from_numpy(clip).to(device),
+        )
+        self._run_network = run_network
+        self.calls, self.edges = 0, 0
+
+    def predict(
+        self,
+        source: Tensor,
+        target: Tensor,
+        net: Tensor,
+        coords_px: Tensor,
+        target_px: Tensor,
+        groups: EdgeGroups | None,
+    ) -> FlowUpdate:
+        self.calls, self.edges = self.calls + 1, self.edges + len(source)
+        exact = reproject(self._truth, source, target)
+        size = torch.tensor([exact.shape[2], exact.shape[1]], device=exact.device)
+        sure = ((exact > -MARGIN * size) & (exact < (1 + MARGIN) * size)).all(3).float()
+        delta, weight = exact - coords_px, sure[..., None].expand_as(exact)
+        said: dict[str, Any] = {"delta_px": delta, "weight": weight}
+        if groups is not None:
+            said["static"] = torch.ones_like(sure)
+            said["eta"] = sure.new_full((len(groups.frames), *sure.shape[1:]), ETA)
+        if not self._run_network:
+            return FlowUpdate(net=net, **said)
+        update = super().predict(source, target, net, coords_px, target_px, groups)
+        taken = {name: value + 0 * getattr(update, name) for name, value in said.items()}
+        return FlowUpdate(net=update.net, **taken)
+
+
+def errors(room: RoomClip, track: Track) -> tuple[float, float]:
+    """Root mean square position error after a similarity, over the path's length; error of the focal length."""
+    true, found = (se3.invert(poses)[:, :3] for poses in (room.cam_from_world, track.cam_from_world))
+    a, b = found - found.mean(0), true - true.mean(0)
+    u, s, vt = np.linalg.svd(a.T @ b)
+    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+    aligned = a @ (u * sign @ vt) * ((s * sign).sum() / max((a * a).sum(), 1e-30))
+    length = np.linalg.norm(np.diff(true, axis=0), axis=1).sum()
+    return (
+        float(np.sqrt(((aligned - b) ** 2).sum(1).mean()) / max(length, 1e-30)),
+        float(track.intrinsics_px[0] / room.focal_px - 1),
+    )
