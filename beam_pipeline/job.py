@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.config import PipelineConfig
@@ -26,11 +27,12 @@ from core.places import normalize_uri
 from core.sources import SourceSpec
 from core.store import Store
 from core.tables import CONVENTIONS
-from explore.outputs import Accounting, remove_stale_files
+from explore.outputs import RUN_FILE, Accounting, remove_stale_files
 from explore.report import write_report
-from transforms.adapter import RunContext
+from transforms.adapter import BUSY_MS, RunContext
 
-RUN_FILE = "run.json"
+# As RunInference calls it.
+INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
 PACKAGES = ("apache-beam", "av", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "rapidocr")
 
 
@@ -75,8 +77,12 @@ def run_job(
     seconds = time.time() - started
     remove_stale_files(output)
     accounting = Accounting.of(output_uri)
-    report_path = write_report(output_uri, config.thresholds.limits)
-    output.write_bytes(RUN_FILE, _run_facts(config, sources, accounting, started, seconds).encode(), "application/json")
+    facts = _run_facts(config, sources, accounting) | {
+        "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
+        "stage_times": stage_times(config, root.result.metrics()),
+    }
+    output.write_bytes(RUN_FILE, (to_json_text(facts) + "\n").encode(), "application/json")
+    report_path = write_report(output_uri)
     _check(accounting, config)
     return RunResult(output_uri, accounting, seconds, report_path)
 
@@ -85,11 +91,9 @@ def _run_facts(
     config: PipelineConfig,
     sources: Sequence[SourceSpec],
     accounting: Accounting,
-    started: float,
-    seconds: float,
-) -> str:
+) -> dict[str, Any]:
     stages = make_stages(config)
-    facts: dict[str, Any] = {
+    return {
         "config": config.model_dump(mode="json"),
         "config_digest": digest_value(config.model_dump(mode="json")),
         "inputs": [source.uri for source in sources],
@@ -102,9 +106,29 @@ def _run_facts(
         },
         "accounting": accounting.as_dict(),
         "conventions": CONVENTIONS,
-        "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
     }
-    return to_json_text(facts) + "\n"
+
+
+def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dict[str, float]]:
+    """What each stage did in this run: records done, reused and failed, and the time that it took for them.
+
+    `busy_s` is wall time, summed over all workers; a retried bundle counts twice.
+    """
+    stages = make_stages(config)
+    empty = {"done": 0, "reused": 0, "failed": 0, "busy_s": 0.0}
+    times = {stage.contract.name: dict(empty) for stage in (*stages.video, *stages.clip)}
+    found = metrics.query()
+    for counter in found[MetricResults.COUNTERS]:
+        name, what = counter.key.metric.namespace, counter.key.metric.name
+        if name in times and what in times[name]:
+            times[name][what] += counter.result
+        elif name in times and what == BUSY_MS:
+            times[name]["busy_s"] += counter.result / 1e3
+    for spread in found[MetricResults.DISTRIBUTIONS]:
+        name = spread.key.metric.namespace
+        if name in times and spread.key.metric.name == INFERENCE_MICROSECONDS:
+            times[name]["busy_s"] += spread.result.sum / 1e6
+    return {name: {what: round(value, 3) for what, value in row.items()} for name, row in times.items()}
 
 
 def _version(package: str) -> str | None:

@@ -33,6 +33,9 @@ from models.handlers.isolation import (
 )
 
 R = TypeVar("R", bound=Record)
+Outcome = tuple[Any, str, float]
+
+BUSY_MS = "busy_ms"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,10 @@ class Counters:
         """Counts a record: "done", "reused", "failed" or "passed"."""
         Metrics.counter(self._stage, what).inc(count)
         self._progress.add(self._stage, what, count)
+
+    def add_time(self, seconds: float) -> None:
+        """Adds the time that a stage took for a record."""
+        Metrics.counter(self._stage, BUSY_MS).inc(round(1000 * seconds))
 
 
 def fail(record: R, stage: str, err: Err) -> R:
@@ -90,12 +97,19 @@ class _StageDoFn(beam.DoFn):
         self._stage.setup()
 
     def process(self, record: Any) -> Iterator[Any]:
-        yield self._counted(self._advance(record))
+        yield self._counted(self._timed(record))
 
-    def _counted(self, outcome: tuple[Any, str]) -> Any:
-        record, what = outcome
+    def _counted(self, outcome: Outcome) -> Any:
+        record, what, seconds = outcome
         self._counters.add(what)
+        if what in ("done", "failed"):
+            self._counters.add_time(seconds)
         return record
+
+    def _timed(self, record: Any) -> Outcome:
+        started = time.perf_counter()
+        record, what = self._advance(record)
+        return record, what, time.perf_counter() - started
 
     def _advance(self, record: Any) -> tuple[Any, str]:
         """The record after the stage, and what became of it."""
@@ -136,11 +150,11 @@ class _ConcurrentStageDoFn(_StageDoFn):
 
     def start_bundle(self) -> None:
         self._pool = ThreadPoolExecutor(self._stage.concurrency)
-        self._under_way: set[Future[tuple[Any, str]]] = set()
+        self._under_way: set[Future[Outcome]] = set()
 
     def process(self, record: Any) -> Iterator[Any]:
         yield from self._done(len(self._under_way) >= self._stage.concurrency)
-        self._under_way.add(self._pool.submit(self._advance, record))
+        self._under_way.add(self._pool.submit(self._timed, record))
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._under_way:
