@@ -10,9 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
+from core.failures import ItemError
 from core.store import Store
+from explore.clips import ClipRow, ShardReader
+from explore.films import Film, make_film
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
-from explore.samples import ClipRow, load_pictures, missed_columns, pick_clips
+from explore.outputs import OutputError
+from explore.page_sections import page_blocks
+from explore.samples import TAG_COLUMNS, load_pictures, missed_columns, pick_clips
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
 SCORE_LABELS = {
@@ -22,33 +27,49 @@ SCORE_LABELS = {
     "ocr_score": "text",
     "aesthetic_score": "aesthetic",
 }
+CARDS_PER_PAGE = 12
+_LAYERS = {"picture": "picture and path", "moving": "moving things", "depth": "depth"}
+_LAYER_SWITCH = "".join(
+    f'<label><input type="radio" name="layer" id="show-{name}"{" checked" * (name == "picture")}> {text}</label>'
+    for name, text in _LAYERS.items()
+)
 _PICTURE_BOX = (240, 135)
 _JPEG_QUALITY = 80
 _READERS = 8
 
 
 def render_clips(output_uri: str, output: Store, counts: Mapping[str, int]) -> str:
-    """Cards of at most 60 clips, by status.
+    """Cards of at most 60 clips, by status, in pages; those of kept clips play when pointed at.
 
     Args:
       output_uri: folder of a finished run.
       output: the same as a store, for the sample images.
       counts: all clips of the run by status.
     """
-    parts = []
+    parts, reader = [], ShardReader(output_uri)
     with ThreadPoolExecutor(_READERS) as readers:
         for status, clips in pick_clips(output_uri, CLIPS_SHOWN).items():
             if not clips:
                 continue
-            pictures = readers.map(lambda clip: load_pictures(output, clip, _PICTURE_BOX), clips)
-            cards = "".join(_render_card(c, p) for c, p in zip(clips, pictures, strict=True))
+            views = readers.map(lambda clip: _render_view(reader, output, clip), clips)
+            cards = [_render_card(c, view) for c, view in zip(clips, views, strict=True)]
             total = counts[status]
             shown = f"{len(clips)} of {format_count(total)}" if total > len(clips) else f"all {total}"
+            pages = page_blocks(
+                cards, CARDS_PER_PAGE, f"clips-{status}", lambda page: f'<div class="clips">{page}</div>'
+            )
             parts.append(
                 f'<div class="subhead"><h3><span class="pill {status}">{status}</span></h3>'
-                f'<span class="soft">{shown}</span></div><div class="clips">{cards}</div>'
+                f'<span class="soft">{shown}</span></div>{pages}'
             )
-    return "".join(parts) or '<p class="soft">No clip was found.</p>'
+    if not parts:
+        return '<p class="soft">No clip was found.</p>'
+    switch = f'<div class="switch" role="radiogroup" aria-label="what the clips show">{_LAYER_SWITCH}</div>'
+    return switch + "".join(parts)
+
+
+def _wrap_cards(cards: str) -> str:
+    return f'<div class="clips">{cards}</div>'
 
 
 def describe_span(clip: ClipRow) -> str:
@@ -71,7 +92,7 @@ def describe_verdict(clip: ClipRow) -> list[str]:
     return list(clip["rejection_reasons"] or [])
 
 
-def _render_card(clip: ClipRow, pictures: list[Image.Image]) -> str:
+def _render_card(clip: ClipRow, view: str) -> str:
     name = posixpath.basename(clip["source_uri"]) or clip["source_uri"]
     missed = missed_columns(clip)
     scores = "".join(
@@ -79,14 +100,45 @@ def _render_card(clip: ClipRow, pictures: list[Image.Image]) -> str:
         f"<dd>{format_number(clip[column])}</dd></div>"
         for column, label in SCORE_LABELS.items()
     )
-    pictured = _render_pictures(pictures, clip["clip_id"])
     return (
-        f'<article><div class="pictures">{pictured}</div><div class="facts">'
+        f'<article>{view}<div class="facts">'
         f'<span class="file" title="{escape(clip["source_uri"])}"><bdi>{escape(name)}</bdi></span>'
         f'<p class="soft">{describe_span(clip)} · {escape(describe_boundary(clip))}<br>'
-        f"<code>{escape(clip['clip_id'])}</code></p>"
+        f"<code>{escape(clip['clip_id'])}</code></p>{_render_words(clip)}"
         f'<dl class="scores">{scores}</dl>{_render_verdict(clip)}</div></article>'
     )
+
+
+def _render_words(clip: ClipRow) -> str:
+    """Motion, caption and tags, where there are any."""
+    texts = [clip[name] for name in ("scene_description", "motion_sentence") if clip[name]]
+    words = "".join(f'<p class="words"><bdi>{escape(text)}</bdi></p>' for text in texts)
+    tags = [clip[name] for name in TAG_COLUMNS if clip[name] not in (None, "Unknown")]
+    return words + (f'<p class="soft">{escape(" · ".join(tags))}</p>' if tags else "")
+
+
+def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
+    """A film strip of a kept clip; sample images of any other, or where its shard cannot be read."""
+    if clip["status"] == "kept" and clip["shard"] is not None:
+        try:
+            return _render_film(make_film(reader.read(clip)), clip["clip_id"])
+        except (OutputError, ItemError, KeyError):
+            pass
+    pictured = _render_pictures(load_pictures(output, clip, _PICTURE_BOX), clip["clip_id"])
+    return f'<div class="pictures">{pictured}</div>'
+
+
+def _render_film(film: Film, clip_id: str) -> str:
+    """Layers that a style sheet moves along their strips; they fill a frame of 16:9 as far as their shape allows."""
+    ratio = film.size[0] / film.size[1] / (16 / 9)
+    box = f"--n:{film.frames};width:{100 * min(1.0, ratio):.2f}%;height:{100 * min(1.0, 1 / ratio):.2f}%"
+    media = {"picture": "jpeg", "depth": "jpeg", "moving": "png"}
+    layers = "".join(
+        f'<div class="layer {name}" style="background-image:url(data:image/{media[name]};base64,'
+        f'{base64.b64encode(strip).decode()})"></div>'
+        for name, strip in film.strips.items()
+    )
+    return f'<div class="film" role="img" aria-label="clip {escape(clip_id)}"><div style="{box}">{layers}</div></div>'
 
 
 def _render_verdict(clip: ClipRow) -> str:

@@ -15,12 +15,24 @@ from explore.charts import draw_funnel, draw_histogram
 from explore.clip_cards import render_clips
 from explore.markup import escape, format_count, format_duration, format_number, format_share
 from explore.outputs import RUN_FILE, Accounting, OutputError
+from explore.page_sections import render_models, render_motion, render_stages
 from explore.page_tables import count_cell, make_cell, make_table, render_failures, render_videos
 from explore.run_facts import STATUSES, Bounds, Distribution, RunFacts, gather_facts
 
 REPORT_PATH = "report/index.html"
 _FEW = 20
-_SECTIONS = ("Overview", "Rejections", "Scores", "Clips", "Videos", "Failures", "Conventions")
+_SECTIONS = (
+    "Overview",
+    "Rejections",
+    "Scores",
+    "Motion",
+    "Clips",
+    "Stages",
+    "Videos",
+    "Failures",
+    "Models",
+    "Conventions",
+)
 # Nothing may load and nothing may run, whatever a file name holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -83,10 +95,14 @@ def render_page(facts: RunFacts, clip_cards: str) -> str:
         _render_overview(facts),
         _render_rejections(facts),
         _render_scores(facts),
-        '<p class="lead">A sample in which videos and reasons take turns. Times are those of the source; the '
-        "word behind them says how the shot begins, with the detector’s confidence.</p>" + clip_cards,
+        render_motion(facts, _render_histogram),
+        '<p class="lead">A sample in which videos and reasons take turns; point at a kept clip to play it. Times are '
+        "those of the source; the word behind them says how the shot begins, with the detector’s confidence.</p>"
+        + clip_cards,
+        render_stages(facts),
         render_videos(facts),
         render_failures(facts),
+        render_models(facts),
         _render_conventions(),
     )
     links = "".join(f'<a href="#{name.lower()}">{name}</a>' for name in _SECTIONS)
@@ -173,6 +189,7 @@ def _render_rejections(facts: RunFacts) -> str:
                 make_cell(f'<div style="width:{100 * r.clips / most:.1f}%"></div>', "bar"),
                 count_cell(r.clips),
                 make_cell(format_share(r.clips, books.clips), "number"),
+                make_cell(format_duration(r.seconds), "number"),
                 count_cell(r.alone),
             )
             for r in facts.reasons
@@ -180,7 +197,7 @@ def _render_rejections(facts: RunFacts) -> str:
         body = (
             '<p class="lead">A clip can miss several limits; “only this” counts those that miss no other. '
             "Clips that a cheap score rejects are not shown to the models: their reasons may be fewer.</p>"
-        ) + make_table(("reason", "", "clips", "of all found", "only this"), rows, frozenset({2, 3, 4}))
+        ) + make_table(("reason", "", "clips", "of all found", "length", "only this"), rows, frozenset({2, 3, 4, 5}))
     for column, count in facts.unchecked:
         body += (
             f'<p class="soft after">{escape(column)} could not be checked on {format_count(count)} of '

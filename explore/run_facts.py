@@ -10,8 +10,11 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from explore.outputs import Accounting, read_table
+from core.store import Store
+from explore.outputs import Accounting, read_run, read_table
+from explore.stats import CLIP_COLUMNS, StatsTable, collect_stats
 
 STATUSES = ("kept", "rejected", "failed")
 MAX_ROWS = 200
@@ -47,6 +50,12 @@ SCORES = (
     Score("ocr_score", "Text", "share of the picture under text, 0 to 1", (0.0, 1.0), bins=50),
     Score("aesthetic_score", "Aesthetic", "LAION score, about 0 to 10", (0.0, 10.0), bins=50),
     Score("duration_s", "Duration", "seconds"),
+)
+MOTION_SCORES = (
+    Score("move_dist", "Length of the path", "units in which the 98th percentile of inverse depth is 2"),
+    Score("rot_angle", "Rotation", "radians, summed"),
+    Score("dynamic_ratio", "Moving pixels", "mean share, 0 to 1", (0.0, 1.0), bins=50),
+    Score("depth_valid_share", "Pixels with depth", "share, 0 to 1", (0.0, 1.0), bins=50),
 )
 _REASON_COLUMNS = {"ocr_score": "ocr_reason", "aesthetic_score": "aesthetic_reason"}
 _MODEL_COLUMNS = {"ocr_score": "ocr_model", "aesthetic_score": "aesthetic_model"}
@@ -88,10 +97,11 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonCount:
-    """A rejection reason: clips that have it, and those that have no other."""
+    """A rejection reason: clips that have it, their length in seconds, and those that have no other."""
 
     reason: str
     clips: int
+    seconds: float
     alone: int
 
 
@@ -107,6 +117,10 @@ class RunFacts:
       video_s: decoded duration of all videos, seconds.
       clip_s: duration of the clips by status, seconds.
       unchecked: kept clips by limit that could not be checked on them.
+      motion: distributions of what the annotation measured, over kept clips.
+      pose_failures: kept clips without usable poses, by reason, numbers left out.
+      stats: the tables of `explore.stats`.
+      run: what `run.json` says; empty where there is none.
       videos: rows of the video table with `kept`, those with problems first, at most `MAX_ROWS`.
       failure_groups: failures counted by item, stage and class.
       failures: rows of the failure table, at most `MAX_ROWS`.
@@ -119,6 +133,10 @@ class RunFacts:
     reasons: tuple[ReasonCount, ...]
     unchecked: tuple[tuple[str, int], ...]
     distributions: tuple[Distribution, ...]
+    motion: tuple[Distribution, ...]
+    pose_failures: tuple[tuple[str, int], ...]
+    stats: tuple[StatsTable, ...]
+    run: Mapping[str, Any]
     videos: Rows
     failure_groups: Rows
     failures: Rows
@@ -134,9 +152,11 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
     Raises:
       OutputError: if the folder is no finished run.
     """
-    columns = ["video_id", "status", "shot_index", "rejection_reasons", "unchecked_limits"]
-    columns += [s.column for s in SCORES] + [*_REASON_COLUMNS.values(), *_MODEL_COLUMNS.values()]
-    clips = read_table(output_uri, "clips", columns)
+    columns = {"shot_index", "unchecked_limits", "pose_reason", *CLIP_COLUMNS}
+    columns |= {score.column for score in (*SCORES, *MOTION_SCORES)}
+    columns |= {*_REASON_COLUMNS.values(), *_MODEL_COLUMNS.values()}
+    clips = read_table(output_uri, "clips", sorted(columns))
+    kept = clips.filter(pc.equal(clips["status"], "kept"))
     # One thread: sums of floating point numbers must not depend on the order in which threads end.
     with duckdb.connect(config={"threads": 1}) as database:
         database.register("clips", clips)
@@ -162,6 +182,13 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
             distributions=tuple(
                 _distribution(database, clips, score, bounds.get(score.column, Bounds())) for score in SCORES
             ),
+            motion=tuple(
+                _distribution(database, kept, score, bounds.get(score.column, Bounds()), tells_missing=False)
+                for score in MOTION_SCORES
+            ),
+            pose_failures=tuple(_pairs(database, _POSE_FAILURES_SQL).items()),
+            stats=tuple(collect_stats(database)),
+            run=read_run(Store(output_uri)),
             videos=_rows(database, _VIDEOS_SQL),
             failure_groups=_rows(database, _FAILURE_GROUPS_SQL),
             failures=_rows(
@@ -180,6 +207,11 @@ FROM videos v LEFT JOIN
   (SELECT video_id, count(*) AS kept FROM clips WHERE status = 'kept' GROUP BY 1) k USING (video_id)
 ORDER BY v.status = 'failed' DESC, coalesce(v.decode_errors, 0) DESC, v.source_uri, v.video_id
 LIMIT {MAX_ROWS}
+"""
+
+_POSE_FAILURES_SQL = f"""
+SELECT regexp_replace(coalesce(pose_reason, 'no reason recorded'), '[0-9]+', '…', 'g') AS reason, count(*) FROM clips
+WHERE status = 'kept' AND NOT pose_ok GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_ROWS}
 """
 
 _FAILURE_GROUPS_SQL = f"""
@@ -206,14 +238,16 @@ def _scalar(database: duckdb.DuckDBPyConnection, sql: str) -> Any:
 def _count_reasons(database: duckdb.DuckDBPyConnection) -> tuple[ReasonCount, ...]:
     rows = _rows(
         database,
-        "SELECT reason, count(*) AS clips, count(*) FILTER (num = 1) AS alone FROM "
-        "(SELECT unnest(rejection_reasons) AS reason, len(rejection_reasons) AS num FROM clips "
+        "SELECT reason, count(*) AS clips, fsum(duration_s) AS seconds, count(*) FILTER (num = 1) AS alone FROM "
+        "(SELECT unnest(rejection_reasons) AS reason, len(rejection_reasons) AS num, duration_s FROM clips "
         "WHERE status = 'rejected') GROUP BY 1 ORDER BY 2 DESC, 1",
     )
     return tuple(ReasonCount(**row) for row in rows)
 
 
-def _distribution(database: duckdb.DuckDBPyConnection, clips: pa.Table, score: Score, bounds: Bounds) -> Distribution:
+def _distribution(
+    database: duckdb.DuckDBPyConnection, clips: pa.Table, score: Score, bounds: Bounds, *, tells_missing: bool = True
+) -> Distribution:
     column = clips[score.column].to_numpy(zero_copy_only=False).astype(np.float64)
     is_null = clips[score.column].is_null().to_numpy(zero_copy_only=False).astype(bool)
     is_value = np.isfinite(column)
@@ -227,7 +261,7 @@ def _distribution(database: duckdb.DuckDBPyConnection, clips: pa.Table, score: S
         name: np.histogram(np.minimum(column[is_value & (status == name)], high), bins=edges)[0] for name in STATUSES
     }
     quantiles = tuple(float(q) for q in np.quantile(values, (0, 0.05, 0.5, 0.95, 1))) if values.size else None
-    missing = _missing_reasons(database, score)
+    missing = _missing_reasons(database, score) if tells_missing else ()
     if bad := int((~is_value & ~is_null).sum()):
         missing += (("not a finite number", bad),)
     model = _MODEL_COLUMNS.get(score.column)

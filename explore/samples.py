@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from core.store import Store
+from explore.clips import ClipRow
 from explore.outputs import read_table
 
 PICTURES_PER_CLIP = 3
 SCORE_COLUMNS = ("motion_score", "motion_normalized", "luminance_score", "ocr_score", "aesthetic_score")
+TAG_COLUMNS = ("scene_type", "scene_subtype", "brightness", "time_of_day", "weather", "crowd_density")
 _COLUMNS = (
     "clip_id",
     "video_id",
@@ -32,6 +34,15 @@ _COLUMNS = (
     "failure_stage",
     "failure_class",
     "failure_message",
+    "shard",
+    "clip_num_frames",
+    "clip_duration_s",
+    "clip_width",
+    "clip_height",
+    "pose_ok",
+    "motion_sentence",
+    "scene_description",
+    *TAG_COLUMNS,
 )
 
 # Reasons take turns, and within a reason videos do. The hash of the id orders the rest, so that the
@@ -46,8 +57,6 @@ SELECT clip_id FROM (
     FROM clips WHERE status = ?))
 ORDER BY turn, draw, clip_id LIMIT ?
 """
-
-ClipRow = dict[str, Any]
 
 
 def pick_clips(output_uri: str, most: Mapping[str, int]) -> dict[str, list[ClipRow]]:

@@ -87,6 +87,12 @@ _SCORES = (
     "depth_valid_share",
 )
 
+CLIP_COLUMNS = (
+    *("video_id", "status", "rejection_reasons", "num_annotated_frames", "clip_size_bytes", "pose_ok"),
+    *("scene_type", "scene_subtype", "brightness", "time_of_day", "weather", "crowd_density", "motion_tags"),
+    *("camera_motion_kind", "dist_level", "fps", "resolution", "source_codec", *_CAPTIONS, *_SCORES),
+)
+
 
 def gather_stats(output_uri: str, where: str | None = None) -> list[StatsTable]:
     """The tables of a finished data set's figures; those that nothing is known about are left out.
@@ -98,19 +104,24 @@ def gather_stats(output_uri: str, where: str | None = None) -> list[StatsTable]:
     Raises:
       OutputError: if the folder is no finished run, or the condition is wrong.
     """
-    condition = f"AND ({where})" if where else ""
     with connect(output_uri) as database:
         # One thread: sums of floating point numbers must not depend on the order in which threads end.
         database.execute("SET threads = 1")
-        try:
-            database.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM clips WHERE status = 'kept' {condition}")
-        except duckdb.Error as error:
-            raise OutputError(f"the condition {where!r} is wrong: {error}") from error
-        tables = [_table(database, "items and hours", _FUNNEL), _table(database, "kept clips", _TOTALS)]
-        tables.append(_table(database, "rejected clips by reason", _REASONS))
-        tables.append(_table(database, "words of captions", " UNION ALL BY NAME ".join(map(_words_sql, _CAPTIONS))))
-        tables.append(_table(database, "scores of kept clips", " UNION ALL BY NAME ".join(map(_score_sql, _SCORES))))
-        tables += [_table(database, title, _spread_sql(value)) for title, value in _SPREADS]
+        return collect_stats(database, where)
+
+
+def collect_stats(database: duckdb.DuckDBPyConnection, where: str | None = None) -> list[StatsTable]:
+    """The same from a connection to a run's tables, of whose clips `CLIP_COLUMNS` are enough."""
+    condition = f"AND ({where})" if where else ""
+    try:
+        database.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM clips WHERE status = 'kept' {condition}")
+    except duckdb.Error as error:
+        raise OutputError(f"the condition {where!r} is wrong: {error}") from error
+    tables = [_table(database, "items and hours", _FUNNEL), _table(database, "kept clips", _TOTALS)]
+    tables.append(_table(database, "rejected clips by reason", _REASONS))
+    tables.append(_table(database, "words of captions", " UNION ALL BY NAME ".join(map(_words_sql, _CAPTIONS))))
+    tables.append(_table(database, "scores of kept clips", " UNION ALL BY NAME ".join(map(_score_sql, _SCORES))))
+    tables += [_table(database, title, _spread_sql(value)) for title, value in _SPREADS]
     return [table for table in tables if table.rows]
 
 

@@ -17,7 +17,7 @@ from explore.report import write_report
 from tests.explore.runs import LIMITS, clip_row, failure_row, make_run, shot_row, small_tables, video_row
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e&amp;\n.mp4"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):

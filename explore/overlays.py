@@ -1,0 +1,89 @@
+"""What is drawn over a clip's pictures: depth in colours, moving things, the camera's path from above."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from core.cameras import FloatArray, invert_poses, pose_matrices
+from core.clip_files import DepthMaps
+
+Picture = npt.NDArray[np.uint8]
+
+_NEAR_FAR_PERCENT = (2, 98)
+_UNKNOWN_RGB = (38, 40, 44)
+_MOVING_RGBA = (226, 61, 92, 150)
+_PATH, _DONE, _CAMERA = (255, 255, 255), (64, 224, 190), (255, 196, 61)
+
+
+def depth_range(maps: DepthMaps) -> tuple[float, float]:
+    """The nearest and farthest inverse depth that colours should tell apart in all of a clip's maps."""
+    inverse = 1 / maps.depth[maps.is_valid].astype(np.float32)
+    if not inverse.size:
+        return 0.0, 1.0
+    far, near = np.percentile(inverse, _NEAR_FAR_PERCENT)
+    return float(far), float(max(near, far + 1e-6))
+
+
+def color_depth(
+    depth: npt.NDArray[np.floating], is_valid: npt.NDArray[np.bool_], inverse_range: tuple[float, float]
+) -> Picture:
+    """(h, w, 3) colours of inverse depth, red near to blue far, dark where unknown."""
+    z = depth.astype(np.float32)
+    inverse = np.divide(1, z, out=np.zeros_like(z), where=is_valid & (z > 0))
+    low, high = inverse_range
+    level = np.clip((inverse - low) / (high - low), 0, 1)
+    colors = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
+    return np.where(is_valid[:, :, None], colors, np.array(_UNKNOWN_RGB, np.uint8)).astype(np.uint8)
+
+
+def moving_veil(is_moving: npt.NDArray[np.bool_], size: tuple[int, int]) -> Picture:
+    """(h, w, 4) RGBA veil of the given (width, height) that tints moving pixels of the picture below it."""
+    mask = cv2.resize(is_moving.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return (mask[:, :, None] * np.array(_MOVING_RGBA, np.uint8)).astype(np.uint8)
+
+
+class PathMap:
+    """The camera's path from above, as a small map in the corner of a picture.
+
+    The map's up is the first camera's forward direction, its right the first camera's right.
+    """
+
+    def __init__(self, cam_from_world: FloatArray) -> None:
+        self._has_pose = np.asarray(np.isfinite(cam_from_world).all(axis=1))
+        world_from_cam = invert_poses(cam_from_world)
+        self._centres = world_from_cam[:, [0, 2]]
+        self._forward = pose_matrices(world_from_cam)[:, :3, 2][:, [0, 2]]
+
+    def draw(self, picture: Picture, i: int) -> Picture:
+        """The picture with the map, the camera at the i-th frame."""
+        if not self._has_pose[i]:
+            return picture
+        height, width = picture.shape[:2]
+        side = round(0.36 * min(width, height))
+        known = self._centres[self._has_pose]
+        middle = (known.min(axis=0) + known.max(axis=0)) / 2
+        reach = max(float((known.max(axis=0) - known.min(axis=0)).max()), 1e-6)
+        left, top = width - side - 4, height - side - 4
+
+        def place(point: npt.NDArray[np.float64]) -> tuple[float, float]:
+            x, z = (point - middle) / reach * (0.62 * side)
+            return left + side / 2 + x, top + side / 2 - z
+
+        image = Image.fromarray(picture)
+        draw = ImageDraw.Draw(image, "RGBA")
+        draw.rectangle((left, top, left + side, top + side), fill=(16, 18, 22, 170))
+        places = [place(point) for point in known]
+        past = [place(point) for point in self._centres[: i + 1][self._has_pose[: i + 1]]]
+        for line, color in ((places, _PATH), (past, _DONE)):
+            if len(line) > 1:
+                draw.line(line, fill=color, width=1)
+        x, y = place(self._centres[i])
+        ahead = self._forward[i] / max(float(np.linalg.norm(self._forward[i])), 1e-9)
+        angle = np.arctan2(ahead[0], ahead[1])
+        reach_px = 0.16 * side
+        fan = [(x + reach_px * np.sin(angle + turn), y - reach_px * np.cos(angle + turn)) for turn in (-0.45, 0.45)]
+        draw.polygon([(x, y), *fan], fill=(*_CAMERA, 230))
+        return np.asarray(image.convert("RGB"))

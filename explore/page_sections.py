@@ -1,0 +1,131 @@
+"""Sections of the report about the annotation, the stages of the run and the models behind the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from explore.markup import escape, format_count, format_duration, format_number
+from explore.page_tables import count_cell, make_cell, make_table
+from explore.run_facts import Distribution, RunFacts
+from explore.stats import StatsTable
+
+_MOTION_TABLES = ("motion direction", "camera motion", "turns of the path", "distance level")
+_TAG_TABLES = ("scene type", "brightness", "time of day", "weather", "crowd density")
+
+
+def render_motion(facts: RunFacts, draw: Callable[[Distribution], str]) -> str:
+    """Camera motion, tags, and why poses are missing; over kept clips.
+
+    Args:
+      facts: the run's figures.
+      draw: makes the card of a histogram.
+    """
+    parts = []
+    spreads = [spread for spread in facts.motion if spread.num_values]
+    if spreads:
+        parts.append(f'<div class="pair">{"".join(map(draw, spreads))}</div>')
+    tables = {table.title: table for table in facts.stats}
+    shown = [tables[name] for name in (*_MOTION_TABLES, *_TAG_TABLES) if name in tables]
+    shown = [table for table in shown if any(row[0] != "Unknown" for row in table.rows)]
+    if shown:
+        parts.append(f'<div class="bars after">{"".join(map(_render_spread, shown))}</div>')
+    if facts.pose_failures:
+        total = sum(count for _, count in facts.pose_failures)
+        cells = ((make_cell(escape(reason)), count_cell(count)) for reason, count in facts.pose_failures)
+        parts.append(
+            f'<h3 class="after">{format_count(total)} kept clips have no poses that are fit for use</h3>'
+            + make_table(("reason", "clips"), cells, frozenset({1}))
+        )
+    return "".join(parts) or '<p class="soft">No kept clip was annotated.</p>'
+
+
+def _render_spread(table: StatsTable) -> str:
+    most = max(row[1] for row in table.rows)
+    lines = "".join(
+        f'<dt>{escape(value)}</dt><dd><div style="width:{100 * clips / most:.1f}%"></div>'
+        f"<span>{format_count(clips)}</span></dd>"
+        for value, clips, *_ in table.rows
+    )
+    return f'<div class="card"><h3>{escape(table.title)}</h3><dl>{lines}</dl></div>'
+
+
+def render_stages(facts: RunFacts) -> str:
+    """What each stage did in the last run, and how long it took."""
+    times: Mapping[str, Mapping[str, float]] = facts.run.get("stage_times") or {}
+    if not times:
+        return '<p class="soft">The run did not note the times of its stages.</p>'
+    seconds = (facts.run.get("timing") or {}).get("seconds")
+    most = max(row["busy_s"] for row in times.values()) or 1.0
+    rows = (
+        (
+            make_cell(escape(name)),
+            make_cell(f'<div style="width:{100 * row["busy_s"] / most:.1f}%"></div>', "bar through"),
+            make_cell(format_duration(row["busy_s"]), "number"),
+            count_cell(int(row["done"])),
+            count_cell(int(row["reused"])),
+            count_cell(int(row["failed"])),
+            make_cell(_each(row), "number"),
+        )
+        for name, row in times.items()
+    )
+    lead = "Times are summed over all workers; what an earlier run had done is taken from the store (“reused”)."
+    if seconds:
+        hours = facts.video_s / 3600
+        lead += f" The whole run took {format_duration(seconds)}"
+        lead += f", {format_number(hours / (seconds / 3600))} hours of video an hour." if hours else "."
+    columns = ("stage", "", "time", "done", "reused", "failed", "seconds each")
+    return f'<p class="lead">{lead}</p>' + make_table(columns, rows, frozenset({2, 3, 4, 5, 6}))
+
+
+def _each(row: Mapping[str, float]) -> str:
+    count = row["done"] + row["failed"]
+    return format_number(row["busy_s"] / count) if count else "–"
+
+
+def render_models(facts: RunFacts) -> str:
+    """Models behind the values, with their licences, and the versions of what computed the rest."""
+    models: Mapping[str, Any] = facts.run.get("models") or {}
+    if not models:
+        return '<p class="soft">The run did not note its models.</p>'
+    rows = (
+        (
+            make_cell(escape(stage)),
+            make_cell(escape(model.get("id") or "none")),
+            make_cell(escape(model.get("licence") or "–")),
+            make_cell(_commercial(model)),
+            make_cell(f"<bdi>{escape(model.get('computes') or model.get('reason') or '')}</bdi>", "note"),
+            make_cell(f"<code>{escape((model.get('sha256') or '')[:16])}</code>"),
+        )
+        for stage, model in models.items()
+    )
+    table = make_table(("stage", "model", "licence", "commercial use", "computes", "digest"), rows)
+    versions = facts.run.get("versions") or {}
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    note = f"All other values are computed by classical vision of this program. Versions: {listed}."
+    return f'{table}<p class="soft after">{escape(note)}</p>'
+
+
+def _commercial(model: Mapping[str, Any]) -> str:
+    allowed = model.get("commercial_use")
+    return "–" if allowed is None else "yes" if allowed else "no"
+
+
+def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[str], str]) -> str:
+    """Items in pages of which one is open at a time; a single page stands as it is.
+
+    Args:
+      items: rendered items.
+      per_page: items on a page.
+      name: of the group of pages; unique on the page.
+      wrap: puts a page's items into their container.
+    """
+    items = list(items)
+    pages = [items[i : i + per_page] for i in range(0, len(items), per_page)]
+    if len(pages) < 2:
+        return wrap("".join(items))
+    return "".join(
+        f'<details class="page" name="{name}"{" open" if k == 0 else ""}><summary>{k * per_page + 1} to '
+        f"{k * per_page + len(page)}</summary>{wrap(''.join(page))}</details>"
+        for k, page in enumerate(pages)
+    )
