@@ -182,6 +182,9 @@ class ClipGeometryFacts:
       typical_depth: median depth of the scene's points, in the poses' unit.
       depth_valid_share, moving_share: mean share of pixels with a valid depth, and of moving ones.
       depth_reason, masks_reason: why there is no such file.
+      tracked_share: mean share of pixels that flow finds again in the next annotated frame.
+      focal_sigma: standard deviation of the focal length as a share of it.
+      depth_error: mean relative error of depth from an annotated frame to the next.
       num_windows: windows that the clip was annotated in.
       scale_drift: largest relative change of the scale between two windows over the frames that they share.
       join_offset: largest distance of two windows' camera centres there (root mean square), in typical depths.
@@ -205,6 +208,9 @@ class ClipGeometryFacts:
     moving_share: float | None
     depth_reason: str | None
     masks_reason: str | None
+    tracked_share: float | None
+    focal_sigma: float | None
+    depth_error: float | None
     num_windows: int
     scale_drift: float | None
     join_offset: float | None

@@ -70,6 +70,17 @@ ANNOTATION_COLUMNS = _columns(
     ("pose_num_points", INT, "points of the sparse map"),
     ("pose_scale", TEXT, "metric or relative: unit of translations and depth"),
     ("scene_depth", REAL, "median depth of the scene's points, in the poses' unit"),
+    (
+        "pose_tracked_share",
+        REAL,
+        "mean share of pixels that flow finds again in the next annotated frame, 0 to 1",
+    ),
+    (
+        "pose_focal_sigma",
+        REAL,
+        "standard deviation of the focal length as a share of it, by the adjustment's curvature; null where it was "
+        "not estimated",
+    ),
     ("pose_num_windows", INT, "windows that the clip was annotated in; longer clips need several"),
     (
         "pose_scale_drift",
@@ -82,6 +93,12 @@ ANNOTATION_COLUMNS = _columns(
         "largest root mean square distance of two windows' cameras there, in scene depths; null for one window",
     ),
     ("depth_valid_share", REAL, "share of pixels with a valid depth, 0 to 1"),
+    (
+        "depth_reprojection_error",
+        REAL,
+        "relative difference of depth moved to the next annotated frame and found there: median of pixels, mean of "
+        "frames",
+    ),
     ("depth_reason", TEXT, "why there is no depth"),
     ("masks_reason", TEXT, "why there are no dynamic masks"),
     (
@@ -390,10 +407,13 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "pose_num_points": geometry.num_points,
             "pose_scale": "relative",
             "scene_depth": geometry.typical_depth,
+            "pose_tracked_share": geometry.tracked_share,
+            "pose_focal_sigma": geometry.focal_sigma,
             "pose_num_windows": geometry.num_windows,
             "pose_scale_drift": geometry.scale_drift,
             "pose_join_offset": geometry.join_offset,
             "depth_valid_share": geometry.depth_valid_share,
+            "depth_reprojection_error": geometry.depth_error,
             "depth_reason": geometry.depth_reason,
             "masks_reason": geometry.masks_reason,
             "dynamic_ratio": geometry.moving_share,

@@ -14,9 +14,10 @@ from models.annotation.files import map_size
 from models.annotation.geometry import ClipGeometry, annotate_frames
 from models.annotation.joining import Join, Overlap, blend_poses, join_windows
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
+from models.annotation.quality import depth_errors, tracked_shares
 from models.annotation.settings import AnnotationSettings
 from models.annotation.windows import Window, split_windows
-from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator
+from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator, resize_intrinsics
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,6 +37,9 @@ class ClipAnnotation:
       typical_depth: median z-depth of the scene's points in view (of windows: the median), in the poses' unit.
       depth_path, masks_path: finished files; None where there is no such thing.
       depth_valid_share, moving_share: of their pixels.
+      tracked_share: mean share of pixels that flow finds again in the next annotated frame.
+      focal_sigma: standard deviation of the focal length as a share of it; the median of windows.
+      depth_error: relative error of depth from an annotated frame to the next, the mean over frames.
       num_windows: how many windows the clip was annotated in.
       scale_drift: the largest relative change of scale between two windows over the frames that they share.
       join_offset: the largest distance of two windows' camera centres there (root mean square), in typical depths.
@@ -56,6 +60,9 @@ class ClipAnnotation:
     masks_path: str | None
     depth_valid_share: float | None
     moving_share: float | None
+    tracked_share: float | None
+    focal_sigma: float | None
+    depth_error: float | None
     num_windows: int
     scale_drift: float | None
     join_offset: float | None
@@ -101,6 +108,7 @@ class _WindowFacts:
     typical_depth: float | None
     reprojection_px: float | None
     num_points: int
+    focal_sigma: float | None
 
 
 class _ClipAnnotator:
@@ -128,6 +136,8 @@ class _ClipAnnotator:
         self._windows: list[_WindowFacts] = []
         self._joins: list[Join] = []
         self._shared: StoredMaps | None = None
+        self._tracked: list[FloatArray] = []
+        self._depth_errors: list[FloatArray] = []
         self._depth_file: DepthFile | None = None
         self._masks_file: MasksFile | None = None
 
@@ -137,6 +147,8 @@ class _ClipAnnotator:
         self._size = frames.size
         self._frame += frames.frame[window.overlap :].tolist()
         self._time_s += frames.time_s[window.overlap :].tolist()
+        # Of pairs of neighbouring frames, those among shared frames have been looked at.
+        self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
         if self._reason is not None:
             return
         mode = self._settings.intrinsics if self._known is not None else "estimate"
@@ -173,8 +185,13 @@ class _ClipAnnotator:
                 typical_depth=None if geometry.typical_depth is None else geometry.typical_depth * scale,
                 reprojection_px=poses.reprojection_px,
                 num_points=len(poses.points_world),
+                focal_sigma=poses.focal_sigma,
             )
         )
+        if maps is not None:
+            size = maps.depth.shape[2], maps.depth.shape[1]
+            intrinsics = resize_intrinsics(np.broadcast_to(poses.intrinsics_px, (count, 4)), self._size, size)
+            self._depth_errors.append(depth_errors(maps, poses.cam_from_world, intrinsics))
         if maps is not None and self._reason is None:
             self._keep(window, replace(maps, depth=maps.depth * np.float32(scale)), poses.motion_kind)
 
@@ -225,6 +242,7 @@ class _ClipAnnotator:
         kinds = {w.motion_kind for w in self._windows}
         kind: MotionKind = "general" if "general" in kinds else "rotation" if "rotation" in kinds else "static"
         pose_ok = self._reason is None
+        sigmas = [w.focal_sigma for w in self._windows if w.focal_sigma is not None]
         depth_path, masks_path, depth_share, moving_share = self._finish_maps(kind, unit)
         typical = self._typical_depth(unit)
         return ClipAnnotation(
@@ -243,6 +261,9 @@ class _ClipAnnotator:
             masks_path=masks_path,
             depth_valid_share=depth_share,
             moving_share=moving_share,
+            tracked_share=_mean(self._tracked),
+            focal_sigma=float(np.median(sigmas)) if sigmas else None,
+            depth_error=_mean(self._depth_errors),
             num_windows=len(self._windows),
             scale_drift=max((j.scale_drift for j in self._joins if j.scale_drift is not None), default=None),
             join_offset=max(j.offset for j in self._joins) / unit / typical if self._joins and typical else None,
@@ -277,6 +298,11 @@ class _ClipAnnotator:
             return found[0][0] if found else None
         errors, counts = np.array(found).T
         return float(np.sqrt(np.sum(errors**2 * counts) / counts.sum())) if counts.any() else float(errors.max())
+
+
+def _mean(parts: list[FloatArray]) -> float | None:
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return float(values.mean()) if len(values) else None
 
 
 def _rows(maps: StoredMaps, which: slice) -> StoredMaps:

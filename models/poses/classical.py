@@ -154,6 +154,7 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstim
         reason=reason,
         points_world=points,
         reprojection_px=reprojection,
+        focal_sigma=None if kind == "static" else mapper.focal_sigma,
     )
 
 

@@ -115,6 +115,8 @@ class PoseEstimate:
       points_world: (m, 3) float64, the scene's points, in the units of the translations.
       reprojection_px: root mean square distance of the points' images from where they were seen; None
         if there are no points.
+      focal_sigma: standard deviation of the focal length as a share of it, by the curvature of the adjustment: large
+        where the motion does not tell it. None where it was not estimated, or that is not known.
     """
 
     cam_from_world: npt.NDArray[np.float64]
@@ -125,6 +127,7 @@ class PoseEstimate:
     reason: str | None
     points_world: npt.NDArray[np.float64]
     reprojection_px: float | None
+    focal_sigma: float | None = None
 
 
 class PoseEstimator(Protocol):

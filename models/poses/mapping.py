@@ -68,6 +68,7 @@ class Mapper:
         self.anchor = np.full(points, -1, np.int64)
         self.inverse_depth = np.full(points, np.nan)
         self.depth_sigma = np.full(points, np.nan)
+        self.focal_sigma: float | None = None
         self._packed: PackedPoints | None = None
         self._residual: npt.NDArray[np.float32] | None = None
         self._num_threads = num_threads
@@ -302,6 +303,7 @@ class Mapper:
                 robust_kernel="cauchy",
                 robust_scale_px=ROBUST_SCALE_PX,
                 tolerance=TOLERANCE,
+                variances=focal_too,
                 num_threads=self._num_threads,
             ),
         )
@@ -311,6 +313,18 @@ class Mapper:
             self.inverse_depth[packed.points] = np.maximum(result.inverse_depth[packed.slots], FAR)
         self._packed = packed
         self._residual = result.residual_px
+        if focal_too:
+            self.focal_sigma = self._focal_sigma(result.focal_variance)
+
+    def _focal_sigma(self, variance_at_1_px: float | None) -> float | None:
+        """Relative standard deviation of the focal length, for errors as large as they turned out to be."""
+        error = self.residuals()
+        error = error[np.isfinite(error)]
+        if variance_at_1_px is None or not len(error):
+            return None
+        # Two numbers an observation, and a few are far off: the median of their length tells the noise in each.
+        noise_px = float(np.median(error)) / np.sqrt(2 * np.log(2))
+        return float(noise_px * np.sqrt(variance_at_1_px))
 
     def residuals(self) -> FloatArray:
         """Errors in pixels of the observations of the last adjustment."""

@@ -70,6 +70,10 @@ def test_each_annotated_frame_has_a_time(orbit, tmp_path):
         known = depth["sigma_permille"] < 255
         assert np.array_equal(known, depth["valid"])
         assert 0 < np.median(depth["sigma_permille"][known]) < 250
+    assert row["pose_tracked_share"] > 0.6
+    assert 0 < row["pose_focal_sigma"] < 0.1
+    assert 0 < row["depth_reprojection_error"] < 0.1
+    assert (row["pose_num_windows"], row["pose_scale_drift"], row["pose_join_offset"]) == (1, None, None)
 
 
 needs_colmap = pytest.mark.skipif(importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed")
@@ -90,7 +94,7 @@ def test_a_missing_colmap_ends_the_run_before_anything_happens(orbit, tmp_path, 
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     assert run(orbit[0], tmp_path / "out", "--set=annotate.pose.model=colmap") == 2
     assert "pip install 'pycolmap" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_without_a_pose_model_nothing_is_annotated(orbit, tmp_path):
