@@ -36,6 +36,7 @@ commands:
                                      the configuration, resolved
   launcher.py rethreshold OUT ...    other limits on the scores of a finished run
   launcher.py report OUT             rebuild the HTML report
+  launcher.py view OUT               look at clips in a browser, in space and time
   launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures: rows to look at, a file,
                                      or a new data set of the clips that it names
   launcher.py stats OUT              counts, hours and spreads, as the paper gives them

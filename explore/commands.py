@@ -12,6 +12,7 @@ from explore.export import FORMATS, export_clips
 from explore.query import materialize_query, print_query, write_query
 from explore.report import write_report
 from explore.stats import gather_stats, print_stats, stats_csv, stats_json
+from explore.view import serve
 
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -59,6 +60,16 @@ def _query(arguments: list[str]) -> int:
         console.print(f"{options.materialize}: {books.clips} clips", markup=False, highlight=False)
     else:
         print_query(options.output, options.sql, console)
+    return 0
+
+
+def _view(arguments: list[str]) -> int:
+    parser = _parser("view", "Shows clips in a browser: picture and overlays, camera path, points, motion, caption.")
+    parser.add_argument("--where", metavar="SQL", help='only clips that meet a condition, e.g. "move_dist > 1"')
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine only")
+    parser.add_argument("--port", type=int, default=8080)
+    options = parser.parse_args(arguments)
+    serve(options.output, host=options.host, port=options.port, where=options.where)
     return 0
 
 
@@ -117,6 +128,7 @@ def _add_clips_per_shard(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": _report,
+    "view": _view,
     "query": _query,
     "export": _export,
     "stats": _stats,

@@ -33,10 +33,12 @@ class PosedFrames:
       times_s: (n,) seconds since the clip's first frame.
       cam_from_world: (n, 7).
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centres at integers.
+      max_side_px: longest side of the pictures; None for the clip's own size.
     """
 
-    def __init__(self, clip: Clip, track: Track) -> None:
+    def __init__(self, clip: Clip, track: Track, max_side_px: int | None = None) -> None:
         self.clip = clip
+        self.max_side_px = max_side_px
         self.ordinals = np.flatnonzero(track.has_pose)
         self.frames = track.frames[self.ordinals]
         self.times_s = track.times_s[self.ordinals]
@@ -48,8 +50,8 @@ class PosedFrames:
 
     @cached_property
     def pictures(self) -> list[npt.NDArray[np.uint8]]:
-        """(h, w, 3) RGB of each, at the clip's size."""
-        return self.clip.pictures(self.frames.tolist())
+        """(h, w, 3) RGB of each."""
+        return self.clip.pictures(self.frames.tolist(), self.max_side_px)
 
     def depth_of(self, i: int) -> npt.NDArray[np.float32] | None:
         """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
@@ -76,8 +78,8 @@ class PosedFrames:
         sx, sy, ox, oy = maps.map_from_clip
         pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
         points_cam = unproject(maps.depth[ordinal, rows, columns], self.intrinsics_px[i], pixels)
-        width, height = self.clip.size
-        x, y = np.rint(pixels).astype(int).T
+        height, width = self.pictures[i].shape[:2]
+        x, y = np.rint((pixels + 0.5) * (width, height) / self.clip.size - 0.5).astype(int).T
         rgb = self.pictures[i][y.clip(0, height - 1), x.clip(0, width - 1)]
         return PointCloud(points_world=to_world(points_cam, self.cam_from_world[i]), rgb=rgb)
 
