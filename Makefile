@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-cloud test-models test-gpu cuda install install-dev lint bench check-tools clean docs
+.PHONY: demo test test-cloud test-flink test-models test-gpu cuda install install-dev lint bench check-tools clean docs
 
 demo: install
 	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
@@ -15,6 +15,12 @@ test: install-dev
 # The tests on object stores and a warehouse: their packages, and emulators on this machine.
 test-cloud: $(VENV)/.installed-cloud
 	$(BIN)/python -m pytest -m cloud
+
+# The tests on a real Flink cluster on this machine: about 240 MB of Flink from PyPI, the job server from Maven Central
+# (or the environment variable FLINK_JOB_SERVER_JAR), Java.
+test-flink: install-dev
+	$(BIN)/python -m scripts.flink_local fetch
+	$(BIN)/python -m pytest -m flink
 
 # The tests that need the models extra: torch and its GPU libraries, about 5 GB more in the environment.
 test-models: $(VENV)/.installed-models

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from beam_pipeline.config import ConfigError, PipelineConfig, load_config, profiles, to_yaml
+from beam_pipeline.flink import RunnerError
 from beam_pipeline.job import RunError, default_output, run_job
 from beam_pipeline.model_shelf import fetch_models, print_models, verify_models
 from beam_pipeline.plan import make_plan, print_plan
@@ -24,7 +25,7 @@ from explore.outputs import OutputError
 from explore.rethreshold import print_changes, rethreshold
 from models.registry import WeightsError
 
-USER_ERRORS = (ConfigError, PlaceError, SourceError, OutputError, WeightsError)
+USER_ERRORS = (ConfigError, PlaceError, SourceError, OutputError, RunnerError, WeightsError)
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "videos"
 EXIT_FAILED, EXIT_USAGE = 1, 2
 RUN_DESCRIPTION = """Raw video in, spatially annotated training data out.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,7 @@ from beam_pipeline.config import PipelineConfig
 from beam_pipeline.graph import build_graph, make_stages
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import is_local, make_runner
+from beam_pipeline.runners import LocalRunner, on_this_machine, open_runner
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.places import normalize_uri
@@ -62,17 +62,24 @@ def run_job(
 
     Raises:
       PlaceError: if the output cannot be written.
-      RunError: if the books do not balance, or the program failed on too many videos.
+      RunnerError: if the engine cannot be used.
+      RunError: if the engine gave up, the books do not balance, or the program failed on too many videos.
     """
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
     output.check_writable()
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
-        watch = is_local(options)
+        watch = on_this_machine(options)
         context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
+        context.make_store()
         display = ProgressDisplay(folder, make_stages(config)) if watch and show_progress else nullcontext()
-        with display, beam.Pipeline(runner=make_runner(options), options=options) as root:
+        with (
+            open_runner(options) as runner,
+            display,
+            _engine_errors(runner),
+            beam.Pipeline(runner=runner, options=options) as root,
+        ):
             build_graph(root, config, sources, output_uri, context)
     seconds = time.time() - started
     remove_stale_files(output)
@@ -85,6 +92,17 @@ def run_job(
     report_path = write_report(output_uri)
     _check(accounting, config)
     return RunResult(output_uri, accounting, seconds, report_path)
+
+
+@contextmanager
+def _engine_errors(runner: Any) -> Iterator[None]:
+    """Tells the end of a job on another engine as that engine tells it, without this process's own traceback."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(runner, LocalRunner):
+            raise
+        raise RunError(f"the job did not come to its end: {error}") from error
 
 
 def _run_facts(

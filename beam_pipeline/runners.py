@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.runners.runner import create_runner
+
+from beam_pipeline.flink import is_flink, on_loopback, prepare_flink
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
+PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
 
 
 class LocalRunner(FnApiRunner):
@@ -25,9 +31,38 @@ class LocalRunner(FnApiRunner):
         return super().run_via_runner_api(pipeline_proto, options)
 
 
-def make_runner(options: PipelineOptions) -> Any:
-    """The engine that the options name."""
-    return LocalRunner() if is_local(options) else options.view_as(StandardOptions).runner
+@contextmanager
+def open_runner(options: PipelineOptions) -> Iterator[Any]:
+    """The engine that the options name, with the rest of its options filled in; ends what was started for it.
+
+    Raises:
+      RunnerError: if the engine cannot be used; before anything runs.
+    """
+    if is_local(options):
+        yield LocalRunner()
+        return
+    name = _runner_name(options)
+    with ExitStack() as stack:
+        if is_flink(name):
+            prepare_flink(options, stack)
+        runner = create_runner(name)
+        if isinstance(runner, PortableRunner):
+            _end_job_server(runner, stack)
+        yield runner
+
+
+def _end_job_server(runner: PortableRunner, stack: ExitStack) -> None:
+    """Has the job server that Beam starts ended with the stack: Beam itself ends it when Python exits in its own way,
+    which the launcher does not.
+    """
+    make = runner.default_job_server
+
+    def make_and_remember(options: PipelineOptions) -> Any:
+        server = make(options)
+        stack.callback(server.stop)
+        return server
+
+    runner.default_job_server = make_and_remember
 
 
 def make_options(beam_arguments: Sequence[str]) -> PipelineOptions:
@@ -54,4 +89,14 @@ def make_options(beam_arguments: Sequence[str]) -> PipelineOptions:
 
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs in this process and its children."""
-    return (options.view_as(StandardOptions).runner or "").lower() in LOCAL_RUNNERS
+    return _runner_name(options).lower() in LOCAL_RUNNERS
+
+
+def on_this_machine(options: PipelineOptions) -> bool:
+    """Whether all workers run on this machine, so that files here reach them and theirs reach us."""
+    name = _runner_name(options)
+    return is_local(options) or name.lower() in PRISM_RUNNERS or (is_flink(name) and on_loopback(options))
+
+
+def _runner_name(options: PipelineOptions) -> str:
+    return str(options.view_as(StandardOptions).runner or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from core.logs import configure_logging
@@ -10,9 +11,15 @@ from core.logs import configure_logging
 def main() -> None:
     """Serves the runner that started this process until it is done."""
     configure_logging()
+    import grpc
     from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main(sys.argv)
+    try:
+        sdk_worker_main.main(sys.argv)
+    except grpc.RpcError as error:
+        # How a runner on another engine ends a worker; if it broke instead, it says so itself.
+        logging.getLogger(__name__).info("the runner closed the connection (%s)", error.code())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ HARMLESS = (
     "Resource module is not available for current platform",
     # Beam's local worker processes, which have no container.
     "No semi_persistent_directory found",
+    # A worker whose runner has finished and closed the connection.
+    "Failed to read inputs in the data plane",
 )
 
 
@@ -24,7 +26,7 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_says_something)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("apache_beam", "gcsfs", "fsspec", "botocore", "aiobotocore"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("libav").setLevel(logging.CRITICAL)

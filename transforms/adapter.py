@@ -7,6 +7,7 @@ transient faults, failures per record, counters and progress.
 from __future__ import annotations
 
 import dataclasses
+import socket
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ Outcome = tuple[Any, str, float]
 BUSY_MS = "busy_ms"
 
 
+class UnreachableStoreError(RuntimeError):
+    """A worker runs where the run's store cannot be seen; no item can be blamed for it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunContext:
     """What every stage of one run shares.
@@ -49,6 +54,26 @@ class RunContext:
 
     store_uri: str
     progress_folder: str | None = None
+
+    def make_store(self) -> None:
+        """Makes the store's folder, where it is one. Called once, where the run starts: workers must find it."""
+        store = Store(self.store_uri)
+        if store.is_local:
+            store.fs.makedirs(store.full_path(""), exist_ok=True)
+
+    def open_store(self) -> Store:
+        """The run's store, in a worker.
+
+        Raises:
+          UnreachableStoreError: if this worker's machine does not have the folder that the run started with.
+        """
+        store = Store(self.store_uri)
+        if store.is_local and not store.fs.isdir(store.full_path("")):
+            raise UnreachableStoreError(
+                f"the worker on {socket.gethostname()!r} does not see {self.store_uri!r}: give --output on a folder "
+                "that all workers share under one path, or on an object store (docs/storage.md)"
+            )
+        return store
 
 
 class Counters:
@@ -91,7 +116,7 @@ class _StageDoFn(beam.DoFn):
         self._context = context
 
     def setup(self) -> None:
-        self._store = Store(self._context.store_uri)
+        self._store = self._context.open_store()
         self._progress = ProgressLog(self._context.progress_folder)
         self._counters = Counters(self._stage.contract.name, self._progress)
         self._stage.setup()
@@ -213,7 +238,7 @@ class _PrepareDoFn(beam.DoFn):
         self._context = context
 
     def setup(self) -> None:
-        self._store = Store(self._context.store_uri)
+        self._store = self._context.open_store()
         self._counters = Counters(self._stage.contract.name, ProgressLog(self._context.progress_folder))
 
     def process(self, record: Any) -> Iterator[Any]:
@@ -237,7 +262,7 @@ class _FinishDoFn(beam.DoFn):
         self._context = context
 
     def setup(self) -> None:
-        self._store = Store(self._context.store_uri)
+        self._store = self._context.open_store()
         self._counters = Counters(self._stage.contract.name, ProgressLog(self._context.progress_folder))
 
     def process(self, keyed: tuple[Any, Ok[Any] | Err]) -> Iterator[Any]:

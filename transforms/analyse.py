@@ -86,7 +86,7 @@ class _FanOutDoFn(beam.DoFn):
         self._context = context
 
     def setup(self) -> None:
-        self._store = Store(self._context.store_uri)
+        self._store = self._context.open_store()
 
     def process(self, video: VideoRecord) -> Iterator[ClipRecord]:
         analysis = read_analysis(video, self._store)

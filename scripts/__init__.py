@@ -1,0 +1,1 @@
+"""Helpers around the program: what a user starts once, by hand."""

@@ -1,0 +1,57 @@
+"""How records travel between workers: canonical JSON, so that equal records are equal bytes on every machine.
+
+Importing this module registers the coders; Beam picks them by a collection's type.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from apache_beam.coders import Coder, registry
+
+from core.codec import from_jsonable, to_jsonable
+from core.dataset_files import OutputFile
+from core.records import ClipRecord, FailureRecord, VideoRecord
+from core.sources import SourceSpec
+
+
+class RecordCoder(Coder):
+    """Coder of one record type. Neither code nor class names are in the bytes."""
+
+    def __init__(self, record_type: type) -> None:
+        self.record_type = record_type
+
+    def encode(self, value: Any) -> bytes:
+        """Canonical JSON. Raises TypeError for a record of another type, whose fields would not be read back."""
+        if type(value) is not self.record_type:
+            raise TypeError(f"expected {self.record_type.__name__}, got {value!r}")
+        text = json.dumps(to_jsonable(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass")
+
+    def decode(self, encoded: bytes) -> Any:
+        """The record."""
+        return from_jsonable(self.record_type, json.loads(encoded.decode("utf-8", "surrogatepass")))
+
+    def is_deterministic(self) -> bool:
+        """Equal records have equal bytes."""
+        return True
+
+    def to_type_hint(self) -> type:
+        """The record type."""
+        return self.record_type
+
+    @classmethod
+    def from_type_hint(cls, typehint: Any, registry: Any) -> RecordCoder:
+        """The coder of a record type."""
+        return cls(typehint)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordCoder) and self.record_type is other.record_type
+
+    def __hash__(self) -> int:
+        return hash((RecordCoder, self.record_type))
+
+
+for _record_type in (SourceSpec, VideoRecord, ClipRecord, FailureRecord, OutputFile):
+    registry.register_coder(_record_type, RecordCoder)
