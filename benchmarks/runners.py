@@ -27,7 +27,7 @@ LOCAL = {
 
 def engines(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     """Options of the launcher by engine."""
-    named = dict(LOCAL)
+    named: dict[str, tuple[str, ...]] = dict(LOCAL)
     if options.prism:
         named["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
     if options.flink:

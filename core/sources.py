@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -246,7 +247,8 @@ def _typed(name: str, value: Any, kind: str) -> Scalar:
     if kind == "string":
         return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
     if kind == "double" and isinstance(value, int | float):
-        return float(value)
+        # Not a number, or infinite: tables and JSON have null for a value that there is not.
+        return float(value) if math.isfinite(value) else None
     wanted: type = {"int64": int, "bool": bool}.get(kind, float)
     if isinstance(value, wanted) and isinstance(value, int | float | bool):
         return value

@@ -19,6 +19,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 from apache_beam.transforms.window import GlobalWindows
 
+import transforms.coders  # noqa: F401 - records travel by these
 from core.failures import Failure
 from core.progress import ProgressLog
 from core.stage import ContractError, Record, Stage, StageBase, check_changes
@@ -208,8 +209,10 @@ class RunStage(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        contract = self.stage.contract
         kind = _ConcurrentStageDoFn if self.stage.concurrency > 1 else _StageDoFn
-        return records | self.stage.contract.name >> beam.ParDo(kind(self.stage, self.context))
+        work = beam.ParDo(kind(self.stage, self.context)).with_output_types(contract.record)
+        return records | contract.name >> work
 
 
 class ModelStage(StageBase[R]):
@@ -293,14 +296,14 @@ class RunModelStage(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        name = self.stage.contract.name
+        name, record = self.stage.contract.name, self.stage.contract.record
         handler = KeyedModelHandler(IsolatingHandler(self.stage.handler(self.context.store_uri)))
-        split = records | f"{name}/Prepare" >> beam.ParDo(_PrepareDoFn(self.stage, self.context)).with_outputs(
-            _PrepareDoFn.PASSED, main="todo"
-        )
+        prepare = beam.ParDo(_PrepareDoFn(self.stage, self.context))
+        hinted = prepare.with_output_types(tuple[record, Any], **{_PrepareDoFn.PASSED: record})  # type: ignore[valid-type]
+        split = records | f"{name}/Prepare" >> hinted.with_outputs(_PrepareDoFn.PASSED, main="todo")
         answered = (
             split.todo
             | f"{name}/RunInference" >> RunInference(handler, metrics_namespace=name)
-            | f"{name}/Finish" >> beam.ParDo(_FinishDoFn(self.stage, self.context))
+            | f"{name}/Finish" >> beam.ParDo(_FinishDoFn(self.stage, self.context)).with_output_types(record)
         )
         return (answered, split[_PrepareDoFn.PASSED]) | f"{name}/Flatten" >> beam.Flatten()

@@ -104,4 +104,8 @@ class FanOutClips(beam.PTransform):
         super().__init__()
 
     def expand(self, videos: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        return videos | "ReadAnalyses" >> beam.ParDo(_FanOutDoFn(self.context)) | "SpreadClips" >> beam.Reshuffle()
+        return (
+            videos
+            | "ReadAnalyses" >> beam.ParDo(_FanOutDoFn(self.context)).with_output_types(ClipRecord)
+            | "SpreadClips" >> beam.Reshuffle()
+        )

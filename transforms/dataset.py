@@ -124,11 +124,12 @@ class WriteDataset(beam.PTransform):
             | "CountKept" >> beam.combiners.Count.Globally()
             | "CountShards" >> beam.Map(lambda count: -(-count // per_shard))
         )
-        members = kept | "ToShard" >> beam.Map(lambda clip, n: (partition_of(clip.clip_id, n), clip), shards)
+        member_type = tuple[int, ClipRecord | None]
+        to_shard = beam.Map(lambda clip, n: (partition_of(clip.clip_id, n), clip), shards)
+        members = kept | "ToShard" >> to_shard.with_output_types(member_type)
+        each_shard = beam.FlatMap(lambda _, n: [(index, None) for index in range(n)], shards)
         all_shards = (
-            kept.pipeline
-            | "Shards" >> beam.Create([None])
-            | "EachShard" >> beam.FlatMap(lambda _, n: [(index, None) for index in range(n)], shards)
+            kept.pipeline | "Shards" >> beam.Create([None]) | "EachShard" >> each_shard.with_output_types(member_type)
         )
         shard_files = (
             (members, all_shards)
@@ -145,7 +146,7 @@ class WriteDataset(beam.PTransform):
         return (
             (shard_files, table_files)
             | "AllFiles" >> beam.Flatten()
-            | "OneKey" >> beam.Map(lambda file: ("", file))
+            | "OneKey" >> beam.Map(lambda file: ("", file)).with_output_types(tuple[str, OutputFile])
             | "GroupFiles" >> beam.GroupByKey()
             | "WriteManifest" >> beam.Map(_write_manifest, self.output_uri)
         )
@@ -153,13 +154,14 @@ class WriteDataset(beam.PTransform):
     def _write_tables(self, rows: beam.PCollection[Any]) -> beam.PCollection[Any]:
         specs = table_specs(self.extra_types)
         counts = beam.pvalue.AsDict(
-            rows | "TableNames" >> beam.Keys() | "CountRows" >> beam.combiners.Count.PerElement()
+            rows | "TableNames" >> beam.Keys().with_output_types(str) | "CountRows" >> beam.combiners.Count.PerElement()
         )
         tables = rows.pipeline | "Tables" >> beam.Create([(name, None) for name in specs])
+        row_type = tuple[tuple[str, int, int], Any]
         return (
             (rows, tables)
             | "RowsAndTables" >> beam.Flatten()
-            | "ToFile" >> beam.Map(_partitioned, counts, specs, self.settings.rows_per_file)
+            | "ToFile" >> beam.Map(_partitioned, counts, specs, self.settings.rows_per_file).with_output_types(row_type)
             | "GroupRows" >> beam.GroupByKey()
             | "WriteTables" >> beam.ParDo(_WriteTableDoFn(self.output_uri, specs))
         )

@@ -76,12 +76,13 @@ class ListVideos(beam.PTransform):
         super().__init__()
 
     def expand(self, root: Any) -> tuple[beam.PCollection[Any], beam.PCollection[Any]]:
+        keep_one = beam.ParDo(_KeepOneDoFn()).with_output_types(VideoRecord, **{_KeepOneDoFn.DUPLICATES: FailureRecord})
         outputs = (
             root
             | "Sources" >> beam.Create(self.sources, reshuffle=False)
-            | "ListFiles" >> beam.FlatMap(list_videos)
-            | "KeyById" >> beam.Map(lambda video: (video.video_id, video)).with_output_types(tuple[str, Any])
+            | "ListFiles" >> beam.FlatMap(list_videos).with_output_types(VideoRecord)
+            | "KeyById" >> beam.Map(lambda video: (video.video_id, video)).with_output_types(tuple[str, VideoRecord])
             | "GroupById" >> beam.GroupByKey()
-            | "KeepOne" >> beam.ParDo(_KeepOneDoFn()).with_outputs(_KeepOneDoFn.DUPLICATES, main="videos")
+            | "KeepOne" >> keep_one.with_outputs(_KeepOneDoFn.DUPLICATES, main="videos")
         )
         return outputs.videos, outputs[_KeepOneDoFn.DUPLICATES]

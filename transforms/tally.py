@@ -40,7 +40,8 @@ class Tally(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        return records | beam.ParDo(_TallyDoFn(self.group, self.what_of, self.context))
+        work = beam.ParDo(_TallyDoFn(self.group, self.what_of, self.context))
+        return records | work.with_output_types(records.element_type)
 
 
 def expected(record: Any) -> str:

@@ -111,6 +111,12 @@ def test_bad_rows_become_failures_and_their_neighbours_stay(tmp_path):
     ]
 
 
+def test_a_number_that_is_none_becomes_null(tmp_path):
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"uri": ["a.mp4", "b.mp4"], "score": [float("nan"), 2.5]}), path)
+    assert [video.extra["score"] for video in list_videos(make_spec(str(path)))] == [None, 2.5]
+
+
 def test_a_manifest_without_uris_is_an_error(tmp_path):
     path = tmp_path / "videos.csv"
     path.write_text("path\nx.mp4\n")
