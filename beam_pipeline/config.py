@@ -17,6 +17,7 @@ from models.aesthetic import AestheticSettings
 from models.analysis import AnalysisSettings
 from models.annotation import AnnotationSettings
 from models.captions import CaptionSettings
+from models.duplicates import DuplicateSettings
 from models.text import TextSettings
 from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
@@ -42,6 +43,7 @@ class PipelineConfig(Settings):
     run: RunSettings = Field(default_factory=RunSettings, description="The job as a whole.")
     probe: ProbeSettings = Field(default_factory=ProbeSettings, description="Container facts.")
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings, description="The one decode of each video.")
+    duplicates: DuplicateSettings = Field(default_factory=DuplicateSettings, description="Near-duplicate clips.")
     text: TextSettings = Field(default_factory=TextSettings, description="On-screen text (OCR detector).")
     aesthetic: AestheticSettings = Field(
         default_factory=AestheticSettings, description="Aesthetic score (CLIP with a linear head)."

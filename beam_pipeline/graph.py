@@ -11,16 +11,17 @@ import apache_beam as beam
 from beam_pipeline.config import PipelineConfig
 from core.sources import SourceSpec
 from core.stage import StageBase, check_order
-from transforms.adapter import ModelStage, RunContext, RunModelStage, RunStage
+from transforms.adapter import CollectionStage, ModelStage, RunContext, RunModelStage, RunStage
 from transforms.analyse import AnalyseVideo, FanOutClips
 from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.captions import caption_stage
 from transforms.clips import CutClips
 from transforms.dataset import WriteDataset
+from transforms.duplicates import FindDuplicates, HashPictures
 from transforms.ingest import ListVideos, ProbeVideo
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
-from transforms.thresholds import ApplyThresholds, RejectEarly, RejectLate
+from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
 
 VIDEO_FIELDS = ("video_id", "uri", "extra")
 CLIP_FIELDS = [
@@ -61,6 +62,9 @@ def make_stages(config: PipelineConfig) -> Stages:
         video=(ProbeVideo(config.probe), AnalyseVideo(config.analysis)),
         clip=(
             RejectEarly(config.thresholds),
+            HashPictures(config.duplicates),
+            FindDuplicates(config.duplicates),
+            RejectDuplicates(config.thresholds),
             text_stage(config.text),
             aesthetic_stage(config.aesthetic),
             ApplyThresholds(config.thresholds),
@@ -122,7 +126,9 @@ class _Chain(beam.PTransform):
         records = records | "Expected" >> Tally(self.group, expected, self.context)
         for stage in self.stages:
             name = stage.contract.name
-            if isinstance(stage, ModelStage):
+            if isinstance(stage, CollectionStage):
+                records = records | name >> stage.transform(self.context)
+            elif isinstance(stage, ModelStage):
                 records = records | name >> RunModelStage(stage, self.context)
             else:
                 records = records | name >> RunStage(stage, self.context)

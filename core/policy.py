@@ -25,6 +25,8 @@ class Limit(Settings):
         return self
 
 
+DUPLICATE_REASON = "near-duplicate"
+
 SPATIALVID_LIMITS: dict[str, Limit | None] = {
     "aesthetic_score": Limit(min=4),
     "luminance_score": Limit(min=20, max=140),
@@ -51,6 +53,13 @@ class ThresholdSettings(Settings):
         False,
         description="Whether a clip whose limited column is null is rejected. Off: it is kept and the limit "
         "is named in `unchecked_limits`.",
+    )
+
+    reject_duplicates: bool = Field(
+        False,
+        description="Whether of clips that show the same only the one that stands for them is kept. Off: they are "
+        "only named (column `duplicate_group`), since clips of a camera at rest look alike, too, and since a new "
+        "video could push out a clip of an earlier run.",
     )
 
     @field_validator("limits")
@@ -91,4 +100,6 @@ def judge(row: Mapping[str, Any], settings: ThresholdSettings, skip: Collection[
             reasons.append(f"{column} above {limit.max:g}")
         elif value != value:
             reasons.append(f"{column} is not a number")
+    if settings.reject_duplicates and row.get("duplicate_group") not in (None, row.get("clip_id")):
+        reasons.append(DUPLICATE_REASON)
     return Verdict(tuple(reasons), tuple(unchecked))

@@ -321,6 +321,8 @@ class ClipRecord:
       width, height: upright picture of the interval, pixels (a stream may change its size midway).
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
       is_whole_video: whether the clip has all frames of its video.
+      picture_hashes: perceptual hashes of the sample images, hexadecimal; flat pictures have none.
+      duplicate_group: id of the clip that stands for this one and its near-duplicates; None without any.
       ocr_score: share of the picture under text, 0 to 1; None until scored.
       aesthetic_score: LAION aesthetic score, about 0 to 10; None until scored.
       ocr_reason, aesthetic_reason: why there is no score, where no model ran.
@@ -345,6 +347,8 @@ class ClipRecord:
     scores: ClipScores
     timestamp_repairs: int = 0
     is_whole_video: bool = False
+    picture_hashes: tuple[str, ...] = ()
+    duplicate_group: str | None = None
     ocr_score: float | None = None
     ocr_reason: str | None = None
     ocr_model: str | None = None

@@ -62,7 +62,8 @@ def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | No
     """
     limited = sorted(column for column, limit in settings.limits.items() if limit is not None)
     reasons = [REASON_COLUMNS[column] for column in limited if column in REASON_COLUMNS]
-    columns = dict.fromkeys(["clip_id", "status", CUT_COLUMN, *limited, *reasons])
+    groups = ["duplicate_group"] if settings.reject_duplicates else []
+    columns = dict.fromkeys(["clip_id", "status", CUT_COLUMN, *groups, *limited, *reasons])
     table = read_table(output_uri, "clips", list(columns))
     rows = table.to_pylist()
     verdicts = [None if row["status"] == "failed" else judge(row, settings) for row in rows]

@@ -231,6 +231,14 @@ class ModelStage(StageBase[R]):
         """The fields named in `contract.writes`, from the model's answer."""
 
 
+class CollectionStage(StageBase[R]):
+    """A step whose fields depend on other records, too: it works on the collection as a whole."""
+
+    @abstractmethod
+    def transform(self, context: RunContext) -> beam.PTransform:
+        """From all records to all records, with the fields named in `contract.writes`. Failed ones pass."""
+
+
 class _PrepareDoFn(beam.DoFn):
     """Splits records into those that need the model and those that pass (or have a stored result)."""
 

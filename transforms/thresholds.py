@@ -46,6 +46,23 @@ class RejectEarly(Stage[ClipRecord]):
         }
 
 
+class RejectDuplicates(RejectEarly):
+    """Rejects near-duplicates of another clip in the same way, so that no model looks at them either."""
+
+    contract = StageContract(
+        name="RejectDuplicates",
+        version=1,
+        record=ClipRecord,
+        reads=CHEAP_FIELDS | {"duplicate_group"},
+        writes=VERDICT_FIELDS,
+        cached=False,
+    )
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only where near-duplicates are to be rejected."""
+        return self.settings.reject_duplicates and super().applies(record)
+
+
 class ApplyThresholds(Stage[ClipRecord]):
     """Decides by all columns that are known before cutting which clips are kept."""
 
@@ -53,7 +70,7 @@ class ApplyThresholds(Stage[ClipRecord]):
         name="ApplyThresholds",
         version=1,
         record=ClipRecord,
-        reads=CHEAP_FIELDS | MODEL_COLUMNS,
+        reads=CHEAP_FIELDS | MODEL_COLUMNS | {"duplicate_group"},
         writes=VERDICT_FIELDS,
         cached=False,
     )
@@ -83,7 +100,7 @@ class RejectLate(Stage[ClipRecord]):
         name="RejectLate",
         version=1,
         record=ClipRecord,
-        reads=VERDICT_FIELDS | {"encoded", "geometry", "camera_motion"},
+        reads=VERDICT_FIELDS | {"duplicate_group", "encoded", "geometry", "camera_motion"},
         writes=VERDICT_FIELDS,
         cached=False,
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from core.policy import Limit, ThresholdSettings, judge
+from core.policy import DUPLICATE_REASON, Limit, ThresholdSettings, judge
 
 GOOD = {"aesthetic_score": 4.0, "luminance_score": 140.0, "motion_score": 2.0, "ocr_score": 0.3}
 
@@ -53,3 +53,12 @@ def test_unknown_and_text_columns_are_refused():
 def test_crossed_bounds_are_refused():
     with pytest.raises(ValidationError, match="above max"):
         Limit(min=2, max=1)
+
+
+def test_near_duplicates_are_rejected_where_that_is_wanted():
+    settings = ThresholdSettings(limits={}, reject_duplicates=True)
+    row = {"clip_id": "v_1", "duplicate_group": "v_0"}
+    assert judge(row, settings).reasons == (DUPLICATE_REASON,)
+    assert judge(row | {"duplicate_group": "v_1"}, settings).is_kept
+    assert judge(row | {"duplicate_group": None}, settings).is_kept
+    assert judge(row, ThresholdSettings(limits={})).is_kept

@@ -1,0 +1,130 @@
+"""Near-duplicates: how far copies and other films are apart, what hashing costs, how grouping grows with clips.
+
+python -m benchmarks.duplicates [VIDEO ...] [--clips 2000 8000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import apache_beam as beam
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.failures import ItemError
+from core.records import ClipRecord
+from core.time import FrameSpan
+from media.decode import VideoReader
+from media.images import decode_jpeg, encode_jpeg, sample_image
+from models.duplicates import HASH_BITS, DuplicateSettings, hash_picture
+from transforms.adapter import RunContext
+from transforms.duplicates import FindDuplicates
+
+Image = npt.NDArray[np.uint8]
+EVERY, MOST_PICTURES = 50, 6
+COPY_SHARE, PICTURES = 0.02, 3
+
+
+def _halve(rgb: Image) -> Image:
+    return np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+COPIES: dict[str, Callable[[Image], Image]] = {
+    "JPEG quality 30": lambda rgb: decode_jpeg(encode_jpeg(rgb, 30)),
+    "half size": _halve,
+    "half size, JPEG quality 20": lambda rgb: decode_jpeg(encode_jpeg(_halve(rgb), 20)),
+    "brighter": lambda rgb: np.clip(rgb * 1.15 + 5, 0, 255).astype(np.uint8),
+    "2 % cropped at each side": lambda rgb: rgb[len(rgb) // 50 : -(len(rgb) // 50), rgb.shape[1] // 50 : -8],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", default=sorted(map(str, Path("examples/videos").glob("*.mp4"))))
+    parser.add_argument("--clips", nargs="*", type=int, default=[2000, 8000])
+    options = parser.parse_args()
+    print_distances([pictures for video in options.videos if (pictures := read_pictures(video))])
+    for count in options.clips:
+        print_grouping(count)
+
+
+def read_pictures(video: str) -> list[Image]:
+    """Up to six pictures of a video, as the analysis would sample them."""
+    try:
+        with VideoReader(video) as reader:
+            found = []
+            for decoded in reader.frames():
+                if decoded.index % EVERY == 0:
+                    found.append(sample_image(decoded.frame, 640, 360))
+                if len(found) == MOST_PICTURES:
+                    break
+            return found
+    except ItemError:
+        return []
+
+
+def print_distances(videos: Sequence[Sequence[Image]]) -> None:
+    """Shares of differing bits: of copies, and of pictures of different videos."""
+    pictures = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
+    started = time.process_time()
+    hashed = [(index, rgb, h) for index, rgb in pictures if (h := hash_picture(rgb)) is not None]
+    cost_ms = 1000 * (time.process_time() - started) / len(pictures)
+    print(f"{len(pictures)} pictures of {len(videos)} videos; {cost_ms:.2f} CPU ms to hash one")
+    for name, copy in COPIES.items():
+        apart = [_apart(h, hash_picture(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
+        print(f"{name}: median {np.median(apart):.3f}, 95 % below {np.percentile(apart, 95):.3f}")
+    others = [_apart(a, b) for n, (i, _, a) in enumerate(hashed) for j, _, b in hashed[:n] if i != j]
+    if others:
+        print(f"other videos: least {min(others):.3f}, 99.9 % above {np.percentile(others, 0.1):.3f}")
+
+
+def _apart(a: bytes, b: bytes) -> float:
+    differing = np.bitwise_count(np.frombuffer(a, np.uint8) ^ np.frombuffer(b, np.uint8)).sum()
+    return float(differing) / HASH_BITS
+
+
+def print_grouping(count: int) -> None:
+    """CPU time of grouping so many clips on one local worker, and how many of the planted copies are named."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 256, (count, PICTURES, HASH_BITS // 8), dtype=np.uint8)
+    copies = int(COPY_SHARE * count)
+    flips = np.packbits(rng.random((copies, PICTURES, HASH_BITS)) < 0.05, axis=2)
+    hashes[-copies:] = hashes[:copies] ^ flips
+    clips = [_clip(index, pictures) for index, pictures in enumerate(hashes)]
+    started = time.process_time()
+    with beam.Pipeline(runner="FnApiRunner") as root:
+        found = root | beam.Create(clips) | FindDuplicates(DuplicateSettings()).transform(RunContext("unused"))
+        named = found | beam.Filter(lambda clip: clip.duplicate_group is not None) | beam.combiners.Count.Globally()
+        _ = named | beam.Map(lambda number: print(f"{number} clips named of {2 * copies} planted"))
+    seconds = time.process_time() - started
+    print(f"{count} clips: {seconds:.1f} CPU s, {1000 * seconds / count:.2f} ms a clip")
+
+
+def _clip(index: int, pictures: npt.NDArray[np.uint8]) -> ClipRecord:
+    missing = cast(Any, None)
+    return ClipRecord(
+        clip_id=f"v_{index:07d}",
+        video_id="v",
+        uri="v.mp4",
+        extra={},
+        fingerprint="",
+        info=missing,
+        span=FrameSpan(start_frame=0, end_frame=100, start_pts=0, end_pts=100, time_base=Fraction(1, 25)),
+        width=1280,
+        height=720,
+        shot=missing,
+        shot_index=0,
+        samples=(),
+        scores=missing,
+        picture_hashes=tuple(p.tobytes().hex() for p in pictures),
+    )
+
+
+if __name__ == "__main__":
+    main()
