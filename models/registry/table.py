@@ -95,7 +95,7 @@ DEPTH_ANYTHING_V2_LARGE = ModelCard(
     ),
     licence="CC-BY-NC-4.0",
     commercial_use=False,
-    setting="depth.relative_uri",
+    setting="annotate.depth.relative_uri",
     hub=HubRepo(repo="depth-anything/Depth-Anything-V2-Large", revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9"),
 )
 
@@ -114,7 +114,7 @@ UNIDEPTH_V2_VITL14 = ModelCard(
     ),
     licence="CC-BY-NC-4.0",
     commercial_use=False,
-    setting="depth.metric_uri",
+    setting="annotate.depth.metric_uri",
     hub=HubRepo(repo="lpiccinelli/unidepth-v2-vitl14", revision="52b349b514bd8b47642f67ac78cb7b5dc5c51dd9"),
     notes="Needs the package unidepth, which is not on PyPI: install it from its repository.",
 )
@@ -128,7 +128,7 @@ MOGE_2_VITL = ModelCard(
     files=(WeightsFile(path="MoGe/moge-2-vitl/model.pt"),),
     licence="MIT",
     commercial_use=True,
-    setting="depth.metric_uri",
+    setting="annotate.depth.metric_uri",
     hub=HubRepo(repo="Ruicheng/moge-2-vitl", revision="main"),
 )
 
@@ -148,7 +148,7 @@ SAM_21_LARGE = ModelCard(
     ),
     licence="Apache-2.0",
     commercial_use=True,
-    setting="masks.weights_uri",
+    setting="annotate.masks.weights_uri",
 )
 
 PPOCR_V5_SERVER_DET = ModelCard(

@@ -1,0 +1,86 @@
+"""Relative inverse depth by Depth Anything V2, as SpatialVID's annotation runs it, for frames of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from models.depth.prior import DepthKind, FrameDepths
+from models.depth.settings import DepthSettings
+from models.networks.batches import BatchRunner
+from models.networks.depth_anything import DepthAnythingV2
+from models.networks.dinov2 import MEAN_RGB, PATCH_PX, STD_RGB
+from models.networks.pictures import DTYPES, normalise, resize_maps, to_unit
+from models.networks.weights import load_tensors, read_tensors
+
+SHORT_SIDE_PX = 518
+
+
+class DepthAnything:
+    """Depth Anything V2 behind the interface of `DepthModel`.
+
+    Args:
+      network: loaded, and prepared to run.
+      settings: device and batches.
+    """
+
+    kind: DepthKind = "relative"
+
+    def __init__(self, network: DepthAnythingV2, settings: DepthSettings) -> None:
+        self._device = torch.device(settings.device)
+        self._network = network.to(self._device)
+        self._dtype = network.pretrained.cls_token.dtype
+        self._settings = settings
+        self.halvings = 0
+
+    def predict(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> FrameDepths:
+        """See `DepthModel.predict`. Everywhere is valid; no focal length is seen."""
+        settings = self._settings
+        runner = BatchRunner(
+            lambda pictures: (resize_maps(self.infer(pictures), size),),
+            self._device,
+            settings.batch_frames,
+            settings.batch_mib << 20,
+        )
+        (maps,) = runner.run(frames_rgb_u8)
+        self.halvings += runner.halvings
+        return FrameDepths(maps=maps, is_valid=np.ones(maps.shape, bool), focal_px=np.full(len(maps), np.nan))
+
+    def infer(self, pictures_u8: Tensor) -> Tensor:
+        """(n, h', w') float32 inverse depth at the network's size, of (n, h, w, 3) uint8 pictures on the device.
+
+        Bicubic without smoothing, as the authors resize by OpenCV.
+        """
+        height, width = network_size(pictures_u8.shape[1], pictures_u8.shape[2])
+        resized = F.interpolate(to_unit(pictures_u8), (height, width), mode="bicubic")
+        pictures = normalise(resized, MEAN_RGB, STD_RGB).to(self._dtype, memory_format=torch.channels_last)
+        inverse_depth: Tensor = self._network(pictures)
+        return inverse_depth.float()
+
+
+def network_size(height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the network's input: shorter side 518 at least, both multiples of 14, aspect kept."""
+    scale = max(SHORT_SIDE_PX / height, SHORT_SIDE_PX / width)
+    return _to_patches(height * scale), _to_patches(width * scale)
+
+
+def _to_patches(length_px: float) -> int:
+    near = round(length_px / PATCH_PX) * PATCH_PX
+    return near if near >= SHORT_SIDE_PX else math.ceil(length_px / PATCH_PX) * PATCH_PX
+
+
+def load_depth_anything(path: str, settings: DepthSettings, encoder: str = "vitl") -> DepthAnything:
+    """Loads weights as their authors publish them.
+
+    Raises:
+      WeightsError: if they do not fit.
+    """
+    network = DepthAnythingV2(encoder)
+    load_tensors(network, read_tensors(path), path)
+    return DepthAnything(network.prepare(DTYPES[settings.precision]), settings)

@@ -1,0 +1,47 @@
+"""Settings of the networks that see depth in single frames."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from core.settings import Settings
+
+
+class DepthSettings(Settings):
+    """Which networks see depth in single frames, beside the depth that the camera's motion gives."""
+
+    relative: Literal["none", "depth-anything-v2-large"] = Field(
+        "none",
+        description="Network for inverse depth up to scale and shift; its maps are fitted to the depth that the "
+        "camera's motion gives and fill it.",
+    )
+    metric: Literal["none", "moge-2-vitl", "unidepth-v2-vitl14"] = Field(
+        "none",
+        description="Network for depth in metres: gives the scale of poses and depth, and depth where the camera does "
+        "not travel. unidepth-v2-vitl14 needs the package unidepth.",
+    )
+    relative_uri: str | None = Field(None, description="Path or URI of depth_anything_v2_vitl.pth.")
+    metric_uri: str | None = Field(
+        None, description="Path or URI of the metric network's weights: MoGe's model.pt, the folder of UniDepth's files."
+    )
+    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the networks run.")
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp16", description="Number format of the networks; the halves are for GPUs."
+    )
+    input_max_side_px: int = Field(
+        1280, ge=14, description="Longest side at which frames are decoded for the networks; they resize them further."
+    )
+    batch_frames: int = Field(16, ge=1, description="Most frames in a batch; halved where memory runs out.")
+    batch_mib: int = Field(256, ge=1, description="Most MiB of decoded frames in a batch.")
+    clips_at_once: int = Field(8, ge=1, description="Most clips whose frames share batches.")
+    decode_threads: int = Field(4, ge=1, description="Clips decoded ahead of the networks, each on a thread.")
+    moge_tokens: int = Field(
+        2400, ge=100, le=3600, description="Patches that MoGe-2 cuts a frame into: more are finer and slower."
+    )
+
+    @property
+    def has_network(self) -> bool:
+        """Whether any network is asked for."""
+        return self.relative != "none" or self.metric != "none"

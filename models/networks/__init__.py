@@ -1,0 +1,1 @@
+"""Networks in torch whose published weights this program runs itself. Imported only where a model is loaded."""
