@@ -17,6 +17,7 @@ from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.captions import caption_stage
 from transforms.clips import CutClips
 from transforms.dataset import WriteDataset
+from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashPictures
 from transforms.ingest import ListVideos, ProbeVideo
 from transforms.scores import aesthetic_stage, text_stage
@@ -69,6 +70,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             aesthetic_stage(config.aesthetic),
             ApplyThresholds(config.thresholds),
             CutClips(config.cut),
+            *depth_stages(config.annotate),
             EstimateGeometry(config.annotate),
             LabelMotion(config.annotate),
             RejectLate(config.thresholds),

@@ -67,13 +67,15 @@ def run_job(
     """
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
+    # What lacks a model or a package must fail before the output is touched.
+    stages = make_stages(config)
     output.check_writable()
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
         watch = on_this_machine(options)
         context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
         context.make_store()
-        display = ProgressDisplay(folder, make_stages(config)) if watch and show_progress else nullcontext()
+        display = ProgressDisplay(folder, stages) if watch and show_progress else nullcontext()
         with (
             open_runner(options) as runner,
             display,

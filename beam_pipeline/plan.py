@@ -15,7 +15,8 @@ from core.failures import ItemError
 from core.places import normalize_uri
 from core.sources import SourceSpec, list_videos
 from media.probe import probe_video
-from transforms.scores import aesthetic_stage, describe_model, text_stage
+from transforms.adapter import ModelStage
+from transforms.scores import LeaveUnscored, describe_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ def describe_models(config: PipelineConfig) -> dict[str, Any]:
     """Models of the run by stage: id, digest, licence, source; or the reason why there is none."""
     return {
         stage.contract.name: describe_model(stage)
-        for stage in (text_stage(config.text), aesthetic_stage(config.aesthetic))
+        for stage in make_stages(config).clip
+        if isinstance(stage, (ModelStage, LeaveUnscored))
     }
 
 

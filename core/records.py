@@ -165,6 +165,22 @@ class EncodedClip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenDepth:
+    """Depth that networks see in a clip's annotated frames.
+
+    Attributes:
+      file: .npz of `relative` and `metric` (n, h, w) float16 maps (inverse depth up to scale and shift; metres, 0 where
+        unknown), where the network ran, `<kind>_focal_px` (n,) in pixels of the maps, and `frame` (n,) indices in the
+        clip.
+      relative_model, metric_model: id and digest of the networks; None where none ran.
+    """
+
+    file: Ref
+    relative_model: str | None
+    metric_model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipGeometryFacts:
     """Spatial annotation of a clip: its files in the store, and how good it is.
 
@@ -188,6 +204,7 @@ class ClipGeometryFacts:
       num_windows: windows that the clip was annotated in.
       scale_drift: largest relative change of the scale between two windows over the frames that they share.
       join_offset: largest distance of two windows' camera centres there (root mean square), in typical depths.
+      metres_per_unit: unit of poses and depth in metres; None where nothing says.
     """
 
     poses: Ref
@@ -214,6 +231,7 @@ class ClipGeometryFacts:
     num_windows: int
     scale_drift: float | None
     join_offset: float | None
+    metres_per_unit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +377,7 @@ class ClipRecord:
     rejection_reasons: tuple[str, ...] = ()
     unchecked_limits: tuple[str, ...] = ()
     encoded: EncodedClip | None = None
+    seen_depth: SeenDepth | None = None
     geometry: ClipGeometryFacts | None = None
     camera_motion: CameraMotionFacts | None = None
     caption: CaptionFacts | None = None

@@ -69,6 +69,7 @@ ANNOTATION_COLUMNS = _columns(
     ("pose_reprojection_px", REAL, "root mean square distance of points from where they were seen, annotated pixels"),
     ("pose_num_points", INT, "points of the sparse map"),
     ("pose_scale", TEXT, "metric or relative: unit of translations and depth"),
+    ("metres_per_unit", REAL, "the unit of poses and depth in metres, from a metric depth network; null without"),
     ("scene_depth", REAL, "median depth of the scene's points, in the poses' unit"),
     (
         "pose_tracked_share",
@@ -81,6 +82,8 @@ ANNOTATION_COLUMNS = _columns(
         "standard deviation of the focal length as a share of it, by the adjustment's curvature; null where it was "
         "not estimated",
     ),
+    ("depth_relative_model", TEXT, "id and digest of the network for relative depth; null if none ran"),
+    ("depth_metric_model", TEXT, "id and digest of the network for metric depth; null if none ran"),
     ("pose_num_windows", INT, "windows that the clip was annotated in; longer clips need several"),
     (
         "pose_scale_drift",
@@ -408,6 +411,7 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "pose_reprojection_px": geometry.reprojection_px,
             "pose_num_points": geometry.num_points,
             "pose_scale": "relative",
+            "metres_per_unit": geometry.metres_per_unit,
             "scene_depth": geometry.typical_depth,
             "pose_tracked_share": geometry.tracked_share,
             "pose_focal_sigma": geometry.focal_sigma,
@@ -420,6 +424,9 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "masks_reason": geometry.masks_reason,
             "dynamic_ratio": geometry.moving_share,
         }
+    if clip.seen_depth:
+        row["depth_relative_model"] = clip.seen_depth.relative_model
+        row["depth_metric_model"] = clip.seen_depth.metric_model
     if motion:
         facts = motion.trajectory
         row |= {name: getattr(facts, name) for name in facts.__dataclass_fields__ if name != "missing"}

@@ -22,7 +22,7 @@ from apache_beam.transforms.window import GlobalWindows
 import transforms.coders  # noqa: F401 - records travel by these
 from core.failures import Failure
 from core.progress import ProgressLog
-from core.stage import ContractError, Record, Stage, StageBase, check_changes
+from core.stage import ContractError, Record, Stage, StageBase, StageOutput, check_changes
 from core.store import Store
 from models.handlers.isolation import (
     MAX_ATTEMPTS,
@@ -33,6 +33,7 @@ from models.handlers.isolation import (
     Ok,
     describe_error,
 )
+from models.registry import ModelCard
 
 R = TypeVar("R", bound=Record)
 Outcome = tuple[Any, str, float]
@@ -216,7 +217,20 @@ class RunStage(beam.PTransform):
 
 
 class ModelStage(StageBase[R]):
-    """A step whose fields come from a model that Beam's RunInference drives in batches."""
+    """A step whose fields come from models that Beam's RunInference drives in batches.
+
+    Attributes:
+      cards: the models, the one that gives the result its name first.
+      digests: digest of the weights of each.
+    """
+
+    cards: tuple[ModelCard, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def model_digest(self) -> str | None:
+        """Digests of all weights."""
+        return "+".join(self.digests) or None
 
     @abstractmethod
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
@@ -227,8 +241,8 @@ class ModelStage(StageBase[R]):
         """What the model sees of a record."""
 
     @abstractmethod
-    def fields(self, prediction: Any) -> Mapping[str, Any]:
-        """The fields named in `contract.writes`, from the model's answer."""
+    def fields(self, prediction: Any, output: StageOutput) -> Mapping[str, Any]:
+        """The fields named in `contract.writes`, from the model's answer; what they refer to goes to `output`."""
 
 
 class CollectionStage(StageBase[R]):
@@ -283,9 +297,10 @@ class _FinishDoFn(beam.DoFn):
             self._counters.add("failed")
             yield fail(record, contract.name, answer)
             return
-        changes = self._stage.fields(answer.value)
+        output = self._stage.output(record, self._store)
+        changes = self._stage.fields(answer.value, output)
         check_changes(contract, changes)
-        self._stage.output(record, self._store).save(changes)
+        output.save(changes)
         self._counters.add("done")
         yield dataclasses.replace(record, **changes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
 from models.camera_path import fill_poses
+from models.depth.seen import SeenDepths
 from models.motion_labels import label_motion, label_voted, to_instructions
 from models.poses.estimate import Intrinsics, resize_intrinsics
 from models.poses.settings import estimator_version, make_estimator
@@ -42,14 +44,16 @@ class EstimateGeometry(Stage[ClipRecord]):
     settings: AnnotationSettings
 
     def __init__(self, settings: AnnotationSettings) -> None:
-        # What only the words depend on must not change the identity of the geometry.
+        # What only the words depend on must not change the identity of the geometry, nor what its inputs tell.
         self.settings = settings.model_copy(
             update={
                 name: AnnotationSettings.model_fields[name].get_default(call_default_factory=True)
-                for name in ("labels", "parity")
+                for name in ("labels", "parity", "depth")
             }
         )
         self._version = estimator_version(self.settings.pose)
+        if settings.depth.has_network:
+            self.contract = replace(self.contract, reads=self.contract.reads | {"seen_depth"})
 
     @property
     def model_digest(self) -> str | None:
@@ -85,7 +89,10 @@ class EstimateGeometry(Stage[ClipRecord]):
             if known is not None:
                 known = known.resized((record.width, record.height), clip_size)
             frames = read_clip_frames(path, info, fps, settings.max_side_px)
-            found = annotate_clip(frames, clip_size, known, settings, self._estimate, folder)
+            seen = None
+            if record.seen_depth is not None:
+                seen = SeenDepths.read(output.store.read_bytes(record.seen_depth.file.path))
+            found = annotate_clip(frames, clip_size, known, settings, self._estimate, folder, seen=seen)
             return {"geometry": _write(found, clip_size, output)}
 
 
@@ -128,6 +135,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         num_windows=found.num_windows,
         scale_drift=found.scale_drift,
         join_offset=found.join_offset,
+        metres_per_unit=found.metres_per_unit,
     )
 
 

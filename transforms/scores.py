@@ -19,7 +19,6 @@ from models.registry import (
     LAION_AESTHETIC_V2,
     PPOCR_V6_SMALL_DET,
     PPOCR_V6_SMALL_REC,
-    ModelCard,
     resolve_model,
 )
 from models.text import TextScore, TextSettings
@@ -40,14 +39,6 @@ def _contract(name: str, prefix: str) -> StageContract:
 
 class _ImageStage(ModelStage[ClipRecord]):
     """A model over a clip's sample images, for clips that no earlier step rejected."""
-
-    cards: tuple[ModelCard, ...]
-    digests: tuple[str, ...]
-
-    @property
-    def model_digest(self) -> str:
-        """Digests of all weights of the model."""
-        return "+".join(self.digests)
 
     @property
     def model_name(self) -> str:
@@ -84,7 +75,7 @@ class ScoreText(_ImageStage):
         """The detector."""
         return TextAreaHandler(store_uri, self.settings)
 
-    def fields(self, prediction: TextScore) -> Mapping[str, Any]:
+    def fields(self, prediction: TextScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
         return {
             "ocr_score": prediction.score,
@@ -109,7 +100,7 @@ class ScoreAesthetic(_ImageStage):
         """Encoder and head."""
         return AestheticHandler(store_uri, self.settings)
 
-    def fields(self, prediction: AestheticScore) -> Mapping[str, Any]:
+    def fields(self, prediction: AestheticScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
         return {
             "aesthetic_score": prediction.score,
@@ -162,7 +153,7 @@ def aesthetic_stage(settings: AestheticSettings) -> ScoreAesthetic | LeaveUnscor
     return ScoreAesthetic(settings)
 
 
-def describe_model(stage: ScoreText | ScoreAesthetic | LeaveUnscored) -> dict[str, Any]:
+def describe_model(stage: ModelStage[Any] | LeaveUnscored) -> dict[str, Any]:
     """What `plan` and `run.json` say of a step's models."""
     if isinstance(stage, LeaveUnscored):
         return {"reason": stage.reason}

@@ -17,6 +17,7 @@ from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.annotation.quality import depth_errors, tracked_shares
 from models.annotation.settings import AnnotationSettings
 from models.annotation.windows import Window, split_windows
+from models.depth.seen import SeenDepths
 from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator, resize_intrinsics
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,6 +44,7 @@ class ClipAnnotation:
       num_windows: how many windows the clip was annotated in.
       scale_drift: the largest relative change of scale between two windows over the frames that they share.
       join_offset: the largest distance of two windows' camera centres there (root mean square), in typical depths.
+      metres_per_unit: the poses' unit in metres (of windows: the median); None where nothing says.
     """
 
     cam_from_world: FloatArray
@@ -66,6 +68,7 @@ class ClipAnnotation:
     num_windows: int
     scale_drift: float | None
     join_offset: float | None
+    metres_per_unit: float | None
 
 
 def annotate_clip(
@@ -76,6 +79,7 @@ def annotate_clip(
     estimate: PoseEstimator,
     folder: str,
     *,
+    seen: SeenDepths | None = None,
     num_threads: int = 1,
 ) -> ClipAnnotation:
     """Annotates a clip of any length in bounded memory.
@@ -91,9 +95,10 @@ def annotate_clip(
       settings: how clips are annotated.
       estimate: what finds the poses of a window.
       folder: an empty local folder for the files.
+      seen: depth that networks see in the annotated frames.
       num_threads: most threads to use.
     """
-    annotator = _ClipAnnotator(clip_size, known, settings, estimate, folder, num_threads)
+    annotator = _ClipAnnotator(clip_size, known, settings, estimate, folder, seen, num_threads)
     for window in split_windows(frames, settings.window_frames, settings.window_overlap_frames):
         annotator.add(window)
     return annotator.finish()
@@ -101,7 +106,7 @@ def annotate_clip(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _WindowFacts:
-    """What is remembered of a window; `scale` is the length of its unit in that of the first one."""
+    """What is remembered of a window; its unit is `scale` long in that of the first one, and `metres` in metres."""
 
     scale: float
     motion_kind: MotionKind
@@ -109,6 +114,7 @@ class _WindowFacts:
     reprojection_px: float | None
     num_points: int
     focal_sigma: float | None
+    metres: float | None
 
 
 class _ClipAnnotator:
@@ -119,6 +125,7 @@ class _ClipAnnotator:
         settings: AnnotationSettings,
         estimate: PoseEstimator,
         folder: str,
+        seen: SeenDepths | None,
         num_threads: int,
     ) -> None:
         self._clip_size = clip_size
@@ -126,6 +133,7 @@ class _ClipAnnotator:
         self._settings = settings
         self._estimate = estimate
         self._folder = folder
+        self._seen = seen
         self._num_threads = num_threads
         self._size = (0, 0)
         self._frame: list[int] = []
@@ -153,7 +161,19 @@ class _ClipAnnotator:
             return
         mode = self._settings.intrinsics if self._known is not None else "estimate"
         known = None if self._known is None else self._known.resized(self._clip_size, frames.size)
-        geometry = annotate_frames(frames, known, mode, self._num_threads, estimate=self._estimate)
+        seen = {} if self._seen is None else self._seen.of_frames(frames.frame, frames.size)
+        geometry = annotate_frames(
+            frames,
+            known,
+            mode,
+            self._num_threads,
+            estimate=self._estimate,
+            relative=seen.get("relative"),
+            metric=seen.get("metric"),
+        )
+        if geometry.poses.motion_kind != "general" and (window.start or window.following_overlap):
+            # Its depth would be in metres, while other windows have another unit.
+            geometry = replace(geometry, depth=None, metres_per_unit=None)
         self._take(window, geometry)
 
     def _take(self, window: Window, geometry: ClipGeometry) -> None:
@@ -186,6 +206,7 @@ class _ClipAnnotator:
                 reprojection_px=poses.reprojection_px,
                 num_points=len(poses.points_world),
                 focal_sigma=poses.focal_sigma,
+                metres=geometry.metres_per_unit,
             )
         )
         if maps is not None:
@@ -267,6 +288,7 @@ class _ClipAnnotator:
             num_windows=len(self._windows),
             scale_drift=max((j.scale_drift for j in self._joins if j.scale_drift is not None), default=None),
             join_offset=max(j.offset for j in self._joins) / unit / typical if self._joins and typical else None,
+            metres_per_unit=self._metres_per_unit(unit),
         )
 
     def _finish_maps(self, kind: MotionKind, unit: float) -> tuple[str | None, str | None, float | None, float | None]:
@@ -277,7 +299,7 @@ class _ClipAnnotator:
         if self._reason is not None:
             return None, None, None, None
         masks_path = os.path.join(self._folder, "dyn_masks.npz")
-        if kind != "general":
+        if kind != "general" and self._windows[0].metres is None:
             return None, masks_path, None, moving_share
         depth_path = os.path.join(self._folder, "depth.npz")
         return depth_path, masks_path, self._depth_file.write(depth_path, unit), moving_share
@@ -286,6 +308,10 @@ class _ClipAnnotator:
         """Length of the unit of the median window, in that of the first."""
         scales = [w.scale for w in self._windows if w.motion_kind == "general"]
         return float(np.median(scales)) if scales else 1.0
+
+    def _metres_per_unit(self, unit: float) -> float | None:
+        metres = [w.metres / w.scale * unit for w in self._windows if w.metres is not None]
+        return float(np.median(metres)) if metres else None
 
     def _typical_depth(self, unit: float) -> float | None:
         depths = [w.typical_depth / unit for w in self._windows if w.typical_depth is not None]

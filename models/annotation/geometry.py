@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from media.clip_frames import ClipFrames
-from models.depth.motion_stereo import estimate_depth
+from models.depth.fusion import fuse_depth, metric_depth
+from models.depth.motion_stereo import DepthMaps, estimate_depth
+from models.depth.prior import FrameDepths
 from models.masks.residual_motion import moving_masks
 from models.poses.classical import estimate_poses
 from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
@@ -35,6 +37,7 @@ class ClipGeometry:
         `depth`.
       is_depth_valid: (n, h, w) bool; None as `depth`.
       is_moving: (n, h, w) bool; None where the poses are not fit for use.
+      metres_per_unit: the poses' and the depth's unit in metres; None where nothing says.
     """
 
     poses: PoseEstimate
@@ -43,6 +46,7 @@ class ClipGeometry:
     depth_sigma: Map | None
     is_depth_valid: BoolArray | None
     is_moving: BoolArray | None
+    metres_per_unit: float | None = None
 
 
 def annotate_frames(
@@ -52,6 +56,8 @@ def annotate_frames(
     num_threads: int = 1,
     *,
     estimate: PoseEstimator = estimate_poses,
+    relative: FrameDepths | None = None,
+    metric: FrameDepths | None = None,
 ) -> ClipGeometry:
     """Poses first; then depth from the camera's motion, then masks from what neither explains.
 
@@ -61,6 +67,7 @@ def annotate_frames(
       mode: what is done with them.
       num_threads: most threads to use.
       estimate: what finds the poses.
+      relative, metric: depth that networks see in these frames, which fills the depth from motion; None without.
     """
     poses = estimate(
         PoseRequest(
@@ -75,26 +82,39 @@ def annotate_frames(
         return _without_depth(poses, None)
     gray = [np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for rgb in frames.rgb]
     typical = _typical_depth(poses)
-    shape = (len(gray), *gray[0].shape)
-    inverse_depth, sigma, is_valid = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
+    maps = _unknown_depth((len(gray), *gray[0].shape))
     if typical is not None:
         maps = estimate_depth(gray, poses.cam_from_world, poses.intrinsics_px, 1 / typical)
-        inverse_depth, sigma = maps.inverse_depth, maps.sigma
-        is_valid = maps.is_valid & (inverse_depth > 1 / (FAR_FACTOR * typical))
-    is_moving = moving_masks(gray, poses.cam_from_world, poses.intrinsics_px, inverse_depth, is_valid)
-    if typical is None:
+        maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
+    is_moving = moving_masks(gray, poses.cam_from_world, poses.intrinsics_px, maps.inverse_depth, maps.is_valid)
+    metres: float | None = None
+    if typical is not None:
+        fused = fuse_depth(maps, ~is_moving, relative, metric)
+        is_valid = fused.maps.is_valid & (fused.maps.inverse_depth > 1 / (FAR_FACTOR * typical))
+        if fused.maps is maps:
+            is_valid &= ~is_moving
+        maps, metres = replace(fused.maps, is_valid=is_valid), fused.metres_per_unit
+    elif metric is not None and poses.motion_kind != "general":
+        maps, metres = metric_depth(metric), 1.0
+    else:
         return _without_depth(poses, is_moving)
-    is_valid &= ~is_moving
-    depth = np.divide(1, inverse_depth, out=np.zeros_like(inverse_depth), where=is_valid)
+    depth = np.divide(1, maps.inverse_depth, out=np.zeros_like(maps.inverse_depth), where=maps.is_valid)
     # To first order, depth and inverse depth have the same relative error.
-    relative = np.multiply(sigma, depth, out=np.zeros_like(depth), where=is_valid)
+    relative_sigma = np.multiply(maps.sigma, depth, out=np.zeros_like(depth), where=maps.is_valid)
     return ClipGeometry(
         poses=poses,
         typical_depth=typical,
         depth=depth,
-        depth_sigma=relative,
-        is_depth_valid=is_valid,
+        depth_sigma=relative_sigma,
+        is_depth_valid=maps.is_valid,
         is_moving=is_moving,
+        metres_per_unit=metres,
+    )
+
+
+def _unknown_depth(shape: tuple[int, int, int]) -> DepthMaps:
+    return DepthMaps(
+        inverse_depth=np.zeros(shape, np.float32), sigma=np.zeros(shape, np.float32), is_valid=np.zeros(shape, bool)
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from core.settings import Settings
+from models.depth.settings import DepthSettings
 from models.motion_labels import MotionLabelSettings
 from models.poses.settings import PoseSettings
 
@@ -35,6 +36,7 @@ class AnnotationSettings(Settings):
     parity: bool = Field(
         False, description="Trajectory metrics and motion words by SpatialVID's own rules, bug for bug."
     )
+    depth: DepthSettings = Field(default_factory=DepthSettings, description="Networks that see depth in single frames.")
     labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion words.")
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from models.registry import (
 )
 
 DepthKind = Literal["relative", "metric"]
+DEPTH_KINDS: tuple[DepthKind, ...] = ("relative", "metric")
 CARDS = {card.model_id: card for card in (DEPTH_ANYTHING_V2_LARGE, MOGE_2_VITL, UNIDEPTH_V2_VITL14)}
 
 
@@ -39,6 +40,10 @@ class FrameDepths:
     maps: npt.NDArray[np.float32]
     is_valid: npt.NDArray[np.bool_]
     focal_px: npt.NDArray[np.float64]
+
+    def part(self, frames: slice) -> FrameDepths:
+        """What is seen in some of the frames."""
+        return FrameDepths(maps=self.maps[frames], is_valid=self.is_valid[frames], focal_px=self.focal_px[frames])
 
 
 class DepthModel(Protocol):

@@ -24,7 +24,8 @@ class DepthSettings(Settings):
     )
     relative_uri: str | None = Field(None, description="Path or URI of depth_anything_v2_vitl.pth.")
     metric_uri: str | None = Field(
-        None, description="Path or URI of the metric network's weights: MoGe's model.pt, the folder of UniDepth's files."
+        None,
+        description="Path or URI of the metric network's weights: MoGe's model.pt, the folder of UniDepth's files.",
     )
     device: Literal["cpu", "cuda"] = Field("cuda", description="Where the networks run.")
     precision: Literal["fp32", "fp16", "bf16"] = Field(

@@ -1,22 +1,16 @@
-"""Running a network over many pictures: batches capped in bytes, halved where memory runs out, decoded ahead."""
+"""Running a network over many pictures: batches capped in bytes, and halved where memory runs out."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 logger = logging.getLogger(__name__)
 
@@ -101,21 +95,3 @@ def _to_host(results: list[Tensor], done: torch.cuda.Event | None) -> list[npt.N
     if done is not None:
         done.synchronize()
     return [result.numpy(force=True) for result in results]
-
-
-def decode_ahead(load: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
-    """`load` of each item in order, as many items ahead of the reader as there are threads.
-
-    An exception of `load` is raised where its result would come.
-    """
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        remaining = iter(items)
-        waiting: deque[Future[U]] = deque(pool.submit(load, item) for item in islice(remaining, threads))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(load, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -78,7 +78,9 @@ def view_plane(width: int, height: int, aspect: float, like: Tensor) -> Tensor:
     """(height, width, 2) x, y of pixel centres on the view plane, in units of half of the picture's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
     spans = ((aspect / diagonal, width), (1 / diagonal, height))
-    axes = [torch.linspace(-s * (n - 1) / n, s * (n - 1) / n, n, dtype=like.dtype, device=like.device) for s, n in spans]
+    axes = [
+        torch.linspace(-s * (n - 1) / n, s * (n - 1) / n, n, dtype=like.dtype, device=like.device) for s, n in spans
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1)
 
 

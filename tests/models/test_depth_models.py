@@ -45,7 +45,7 @@ class TestDepthModels:
         class Inputs(torch.nn.Module):
             """In the place of the network: hands out the red channel of what it is given."""
 
-            class pretrained:  # noqa: N801
+            class pretrained:
                 cls_token = torch.zeros(1)
 
             def forward(self, pictures):
@@ -74,7 +74,9 @@ class TestDepthModels:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "SHORT_SIDE_PX", 56)
             patch.setattr(module, "read_tensors", lambda path: network.state_dict())
-            model = load_depth_anything("weights", DepthSettings(device="cpu", precision="fp32", batch_frames=2), "vits")
+            model = load_depth_anything(
+                "weights", DepthSettings(device="cpu", precision="fp32", batch_frames=2), "vits"
+            )
             together = model.predict(frames, (40, 30))
             alone = model.predict(frames[2:], (40, 30))
         assert together.maps.shape == (3, 30, 40) and together.maps.dtype == np.float32
@@ -174,21 +176,3 @@ class TestBatchRunner:
         for pictures in ([], [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)]):
             with pytest.raises(ValueError, match="one size"):
                 runner.run(pictures)
-
-    def test_decoding_runs_ahead_in_order_and_no_further_than_its_threads(self, torch):
-        from models.networks.batches import decode_ahead
-
-        started = []
-
-        def load(item):
-            started.append(item)
-            if item == 7:
-                raise OSError("cannot read 7")
-            return item * 10
-
-        results = decode_ahead(load, range(20), threads=3)
-        assert [next(results), next(results)] == [0, 10]
-        assert len(started) <= 5
-        with pytest.raises(OSError, match="cannot read 7"):
-            list(results)
-        assert len(started) <= 11

@@ -1,6 +1,6 @@
 """Depth networks of our own against the public ones: side by side where that is on PyPI, else by golden numbers.
 
-The golden numbers came from the authors' code (Depth-Anything-V2 a561b84, MoGe 0744441) with the same weights by formula.
+The golden numbers came from the authors' code (Depth-Anything-V2 a561b84, MoGe 0744441) with the same weights.
 """
 
 import json
