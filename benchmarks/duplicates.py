@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
 
 import apache_beam as beam
 import cv2
@@ -18,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.failures import ItemError
-from core.records import ClipRecord
+from core.records import ClipRecord, ClipScores, Shot
 from core.time import FrameSpan
+from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, sample_image
+from media.probe import probe_video
 from models.duplicates import HASH_BITS, DuplicateSettings, hash_picture
 from transforms.adapter import RunContext
 from transforms.duplicates import FindDuplicates
@@ -29,6 +30,20 @@ from transforms.duplicates import FindDuplicates
 Image = npt.NDArray[np.uint8]
 EVERY, MOST_PICTURES = 50, 6
 COPY_SHARE, PICTURES = 0.02, 3
+EXAMPLE = "examples/videos/bikes.mp4"
+_SHOT = Shot(
+    start_frame=0,
+    end_frame=100,
+    start_s=0.0,
+    end_s=4.0,
+    boundary_kind="start",
+    boundary_start_frame=0,
+    boundary_confidence=None,
+    luminance_mean=100.0,
+    motion_mean=3.0,
+    motion_normalized_mean=3.0,
+)
+_SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
 
 
 def _halve(rgb: Image) -> Image:
@@ -96,7 +111,8 @@ def print_grouping(count: int) -> None:
     copies = int(COPY_SHARE * count)
     flips = np.packbits(rng.random((copies, PICTURES, HASH_BITS)) < 0.05, axis=2)
     hashes[-copies:] = hashes[:copies] ^ flips
-    clips = [_clip(index, pictures) for index, pictures in enumerate(hashes)]
+    info = probe_video(EXAMPLE)
+    clips = [_clip(index, info, pictures) for index, pictures in enumerate(hashes)]
     started = time.process_time()
     with beam.Pipeline(runner="FnApiRunner") as root:
         found = root | beam.Create(clips) | FindDuplicates(DuplicateSettings()).transform(RunContext("unused"))
@@ -106,22 +122,21 @@ def print_grouping(count: int) -> None:
     print(f"{count} clips: {seconds:.1f} CPU s, {1000 * seconds / count:.2f} ms a clip")
 
 
-def _clip(index: int, pictures: npt.NDArray[np.uint8]) -> ClipRecord:
-    missing = cast(Any, None)
+def _clip(index: int, info: VideoInfo, pictures: npt.NDArray[np.uint8]) -> ClipRecord:
     return ClipRecord(
         clip_id=f"v_{index:07d}",
         video_id="v",
         uri="v.mp4",
         extra={},
         fingerprint="",
-        info=missing,
+        info=info,
         span=FrameSpan(start_frame=0, end_frame=100, start_pts=0, end_pts=100, time_base=Fraction(1, 25)),
         width=1280,
         height=720,
-        shot=missing,
+        shot=_SHOT,
         shot_index=0,
         samples=(),
-        scores=missing,
+        scores=_SCORES,
         picture_hashes=tuple(p.tobytes().hex() for p in pictures),
     )
 

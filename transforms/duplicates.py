@@ -21,7 +21,7 @@ JUMPS = 3
 
 Rank = tuple[int, float, str]
 Member = tuple[Rank, tuple[bytes, ...]]
-KEYED = tuple[str, Any]
+Joined = tuple[str, Iterable[tuple[Any, Any]]]
 
 
 class HashPictures(Stage[ClipRecord]):
@@ -90,35 +90,32 @@ class _Group(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        members = records | "Members" >> beam.FlatMap(_members).with_output_types(KEYED)
-        leaders = members | "LeaderOfEqual" >> beam.CombinePerKey(min).with_output_types(KEYED)
+        members = records | "Members" >> beam.FlatMap(_members).with_output_types(tuple[str, Member])
+        leaders = members | "LeaderOfEqual" >> beam.CombinePerKey(min).with_output_types(tuple[str, Member])
         links = (
             leaders
-            | "Bands" >> beam.FlatMap(_bands).with_output_types(KEYED)
-            | "FirstOfBand" >> beam.CombinePerKey(_Smallest(self.settings.max_bucket)).with_output_types(KEYED)
-            | "Compare" >> beam.FlatMap(_links, self.settings.max_distance).with_output_types(KEYED)
-            | "FirstNear" >> beam.CombinePerKey(min).with_output_types(KEYED)
+            | "Bands" >> beam.FlatMap(_bands).with_output_types(tuple[str, Member])
+            | "FirstOfBand"
+            >> beam.CombinePerKey(_Smallest(self.settings.max_bucket)).with_output_types(tuple[str, list[Member]])
+            | "Compare" >> beam.FlatMap(_links, self.settings.max_distance).with_output_types(tuple[str, Rank])
+            | "FirstNear" >> beam.CombinePerKey(min).with_output_types(tuple[str, Rank])
         )
         for jump in range(JUMPS):
             links = _follow(links, f"Jump{jump + 1}")
-        clips_by_leader = (
-            {"members": members, "leader": leaders}
-            | "WithLeader" >> beam.CoGroupByKey()
-            | "ByLeader" >> beam.FlatMap(_by_leader).with_output_types(KEYED)
-        )
+        ids = members | "Ids" >> beam.Map(lambda m: (m[0], m[1][0][2])).with_output_types(tuple[str, str])
+        leader_ids = leaders | "LeaderIds" >> beam.Map(lambda m: (m[0], m[1][0][2])).with_output_types(tuple[str, str])
+        by_leader = _join("WithLeader", (ids, str), (leader_ids, str)) | "ByLeader" >> beam.FlatMap(
+            _by_leader
+        ).with_output_types(tuple[str, str])
         groups = (
-            {"clips": clips_by_leader, "link": links}
-            | "WithLink" >> beam.CoGroupByKey()
-            | "Groups" >> beam.FlatMap(_groups).with_output_types(KEYED)
+            _join("WithLink", (by_leader, str), (links, Rank))
+            | "Groups" >> beam.FlatMap(_groups).with_output_types(tuple[str, str])
             # A clip that stands for others is named by each of them.
-            | "OneName" >> beam.CombinePerKey(min).with_output_types(KEYED)
+            | "OneName" >> beam.CombinePerKey(min).with_output_types(tuple[str, str])
         )
-        by_id = records | "ById" >> beam.Map(lambda r: (r.clip_id, r)).with_output_types(KEYED)
-        return (
-            {"record": by_id, "group": groups}
-            | "WithGroup" >> beam.CoGroupByKey()
-            | "NameGroup" >> beam.ParDo(_NameGroupDoFn(self.context))
-        )
+        by_id = records | "ById" >> beam.Map(lambda r: (r.clip_id, r)).with_output_types(tuple[str, ClipRecord])
+        name_group = beam.ParDo(_NameGroupDoFn(self.context)).with_output_types(ClipRecord)
+        return _join("WithGroup", (by_id, ClipRecord), (groups, str)) | "NameGroup" >> name_group
 
 
 class _NameGroupDoFn(beam.DoFn):
@@ -128,11 +125,11 @@ class _NameGroupDoFn(beam.DoFn):
     def setup(self) -> None:
         self._counters = Counters(FindDuplicates.contract.name, ProgressLog(self._context.progress_folder))
 
-    def process(self, joined: tuple[str, dict[str, list[Any]]]) -> Iterator[ClipRecord]:
-        _, found = joined
-        for record in found["record"]:
+    def process(self, joined: Joined) -> Iterator[ClipRecord]:
+        records, groups = _sides(joined)
+        for record in records:
             self._counters.add("done" if record.picture_hashes else "passed")
-            yield dataclasses.replace(record, duplicate_group=min(found["group"], default=None))
+            yield dataclasses.replace(record, duplicate_group=groups[0] if groups else None)
 
 
 class _Smallest(beam.CombineFn):
@@ -183,36 +180,52 @@ def _links(keyed: tuple[str, list[Member]], max_distance: float) -> Iterator[tup
             yield members[index][0][2], members[first][0]
 
 
+def _join(
+    label: str, left: tuple[beam.PCollection[Any], Any], right: tuple[beam.PCollection[Any], Any]
+) -> beam.PCollection[Any]:
+    """Two collections of pairs, with the types of their values, grouped by key. Unlike Beam's own join it has a typed
+    coder, so that no record is pickled.
+    """
+    left_type, right_type = left[1], right[1]
+    pair: Any = tuple[str, tuple[left_type | None, right_type | None]]  # type: ignore[valid-type]
+    lefts = left[0] | f"{label}/Left" >> beam.Map(lambda p: (p[0], (p[1], None))).with_output_types(pair)
+    rights = right[0] | f"{label}/Right" >> beam.Map(lambda p: (p[0], (None, p[1]))).with_output_types(pair)
+    return (lefts, rights) | f"{label}/Both" >> beam.Flatten() | f"{label}/Group" >> beam.GroupByKey()
+
+
+def _sides(joined: Joined) -> tuple[list[Any], list[Any]]:
+    lefts: list[Any] = []
+    rights: list[Any] = []
+    for left, right in joined[1]:
+        (rights if left is None else lefts).append(right if left is None else left)
+    return lefts, rights
+
+
 def _follow(links: beam.PCollection[Any], label: str) -> beam.PCollection[Any]:
     """Links to where the linked clip's own link leads."""
-    by_target = links | f"{label}/ByTarget" >> beam.Map(lambda p: (p[1][2], (p[0], p[1]))).with_output_types(KEYED)
-    return (
-        {"from": by_target, "to": links}
-        | f"{label}/Join" >> beam.CoGroupByKey()
-        | f"{label}/Follow" >> beam.FlatMap(_followed).with_output_types(KEYED)
-    )
+    link = tuple[str, Rank]
+    by_target = links | f"{label}/ByTarget" >> beam.Map(lambda p: (p[1][2], p)).with_output_types(tuple[str, link])
+    joined = _join(label, (by_target, link), (links, Rank))
+    return joined | f"{label}/Follow" >> beam.FlatMap(_followed).with_output_types(link)
 
 
-def _followed(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Rank]]:
-    _, found = joined
-    further = list(found["to"])
-    for source, target in found["from"]:
+def _followed(joined: Joined) -> Iterator[tuple[str, Rank]]:
+    links, further = _sides(joined)
+    for source, target in links:
         yield source, further[0] if further else target
 
 
-def _by_leader(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, str]]:
-    _, found = joined
-    (leader,) = found["leader"]
-    for rank, _ in found["members"]:
-        yield leader[0][2], rank[2]
+def _by_leader(joined: Joined) -> Iterator[tuple[str, str]]:
+    ids, (leader,) = _sides(joined)
+    for clip_id in ids:
+        yield leader, clip_id
 
 
-def _groups(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, str]]:
+def _groups(joined: Joined) -> Iterator[tuple[str, str]]:
     """`(clip id, group)` of the clips that have near-duplicates, and of the one that stands for them."""
-    leader, found = joined
-    links = list(found["link"])
-    group = links[0][2] if links else leader
-    for clip_id in found["clips"]:
+    ids, links = _sides(joined)
+    group = links[0][2] if links else joined[0]
+    for clip_id in ids:
         if clip_id != group:
             yield clip_id, group
             yield group, group

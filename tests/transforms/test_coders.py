@@ -58,7 +58,11 @@ def test_no_record_is_pickled_on_its_way(tmp_path):
 
     root.visit(Visitor())
     # Beam's own steps group by keys of theirs.
-    assert {label: kind for label, kind in grouped.items() if "Combine" not in label and "Reshuffle" not in label} == {
+    ours = {label: kind for label, kind in grouped.items() if "Combine" not in label and "Reshuffle" not in label}
+    pairs = {label: str(ours.pop(label)) for label in list(ours) if "FindDuplicates" in label}
+    assert "Any" not in "".join(pairs.values())
+    assert "ClipRecord" in pairs["Clips/FindDuplicates/WithGroup/Group"]
+    assert ours == {
         "ListVideos/GroupById": Tuple[str, VideoRecord],
         "WriteDataset/GroupShards": Tuple[int, Optional[ClipRecord]],
         "WriteDataset/GroupRows": Tuple[Tuple[str, int, int], Any],

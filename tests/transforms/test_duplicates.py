@@ -1,20 +1,35 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from types import SimpleNamespace
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from core.records import ClipRecord, ClipStatus
+from core.records import ClipRecord, ClipScores, ClipStatus, Shot
 from core.time import FrameSpan
+from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
 from transforms.adapter import RunContext
 from transforms.duplicates import FindDuplicates, _Smallest
 
 SPAN = FrameSpan(start_frame=0, end_frame=100, start_pts=0, end_pts=100, time_base=Fraction(1, 25))
+INFO = probe_video(str(Path(__file__).resolve().parents[2] / "examples" / "videos" / "bikes.mp4"))
+SHOT = Shot(
+    start_frame=0,
+    end_frame=100,
+    start_s=0.0,
+    end_s=4.0,
+    boundary_kind="start",
+    boundary_start_frame=0,
+    boundary_confidence=None,
+    luminance_mean=100.0,
+    motion_mean=3.0,
+    motion_normalized_mean=3.0,
+)
+SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
 
 
 def clip(clip_id, *hashes, width=640, **changes):
@@ -24,14 +39,14 @@ def clip(clip_id, *hashes, width=640, **changes):
         uri="v.mp4",
         extra={},
         fingerprint="",
-        info=SimpleNamespace(),
+        info=INFO,
         span=SPAN,
         width=width,
         height=360,
-        shot=SimpleNamespace(),
+        shot=SHOT,
         shot_index=0,
         samples=(),
-        scores=SimpleNamespace(),
+        scores=SCORES,
         picture_hashes=tuple(h.hex() for h in hashes),
         **changes,
     )
