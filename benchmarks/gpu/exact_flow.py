@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.raft.clip_flow import STEPS, ClipFlow, is_consistent
 from models.tracking.features import FlowPredictor, FrameFeatures
-from models.tracking.geometry import Cameras, reproject
+from models.tracking.geometry import Cameras, pixel_grid, reproject
 from models.tracking.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
 from models.tracking.tracker import Track, TrackedClip
 from native import se3
@@ -69,13 +70,7 @@ def make_clip(
     width, height = size
     focal = width / 2 / np.tan(HALF_VIEW_RAD)
     intrinsics = np.array([focal, focal, width / 2, height / 2])
-    scenes, room = importlib.import_module("tests.scene"), importlib.import_module("tests.films").furnished_room()
-    coarse = (width // STRIDE, height // STRIDE)
-    views = [
-        scenes.View(scene=room, time_s=0.0, cam_from_world=pose, intrinsics_px=intrinsics / STRIDE, size=coarse)
-        for pose in poses
-    ]
-    true_depth = np.stack([scenes.measure(view)[0] for view in views]).astype(np.float64)
+    true_depth = _measure(poses, intrinsics / STRIDE, (width // STRIDE, height // STRIDE))
     scale = 1 / np.median(true_depth)
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, depth_noise, (len(poses), 1, 1)) + rng.normal(0, depth_noise, true_depth.shape)
@@ -157,3 +152,45 @@ def errors(room: RoomClip, track: Track) -> tuple[float, float]:
         float(np.sqrt(((aligned - b) ** 2).sum(1).mean()) / max(length, 1e-30)),
         float(track.intrinsics_px[0] / room.focal_px - 1),
     )
+
+
+def exact_clip_flow(poses: Doubles, size: tuple[int, int], device: torch.device | str) -> tuple[Doubles, ClipFlow]:
+    """Depth (t, h, w) of the room in metres at half of (width, height), and the flow of a clip at that size.
+
+    Args:
+      poses: (t, 7) cam_from_world in metres.
+      size: of the pictures; the view is 60 degrees wide.
+      device: of the flow.
+    """
+    width, height = size[0] // 2, size[1] // 2
+    focal = width / 2 / np.tan(HALF_VIEW_RAD)
+    camera = np.array([focal, focal, width / 2, height / 2])
+    depth = _measure(poses, camera, (width, height))
+    matrices = torch.from_numpy(se3.to_matrix(poses)).to(device)
+    cameras = Cameras(
+        rotation=matrices[:, :3, :3].contiguous(),
+        translation=matrices[:, :3, 3].contiguous(),
+        inverse_depth=torch.from_numpy(1 / depth).float().to(device),
+        prior=torch.zeros(0, device=device),
+        intrinsics=torch.from_numpy(camera)[None].to(device),
+        clip=torch.zeros(len(poses), dtype=torch.int64, device=device),
+    )
+    pairs = sorted((i, i + step) for step in STEPS for i in range(len(poses) - step))
+    i, j = torch.tensor(pairs, device=device).unbind(1)
+    grid = pixel_grid(height, width, i.device)
+    forth, back = (
+        torch.cat([reproject(cameras, a, b) - grid for a, b in zip(first.split(16), second.split(16), strict=True)])
+        for first, second in ((i, j), (j, i))
+    )
+    planes = forth.permute(0, 3, 1, 2).contiguous(), back.permute(0, 3, 1, 2).contiguous()
+    flow = ClipFlow(first=i, second=j, flow_px=forth.half().contiguous(), is_consistent=is_consistent(*planes))
+    return depth, flow
+
+
+def _measure(poses: Doubles, camera: Doubles, size: tuple[int, int]) -> Doubles:
+    """(t, h, w) z-depth of the room at pixel centres, in metres."""
+    scenes, room = importlib.import_module("tests.scene"), importlib.import_module("tests.films").furnished_room()
+    views = [
+        scenes.View(scene=room, time_s=0.0, cam_from_world=pose, intrinsics_px=camera, size=size) for pose in poses
+    ]
+    return np.stack([scenes.measure(view)[0] for view in views]).astype(np.float64)

@@ -1,8 +1,8 @@
 """How alike the pixels of two frames are, looked up around where each pixel is expected.
 
-Volumes are never kept: features of the second frame are pooled once a frame to four levels, one matrix product on the
-tensor cores gives all levels of an edge, and after the look-up the volume is dropped. At 41 x 73 features that takes
-24 MB an edge and less time than moving kept volumes about would; the number of edges is not limited.
+Features of the second frame are pooled once a frame to four levels, and one matrix product on the tensor cores gives
+all levels of an edge. The tracker drops the volume after the look-up: at 41 x 73 features it takes 24 MB an edge and
+less time than moving kept volumes about would, and the number of edges is not limited.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.tracking.layers import pad_channels
 from native.cuda import kernels
 
 NUM_LEVELS = 4
 RADIUS = 3
-WINDOW = 2 * RADIUS + 1
 SCALE = 0.25
 """Of each feature map: products are divided by the square root of the number of channels, rounded to 16."""
 MAX_VOLUME_BYTES = 1 << 30
@@ -69,24 +69,38 @@ def correlate(pyramid: FeaturePyramid, source: Tensor, target: Tensor, coords_px
       coords_px: (e, h, w, 2) float32 expected places (x, y) in j, in px of the features.
 
     Returns:
-      (e, 196, h, w), channels-last: level after level, x offsets -3 to 3 outer, y offsets inner; zero outside.
+      (e, 200, h, w), channels-last: level after level, x offsets -3 to 3 outer, y offsets inner; zero outside, and in
+      the last four, which make a number that tensor cores take.
     """
     pixels = pyramid.height * pyramid.width
     bytes_per_edge = pixels * pyramid.rows.shape[1] * pyramid.rows.element_size()
     step = max(1, MAX_VOLUME_BYTES // bytes_per_edge)
     parts = []
     for i, j, coords in zip(source.split(step), target.split(step), coords_px.split(step), strict=True):
-        volume = torch.bmm(pyramid.rows[i, :pixels], pyramid.rows[j].transpose(1, 2))
-        parts.append(_look_up(volume, pyramid, coords.reshape(len(i), pixels, 2)))
-    found = torch.cat(parts) if len(parts) > 1 else parts[0]
-    return found.reshape(-1, pyramid.height, pyramid.width, found.shape[-1]).permute(0, 3, 1, 2)
+        volume = make_volume(pyramid, i, j)
+        parts.append(look_up(volume, pyramid, coords))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def _look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor) -> Tensor:
-    """(e, p, columns) volume at (e, p, 2) places to (e, p, 196)."""
+def make_volume(pyramid: FeaturePyramid, source: Tensor, target: Tensor) -> Tensor:
+    """(e, p, columns): each pixel of frames i with all pixels of all levels of frames j."""
+    pixels = pyramid.height * pyramid.width
+    return torch.bmm(pyramid.rows[source, :pixels], pyramid.rows[target].transpose(1, 2))
+
+
+def look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int = RADIUS) -> Tensor:
+    """A volume (e, p, columns) around places (e, h, w, 2): (e, channels, h, w) as from `correlate`."""
+    shape, coords_px = coords_px.shape, coords_px.flatten(1, 2)
     if volume.dtype == torch.float16 and kernels.usable_for(volume):
-        return kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels())
-    offsets = torch.arange(-RADIUS, RADIUS + 2, device=volume.device)
+        found = kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels(), radius)
+    else:
+        found = _look_up(volume, pyramid, coords_px, radius)
+    return found.unflatten(1, shape[1:3]).permute(0, 3, 1, 2)
+
+
+def _look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int) -> Tensor:
+    """(e, p, columns) volume at (e, p, 2) places to (e, p, channels)."""
+    offsets = torch.arange(-radius, radius + 2, device=volume.device)
     parts = []
     for k, (height, width, start) in enumerate(pyramid.levels()):
         centre = (coords_px / 2**k).clamp(-1e4, 1e4)
@@ -98,4 +112,4 @@ def _look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor) -> Tens
         found = volume.gather(2, index.flatten(2)).reshape(index.shape) * inside
         along_x = (1 - fx) * found[..., :-1, :] + fx * found[..., 1:, :]
         parts.append(((1 - fy) * along_x[..., :-1] + fy * along_x[..., 1:]).flatten(2))
-    return torch.cat(parts, 2)
+    return pad_channels(torch.cat(parts, 2), 2)

@@ -33,7 +33,7 @@ class FrameFeatures:
         features, net, context = zip(*parts, strict=True)
         self.pyramid = FeaturePyramid.from_features(torch.cat(features))
         self.net = torch.cat(net)
-        self.context = torch.cat(context)
+        self.context = torch.cat(context).contiguous(memory_format=torch.channels_last)
         self.grid = pixel_grid(self.pyramid.height, self.pyramid.width, device)
 
 
@@ -64,4 +64,4 @@ class FlowPredictor:
         motion = torch.cat([coords_px - self.features.grid, target_px - coords_px], 3)
         motion = motion.clamp(-MAX_MOTION_PX, MAX_MOTION_PX).permute(0, 3, 1, 2).to(net.dtype)
         correlation = correlate(self.features.pyramid, source, target, coords_px)
-        return self.network.update(net, self.features.context[source], correlation, motion, groups)
+        return self.network.update(net, self.features.context, source, correlation, motion, groups)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.tracking.layers import conv_relu, gated_mean, gru_gates, gru_state, norm_gelu, pad_channels
+
 FEATURE_CHANNELS = 128
 CORRELATION_CHANNELS = 196
 STRIDE = 8
@@ -87,18 +89,9 @@ class DampingHead(nn.Module):
         self.upmask = nn.Sequential(nn.Conv2d(c, 576, 1))  # published; the tracker has no use for it
 
     def forward(self, net: Tensor, groups: EdgeGroups) -> Tensor:
-        frames = groups.mean(functional.relu(self.conv1(net)))
-        return ETA_SCALE * functional.softplus(self.eta(functional.relu(self.conv2(frames))).float())[:, 0]
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (n, c, h, w), then GELU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.gelu(super().forward(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        frames = groups.mean(conv_relu(net, self.conv1.weight, self.conv1.bias))
+        eta = self.eta(conv_relu(frames, self.conv2.weight, self.conv2.bias))
+        return ETA_SCALE * functional.softplus(eta.float())[:, 0]
 
 
 class StaticHead(nn.Module):
@@ -111,19 +104,44 @@ class StaticHead(nn.Module):
         for k in (1, 3, 5):
             setattr(self, f"conv{k}", nn.Conv2d(c, c, 3, padding=1))
         for k in (0, 1, 3, 5):
-            setattr(self, f"norm_{k}", ChannelNorm(c))
+            setattr(self, f"norm_{k}", nn.LayerNorm(c))
         # Published, but nothing that the tracker uses depends on these.
-        self.conv4, self.norm_4 = nn.Conv2d(c + 1, c + 1, 3, padding=1), ChannelNorm(c + 1)
+        self.conv4, self.norm_4 = nn.Conv2d(c + 1, c + 1, 3, padding=1), nn.LayerNorm(c + 1)
         self.eta = nn.Sequential(nn.Conv2d(c + 1, c, 3, padding=1), nn.GELU(), nn.Conv2d(c, 1, 3, padding=1))
         self.logits_2 = nn.Sequential(nn.Conv2d(c, c, 3, padding=1), nn.GELU(), nn.Conv2d(c, 1, 3, padding=1))
+        self._merged: dict[str, Tensor] = {}
+        self._norms: dict[int, tuple[Tensor, Tensor]] = {}
+        self._biases: dict[int, Tensor] = {}
+
+    def merge_weights(self) -> None:
+        """Takes the convolution of the spatial mean out of the first one: it is the same at all inner pixels."""
+        c = FEATURE_CHANNELS
+        weight = self.conv0.weight
+        taps = weight[:, c : 2 * c].float()
+        rows = [taps[:, :, 1:].sum(2), taps.sum(2), taps[:, :, :-1].sum(2)]
+        places = [part for row in rows for part in (row[..., 1:].sum(2), row.sum(2), row[..., :-1].sum(2))]
+        own = pad_channels(torch.cat([weight[:, :c], weight[:, 2 * c :]], 1))
+        self._merged = {
+            "own": own.contiguous(memory_format=torch.channels_last),
+            "places": torch.cat(places),
+            "bias": self.conv0.bias.float(),
+        }
+        norms = {k: getattr(self, f"norm_{k}") for k in (0, 1, 3, 5)}
+        self._norms = {k: (norm.weight.float(), norm.bias.float()) for k, norm in norms.items()}
+        self._biases = {k: getattr(self, f"conv{k}").bias.float() for k in (1, 3, 5)}
 
     def forward(self, net: Tensor, weight: Tensor, groups: EdgeGroups) -> Tensor:
-        mean = net.mean((2, 3), dtype=torch.float32, keepdim=True).to(net.dtype).expand_as(net)
-        x = self.norm_0(self.conv0(torch.cat([net, mean, weight], 1)))
-        x = self.norm_1(self.conv1(x)) + x
-        x = self.norm_3(self.conv3(x)) + x
-        frames = self.norm_5(self.conv5(groups.mean(x)))
+        mean = net.mean((2, 3), dtype=torch.float32)
+        bias = (mean @ self._merged["places"].T).unflatten(1, (9, -1)) + self._merged["bias"]
+        own = pad_channels(torch.cat([net, weight], 1))
+        x = norm_gelu(functional.conv2d(own, self._merged["own"], padding=1), bias, *self._norms[0])
+        for k in (1, 3):
+            x = norm_gelu(self._convolve(k, x), self._biases[k], *self._norms[k], x)
+        frames = norm_gelu(self._convolve(5, groups.mean(x)), self._biases[5], *self._norms[5])
         return torch.sigmoid(self.logits_2(x + groups.spread(frames)))
+
+    def _convolve(self, k: int, x: Tensor) -> Tensor:
+        return functional.conv2d(x, getattr(self, f"conv{k}").weight, padding=1)
 
 
 class EdgeGroups:
@@ -194,55 +212,81 @@ class UpdateOperator(nn.Module):
         """Joins convolutions of the same input; to be called after weights have changed or moved."""
         gru, c = self.gru, FEATURE_CHANNELS
         gates = [gru.convz.weight, gru.convr.weight, gru.convq.weight]
-        layout = torch.channels_last
-        self._merged = {
-            "context": torch.cat([w[:, c : 2 * c] for w in gates]).contiguous(memory_format=layout),
-            "context_bias": torch.cat([gru.convz.bias, gru.convr.bias, gru.convq.bias]),
-            "inputs": torch.cat([w[:, 2 * c :] for w in gates]).contiguous(memory_format=layout),
-            "net": torch.cat([w[:, :c] for w in gates[:2]]).contiguous(memory_format=layout),
-            "reset": gates[2][:, :c].contiguous(memory_format=layout),
-            "glo": torch.cat([m.weight for m in (gru.convz_glo, gru.convr_glo, gru.convq_glo)])[:, :, 0, 0],
-            "glo_bias": torch.cat([m.bias for m in (gru.convz_glo, gru.convr_glo, gru.convq_glo)]),
-            "heads": torch.cat([self.weight[0].weight, self.delta[0].weight]).contiguous(memory_format=layout),
-            "heads_bias": torch.cat([self.weight[0].bias, self.delta[0].bias]),
+        glo = (gru.convz_glo, gru.convr_glo, gru.convq_glo)
+        heads = (self.weight, self.delta)
+        last = torch.zeros_like(torch.cat([head[2].weight for head in heads])).repeat(1, 2, 1, 1)
+        last[:2, :c], last[2:, c:] = self.weight[2].weight, self.delta[2].weight
+        merged = {
+            "correlation": pad_channels(self.corr_encoder[0].weight),
+            "motion": pad_channels(self.flow_encoder[0].weight),
+            "context": torch.cat([w[:, c : 2 * c] for w in gates]),
+            "inputs": torch.cat([w[:, 2 * c :] for w in gates]),
+            "net": torch.cat([w[:, :c] for w in gates[:2]]),
+            "reset": gates[2][:, :c],
+            "heads": torch.cat([head[0].weight for head in heads]),
+            "last": last,
         }
+        self._merged = {name: w.contiguous(memory_format=torch.channels_last) for name, w in merged.items()}
+        self._merged |= {
+            "context_bias": torch.cat([gru.convz.bias, gru.convr.bias, gru.convq.bias]),
+            "w_bias": gru.w.bias.float(),
+            "glo": torch.cat([m.weight for m in glo])[:, :, 0, 0].float(),
+            "glo_bias": torch.cat([m.bias for m in glo]).float(),
+            "heads_bias": torch.cat([head[0].bias for head in heads]),
+            "last_bias": torch.cat([head[2].bias for head in heads]),
+        }
+        self.agg_motion.merge_weights()
 
     def share_of_context(self, context: Tensor) -> Tensor:
         """Context features (f, 128, h, w) to their share (f, 384, h, w) of the recurrent unit's gates."""
         return functional.conv2d(context, self._merged["context"], self._merged["context_bias"], padding=1)
 
     def forward(
-        self, net: Tensor, context: Tensor, correlation: Tensor, motion: Tensor, groups: EdgeGroups | None = None
+        self,
+        net: Tensor,
+        context: Tensor,
+        source: Tensor,
+        correlation: Tensor,
+        motion: Tensor,
+        groups: EdgeGroups | None = None,
     ) -> FlowUpdate:
         """One step.
 
         Args:
           net: (e, 128, h, w) hidden state.
-          context: (e, 384, h, w) shares from `share_of_context` of the edges' source frames.
-          correlation: (e, 196, h, w).
+          context: (f, 384, h, w) shares of all frames from `share_of_context`.
+          source: (e,) int64 frames of the edges.
+          correlation: (e, 200, h, w), see `correlate`.
           motion: (e, 4, h, w) flow, and target minus the flow's end, within +-`MAX_MOTION_PX`.
           groups: the edges' source frames; without them neither `static` nor `eta` are computed.
         """
-        net = self._recur(net, context, self.corr_encoder(correlation), self.flow_encoder(motion))
-        heads = functional.relu(functional.conv2d(net, self._merged["heads"], self._merged["heads_bias"], padding=1))
-        for_weight, for_delta = heads.split(FEATURE_CHANNELS, 1)
-        weight = torch.sigmoid(self.weight[2](for_weight))
-        delta = self.delta[2](for_delta).permute(0, 2, 3, 1).float()
+        merged = self._merged
+        inputs = torch.cat([self._encode_correlation(correlation), self._encode_motion(motion)], 1)
+        net = self._recur(net, context, source, functional.conv2d(inputs, merged["inputs"], padding=1))
+        heads = conv_relu(net, merged["heads"], merged["heads_bias"])
+        said = functional.conv2d(heads, merged["last"], merged["last_bias"], padding=1)
+        weight, delta = torch.sigmoid(said[:, :2]), said[:, 2:].permute(0, 2, 3, 1).float()
         static = None if groups is None else self.agg_motion(net, weight, groups)[:, 0].float()
         eta = None if groups is None else self.agg(net, groups)
         return FlowUpdate(net=net, delta_px=delta, weight=weight.permute(0, 2, 3, 1).float(), static=static, eta=eta)
 
-    def _recur(self, net: Tensor, context: Tensor, correlation: Tensor, motion: Tensor) -> Tensor:
-        c = FEATURE_CHANNELS
-        glo = (torch.sigmoid(self.gru.w(net)) * net).mean((2, 3), dtype=torch.float32).to(net.dtype)
-        glo = functional.linear(glo, self._merged["glo"], self._merged["glo_bias"])[:, :, None, None]
-        shares = (
-            functional.conv2d(torch.cat([correlation, motion], 1), self._merged["inputs"], padding=1) + context + glo
-        )
-        gates = torch.sigmoid(functional.conv2d(net, self._merged["net"], padding=1) + shares[:, : 2 * c])
-        update, reset = gates[:, :c], gates[:, c:]
-        new = torch.tanh(functional.conv2d(reset * net, self._merged["reset"], padding=1) + shares[:, 2 * c :])
-        return torch.lerp(net, new, update)
+    def _encode_correlation(self, correlation: Tensor) -> Tensor:
+        first, second = self.corr_encoder[0], self.corr_encoder[2]
+        return conv_relu(conv_relu(correlation, self._merged["correlation"], first.bias), second.weight, second.bias)
+
+    def _encode_motion(self, motion: Tensor) -> Tensor:
+        first, second = self.flow_encoder[0], self.flow_encoder[2]
+        padded = pad_channels(motion).contiguous(memory_format=torch.channels_last)
+        return conv_relu(conv_relu(padded, self._merged["motion"], first.bias), second.weight, second.bias)
+
+    def _recur(self, net: Tensor, context: Tensor, source: Tensor, inputs: Tensor) -> Tensor:
+        merged = self._merged
+        mean = gated_mean(functional.conv2d(net, self.gru.w.weight), merged["w_bias"], net)
+        common = functional.linear(mean, merged["glo"], merged["glo_bias"])
+        own = functional.conv2d(net, merged["net"], padding=1)
+        update, reset_net = gru_gates(own, inputs, context, source, common, net)
+        own = functional.conv2d(reset_net, merged["reset"], padding=1)
+        return gru_state(own, inputs, context, source, common, update, net)
 
 
 def _pair(inputs: int, size: int, outputs: int) -> nn.Sequential:

@@ -23,21 +23,25 @@ def usable_for(tensor: Tensor) -> bool:
     return bool(tensor.is_cuda) and _library() is not None
 
 
-def look_up_correlation(volume: Tensor, coords_px: Tensor, levels: Sequence[tuple[int, int, int]]) -> Tensor:
-    """Bilinear look-up in windows of radius 3 on four levels.
+def look_up_correlation(
+    volume: Tensor, coords_px: Tensor, levels: Sequence[tuple[int, int, int]], radius: int
+) -> Tensor:
+    """Bilinear look-up in windows on four levels.
 
     Args:
       volume: (e, p, columns) float16.
       coords_px: (e, p, 2) float32 places (x, y) on the first level.
       levels: height, width and first column of the four levels.
+      radius: 3 or 4.
 
     Returns:
-      (e, p, 196) float16: level, x offset, y offset; zero outside.
+      (e, p, channels) float16: level, x offset, y offset; zero outside, and in those that fill up to a multiple of 8.
     """
     edges, pixels, columns = volume.shape
-    out = volume.new_empty(edges, pixels, 196)
+    channels = 4 * (2 * radius + 1) ** 2
+    out = volume.new_empty(edges, pixels, -(-channels // 8) * 8)
     shape = (ctypes.c_int * 12)(*(number for level in levels for number in level))
-    _call("sb_look_up_correlation", volume, coords_px, out, edges * pixels, columns, shape)
+    _call("sb_look_up_correlation", volume, coords_px, out, edges * pixels, columns, shape, radius)
     return out
 
 
@@ -75,6 +79,111 @@ def linearise_edges(
     return sums, mixed, points
 
 
+FIXED_POINT = float(1 << 28)
+
+
+def pair_loss(
+    inverse_depth: Tensor,
+    certainty: Tensor,
+    flow_px: Tensor,
+    mask: Tensor,
+    motion: Tensor,
+    second: Tensor,
+    first_pair: Tensor,
+    camera: Tensor,
+    flow_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth ratio and flow losses of pairs of frames, means over counted pixels, and their gradients.
+
+    Args:
+      inverse_depth, certainty: (t, h, w) float32 above 0.
+      flow_px: (p, h, w, 2) float16 of pairs sorted by first frame; mask: (p, h, w) uint8 where it can be trusted.
+      motion: (p, 12) float32 rotation times inverse camera matrix row by row, and translation.
+      second: (p,) int64 second frames; first_pair: (t + 1,) int64 where each frame's pairs begin.
+      camera: (4,) float32 fx fy cx cy.
+      flow_weight: of the flow loss.
+
+    Returns:
+      Loss () float64, gradients (t, h, w) float32 by inverse depth and by certainty.
+    """
+    import torch
+
+    frames, height, width = inverse_depth.shape
+    own, by_certainty = torch.empty_like(inverse_depth), torch.empty_like(inverse_depth)
+    other = torch.zeros_like(inverse_depth, dtype=torch.int64)
+    sums = inverse_depth.new_empty(frames * -(-height * width // 256), 2, dtype=torch.float64)
+    maps = (inverse_depth, certainty, flow_px, mask, motion, second, first_pair, camera)
+    inputs = [values.contiguous() for values in maps]
+    outputs = (own, other, by_certainty, sums)
+    _call("sb_pair_loss", *inputs, *outputs, frames, width, height, flow_weight, FIXED_POINT)
+    counted, loss = sums.sum(0).unbind()
+    scale = 1 / (counted + 1e-8)
+    by_depth = (own + other.double() / FIXED_POINT) * scale
+    return loss * scale, by_depth.float(), (by_certainty * scale).float()
+
+
+def norm_gelu(
+    x: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, residual: Tensor | None, epsilon: float
+) -> Tensor:
+    """gelu(norm(x + bias) * weight + shift) + residual over the channels of (n, h, w, 128) float16.
+
+    Args:
+      x: rows of channels.
+      bias: (128,) float32, or (n, 9, 128) for the nine places in a picture.
+      weight, shift: (128,) float32.
+      residual: like `x`, or none.
+      epsilon: of the norm.
+    """
+    import torch
+
+    out = torch.empty_like(x)
+    maps, height, width, _ = x.shape
+    numbers = (maps * height * width, height, width, int(bias.ndim > 1), epsilon)
+    _call("sb_norm_gelu", x, bias.contiguous(), weight, shift, residual, out, *numbers)
+    return out
+
+
+def gru_gates(
+    own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, net: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Update gate and reset state (e, h, w, 128) float16; see `models.tracking.layers`, here with channels last."""
+    import torch
+
+    update, reset_net = torch.empty_like(net), torch.empty_like(net)
+    edges, height, width, _ = net.shape
+    numbers = (edges * height * width, height * width)
+    _call(
+        "sb_gru_gates", own, inputs, context, source.contiguous(), common.contiguous(), net, update, reset_net, *numbers
+    )
+    return update, reset_net
+
+
+def gru_state(
+    own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, update: Tensor, net: Tensor
+) -> Tensor:
+    """New hidden state (e, h, w, 128) float16; see `models.tracking.layers`, here with channels last."""
+    import torch
+
+    out = torch.empty_like(net)
+    edges, height, width, _ = net.shape
+    numbers = (edges * height * width, height * width)
+    _call("sb_gru_state", own, inputs, context, source.contiguous(), common.contiguous(), update, net, out, *numbers)
+    return out
+
+
+GATED_SUM_PARTS = 8
+
+
+def gated_sum(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
+    """(e, 128) float32 sums over pixels of sigmoid(gate + bias) net, for (e, h, w, 128) float16."""
+    import torch
+
+    edges, height, width, channels = net.shape
+    out = net.new_empty(edges, GATED_SUM_PARTS, channels, dtype=torch.float32)
+    _call("sb_gated_sum", gate, bias, net, out, edges, height * width, GATED_SUM_PARTS)
+    return out.sum(1)
+
+
 def _call(name: str, *arguments: Any) -> None:
     """Calls a kernel's launcher with pointers of tensors, on their device and its current stream."""
     import torch
@@ -84,7 +193,7 @@ def _call(name: str, *arguments: Any) -> None:
     tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
     for tensor in tensors:
         assert tensor.is_contiguous() and tensor.device == tensors[0].device, name
-    converted = [_convert(a) for a in arguments]
+    converted = [ctypes.c_void_p() if a is None else _convert(a) for a in arguments]
     with torch.cuda.device(tensors[0].device):
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         status = getattr(library, name)(*converted, stream)

@@ -7,7 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from models.tracking import correlation, dense_ba  # noqa: E402
+from models.depth.consistency_losses import PairGeometry, pair_loss  # noqa: E402
+from models.raft.clip_flow import ClipFlow  # noqa: E402
+from models.tracking import correlation, dense_ba, layers  # noqa: E402
 from models.tracking.geometry import Cameras  # noqa: E402
 from native import se3  # noqa: E402
 from native.cuda import kernels  # noqa: E402
@@ -32,8 +34,8 @@ def relative(found, expected):
     return float(torch.linalg.norm(found.double().cpu() - expected) / torch.linalg.norm(expected))
 
 
-@pytest.mark.parametrize(("height", "width"), [(41, 73), (9, 14)])
-def test_look_up(seed, height, width):
+@pytest.mark.parametrize(("height", "width", "radius"), [(41, 73, 3), (9, 14, 3), (41, 73, 4)])
+def test_look_up(seed, height, width, radius):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(3, 128, height, width, generator=generator).half()
     pyramid = correlation.FeaturePyramid.from_features(features)
@@ -41,10 +43,50 @@ def test_look_up(seed, height, width):
     coords[0, 0, 0] = torch.tensor([1e9, -1e9])
     source, target = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 2, 0, 2])
     exact = correlation.FeaturePyramid(pyramid.rows.double(), height, width)
-    expected = correlation.correlate(exact, source, target, coords.double())
+    volume = correlation.make_volume(exact, source, target)
+    expected = correlation.look_up(volume, exact, coords.double(), radius)
     on_device = correlation.FeaturePyramid(pyramid.rows.cuda(), height, width)
-    found = correlation.correlate(on_device, source.cuda(), target.cuda(), coords.cuda())
+    volume = correlation.make_volume(on_device, source.cuda(), target.cuda())
+    found = correlation.look_up(volume, on_device, coords.cuda(), radius)
+    assert found.shape == expected.shape
     assert relative(found, expected) < 1e-3
+
+
+def make_maps(seed, *channels):
+    """Half precision maps, channels-last, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = [torch.randn(3, c, 11, 17, generator=generator).half() for c in channels]
+    return [m.contiguous(memory_format=torch.channels_last) for m in maps]
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_norm_gelu(seed, placed):
+    x, residual = make_maps(seed, 128, 128)
+    generator = torch.Generator().manual_seed(seed)
+    bias = torch.randn(*((3, 9, 128) if placed else (128,)), generator=generator)
+    weight, shift = torch.randn(2, 128, generator=generator)
+    expected = layers.norm_gelu(x.double(), bias.double(), weight.double(), shift.double(), residual.double())
+    found = layers.norm_gelu(x.cuda(), bias.cuda(), weight.cuda(), shift.cuda(), residual.cuda())
+    assert relative(found, expected) < 1e-3
+
+
+def test_recurrent_unit(seed):
+    own, inputs, context, net, update = make_maps(seed, 256, 384, 384, 128, 128)
+    common = torch.randn(3, 384, generator=torch.Generator().manual_seed(seed))
+    source, update = torch.tensor([2, 0, 2]), update.sigmoid()
+    parts = (own, inputs, context, source, common, net)
+    double = [p if p.dtype == torch.int64 else p.double() for p in parts]
+    expected = layers.gru_gates(*double)
+    found = layers.gru_gates(*(p.cuda() for p in parts))
+    for a, b in zip(expected, found, strict=True):
+        assert relative(b, a) < 1e-3
+    own = own[:, :128].contiguous(memory_format=torch.channels_last)
+    expected = layers.gru_state(own.double(), *double[1:5], update.double(), net.double())
+    found = layers.gru_state(own.cuda(), *(p.cuda() for p in parts[1:5]), update.cuda(), net.cuda())
+    assert relative(found, expected) < 1e-3
+    bias = common[0, :128]
+    expected = layers.gated_mean(own.double(), bias.double(), net.double())
+    assert relative(layers.gated_mean(own.cuda(), bias.cuda(), net.cuda()), expected.double()) < 1e-3
 
 
 def make_cameras(seed, frames, height, width, dtype, device):
@@ -94,7 +136,38 @@ def test_adjust(seed, with_focal):
         dense_ba.adjust(cameras, plan, seen, weight, eta, alpha, focal, dense_ba.BundleOptions(iterations=1))
         after.append([cameras.translation - before[0], cameras.inverse_depth - before[1], cameras.intrinsics])
     for expected, found in zip(*after, strict=True):
-        assert relative(found, expected.double()) < 1e-4
+        assert relative(found, expected.double()) < 1e-3
+
+
+def make_pairs(seed, dtype, device):
+    """Inverse depth, certainty and pairs of frames that are the same on every device."""
+    frames, height, width = 6, 43, 61
+    rng = np.random.default_rng(seed)
+    first, second = np.array([(i, i + s) for i in range(frames) for s in (1, 2, 4) if i + s < frames]).T
+    flow = ClipFlow(
+        first=torch.from_numpy(first).to(device),
+        second=torch.from_numpy(second).to(device),
+        flow_px=torch.from_numpy(rng.normal(0, 4, (len(first), height, width, 2))).half().to(device),
+        is_consistent=torch.from_numpy(rng.random((len(first), height, width)) < 0.7).to(device),
+    )
+    poses = torch.from_numpy(se3.to_matrix(se3.exp(rng.normal(0, 0.1, (frames, 6))))).to(device)
+    camera = torch.tensor([50.0, 52.0, 31.0, 20.0], dtype=torch.float64, device=device)
+    pairs = PairGeometry.from_cameras(flow, poses[:, :3, :3], poses[:, :3, 3], camera)
+    depth = torch.from_numpy(rng.uniform(0.2, 3, (frames, height, width))).float().to(device, dtype)
+    certainty = torch.from_numpy(rng.uniform(0.01, 0.5, (frames, height, width))).float().to(device, dtype)
+    return depth.requires_grad_(), certainty.requires_grad_(), pairs
+
+
+def test_pair_loss_and_its_gradients(seed):
+    results = []
+    for dtype, device in ((torch.float64, "cpu"), (torch.float32, "cuda"), (torch.float32, "cuda")):
+        depth, certainty, pairs = make_pairs(seed, dtype, device)
+        loss = pair_loss(depth, certainty, pairs)
+        results.append([loss.detach(), *torch.autograd.grad(loss, (depth, certainty))])
+    expected, found, again = results
+    for a, b in zip(expected, found, strict=True):
+        assert relative(b, a.double()) < 2e-4
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
 
 
 def test_the_same_input_gives_the_same_bits(seed):

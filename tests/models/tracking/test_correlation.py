@@ -42,7 +42,10 @@ def test_it_is_the_volume_pooled_and_sampled(monkeypatch):
     coords[0, 0, 0] = torch.tensor([1e9, -1e9])
     pyramid = correlation.FeaturePyramid.from_features(features)
     found = correlation.correlate(pyramid, source, target, coords)
+    assert found.shape == (4, 200, 17, 25) and not found[:, 196:].any()
+    found = found[:, :196]
     expected = sampled(features[source], features[target], coords)
     assert torch.linalg.norm(found - expected) < 1e-5 * torch.linalg.norm(expected)
     monkeypatch.setattr(correlation, "MAX_VOLUME_BYTES", 1)
-    assert torch.allclose(correlation.correlate(pyramid, source, target, coords), found, atol=1e-5)
+    split = correlation.correlate(pyramid, source, target, coords)[:, :196]
+    assert torch.allclose(split, found, atol=1e-5)

@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
+from models.tracking.layers import pad_channels  # noqa: E402
 from models.tracking.network import EdgeGroups, TrackingNetwork, build_network, load_network  # noqa: E402
 
 pytestmark = pytest.mark.models
@@ -26,14 +27,16 @@ def golden_state():
     return state
 
 
-def golden_outputs(network):
+def golden_outputs(network, device="cpu", dtype=torch.float32):
     rng = np.random.default_rng(8)
-    images = torch.from_numpy(rng.integers(0, 256, (3, 3, 64, 96), dtype=np.uint8))
+    images = torch.from_numpy(rng.integers(0, 256, (3, 3, 64, 96), dtype=np.uint8)).to(device)
     features, net, context = network.encode(images)
     source = np.array([0, 0, 1, 2, 2])
     correlation = torch.tensor(rng.normal(0, 1, (5, 196, 8, 12)), dtype=torch.float32)
     motion = torch.tensor(rng.normal(0, 5, (5, 4, 8, 12)), dtype=torch.float32)
-    update = network.update(net[source], context[source], correlation, motion, EdgeGroups(source, "cpu"))
+    frames = torch.from_numpy(source).to(device)
+    correlation, motion = (x.to(device, dtype) for x in (pad_channels(correlation), motion))
+    update = network.update(net[frames], context, frames, correlation, motion, EdgeGroups(source, device))
     return {
         "features": features,
         "net": net,
@@ -73,16 +76,27 @@ def test_its_numbers_are_those_of_the_public_implementation():
         assert found == pytest.approx((mean, deviation, element), rel=1e-3, abs=2e-5), name
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_half_precision_on_a_gpu_gives_nearly_the_same():
+    expected = golden_outputs(build_network(golden_state()))
+    found = golden_outputs(build_network(golden_state(), "cuda"), "cuda", torch.float16)
+    for name, values in expected.items():
+        error = torch.linalg.norm(found[name].float().cpu() - values) / torch.linalg.norm(values)
+        assert error < 5e-3, name
+
+
 def test_a_batch_gives_what_its_edges_give_alone():
     network = build_network(golden_state())
     rng = np.random.default_rng(1)
     net, context, correlation, motion = (
-        torch.tensor(rng.normal(0, 1, (2, c, 6, 9)), dtype=torch.float32) for c in (128, 384, 196, 4)
+        torch.tensor(rng.normal(0, 1, (2, c, 6, 9)), dtype=torch.float32) for c in (128, 384, 200, 4)
     )
-    both = network.update(net, context, correlation, motion, EdgeGroups(np.array([4, 9]), "cpu"))
+    both = network.update(net, context, torch.tensor([0, 1]), correlation, motion, EdgeGroups(np.array([4, 9]), "cpu"))
     for k in range(2):
         one = slice(k, k + 1)
-        alone = network.update(net[one], context[one], correlation[one], motion[one], EdgeGroups(np.array([0]), "cpu"))
+        group = EdgeGroups(np.array([0]), "cpu")
+        alone = network.update(net[one], context, torch.tensor([k]), correlation[one], motion[one], group)
         assert torch.allclose(both.static[one], alone.static, atol=1e-5)
         assert torch.allclose(both.eta[one], alone.eta, atol=1e-6)
 

@@ -1,0 +1,168 @@
+"""Consistent video depth: maps of single frames, made to agree along the camera's path, after MegaSaM.
+
+First each frame gets a scale and a shift, then each pixel its own value; a certainty for each pixel is found with
+them. 100 and 400 steps of Adam. On a GPU a step is recorded once and replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from core.settings import Settings
+from models.depth.consistency_losses import (
+    MAX_CERTAINTY,
+    MAX_INVERSE_DEPTH,
+    MIN_CERTAINTY,
+    MIN_INVERSE_DEPTH,
+    FrameLosses,
+    PairGeometry,
+    pair_loss,
+)
+from models.raft.clip_flow import ClipFlow
+from native import se3
+
+Maps = npt.NDArray[np.float32]
+MAX_FIRST_CERTAINTY, MIN_FIRST_CERTAINTY = 0.5, 1e-3
+FIRST_RATE, SECOND_RATE = 1e-2, 5e-3
+FIRST_NORMAL_WEIGHT = 4.0
+WARM_UP_STEPS = 3
+
+
+class ConsistencySettings(Settings):
+    """Optimisation of depth over a clip."""
+
+    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift to each frame.")
+    refine_steps: int = Field(400, ge=1, description="Steps that change each pixel.")
+    normal_weight: float = Field(5.0, ge=0, description="Weight of surface normals against the first maps.")
+    gradient_weight: float = Field(2.0, ge=0, description="Weight of slopes against the first maps.")
+    parity: bool = Field(
+        False, description="One step of each kind, as SpatialVID's code takes: its update stands behind the loop."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConsistentDepth:
+    """Depth that agrees along a clip.
+
+    Attributes:
+      inverse_depth: (t, H, W) float32 in the unit of the poses.
+      certainty: (t, H / 2, W / 2) float32 found with it; low where things move.
+      first_loss, last_loss: of the second kind of steps.
+    """
+
+    inverse_depth: Maps
+    certainty: Maps
+    first_loss: float
+    last_loss: float
+
+
+def make_consistent(
+    inverse_depth: Maps,
+    static: Maps,
+    cam_from_world: npt.ArrayLike,
+    intrinsics_px: npt.ArrayLike,
+    flow: ClipFlow,
+    settings: ConsistencySettings | None = None,
+) -> ConsistentDepth:
+    """Makes the depth of a clip's frames agree; runs on the device of the flow.
+
+    Args:
+      inverse_depth: (t, H, W) float32 in about the unit of the poses; what is not above 0 is far.
+      static: (t, H / 8, W / 8) float32 from 0 to 1, how likely pixels stand still.
+      cam_from_world: (t, 7).
+      intrinsics_px: (4,) fx fy cx cy in px of the maps.
+      flow: between frames, at half the maps' size.
+      settings: see there.
+    """
+    settings = settings or ConsistencySettings()
+    device = flow.flow_px.device
+    matrices = torch.from_numpy(se3.to_matrix(cam_from_world)).to(device)
+    camera = torch.from_numpy(np.asarray(intrinsics_px, np.float64) / 2).to(device)
+    pairs = PairGeometry.from_cameras(flow, matrices[:, :3, :3], matrices[:, :3, 3], camera)
+    start = functional.avg_pool2d(torch.from_numpy(inverse_depth).to(device), 2)
+    certainty = functional.interpolate(torch.from_numpy(static).to(device)[:, None], scale_factor=4.0, mode="bilinear")
+    certainty = certainty[:, 0].clamp(MIN_FIRST_CERTAINTY, MAX_FIRST_CERTAINTY)
+    frames = FrameLosses(start, camera.float())
+    found, certainty, losses = _optimise(start, certainty, pairs, frames, settings)
+    full = functional.interpolate(found[:, None], scale_factor=2.0, mode="bilinear")[:, 0]
+    return ConsistentDepth(
+        inverse_depth=full.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH).cpu().numpy(),
+        certainty=certainty.cpu().numpy(),
+        first_loss=losses[0],
+        last_loss=losses[1],
+    )
+
+
+def _optimise(
+    start: Tensor, certainty: Tensor, pairs: PairGeometry, frames: FrameLosses, settings: ConsistencySettings
+) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    log_scale, shift = (start.new_zeros(len(start), 1, 1, requires_grad=True) for _ in range(2))
+    certainty = certainty.clone().requires_grad_()
+    frames.set_reference(_limit(start))
+
+    def align() -> Tensor:
+        moved = _limit(start * log_scale.exp() + shift)
+        agreement = pair_loss(moved, certainty.clamp(MIN_CERTAINTY, MAX_CERTAINTY), pairs)
+        return agreement + frames(moved, FIRST_NORMAL_WEIGHT, settings.gradient_weight)
+
+    _descend(align, [log_scale, shift, certainty], FIRST_RATE, 1 if settings.parity else settings.align_steps)
+    aligned = (start * log_scale.exp() + shift).detach()
+    frames.set_reference(_limit(aligned))
+    depth = aligned.clone().requires_grad_()
+
+    def refine() -> Tensor:
+        limited = _limit(depth)
+        agreement = pair_loss(limited, certainty.clamp(MIN_CERTAINTY, MAX_CERTAINTY), pairs)
+        return agreement + frames(limited, settings.normal_weight, settings.gradient_weight)
+
+    losses = _descend(refine, [depth, certainty], SECOND_RATE, 1 if settings.parity else settings.refine_steps)
+    return depth.detach(), certainty.detach(), losses
+
+
+def _limit(inverse_depth: Tensor) -> Tensor:
+    return inverse_depth.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH)
+
+
+def _descend(
+    loss_of: Callable[[], Tensor], variables: Sequence[Tensor], rate: float, steps: int
+) -> tuple[float, float]:
+    """Steps of Adam; gradients that are no numbers count as 0. First and last loss."""
+    on_gpu = variables[0].is_cuda
+    optimiser = torch.optim.Adam(variables, lr=rate, capturable=on_gpu)
+
+    def step() -> Tensor:
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, variables)
+        for variable, gradient in zip(variables, gradients, strict=True):
+            variable.grad = torch.nan_to_num(gradient, nan=0.0, posinf=None, neginf=None)
+        optimiser.step()
+        return loss.detach()
+
+    eager = min(steps, WARM_UP_STEPS) if on_gpu else steps
+    losses = _on_side_stream(step, eager) if on_gpu else [step() for _ in range(eager)]
+    first, last = losses[0], losses[-1]
+    if steps > eager:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            last = step()
+        for _ in range(steps - eager):
+            graph.replay()
+    return float(first), float(last)
+
+
+def _on_side_stream(step: Callable[[], Tensor], count: int) -> list[Tensor]:
+    """Recording wants the steps before it on another stream."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        losses = [step() for _ in range(count)]
+    torch.cuda.current_stream().wait_stream(side)
+    return losses

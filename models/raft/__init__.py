@@ -1,0 +1,1 @@
+"""Optical flow by RAFT (Teed and Deng 2020); needs the [models] extra."""

@@ -1,0 +1,85 @@
+"""Consistent video depth in a room of known depth, and the losses' gradients."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+
+from benchmarks.gpu.exact_flow import exact_clip_flow  # noqa: E402
+from models.depth import consistency_losses  # noqa: E402
+from models.depth.consistent import ConsistencySettings, make_consistent  # noqa: E402
+from native import se3  # noqa: E402
+from tests.camera_paths import steady  # noqa: E402
+
+pytestmark = pytest.mark.models
+SIZE = (80, 48)
+FOCAL = 40 / np.tan(np.radians(30))
+INTRINSICS = np.array([FOCAL, FOCAL, 40.0, 24.0])
+
+
+@pytest.fixture(scope="module")
+def room():
+    """Poses and inverse depth at half size, in units of the median depth, and the flow."""
+    _, poses = steady((0.3, 0.0, 0.4), (0.0, 6.0, 0.0), seconds=1.4, start=(0.3, -0.1, -3.4))
+    depth, flow = exact_clip_flow(poses, SIZE, "cpu")
+    unit = np.median(depth)
+    poses = poses.copy()
+    poses[:, :3] /= unit
+    return poses, (unit / depth).astype(np.float32), flow
+
+
+def double(maps):
+    return np.repeat(np.repeat(maps, 2, 1), 2, 2)
+
+
+def error(found, true):
+    """Median relative error of maps, with no scale taken out."""
+    return np.median(np.abs(found[:, ::2, ::2] / true - 1))
+
+
+def test_maps_of_other_scales_come_to_agree(room):
+    poses, true, flow = room
+    rng = np.random.default_rng(0)
+    scale = np.exp(rng.normal(0, 0.15, (len(true), 1, 1)))
+    given = double((true * scale + rng.normal(0, 0.05, scale.shape)).astype(np.float32))
+    static = np.full((len(true), SIZE[1] // 8, SIZE[0] // 8), 1.0, np.float32)
+    found = make_consistent(given, static, poses, INTRINSICS, flow, ConsistencySettings(refine_steps=60))
+    assert found.inverse_depth.shape == given.shape
+    assert error(given, true) > 0.05
+    assert error(found.inverse_depth, true) < 0.02
+    assert found.last_loss < found.first_loss
+    again = make_consistent(given, static, poses, INTRINSICS, flow, ConsistencySettings(refine_steps=60))
+    assert np.array_equal(again.inverse_depth, found.inverse_depth)
+
+
+def test_parity_takes_one_step_of_each_kind(room):
+    poses, true, flow = room
+    static = np.full((len(true), SIZE[1] // 8, SIZE[0] // 8), 1.0, np.float32)
+    found = make_consistent(double(true), static, poses, INTRINSICS, flow, ConsistencySettings(parity=True))
+    change = np.abs(found.inverse_depth - double(true))[:, 4:-4, 4:-4]
+    assert 0 < np.median(change) < 0.03 * true.max()
+
+
+def test_gradients_are_those_of_differences(room):
+    poses, true, flow = room
+    matrices = torch.from_numpy(se3.to_matrix(poses))
+    camera = torch.from_numpy(INTRINSICS / 2)
+    pairs = consistency_losses.PairGeometry.from_cameras(flow, matrices[:, :3, :3], matrices[:, :3, 3], camera)
+    frames = consistency_losses.FrameLosses(torch.from_numpy(true).double(), camera)
+    generator = torch.Generator().manual_seed(2)
+    depth = torch.from_numpy(true).double() * (1 + 0.1 * torch.rand(true.shape, generator=generator))
+    certainty = (0.2 + 0.3 * torch.rand(true.shape, generator=generator)).double()
+    direction = torch.randn(true.shape, generator=generator, dtype=torch.float64)
+
+    def loss(depth, certainty):
+        return consistency_losses.pair_loss(depth, certainty, pairs) + frames(depth, 5.0, 0.0)
+
+    depth.requires_grad_()
+    certainty.requires_grad_()
+    by_depth, by_certainty = torch.autograd.grad(loss(depth, certainty), (depth, certainty))
+    step = 1e-7
+    with torch.no_grad():
+        along_depth = (loss(depth + step * direction, certainty) - loss(depth - step * direction, certainty)) / step
+        along_certainty = (loss(depth, certainty + step * direction) - loss(depth, certainty - step * direction)) / step
+    assert float((by_depth * direction).sum()) == pytest.approx(float(along_depth) / 2, rel=2e-2)
+    assert float((by_certainty * direction).sum()) == pytest.approx(float(along_certainty) / 2, rel=1e-4)
