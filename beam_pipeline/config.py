@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from core.policy import ThresholdSettings
 from core.settings import Settings
 from media.encode import CutSettings
+from media.pages import DownloadSettings
 from models.aesthetic import AestheticSettings
 from models.analysis import AnalysisSettings
 from models.annotation import AnnotationSettings
@@ -41,6 +42,7 @@ class PipelineConfig(Settings):
     """Everything that decides the job's result. Where it runs is said by Beam's own options."""
 
     run: RunSettings = Field(default_factory=RunSettings, description="The job as a whole.")
+    download: DownloadSettings = Field(default_factory=DownloadSettings, description="Videos behind web pages.")
     probe: ProbeSettings = Field(default_factory=ProbeSettings, description="Container facts.")
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings, description="The one decode of each video.")
     duplicates: DuplicateSettings = Field(default_factory=DuplicateSettings, description="Near-duplicate clips.")

@@ -19,7 +19,7 @@ from transforms.clips import CutClips
 from transforms.dataset import WriteDataset
 from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashPictures
-from transforms.ingest import ListVideos, ProbeVideo
+from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
 from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
@@ -60,7 +60,7 @@ def make_stages(config: PipelineConfig) -> Stages:
       ContractError: if the stages are in a wrong order.
     """
     stages = Stages(
-        video=(ProbeVideo(config.probe), AnalyseVideo(config.analysis)),
+        video=(FetchVideo(config.download), ProbeVideo(config.probe), AnalyseVideo(config.analysis)),
         clip=(
             RejectEarly(config.thresholds),
             HashPictures(config.duplicates),

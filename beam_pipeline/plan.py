@@ -14,6 +14,7 @@ from beam_pipeline.graph import make_stages
 from core.failures import ItemError
 from core.places import normalize_uri
 from core.sources import SourceSpec, list_videos
+from media.pages import is_page
 from media.probe import probe_video
 from transforms.adapter import ModelStage
 from transforms.scores import LeaveUnscored, describe_model
@@ -53,6 +54,9 @@ def make_plan(config: PipelineConfig, sources: Sequence[SourceSpec], output_uri:
             seen.add(video.video_id)
             if video.failure:
                 unreadable.append((video.uri, video.failure.message))
+                continue
+            if config.download.pages and is_page(video.uri):
+                unknown += 1
                 continue
             try:
                 info = probe_video(video.uri)

@@ -35,6 +35,7 @@ class VideoRecord:
       video_id: stable id: the user's own from a manifest, or a hash of the normalised URI.
       uri: where the video is read from.
       extra: further manifest columns, carried to the tables untouched.
+      page_url: the page that the video was downloaded from; `uri` is then the file in the store.
       fingerprint: identity of the content without reading it (size and modification time or etag).
       info: facts of the container.
       analysis: reference to the `VideoAnalysis` in the store.
@@ -44,6 +45,7 @@ class VideoRecord:
     video_id: str
     uri: str
     extra: Mapping[str, Scalar] = field(default_factory=dict)
+    page_url: str | None = None
     fingerprint: str | None = None
     info: VideoInfo | None = None
     analysis: Ref | None = None
@@ -52,6 +54,11 @@ class VideoRecord:
     @property
     def key(self) -> str:
         return self.video_id
+
+    @property
+    def source_uri(self) -> str:
+        """Where the video comes from, as the tables name it."""
+        return self.page_url or self.uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +346,7 @@ class ClipRecord:
       width, height: upright picture of the interval, pixels (a stream may change its size midway).
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
       is_whole_video: whether the clip has all frames of its video.
+      page_url: the page that the source video was downloaded from.
       picture_hashes: perceptual hashes of the sample images, hexadecimal; flat pictures have none.
       duplicate_group: id of the clip that stands for this one and its near-duplicates; None without any.
       ocr_score: share of the picture under text, 0 to 1; None until scored.
@@ -365,6 +373,7 @@ class ClipRecord:
     scores: ClipScores
     timestamp_repairs: int = 0
     is_whole_video: bool = False
+    page_url: str | None = None
     picture_hashes: tuple[str, ...] = ()
     duplicate_group: str | None = None
     ocr_score: float | None = None
@@ -388,6 +397,11 @@ class ClipRecord:
     @property
     def key(self) -> str:
         return self.clip_id
+
+    @property
+    def source_uri(self) -> str:
+        """Where the video comes from, as the tables name it."""
+        return self.page_url or self.uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -336,7 +336,7 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
     row: Row = {
         "clip_id": clip.clip_id,
         "video_id": clip.video_id,
-        "source_uri": clip.uri,
+        "source_uri": clip.source_uri,
         "status": clip.status.value,
         "rejection_reasons": list(clip.rejection_reasons),
         "unchecked_limits": list(clip.unchecked_limits),
@@ -463,7 +463,7 @@ def video_row(video: VideoRecord, analysis: VideoAnalysis | None) -> Row:
     info, failure = video.info, video.failure
     row: Row = {
         "video_id": video.video_id,
-        "source_uri": video.uri,
+        "source_uri": video.source_uri,
         "status": "failed" if failure else "done",
         "fingerprint": video.fingerprint,
     }
@@ -514,7 +514,7 @@ def shot_row(video: VideoRecord, index: int, shot: Shot) -> Row:
     """The shot table's row of the `index`-th shot of a video."""
     return {
         "video_id": video.video_id,
-        "source_uri": video.uri,
+        "source_uri": video.source_uri,
         "shot_index": index,
         **{name: getattr(shot, name) for name in shot.__dataclass_fields__},
     }

@@ -66,6 +66,7 @@ def clips_of(video: VideoRecord, analysis: VideoAnalysis) -> Iterator[ClipRecord
             clip_id=make_clip_id(video.video_id, index),
             video_id=video.video_id,
             uri=video.uri,
+            page_url=video.page_url,
             extra=video.extra,
             fingerprint=video.fingerprint,
             info=video.info,

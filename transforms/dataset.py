@@ -46,7 +46,7 @@ class _VideoRowsDoFn(beam.DoFn):
         for index, shot in enumerate(analysis.shots if analysis else ()):
             yield "shots", shot_row(video, index, shot)
         if video.failure:
-            failed = FailureRecord(item="video", key=video.video_id, uri=video.uri, failure=video.failure)
+            failed = FailureRecord(item="video", key=video.video_id, uri=video.source_uri, failure=video.failure)
             yield "failures", failure_row(failed)
 
 
@@ -56,7 +56,7 @@ def _clip_rows(clip: ClipRecord, shards: int) -> Iterator[tuple[str, Row]]:
         shard = shard_path(partition_of(clip.clip_id, shards), shards)
     yield "clips", clip_row(clip, shard)
     if clip.failure:
-        failed = FailureRecord(item="clip", key=clip.clip_id, uri=clip.uri, failure=clip.failure)
+        failed = FailureRecord(item="clip", key=clip.clip_id, uri=clip.source_uri, failure=clip.failure)
         yield "failures", failure_row(failed)
 
 

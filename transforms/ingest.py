@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
 
+from core.digest import digest_value
 from core.failures import Failure
 from core.records import FailureRecord, VideoRecord
 from core.settings import Settings
 from core.sources import SourceSpec, list_videos
 from core.stage import Stage, StageContract, StageOutput
+from core.store import Store
+from media.pages import (
+    RANGE_COLUMNS,
+    DownloadSettings,
+    check_downloader,
+    copy_range,
+    download_page,
+    is_page,
+    read_range,
+)
 from media.probe import probe_video
 from media.source import fingerprint
 
@@ -39,6 +55,73 @@ class ProbeVideo(Stage[VideoRecord]):
     def run(self, record: VideoRecord, output: StageOutput) -> Mapping[str, Any]:
         """Probes one video."""
         return {"fingerprint": fingerprint(record.uri), "info": probe_video(record.uri)}
+
+
+class FetchVideo(Stage[VideoRecord]):
+    """Downloads the videos of web pages into the store; from then on they are files like others.
+
+    Raises:
+      SourceError: if pages are wanted and yt-dlp is not installed.
+    """
+
+    contract = StageContract(
+        name="FetchVideo",
+        version=1,
+        record=VideoRecord,
+        reads=frozenset({"uri", "extra"}),
+        writes=frozenset({"uri", "page_url"}),
+        cached=False,
+    )
+    settings: DownloadSettings
+
+    def __init__(self, settings: DownloadSettings) -> None:
+        check_downloader(settings)
+        self.settings = settings
+
+    def applies(self, record: VideoRecord) -> bool:
+        """Pages only."""
+        return self.settings.pages and is_page(record.uri)
+
+    def digest(self, record: VideoRecord) -> str:
+        """Identity of the file: page, stretch and format, but no other column of the manifest."""
+        identity = {"version": self.contract.version, "uri": record.uri, "format": self.settings.format}
+        return digest_value(identity | {name: record.extra.get(name) for name in RANGE_COLUMNS})
+
+    def run(self, record: VideoRecord, output: StageOutput) -> Mapping[str, Any]:
+        """Downloads one video, unless it is in the store.
+
+        Raises:
+          ItemError: BadRange, or what `download_page` raises.
+        """
+        stretch = read_range(record.extra)
+        store, path = output.store, output.path("video")
+        with _work_folder(store, output.path("partial")) as folder:
+            if not store.exists(path):
+                found = download_page(record.uri, folder, self.settings)
+                if stretch is not None:
+                    whole, found = found, f"{found}.nut"
+                    copy_range(whole, found, *stretch)
+                store.put_file(found, path, "application/octet-stream", digest="")
+        full = store.full_path(path)
+        return {"uri": full if store.is_local else store.fs.unstrip_protocol(full), "page_url": record.uri}
+
+
+@contextmanager
+def _work_folder(store: Store, path: str) -> Iterator[str]:
+    """A folder to download into: beside the result where that is local, so that the next run finds what is there.
+
+    Two workers that want the same take turns.
+    """
+    if not store.is_local:
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-fetch-") as folder:
+            yield folder
+        return
+    folder = store.full_path(path)
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    with open(f"{folder}.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _KeepOneDoFn(beam.DoFn):
