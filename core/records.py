@@ -196,6 +196,8 @@ class ClipGeometryFacts:
         has none; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip; (n,) seconds
         since the clip's first frame, by timestamps.
       depth, masks: .npz files of depth maps and dynamic masks, where there are any.
+      dense_poses: .npy file of (m, 7) cam_from_world, one for each frame of the clip, where wanted.
+      dense_refined_share: share of the frames between annotated ones whose pose points confirm.
       num_frames: annotated frames.
       pose_ok: whether the poses are fit for use; `pose_reason` says why not.
       motion_kind: general, rotation (the camera only turns) or static.
@@ -220,6 +222,8 @@ class ClipGeometryFacts:
     times: Ref
     depth: Ref | None
     masks: Ref | None
+    dense_poses: Ref | None
+    dense_refined_share: float | None
     num_frames: int
     pose_ok: bool
     pose_reason: str | None

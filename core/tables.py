@@ -34,7 +34,8 @@ CONVENTIONS = {
     "[tx ty tz qx qy qz qw], which maps world to camera coordinates; the world is the first annotated camera. "
     "Frames without a pose are NaN. Scale is relative: the 98th percentile of the scene's inverse depth is 2. "
     "intrinsics.npy holds fx fy cx cy in pixels of the clip. frames.npy says which frame of the clip each row belongs "
-    "to (ordinal, frame index), times.npy when it is: seconds since the clip's first frame.",
+    "to (ordinal, frame index), times.npy when it is: seconds since the clip's first frame. poses_dense.npy, where "
+    "there is one, has a row for each frame of the clip, by frame index, in the same world and unit.",
     "depth": "depth.npz holds z-depth (not ray length) in the poses' unit, 0 where valid is false; sigma_permille is "
     "its standard deviation in thousandths of it (at most 254; 255 where not valid); map_from_clip "
     "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving.",
@@ -68,6 +69,12 @@ ANNOTATION_COLUMNS = _columns(
     ("pose_registered_share", REAL, "share of the annotated frames that have a pose, 0 to 1"),
     ("pose_reprojection_px", REAL, "root mean square distance of points from where they were seen, annotated pixels"),
     ("pose_num_points", INT, "points of the sparse map"),
+    (
+        "pose_dense_refined_share",
+        REAL,
+        "share of the frames between annotated ones whose pose in poses_dense.npy is confirmed by followed points, not "
+        "interpolated alone; null without that file",
+    ),
     ("pose_scale", TEXT, "metric or relative: unit of translations and depth"),
     ("metres_per_unit", REAL, "the unit of poses and depth in metres, from a metric depth network; null without"),
     ("scene_depth", REAL, "median depth of the scene's points, in the poses' unit"),
@@ -410,6 +417,7 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "pose_registered_share": geometry.registered_share,
             "pose_reprojection_px": geometry.reprojection_px,
             "pose_num_points": geometry.num_points,
+            "pose_dense_refined_share": geometry.dense_refined_share,
             "pose_scale": "relative",
             "metres_per_unit": geometry.metres_per_unit,
             "scene_depth": geometry.typical_depth,

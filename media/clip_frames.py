@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +19,7 @@ class ClipFrame:
     """One frame of a clip.
 
     Attributes:
-      rgb: (h, w, 3) uint8, upright, at the working size.
+      rgb: (h, w, 3) uint8, upright, at the working size; (h, w) grey in frames that are not annotated.
       index: frame index in the clip.
       time_s: seconds since the clip's first frame, by timestamps.
       is_annotated: whether it is one of those that are annotated.
@@ -73,7 +74,7 @@ def read_clip_frames(
       info: what `probe_video` says of it.
       fps: annotated frames a second; None for every frame. A clip with fewer frames gives all.
       max_side_px: longest side of the frames; smaller clips keep their size.
-      others_too: whether frames that are not annotated come too.
+      others_too: whether frames that are not annotated come too, in grey.
 
     Raises:
       ItemError: what `VideoReader.frames` raises.
@@ -94,6 +95,8 @@ def read_clip_frames(
                 is_mirrored=info.is_mirrored,
                 sample_aspect_ratio=info.sample_aspect_ratio,
             )
+            if not is_due:
+                rgb = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
             yield ClipFrame(rgb=rgb, index=decoded.index, time_s=time_s, is_annotated=is_due)
 
 

@@ -88,7 +88,7 @@ class EstimateGeometry(Stage[ClipRecord]):
             clip_size = info.display_width, info.display_height
             if known is not None:
                 known = known.resized((record.width, record.height), clip_size)
-            frames = read_clip_frames(path, info, fps, settings.max_side_px)
+            frames = read_clip_frames(path, info, fps, settings.max_side_px, others_too=settings.poses_every_frame)
             seen = None
             if record.seen_depth is not None:
                 seen = SeenDepths.read(output.store.read_bytes(record.seen_depth.file.path))
@@ -109,13 +109,15 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
             digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_LENGTH]
         return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
 
-    depth = file("depth", found.depth_path)
+    depth, dense = file("depth", found.depth_path), found.dense_cam_from_world
     return ClipGeometryFacts(
         poses=array("poses", found.cam_from_world),
         intrinsics=array("intrinsics", resize_intrinsics(found.intrinsics_px, found.size, clip_size)),
         frames=array("frames", np.stack([np.arange(len(found.frame)), found.frame], axis=1)),
         times=array("times", found.time_s),
         depth=depth,
+        dense_poses=None if dense is None else array("poses_dense", dense),
+        dense_refined_share=found.dense_refined_share,
         masks=file("dyn_masks", found.masks_path),
         num_frames=len(found.frame),
         pose_ok=found.pose_ok,

@@ -28,6 +28,7 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
             "intrinsics.npy": geometry.intrinsics,
             "frames.npy": geometry.frames,
             "times.npy": geometry.times,
+            "poses_dense.npy": geometry.dense_poses,
             "depth.npz": geometry.depth,
             "dyn_masks.npz": geometry.masks,
         }

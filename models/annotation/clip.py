@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from media.clip_frames import ClipFrame, ClipFrames
+from models.annotation.between import Corrections, correct_between
 from models.annotation.files import map_size
 from models.annotation.geometry import ClipGeometry, annotate_frames
 from models.annotation.joining import Join, Overlap, blend_poses, join_windows
@@ -18,6 +19,7 @@ from models.annotation.quality import depth_errors, tracked_shares
 from models.annotation.settings import AnnotationSettings
 from models.annotation.windows import Window, split_windows
 from models.depth.seen import SeenDepths
+from models.poses.dense import interpolate_poses
 from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator, resize_intrinsics
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,6 +32,8 @@ class ClipAnnotation:
     Attributes:
       cam_from_world: (n, 7), NaN in frames without a pose; see `PoseEstimate`.
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the annotated frames.
+      dense_cam_from_world: (m, 7), one for each frame of the clip; None unless wanted and fit for use.
+      dense_refined_share: share of the frames between annotated ones whose pose points confirm; None without such.
       frame: (n,) index of each annotated frame in the clip.
       time_s: (n,) seconds since the clip's first frame.
       size: (width, height) of the annotated frames.
@@ -49,6 +53,8 @@ class ClipAnnotation:
 
     cam_from_world: FloatArray
     intrinsics_px: FloatArray
+    dense_cam_from_world: FloatArray | None
+    dense_refined_share: float | None
     frame: npt.NDArray[np.int64]
     time_s: FloatArray
     size: tuple[int, int]
@@ -138,7 +144,9 @@ class _ClipAnnotator:
         self._size = (0, 0)
         self._frame: list[int] = []
         self._time_s: list[float] = []
+        self._every_time_s: list[float] = []
         self._poses: list[FloatArray] = []
+        self._corrections: list[tuple[Corrections, float]] = []
         self._intrinsics: list[FloatArray] = []
         self._reason: str | None = None
         self._windows: list[_WindowFacts] = []
@@ -155,6 +163,7 @@ class _ClipAnnotator:
         self._size = frames.size
         self._frame += frames.frame[window.overlap :].tolist()
         self._time_s += frames.time_s[window.overlap :].tolist()
+        self._every_time_s += [f.time_s for f in window.frames if f.index >= len(self._every_time_s)]
         # Of pairs of neighbouring frames, those among shared frames have been looked at.
         self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
         if self._reason is not None:
@@ -213,6 +222,8 @@ class _ClipAnnotator:
             size = maps.depth.shape[2], maps.depth.shape[1]
             intrinsics = resize_intrinsics(np.broadcast_to(poses.intrinsics_px, (count, 4)), self._size, size)
             self._depth_errors.append(depth_errors(maps, poses.cam_from_world, intrinsics))
+        if self._settings.poses_every_frame and self._reason is None:
+            self._corrections.append((correct_between(window, geometry, *window.decided), scale))
         if maps is not None and self._reason is None:
             self._keep(window, replace(maps, depth=maps.depth * np.float32(scale)), poses.motion_kind)
 
@@ -238,14 +249,11 @@ class _ClipAnnotator:
             still = ~maps.moving & (shared.depth[-1] > 0)
             maps = replace(maps, depth=np.where(still, shared.depth[-1], 0), sigma=np.where(still, shared.sigma[-1], 0))
         count = len(maps.depth)
-        # Of shared frames, the earlier window decides the first half and the later one the rest.
-        first = window.overlap // 2
-        last = count - (window.following_overlap - window.following_overlap // 2)
         if self._depth_file is None or self._masks_file is None:
             size = map_size(self._size, self._settings.depth_max_side_px)
             self._depth_file = DepthFile(self._folder, size, self._clip_size)
             self._masks_file = MasksFile(os.path.join(self._folder, "dyn_masks.npz"), size)
-        decided = _rows(maps, slice(first, last))
+        decided = _rows(maps, slice(*window.decided))
         self._depth_file.add(decided)
         self._masks_file.add(decided)
         self._shared = _rows(maps, slice(count - window.following_overlap, count))
@@ -266,8 +274,12 @@ class _ClipAnnotator:
         sigmas = [w.focal_sigma for w in self._windows if w.focal_sigma is not None]
         depth_path, masks_path, depth_share, moving_share = self._finish_maps(kind, unit)
         typical = self._typical_depth(unit)
+        dense = self._dense_poses(poses, unit) if pose_ok and self._settings.poses_every_frame else None
+        num_refined = sum(len(corrections.frame) for corrections, _ in self._corrections)
         return ClipAnnotation(
             cam_from_world=poses,
+            dense_cam_from_world=dense,
+            dense_refined_share=None if dense is None or len(dense) == count else num_refined / (len(dense) - count),
             intrinsics_px=intrinsics,
             frame=np.array(self._frame, np.int64),
             time_s=np.array(self._time_s, np.float64),
@@ -290,6 +302,14 @@ class _ClipAnnotator:
             join_offset=max(j.offset for j in self._joins) / unit / typical if self._joins and typical else None,
             metres_per_unit=self._metres_per_unit(unit),
         )
+
+    def _dense_poses(self, poses: FloatArray, unit: float) -> FloatArray:
+        dense = interpolate_poses(poses, self._time_s, self._every_time_s)
+        for corrections, scale in self._corrections:
+            corrections.apply(dense, scale / unit)
+        known = np.isfinite(poses).all(axis=1)
+        dense[np.array(self._frame)[known]] = poses[known]
+        return dense
 
     def _finish_maps(self, kind: MotionKind, unit: float) -> tuple[str | None, str | None, float | None, float | None]:
         if self._depth_file is None or self._masks_file is None:

@@ -19,6 +19,11 @@ class AnnotationSettings(Settings):
     fps: float | Literal["source"] = Field(
         5.0, description="Annotated frames a second; source annotates every frame of the clip."
     )
+    poses_every_frame: bool = Field(
+        False,
+        description="Whether the shard also holds a pose for every video frame: interpolated between annotated frames, "
+        "then corrected by points that are followed into the frame. About 10 ms of CPU a frame.",
+    )
     max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
     depth_max_side_px: int = Field(320, ge=32, description="Longest side of the stored depth maps and masks.")
     window_frames: int = Field(

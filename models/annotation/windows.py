@@ -10,7 +10,7 @@ from media.clip_frames import ClipFrame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Neighbouring frames of a clip, from an annotated one to an annotated one.
+    """Neighbouring frames of a clip, from an annotated one to an annotated one, or to the clip's end.
 
     Attributes:
       frames: all of them.
@@ -24,13 +24,22 @@ class Window:
     overlap: int
     following_overlap: int
 
+    @property
+    def decided(self) -> tuple[int, int]:
+        """Which annotated frames of the window get their maps from it, [first, last) by their place in it.
+
+        Of shared frames the earlier window decides the first half, the later one the rest.
+        """
+        count = sum(frame.is_annotated for frame in self.frames)
+        return self.overlap // 2, count - (self.following_overlap - self.following_overlap // 2)
+
 
 def split_windows(frames: Iterable[ClipFrame], length: int, overlap: int) -> Iterator[Window]:
     """Cuts a stream of frames into windows of `length` annotated frames that share `overlap` with the next.
 
     The last window is from half as long (without what it shares) to half longer, so that none is too short: a clip of
     up to `length` + (`length` - `overlap`) / 2 annotated frames is one window. No more frames than that are held.
-    Frames that are not annotated behind the last annotated one are dropped.
+    The first frame is annotated.
     """
     held: list[ClipFrame] = []
     annotated: list[int] = []
@@ -49,5 +58,4 @@ def split_windows(frames: Iterable[ClipFrame], length: int, overlap: int) -> Ite
             annotated.append(len(held))
         held.append(frame)
     if annotated:
-        frames_left = tuple(held[: annotated[-1] + 1])
-        yield Window(frames=frames_left, start=start, overlap=shared, following_overlap=0)
+        yield Window(frames=tuple(held), start=start, overlap=shared, following_overlap=0)

@@ -94,7 +94,7 @@ def test_a_missing_colmap_ends_the_run_before_anything_happens(orbit, tmp_path, 
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     assert run(orbit[0], tmp_path / "out", "--set=annotate.pose.model=colmap") == 2
     assert "pip install 'pycolmap" in capsys.readouterr().err
-    assert not list((tmp_path / "out").rglob("*"))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_without_a_pose_model_nothing_is_annotated(orbit, tmp_path):
@@ -192,3 +192,14 @@ def test_every_frame_may_be_annotated(orbit, tmp_path):
     (sample,) = samples_of(tmp_path / "out").values()
     assert npy(sample["frames.npy"]).tolist() == [[k, k] for k in range(30)]
     assert json.loads(sample["json"])["pose_ok"]
+
+
+def test_every_frame_may_have_a_pose(orbit, tmp_path):
+    arguments = ["--config=annotate", "--set=annotate.poses_every_frame=true", "--set=annotate.fps=2.5"]
+    output = tmp_path / "out"
+    assert main(["--input", str(orbit[0]), "--output", str(output), *arguments, *KEEP_ALL[3:]]) == 0
+    (sample,) = samples_of(output).values()
+    dense, poses, frames = (npy(sample[f"{name}.npy"]) for name in ("poses_dense", "poses", "frames"))
+    assert dense.shape == (30, 7) and len(poses) == 8
+    assert np.array_equal(dense[frames[:, 1]], poses)
+    assert json.loads(sample["json"])["pose_dense_refined_share"] > 0.9
