@@ -43,6 +43,7 @@ commands:
   launcher.py stats OUT              counts, hours and spreads, as the paper gives them
   launcher.py balance OUT --count N  a subset balanced over tags and motion
   launcher.py export OUT ...         clips as SpatialVID, COLMAP, nerfstudio, rerun or CSV
+  launcher.py download BASE ...      single clips of a published SpatialVID data set
   launcher.py models list|fetch|verify
                                      models, their licences, and where their weights are
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from explore.balance import AXES, RULE, balance, print_choice
 from explore.export import FORMATS, export_clips
+from explore.published.groups import ARCHIVES, download
 from explore.query import materialize_query, print_query, write_query
 from explore.report import write_report
 from explore.stats import gather_stats, print_stats, stats_csv, stats_json
@@ -122,6 +123,40 @@ def _balance(arguments: list[str]) -> int:
     return 0
 
 
+def _download(arguments: list[str]) -> int:
+    parser = make_parser(
+        "download",
+        "Fetches single clips of a published SpatialVID data set, without keeping its archives.\n"
+        "What is there is not fetched again; a broken connection goes on where it was.",
+    )
+    parser.add_argument("base", help="folder or http(s) address of the data set")
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="local folder to write to")
+    parser.add_argument(
+        "--metadata", required=True, metavar="FILE", help="the data set's table, below BASE or anywhere"
+    )
+    parser.add_argument("--ids", nargs="+", default=[], metavar="ID|FILE", help="clip ids, or files with one a line")
+    parser.add_argument("--where", metavar="SQL", help="condition over the table, e.g. '\"motion score\" > 5'")
+    parser.add_argument("--limit", type=int, metavar="N", help="most clips, the first by id")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(ARCHIVES), default=["videos", "annotations"])
+    parser.add_argument("--token-env", metavar="NAME", help="environment variable that holds an access token")
+    options = parser.parse_args(arguments)
+    done = download(
+        options.base,
+        options.metadata,
+        options.to,
+        ids=options.ids,
+        where=options.where,
+        limit=options.limit,
+        kinds=options.kinds,
+        token_env=options.token_env,
+        tell=print,
+    )
+    print(f"{options.to}: {done.files} files written, {done.present} there already, {len(done.missing)} missing")
+    for what, reason in done.missing.items():
+        print(f"missing: {what}: {reason}")
+    return 1 if done.missing else 0
+
+
 def _add_clips_per_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips-per-shard", type=int, default=500, metavar="N", help="clips in a new tar, on average")
 
@@ -133,4 +168,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "export": _export,
     "stats": _stats,
     "balance": _balance,
+    "download": _download,
 }

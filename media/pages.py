@@ -66,7 +66,7 @@ def read_range(extra: Mapping[str, Scalar]) -> tuple[float, float | None] | None
     for name in RANGE_COLUMNS:
         value = extra.get(name)
         try:
-            values.append(None if value in (None, "") else float(value))  # type: ignore[arg-type]
+            values.append(None if value in (None, "") else float(value))
         except ValueError as error:
             raise ItemError("BadRange", f"column {name} holds {value!r}", "give seconds, or leave it empty.") from error
     start, end = values
