@@ -36,6 +36,12 @@ class RunSettings(Settings):
         description="The run ends with an error when a larger share of the videos failed by a bug of the "
         "program (bad input does not count).",
     )
+    window_s: float = Field(
+        600,
+        gt=0,
+        description="Seconds of the windows in which videos of one and a half times this length and more are decoded "
+        "in parallel, where their container allows it. The result is the same for any value.",
+    )
 
 
 class PipelineConfig(Settings):

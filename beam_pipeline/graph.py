@@ -20,6 +20,7 @@ from transforms.dataset import WriteDataset
 from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashPictures
 from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
+from transforms.parts import PartedStage, RunPartedStage
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
 from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
@@ -60,7 +61,11 @@ def make_stages(config: PipelineConfig) -> Stages:
       ContractError: if the stages are in a wrong order.
     """
     stages = Stages(
-        video=(FetchVideo(config.download), ProbeVideo(config.probe), AnalyseVideo(config.analysis)),
+        video=(
+            FetchVideo(config.download),
+            ProbeVideo(config.probe),
+            AnalyseVideo(config.analysis, config.run.window_s),
+        ),
         clip=(
             RejectEarly(config.thresholds),
             HashPictures(config.duplicates),
@@ -132,6 +137,8 @@ class _Chain(beam.PTransform):
                 records = records | name >> stage.transform(self.context)
             elif isinstance(stage, ModelStage):
                 records = records | name >> RunModelStage(stage, self.context)
+            elif isinstance(stage, PartedStage):
+                records = records | name >> RunPartedStage(stage, self.context)
             else:
                 records = records | name >> RunStage(stage, self.context)
         return records | "Outcome" >> Tally(self.group, outcome, self.context)

@@ -30,6 +30,7 @@ from core.tables import CONVENTIONS
 from explore.outputs import RUN_FILE, Accounting, remove_stale_files
 from explore.report import write_report
 from transforms.adapter import BUSY_MS, RunContext
+from transforms.analyse import MeasureWindow
 
 # As RunInference calls it.
 INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
@@ -85,6 +86,8 @@ def run_job(
             build_graph(root, config, sources, output_uri, context)
     seconds = time.time() - started
     remove_stale_files(output)
+    # What windows of long videos have measured is as large as the videos, and has been decided on.
+    Store(context.store_uri).remove_folder(MeasureWindow.contract.name)
     accounting = Accounting.of(output_uri)
     facts = _run_facts(config, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},

@@ -343,6 +343,50 @@ class CaptionUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredWindow:
+    """A window of a long video whose frames have been measured.
+
+    Attributes:
+      frames: file of what each frame yields; None if the window is unfit.
+      num_lead: frames before the window's start, which come first in the file; what windows are joined by.
+      first_pts: timestamp of the first frame in the file; None if there is none.
+      next_pts: timestamp of the first frame behind the window; None at the end of the video.
+      unfit: why the window cannot be used, or None.
+    """
+
+    frames: Ref | None = None
+    num_lead: int = 0
+    first_pts: int | None = None
+    next_pts: int | None = None
+    unfit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoWindow:
+    """A stretch of a long video that is measured by itself.
+
+    Attributes:
+      index: number of the window in its video.
+      start_pts, end_pts: the frames with `start_pts <= pts < end_pts` belong to it; None: from the first, to the last.
+      measured: what came of it.
+    """
+
+    video_id: str
+    uri: str
+    fingerprint: str | None
+    info: VideoInfo
+    index: int
+    start_pts: int | None
+    end_pts: int | None
+    measured: MeasuredWindow | None = None
+    failure: Failure | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.video_id}-w{self.index:04d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
     """One candidate clip on its way through the job; at the end one row of the clip table.
 

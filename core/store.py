@@ -145,6 +145,11 @@ class Store:
             self.fs.put_file(local_path, target)
         return Ref(path=path, size_bytes=size_bytes, digest=digest, media_type=media_type)
 
+    def remove_folder(self, path: str) -> None:
+        """Removes all objects below `path`, if there are any."""
+        if self.exists(path):
+            self.fs.rm(self.full_path(path), recursive=True)
+
     @contextmanager
     def local_copy(self, path: str) -> Iterator[str]:
         """A local file with the object's bytes: the object itself where the store is local."""

@@ -24,6 +24,9 @@ from media.timeline import Timeline, nominal_step
 
 __all__ = ["DecodedFrame", "Planes", "VideoReader", "planes"]
 
+TIMED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+"""Containers, by FFmpeg's names, that state a presentation time for each frame, and where each lies."""
+
 # How far before a span to look for a frame to decode from, when looking right before it fails.
 _SEEK_BACK_S = (0, 2, 10)
 # A demuxer that fails so often in a row, without a packet between, has reached the end of what is readable.
@@ -130,6 +133,23 @@ class VideoReader:
             raise ValueError(f"{span!r} cannot be found in {self.uri!r}, whose time base is {self.time_base}")
         yield from self._measured(self._stamped_from(span.start_pts), span.start_frame, span.end_pts)
 
+    def frames_from_key(self, target_pts: int) -> Iterator[DecodedFrame]:
+        """The frames from a key frame at or before `target_pts` on, numbered from 0, found by the container's index.
+
+        Nothing is proven of them: where pictures lean on others before the key frame, they are not those of `frames`.
+
+        Raises:
+          ItemError: NoIndex if the container cannot be sought in; ReadFailed if the file cannot be read on.
+        """
+        self._reset()
+        self._at_start = False
+        try:
+            self._container.seek(target_pts, stream=self._stream)
+        except av.FFmpegError as error:
+            cause = f"{self.uri!r} cannot be sought to {float(target_pts * self.time_base):.3f} s ({error.strerror})"
+            raise ItemError("NoIndex", cause, "remux it.") from error
+        yield from self._measured(dropwhile(lambda stamped: not stamped[1].key_frame, self._stamped()), 0, None)
+
     def _open(self) -> None:
         self._files.close()
         with ExitStack() as files:
@@ -139,7 +159,7 @@ class VideoReader:
                 raise ItemError("BrokenHeader", f"{self.uri!r} states no unit for its times", "convert it.")
             self._files = files.pop_all()
         self.time_base: Fraction = self._stream.time_base
-        states_times = self._container.format.name in ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+        states_times = self._container.format.name in TIMED_CONTAINERS
         self._stream.codec_context.thread_count = self._threads if states_times else 1
         if self._threads > 1 and states_times:
             self._stream.codec_context.thread_type = "AUTO"

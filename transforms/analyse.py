@@ -3,33 +3,113 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import apache_beam as beam
 
 from core.codec import from_json_text, to_json_text
-from core.records import ClipRecord, VideoAnalysis, VideoRecord, make_clip_id
+from core.records import ClipRecord, VideoAnalysis, VideoRecord, VideoWindow, make_clip_id
 from core.stage import Stage, StageContract, StageOutput
 from core.store import Store
-from models.analysis import AnalysisSettings, analyse_video
+from core.video_info import VideoInfo
+from models.analysis import AnalysisSettings, analyse_measured, analyse_video
+from models.analysis.windows import UnfitWindowError, join_windows, measure_window, plan_windows
 from transforms.adapter import RunContext
+from transforms.parts import PartedStage
+
+ARROW = "application/vnd.apache.arrow.stream"
+logger = logging.getLogger(__name__)
 
 
-class AnalyseVideo(Stage[VideoRecord]):
-    """Decodes a video once: shots, clip intervals, luminance, motion and sample images."""
+class MeasureWindow(Stage[VideoWindow]):
+    """Decodes one window of a long video and keeps what its frames yield, for `AnalyseVideo` to decide on."""
+
+    contract = StageContract(
+        name="MeasureWindow",
+        version=1,
+        record=VideoWindow,
+        reads=frozenset({"uri", "fingerprint", "info", "start_pts", "end_pts"}),
+        writes=frozenset({"measured"}),
+    )
+    settings: AnalysisSettings
+
+    def __init__(self, settings: AnalysisSettings) -> None:
+        self.settings = settings
+
+    def run(self, record: VideoWindow, output: StageOutput) -> Mapping[str, Any]:
+        """Measures one window.
+
+        Raises:
+          ItemError: if the video cannot be read.
+        """
+        window = (record.start_pts, record.end_pts)
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-window-") as folder:
+            path = os.path.join(folder, "frames.arrow")
+            measured = measure_window(
+                record.uri,
+                record.info,
+                self.settings,
+                window,
+                path,
+                lambda count: output.progress.add(AnalyseVideo.contract.name, "frames", count),
+            )
+            if measured.unfit is None:
+                frames = output.store.put_file(path, output.path("frames.arrow"), ARROW, digest="")
+                measured = dataclasses.replace(measured, frames=frames)
+        return {"measured": measured}
+
+
+class AnalyseVideo(PartedStage[VideoRecord, VideoWindow]):
+    """Decodes a video once: shots, clip intervals, luminance, motion and sample images.
+
+    Of long videos, windows may have been decoded in parallel before; the result is the same.
+
+    Args:
+      settings: what is computed.
+      window_s: length of the windows of long videos, in seconds.
+    """
 
     contract = StageContract(
         name="AnalyseVideo",
-        version=1,
+        version=2,
         record=VideoRecord,
         reads=frozenset({"uri", "fingerprint", "info"}),
         writes=frozenset({"analysis"}),
     )
     settings: AnalysisSettings
 
-    def __init__(self, settings: AnalysisSettings) -> None:
+    def __init__(self, settings: AnalysisSettings, window_s: float = math.inf) -> None:
         self.settings = settings
+        self.window_s = window_s
+        self.part_stage = MeasureWindow(settings)
+
+    def parts(self, record: VideoRecord) -> list[VideoWindow]:
+        """The windows of a long video."""
+        if record.info is None:
+            return []
+        windows = plan_windows(record.info, self.settings, self.window_s)
+        return [
+            VideoWindow(
+                video_id=record.video_id,
+                uri=record.uri,
+                fingerprint=record.fingerprint,
+                info=record.info,
+                index=index,
+                start_pts=start_pts,
+                end_pts=end_pts,
+            )
+            for index, (start_pts, end_pts) in enumerate(windows)
+        ]
+
+    def whole_key(self, part: VideoWindow) -> str:
+        """The video of a window."""
+        return part.video_id
 
     def run(self, record: VideoRecord, output: StageOutput) -> Mapping[str, Any]:
         """Analyses one video.
@@ -39,15 +119,43 @@ class AnalyseVideo(Stage[VideoRecord]):
         """
         if record.info is None:
             raise ValueError(f"video {record.video_id} was not probed")
-        analysis = analyse_video(
-            record.uri,
-            record.info,
-            self.settings,
-            lambda name, data: output.write(name, data, "image/jpeg"),
-            lambda count: output.progress.add(self.contract.name, "frames", count),
-        )
+        analysis = self._joined(record, record.info, output)
+        if analysis is None:
+            analysis = analyse_video(
+                record.uri,
+                record.info,
+                self.settings,
+                lambda name, data: output.write(name, data, "image/jpeg"),
+                lambda count: output.progress.add(self.contract.name, "frames", count),
+            )
         data = to_json_text(analysis).encode()
         return {"analysis": output.write("analysis.json", data, "application/json")}
+
+    def _joined(self, record: VideoRecord, info: VideoInfo, output: StageOutput) -> VideoAnalysis | None:
+        """The analysis from windows measured before; None where there are none, or they do not join."""
+        windows = self.part_results(record, output)
+        if windows is None:
+            return None
+        measured = [window.measured for window in windows if window.measured is not None]
+
+        def open_part(number: int) -> AbstractContextManager[str]:
+            frames = measured[number].frames
+            if frames is None:
+                raise UnfitWindowError(f"window {number} was not measured")
+            return output.store.local_copy(frames.path)
+
+        try:
+            analysis = analyse_measured(
+                join_windows(measured, open_part),
+                info,
+                self.settings,
+                lambda name, data: output.write(name, data, "image/jpeg"),
+            )
+        except (UnfitWindowError, FileNotFoundError) as reason:
+            logger.warning("%s is analysed in one piece, since %s", record.uri, reason)
+            return None
+        logger.info("%s was analysed in %d windows", record.uri, len(windows))
+        return analysis
 
 
 def read_analysis(video: VideoRecord, store: Store) -> VideoAnalysis | None:

@@ -12,7 +12,7 @@ from apache_beam.coders import Coder, registry
 
 from core.codec import from_jsonable, to_jsonable
 from core.dataset_files import OutputFile
-from core.records import ClipRecord, FailureRecord, VideoRecord
+from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
 from core.sources import SourceSpec
 
 
@@ -53,5 +53,5 @@ class RecordCoder(Coder):
         return hash((RecordCoder, self.record_type))
 
 
-for _record_type in (SourceSpec, VideoRecord, ClipRecord, FailureRecord, OutputFile):
+for _record_type in (SourceSpec, VideoRecord, VideoWindow, ClipRecord, FailureRecord, OutputFile):
     registry.register_coder(_record_type, RecordCoder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from core.records import ClipCandidate, Shot, VideoAnalysis
@@ -11,12 +12,12 @@ from media.decode import DecodedFrame, VideoReader
 from models.analysis.frame_series import FrameSeries
 from models.analysis.reference import ReferenceAnalyser
 from models.analysis.settings import AnalysisSettings
-from models.analysis.streaming import ImageWriter, VideoAnalyser
+from models.analysis.streaming import ImageWriter, MeasuredFrame, VideoAnalyser
 from models.analysis.whole import WholeVideoAnalyser
 
 PROGRESS_EVERY_FRAMES = 250
 
-__all__ = ["AnalysisSettings", "analyse_video"]
+__all__ = ["AnalysisSettings", "analyse_measured", "analyse_video"]
 
 
 class Analyser(Protocol):
@@ -64,15 +65,36 @@ def analyse_video(
             if decoded.index % PROGRESS_EVERY_FRAMES == PROGRESS_EVERY_FRAMES - 1:
                 on_frames(PROGRESS_EVERY_FRAMES)
         analyser.finish()
-    series = analyser.series
-    on_frames(len(series) % PROGRESS_EVERY_FRAMES)
-    return VideoAnalysis(
-        num_frames=len(series),
-        duration_s=float(series.time(len(series)) - series.time(0)),
+    on_frames(len(analyser.series) % PROGRESS_EVERY_FRAMES)
+    return dataclasses.replace(
+        _analysis(analyser),
         decode_errors=reader.decode_errors,
         first_decode_error=reader.first_error,
         damaged_frames=reader.damaged_frames,
         timestamp_repairs=reader.timestamp_repairs,
+    )
+
+
+def analyse_measured(
+    frames: Iterable[MeasuredFrame], info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter
+) -> VideoAnalysis:
+    """As `analyse_video`, from the measured frames of a whole undamaged video."""
+    analyser = VideoAnalyser(info, settings, write_image)
+    for measured in frames:
+        analyser.replay(measured)
+    analyser.finish()
+    return _analysis(analyser)
+
+
+def _analysis(analyser: Analyser) -> VideoAnalysis:
+    series = analyser.series
+    return VideoAnalysis(
+        num_frames=len(series),
+        duration_s=float(series.time(len(series)) - series.time(0)),
+        decode_errors=0,
+        first_decode_error=None,
+        damaged_frames=0,
+        timestamp_repairs=0,
         luminance_mean=series.luminance_mean(0, len(series)),
         motion_mean=series.motion_mean(0, len(series)),
         shots=tuple(analyser.shots),

@@ -5,24 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Self
+from typing import NamedTuple, Self
 
 from core.records import ClipCandidate, SampleImage, Shot
 from core.store import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
-from media.images import encode_jpeg
 from models.analysis.clip_intervals import exact, plan_shot
-from models.analysis.frame_series import FrameSeries, LuminanceFormula, mean_luminance
+from models.analysis.frame_series import FrameSeries, LuminanceFormula
 from models.analysis.meter import FrameMeter, upright_size
-from models.analysis.sample_pictures import SamplePicture, SamplePictures
-from models.analysis.settings import SAMPLE_POSITIONS, AnalysisSettings
+from models.analysis.sample_pictures import Picture, SamplePictures, sample_step
+from models.analysis.settings import AnalysisSettings
 from models.shots import Boundary, ShotDetector
 from native.frame_stats import FrameStat
 
 ImageWriter = Callable[[str, bytes], Ref]
 BATCH_FRAMES = 16
+
+
+class MeasuredFrame(NamedTuple):
+    """What is left of a frame once it is measured.
+
+    Attributes:
+      pts, duration: in ticks of the video's time base.
+      stat: the kernels' numbers.
+      size: width and height of the upright picture, pixels.
+      format_changed: whether size or format differ from the frame's before.
+      picture: rendered, where the frame may become a sample.
+    """
+
+    pts: int
+    duration: int
+    stat: FrameStat
+    size: tuple[int, int]
+    format_changed: bool
+    picture: Picture | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +74,7 @@ class VideoAnalyser:
         self.series = FrameSeries(info.time_base, LuminanceFormula.of(info))
         self.shots: list[Shot] = []
         self.clips: list[ClipCandidate] = []
-        sample_every = exact(settings.clips.min_s) / len(SAMPLE_POSITIONS) / self._time_base
-        self._samples = SamplePictures(info, settings.samples, sample_every)
+        self._samples = SamplePictures(info, settings.samples, sample_step(settings, info.time_base))
         self._meter = FrameMeter()
         self._size: tuple[int, int] | None = None
         self._pending: list[tuple[int, int, FrameStat]] = []
@@ -67,15 +84,18 @@ class VideoAnalyser:
     def push(self, decoded: DecodedFrame) -> None:
         """Takes the next frame in display order."""
         stat, format_changed = self._meter.push(decoded.frame)
-        if format_changed:
-            self._take_pending()
-            self._start_format(decoded.index)
         if format_changed or self._size is None:
-            self._size = upright_size(decoded.frame, self._info)
+            self._start_format(upright_size(decoded.frame, self._info))
         self._samples.offer(decoded)
-        self._pending.append((decoded.pts, decoded.duration, stat))
-        if len(self._pending) == BATCH_FRAMES:
-            self._take_pending()
+        self._take(decoded.pts, decoded.duration, stat)
+
+    def replay(self, measured: MeasuredFrame) -> None:
+        """Takes the next frame in display order as what was measured of it before."""
+        if measured.format_changed or self._size is None:
+            self._start_format(measured.size)
+        if measured.picture is not None:
+            self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.picture)
+        self._take(measured.pts, measured.duration, measured.stat)
 
     def finish(self) -> None:
         """Closes the last shot. Call after the last frame."""
@@ -83,6 +103,11 @@ class VideoAnalyser:
         for boundary in self._detector.finish():
             self._close_shot(_Opening.of(boundary, self._segment_start))
         self._close_shot(None)
+
+    def _take(self, pts: int, duration: int, stat: FrameStat) -> None:
+        self._pending.append((pts, duration, stat))
+        if len(self._pending) == BATCH_FRAMES:
+            self._take_pending()
 
     def _take_pending(self) -> None:
         """Looks at the numbers of the frames since the last time."""
@@ -97,12 +122,18 @@ class VideoAnalyser:
         self._segment_start = frame
         self._detector = ShotDetector(self._settings.shots)
 
-    def _start_format(self, frame: int) -> None:
+    def _start_format(self, size: tuple[int, int]) -> None:
         """A new picture size or format inside the stream always begins a new shot."""
+        is_first, self._size = self._size is None, self._size or size
+        if is_first:
+            return
+        self._take_pending()
+        frame = len(self.series)
         for boundary in self._detector.finish():
             self._close_shot(_Opening.of(boundary, self._segment_start))
         self._close_shot(_Opening(frame, frame, "format_change", None))
         self._start_segment(frame)
+        self._size = size
 
     def _open_shot(self, boundary: _Opening) -> None:
         self._boundary = boundary
@@ -149,7 +180,12 @@ class VideoAnalyser:
         samples = self._samples.choose(span)
         width, height = self._size or (0, 0)
         images = tuple(
-            SampleImage(frame=s.frame, time_s=float(s.pts * self._time_base), image=self._store(s)) for s in samples
+            SampleImage(
+                frame=s.frame,
+                time_s=float(s.pts * self._time_base),
+                image=self._write_image(f"frame-{s.frame:09d}.jpg", s.picture.jpeg),
+            )
+            for s in samples
         )
         return ClipCandidate(
             span=span,
@@ -157,9 +193,5 @@ class VideoAnalyser:
             height=height,
             shot_index=len(self.shots),
             samples=images,
-            scores=self.series.scores(span, [mean_luminance(s.rgb) for s in samples]),
+            scores=self.series.scores(span, [s.picture.luminance for s in samples]),
         )
-
-    def _store(self, sample: SamplePicture) -> Ref:
-        data = encode_jpeg(sample.rgb, self._settings.samples.jpeg_quality)
-        return self._write_image(f"frame-{sample.frame:09d}.jpg", data)

@@ -8,8 +8,7 @@ from core.failures import ItemError
 from core.records import ClipCandidate, SampleImage, Shot
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
-from media.images import encode_jpeg
-from models.analysis.frame_series import FrameSeries, LuminanceFormula, mean_luminance
+from models.analysis.frame_series import FrameSeries, LuminanceFormula
 from models.analysis.meter import FrameMeter, upright_size
 from models.analysis.sample_pictures import SamplePictures
 from models.analysis.settings import AnalysisSettings
@@ -69,8 +68,7 @@ class WholeVideoAnalyser:
         samples = self._samples.choose(span)
         images = []
         for sample in samples:
-            jpeg = encode_jpeg(sample.rgb, self._settings.samples.jpeg_quality)
-            image = self._write_image(f"frame-{sample.frame:09d}.jpg", jpeg)
+            image = self._write_image(f"frame-{sample.frame:09d}.jpg", sample.picture.jpeg)
             images.append(SampleImage(frame=sample.frame, time_s=float(sample.pts * self._info.time_base), image=image))
         width, height = self._size
         self.clips.append(
@@ -80,6 +78,6 @@ class WholeVideoAnalyser:
                 height=height,
                 shot_index=0,
                 samples=tuple(images),
-                scores=self.series.scores(span, [mean_luminance(s.rgb) for s in samples]),
+                scores=self.series.scores(span, [s.picture.luminance for s in samples]),
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -151,6 +152,8 @@ def test_a_second_run_decodes_nothing_and_gives_equal_bytes(output, monkeypatch)
         raise AssertionError("decoded again")
 
     monkeypatch.setattr("media.decode.VideoReader.__init__", refuse)
+    # The report shows films of the clips that are there.
+    monkeypatch.setattr("beam_pipeline.job.write_report", lambda output_uri: output_uri)
     assert run(output) == 0
     assert digests(output) == before
 
@@ -163,6 +166,15 @@ def test_workers_and_modes_give_equal_bytes(output, tmp_path):
     }.items():
         assert run(tmp_path / name, *options) == 0
         assert digests(tmp_path / name) == digests(output)
+
+
+def test_windows_of_long_videos_give_equal_bytes(output, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="transforms.analyse"):
+        assert run(tmp_path / "out", "--set", "run.window_s=3") == 0
+    said = [r.getMessage() for r in caplog.records if r.name == "transforms.analyse"]
+    assert sorted(line.partition(" was ")[2] for line in said) == ["analysed in 2 windows", "analysed in 3 windows"]
+    assert digests(tmp_path / "out") == digests(output)
+    assert not (tmp_path / "out" / "store" / "MeasureWindow").exists()
 
 
 def test_one_more_video_is_the_only_one_processed(tmp_path, monkeypatch):
@@ -178,6 +190,7 @@ def test_one_more_video_is_the_only_one_processed(tmp_path, monkeypatch):
         original(self, uri, *args, **kwargs)
 
     monkeypatch.setattr(VideoReader, "__init__", note)
+    monkeypatch.setattr("beam_pipeline.job.write_report", lambda output_uri: output_uri)
     assert run(out, inputs=[EXAMPLES / "bikes.mp4", EXAMPLES / "carphone_pristine.mp4"]) == 0
     assert set(opened) == {"carphone_pristine.mp4"}
     assert Accounting.of(str(out)).videos_done == 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from beam_pipeline.config import load_config
 from beam_pipeline.graph import build_graph
 from core.dataset_files import OutputFile
-from core.records import ClipRecord, FailureRecord, VideoRecord
+from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
 from core.sources import SourceSpec
 from transforms.adapter import RunContext
 from transforms.coders import RecordCoder
@@ -38,7 +38,7 @@ def test_a_record_of_another_type_is_refused():
         RecordCoder(ClipRecord).encode(VideoRecord(video_id="v", uri="u"))
 
 
-@pytest.mark.parametrize("record_type", [SourceSpec, VideoRecord, ClipRecord, FailureRecord, OutputFile])
+@pytest.mark.parametrize("record_type", [SourceSpec, VideoRecord, VideoWindow, ClipRecord, FailureRecord, OutputFile])
 def test_beam_picks_a_deterministic_coder(record_type):
     assert registry.get_coder(record_type) == RecordCoder(record_type)
     assert registry.get_coder(record_type).is_deterministic()
@@ -64,6 +64,7 @@ def test_no_record_is_pickled_on_its_way(tmp_path):
     assert "ClipRecord" in pairs["Clips/FindDuplicates/WithGroup/Group"]
     assert ours == {
         "ListVideos/GroupById": Tuple[str, VideoRecord],
+        "Videos/AnalyseVideo/AwaitParts": Tuple[str, Optional[VideoRecord]],
         "WriteDataset/GroupShards": Tuple[int, Optional[ClipRecord]],
         "WriteDataset/GroupRows": Tuple[Tuple[str, int, int], Any],
         "WriteDataset/GroupFiles": Tuple[str, OutputFile],
