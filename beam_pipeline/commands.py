@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from beam_pipeline.config import ConfigError, PipelineConfig, load_config, profiles, to_yaml
+from beam_pipeline.config import RUNNER_PROFILES, ConfigError, PipelineConfig, load_config, profiles, to_yaml
+from beam_pipeline.deploy import add_options, load_deploy
 from beam_pipeline.flink import RunnerError
 from beam_pipeline.job import RunError, default_output, run_job
 from beam_pipeline.model_shelf import fetch_models, print_models, verify_models
@@ -115,6 +116,14 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="URI", help="folder of the data set; default: ./out")
 
 
+def _add_deploy_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deploy",
+        metavar="PROFILE|FILE",
+        help=f"runner profile ({', '.join(RUNNER_PROFILES)}) or YAML file: engine, machines, prices",
+    )
+
+
 def _job_inputs(options: argparse.Namespace) -> tuple[PipelineConfig, list[SourceSpec], str]:
     config_name = options.config
     if not options.input and config_name is None:
@@ -127,6 +136,7 @@ def _job_inputs(options: argparse.Namespace) -> tuple[PipelineConfig, list[Sourc
 def _run(arguments: list[str]) -> int:
     parser = _parser("run", RUN_DESCRIPTION)
     _add_job_arguments(parser)
+    _add_deploy_argument(parser)
     parser.add_argument("--no-progress", action="store_true", help="no live progress display")
     parser.epilog = (
         "All other options go to Apache Beam: --runner=DirectRunner (default), --direct_num_workers=N, "
@@ -134,8 +144,9 @@ def _run(arguments: list[str]) -> int:
     )
     options, beam_arguments = parser.parse_known_args(arguments)
     config, sources, output = _job_inputs(options)
-    beam_options = make_options(beam_arguments)
-    result = run_job(config, sources, output, beam_options, show_progress=not options.no_progress)
+    deploy = load_deploy(options.deploy)
+    beam_options = make_options(add_options(deploy, beam_arguments))
+    result = run_job(config, sources, output, beam_options, deploy=deploy, show_progress=not options.no_progress)
     print_summary(result, Console())
     return 0
 

@@ -24,6 +24,7 @@ from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
 
 DEFAULT_PROFILE = "embedded"
+RUNNER_PROFILES = ("dataflow",)
 
 
 class RunSettings(Settings):
@@ -74,7 +75,8 @@ class ConfigError(ValueError):
 def profiles() -> list[str]:
     """Names of the profiles that ship with the program."""
     folder = resources.files("configs")
-    return sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
+    names = (p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return sorted(name for name in names if name not in RUNNER_PROFILES)
 
 
 def load_config(profile_or_file: str | None = None, overrides: Sequence[str] = ()) -> PipelineConfig:
@@ -88,7 +90,7 @@ def load_config(profile_or_file: str | None = None, overrides: Sequence[str] = (
       ConfigError: naming every wrong key, its value and what is expected.
     """
     name = profile_or_file or DEFAULT_PROFILE
-    values = _merge(PipelineConfig().model_dump(mode="json"), _read_yaml(name))
+    values = _merge(PipelineConfig().model_dump(mode="json"), read_yaml(name, profiles(), "--config"))
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
@@ -113,20 +115,25 @@ def load_config(profile_or_file: str | None = None, overrides: Sequence[str] = (
         ) from error
 
 
-def _read_yaml(name: str) -> dict[str, Any]:
-    if name in profiles():
+def read_yaml(name: str, shipped: Sequence[str], option: str) -> dict[str, Any]:
+    """Values of a shipped profile or of a YAML file.
+
+    Raises:
+      ConfigError: if there is no such profile or file, or it holds no mapping.
+    """
+    if name in shipped:
         text = resources.files("configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     elif os.path.isfile(name):
         with open(name, encoding="utf-8") as file:
             text = file.read()
     else:
-        raise ConfigError(f"--config {name!r} is neither a profile nor a file: profiles are {', '.join(profiles())}")
+        raise ConfigError(f"{option} {name!r} is neither a profile nor a file: profiles are {', '.join(shipped)}")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"--config {name!r} is not YAML: {error}") from error
+        raise ConfigError(f"{option} {name!r} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"--config {name!r} must hold a mapping of groups, got {type(values).__name__}")
+        raise ConfigError(f"{option} {name!r} must hold a mapping of groups, got {type(values).__name__}")
     return values
 
 

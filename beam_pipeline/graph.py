@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,7 @@ def build_graph(
     sources: Sequence[SourceSpec],
     output_uri: str,
     context: RunContext,
+    hints: Mapping[str, Mapping[str, str]] | None = None,
 ) -> beam.PCollection[Any]:
     """Adds the whole job to a pipeline: URIs in, data set out.
 
@@ -102,6 +103,7 @@ def build_graph(
       sources: checked inputs.
       output_uri: folder of the data set.
       context: store and progress of the run.
+      hints: Beam's resource hints by stage, for engines that honour them.
 
     Returns:
       A collection with the path of the manifest, written last of all.
@@ -110,9 +112,9 @@ def build_graph(
     extra_types = {name: kind for source in sources for name, kind in source.extra_types.items()}
 
     listed, duplicates = root | "ListVideos" >> ListVideos(tuple(sources))
-    videos = listed | "Videos" >> _Chain("videos", stages.video, context)
+    videos = listed | "Videos" >> _Chain("videos", stages.video, context, hints or {})
     candidates = videos | "FanOutClips" >> FanOutClips(context)
-    clips = candidates | "Clips" >> _Chain("clips", stages.clip, context)
+    clips = candidates | "Clips" >> _Chain("clips", stages.clip, context, hints or {})
     return (videos, clips, duplicates) | "WriteDataset" >> WriteDataset(
         output_uri, config.dataset, extra_types, context
     )
@@ -125,6 +127,7 @@ class _Chain(beam.PTransform):
     group: str
     stages: tuple[StageBase[Any], ...]
     context: RunContext
+    hints: Mapping[str, Mapping[str, str]]
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -133,12 +136,17 @@ class _Chain(beam.PTransform):
         records = records | "Expected" >> Tally(self.group, expected, self.context)
         for stage in self.stages:
             name = stage.contract.name
-            if isinstance(stage, CollectionStage):
-                records = records | name >> stage.transform(self.context)
-            elif isinstance(stage, ModelStage):
-                records = records | name >> RunModelStage(stage, self.context)
-            elif isinstance(stage, PartedStage):
-                records = records | name >> RunPartedStage(stage, self.context)
-            else:
-                records = records | name >> RunStage(stage, self.context)
+            hints = self.hints.get(name, {})
+            if "accelerator" in hints:
+                # Those workers are few and dear: all of them share all clips, whichever worker made them.
+                records = records | f"SpreadFor{name}" >> beam.Reshuffle()
+            records = records | name >> _step(stage, self.context).with_resource_hints(**hints)
         return records | "Outcome" >> Tally(self.group, outcome, self.context)
+
+
+def _step(stage: StageBase[Any], context: RunContext) -> beam.PTransform:
+    if isinstance(stage, CollectionStage):
+        return stage.transform(context)
+    if isinstance(stage, PartedStage):
+        return RunPartedStage(stage, context)
+    return RunModelStage(stage, context) if isinstance(stage, ModelStage) else RunStage(stage, context)

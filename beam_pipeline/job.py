@@ -17,10 +17,12 @@ from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.config import PipelineConfig
-from beam_pipeline.graph import build_graph, make_stages
+from beam_pipeline.dataflow import prepare_dataflow
+from beam_pipeline.deploy import DeploySettings, resource_hints
+from beam_pipeline.graph import Stages, build_graph, make_stages
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import LocalRunner, on_this_machine, open_runner
+from beam_pipeline.runners import LocalRunner, honours_hints, on_this_machine, open_runner
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.places import normalize_uri
@@ -57,6 +59,7 @@ def run_job(
     output_uri: str,
     options: PipelineOptions,
     *,
+    deploy: DeploySettings | None = None,
     show_progress: bool = True,
 ) -> RunResult:
     """Runs the job and returns its checked result.
@@ -70,6 +73,7 @@ def run_job(
     output = Store(output_uri)
     # What lacks a model or a package must fail before the output is touched.
     stages = make_stages(config)
+    hints = _prepare_engine(stages, [*(source.uri for source in sources), output_uri], options, deploy)
     output.check_writable()
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
@@ -77,13 +81,11 @@ def run_job(
         context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
         context.make_store()
         display = ProgressDisplay(folder, stages) if watch and show_progress else nullcontext()
-        with (
-            open_runner(options) as runner,
-            display,
-            _engine_errors(runner),
-            beam.Pipeline(runner=runner, options=options) as root,
-        ):
-            build_graph(root, config, sources, output_uri, context)
+        with open_runner(options) as runner, display, _engine_errors(runner):
+            with beam.Pipeline(runner=runner, options=options) as root:
+                build_graph(root, config, sources, output_uri, context, hints)
+            # Asked for while the engine is there to answer.
+            times = stage_times(config, root.result.metrics())
     seconds = time.time() - started
     remove_stale_files(output)
     # What windows of long videos have measured is as large as the videos, and has been decided on.
@@ -91,12 +93,23 @@ def run_job(
     accounting = Accounting.of(output_uri)
     facts = _run_facts(config, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
-        "stage_times": stage_times(config, root.result.metrics()),
+        "stage_times": times,
     }
     output.write_bytes(RUN_FILE, (to_json_text(facts) + "\n").encode(), "application/json")
     report_path = write_report(output_uri)
     _check(accounting, config)
     return RunResult(output_uri, accounting, seconds, report_path)
+
+
+def _prepare_engine(
+    stages: Stages, places: Sequence[str], options: PipelineOptions, deploy: DeploySettings | None
+) -> dict[str, dict[str, str]]:
+    """Checks what the engine needs of the job; returns the hints that it honours."""
+    hints = resource_hints(deploy or DeploySettings(), (*stages.video, *stages.clip))
+    if not honours_hints(options):
+        return {}
+    prepare_dataflow(options, places, hints)
+    return hints
 
 
 @contextmanager
@@ -144,12 +157,13 @@ def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dic
     for counter in found[MetricResults.COUNTERS]:
         name, what = counter.key.metric.namespace, counter.key.metric.name
         if name in times and what in times[name]:
-            times[name][what] += counter.result
+            # Engines that commit a count of 0 leave the attempted one out.
+            times[name][what] += counter.result or 0
         elif name in times and what == BUSY_MS:
-            times[name]["busy_s"] += counter.result / 1e3
+            times[name]["busy_s"] += (counter.result or 0) / 1e3
     for spread in found[MetricResults.DISTRIBUTIONS]:
         name = spread.key.metric.namespace
-        if name in times and spread.key.metric.name == INFERENCE_MICROSECONDS:
+        if name in times and spread.result and spread.key.metric.name == INFERENCE_MICROSECONDS:
             times[name]["busy_s"] += spread.result.sum / 1e6
     return {name: {what: round(value, 3) for what, value in row.items()} for name, row in times.items()}
 

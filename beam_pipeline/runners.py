@@ -14,6 +14,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 
+from beam_pipeline.dataflow import is_dataflow
 from beam_pipeline.flink import is_flink, on_loopback, prepare_flink
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
@@ -41,7 +42,7 @@ def open_runner(options: PipelineOptions) -> Iterator[Any]:
     if is_local(options):
         yield LocalRunner()
         return
-    name = _runner_name(options)
+    name = runner_name(options)
     with ExitStack() as stack:
         if is_flink(name):
             prepare_flink(options, stack)
@@ -87,16 +88,24 @@ def make_options(beam_arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def honours_hints(options: PipelineOptions) -> bool:
+    """Whether the engine gives stages the machines that their hints ask for; elsewhere each set of hints would only
+    start further worker processes.
+    """
+    return is_dataflow(runner_name(options))
+
+
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs in this process and its children."""
-    return _runner_name(options).lower() in LOCAL_RUNNERS
+    return runner_name(options).lower() in LOCAL_RUNNERS
 
 
 def on_this_machine(options: PipelineOptions) -> bool:
     """Whether all workers run on this machine, so that files here reach them and theirs reach us."""
-    name = _runner_name(options)
+    name = runner_name(options)
     return is_local(options) or name.lower() in PRISM_RUNNERS or (is_flink(name) and on_loopback(options))
 
 
-def _runner_name(options: PipelineOptions) -> str:
+def runner_name(options: PipelineOptions) -> str:
+    """The engine's name."""
     return str(options.view_as(StandardOptions).runner or "")
