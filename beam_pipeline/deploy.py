@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -43,7 +43,9 @@ class DeploySettings(Settings):
     options: dict[str, str | int | float | bool | list[str]] = Field(
         default_factory=dict, description="Beam options by name, used unless given on the command line."
     )
-    accelerator: str | None = Field(None, description="Accelerator of the stages whose settings say `device: cuda`.")
+    accelerator: str | None = Field(
+        None, description="Accelerator of the stages whose models run on a GPU (`device: cuda`), and of no other."
+    )
     stages: dict[str, StageResources] = Field(default_factory=dict, description="Further resources, by stage.")
     worker: WorkerSize = Field(default_factory=WorkerSize, description="A worker machine, for the estimate.")
     prices: Prices = Field(default_factory=Prices, description="Prices, for the estimate.")
@@ -91,21 +93,8 @@ def resource_hints(deploy: DeploySettings, stages: Sequence[StageBase[Any]]) -> 
     hints: dict[str, dict[str, str]] = {}
     for stage in stages:
         asked = deploy.stages.get(stage.contract.name, StageResources())
-        accelerator = asked.accelerator or (deploy.accelerator if uses_accelerator(stage) else None)
+        accelerator = asked.accelerator or (deploy.accelerator if stage.device == "cuda" else None)
         wanted = {"min_ram": asked.min_ram_gib and f"{asked.min_ram_gib:g}GiB", "accelerator": accelerator}
         if any(wanted.values()):
             hints[stage.contract.name] = {name: value for name, value in wanted.items() if value}
     return hints
-
-
-def uses_accelerator(stage: StageBase[Any]) -> bool:
-    """Whether a stage's settings ask for a GPU: `device: cuda` anywhere in them."""
-    return any(name == "device" and value == "cuda" for name, value in _leaves(stage.settings.model_dump()))
-
-
-def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value)
-        else:
-            yield name, value

@@ -102,6 +102,11 @@ class StageBase(ABC, Generic[R]):
         """Digest of the weights that decide the result; None for stages without a model."""
         return None
 
+    @property
+    def device(self) -> str:
+        """Where the stage's models run: "cpu", or "cuda" if its workers need a GPU."""
+        return "cpu"
+
     def applies(self, record: R) -> bool:
         """Whether the stage has work to do on this record; others pass it on unchanged."""
         return True

@@ -64,6 +64,11 @@ class EstimateDepth(ModelStage[ClipRecord]):
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
         return DepthHandler(store_uri, self._depth, fps, self.settings.max_side_px)
 
+    @property
+    def device(self) -> str:
+        """Where the networks run."""
+        return self._depth.device
+
     def example(self, record: ClipRecord) -> ClipVideo:
         """The cut clip."""
         if record.encoded is None:

@@ -96,6 +96,11 @@ class ScoreAesthetic(_ImageStage):
         uris = (settings.head_uri, settings.encoder_uri)
         self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=True))
 
+    @property
+    def device(self) -> str:
+        """Where the encoder runs."""
+        return self.settings.device
+
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """Encoder and head."""
         return AestheticHandler(store_uri, self.settings)

@@ -7,12 +7,11 @@ import pytest
 
 from beam_pipeline.config import ConfigError, load_config
 from beam_pipeline.dataflow import prepare_dataflow
-from beam_pipeline.deploy import DeploySettings, add_options, load_deploy, resource_hints, uses_accelerator
+from beam_pipeline.deploy import DeploySettings, add_options, load_deploy, resource_hints
 from beam_pipeline.flink import RunnerError
 from beam_pipeline.graph import build_graph, make_stages
 from beam_pipeline.runners import make_options
 from core.sources import SourceSpec
-from models.aesthetic import AestheticSettings
 from transforms.adapter import RunContext
 from transforms.thresholds import RejectEarly
 
@@ -26,10 +25,7 @@ DATAFLOW = [
 
 
 class OnGpu(RejectEarly):
-    """A stage whose settings ask for a GPU."""
-
-    def __init__(self):
-        self.settings = AestheticSettings(device="cuda")
+    device = "cuda"
 
 
 def test_the_command_line_wins_over_the_profile():
@@ -46,9 +42,9 @@ def test_the_shipped_profile_names_stages_that_there_are():
 
 def test_only_stages_on_a_gpu_get_one():
     deploy = load_deploy("dataflow")
-    stage = OnGpu()
-    assert uses_accelerator(stage)
-    hints = resource_hints(deploy, [stage, *make_stages(load_config()).clip[1:]])
+    config = load_config()
+    stage = OnGpu(config.thresholds)
+    hints = resource_hints(deploy, [stage, *make_stages(config).clip[1:]])
     assert [name for name, asked in hints.items() if "accelerator" in asked] == [stage.contract.name]
 
 
