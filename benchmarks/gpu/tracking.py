@@ -20,6 +20,7 @@ import torch
 from benchmarks.gpu.exact_flow import Doubles, ExactFlow, RoomClip, errors, make_clip
 from benchmarks.gpu.timing import median_ms
 from models.tracking import dense_ba
+from models.tracking.bundle_plan import plan_bundle
 from models.tracking.correlation import FeaturePyramid, correlate
 from models.tracking.features import FrameFeatures
 from models.tracking.geometry import Cameras, frame_distance, reproject
@@ -93,7 +94,7 @@ def time_adjustment(frames: int, edges: int) -> dict[str, float]:
     cameras = room_cameras(frames)
     i, j = ring(frames, edges)
     clip_of = np.zeros(frames, np.int64)
-    plan = dense_ba.plan_bundle(i.cpu().numpy(), j.cpu().numpy(), clip_of, [np.arange(1, frames)], i.device)
+    plan = plan_bundle(i.cpu().numpy(), j.cpu().numpy(), clip_of, [np.arange(1, frames)], i.device)
     seen = reproject(cameras, i, j)
     weight = torch.rand_like(seen)
     eta, alpha = torch.full_like(cameras.inverse_depth, 1e-5), torch.full((1,), 0.05, device=i.device)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.tracking.dense_ba import BundleOptions, adjust, plan_bundle
+from models.tracking.bundle_plan import plan_bundle
+from models.tracking.dense_ba import BundleOptions, adjust
 from models.tracking.features import FlowPredictor
 from models.tracking.geometry import Cameras, reproject
 from models.tracking.network import EdgeGroups

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from native.cuda import kernels
+
 MIN_DEPTH_RATIO = 0.25
 """Points whose depth in the target is less than this share of that in their own frame do not count."""
 MIN_PROJECTED_DEPTH = 0.1
 INVALID_DISTANCE_PX = 1000.0
 MIN_COUNTED_SHARE = 0.75
-MAX_PAIRS_AT_ONCE = 512
+MAX_PAIRS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,16 @@ class Cameras:
     prior: Tensor
     intrinsics: Tensor
     clip: Tensor
+
+    @property
+    def fit_kernels(self) -> bool:
+        """Whether our CUDA kernels can take these."""
+        return self.inverse_depth.dtype == torch.float32 and kernels.usable_for(self.inverse_depth)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """As the kernels take them."""
+        return self.rotation, self.translation, self.intrinsics, self.clip, self.inverse_depth
 
     def relative(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Rotations (e, 3, 3) and translations (e, 3) that move points of frames i to frames j."""
@@ -90,6 +102,8 @@ def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
 
 def reproject(cameras: Cameras, source: Tensor, target: Tensor) -> Tensor:
     """(e, h, w, 2) float32 places in frames j of the pixels of frames i; of points behind the camera, any place."""
+    if cameras.fit_kernels:
+        return kernels.reproject(cameras.tensors, source, target)
     y = _move_pixels(cameras, source, *cameras.relative(source, target))
     z = torch.where(y[:, 2] < MIN_PROJECTED_DEPTH, 1.0, y[:, 2])
     return (y[:, :2] / z[:, None]).permute(0, 2, 3, 1)
@@ -126,6 +140,9 @@ def _one_way_distance(cameras: Cameras, source: Tensor, target: Tensor, beta: fl
 
     Points count that are in front of the target; `INVALID_DISTANCE_PX` where too few do.
     """
+    if cameras.fit_kernels:
+        limits = (MIN_DEPTH_RATIO, MIN_COUNTED_SHARE, INVALID_DISTANCE_PX)
+        return kernels.frame_distance(cameras.tensors, source, target, beta, *limits)
     rotation, translation = cameras.relative(source, target)
     no_turn = torch.eye(3, dtype=rotation.dtype, device=rotation.device).expand_as(rotation)
     height, width = cameras.inverse_depth.shape[1:]

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.tracking.dense_ba import RESIDUAL_WEIGHT, BundleOptions, linearise, plan_bundle
+from models.tracking.bundle_plan import plan_bundle
+from models.tracking.dense_ba import BundleOptions
+from models.tracking.edge_terms import RESIDUAL_WEIGHT, linearise
 from models.tracking.factor_graph import FactorGraph, Indices, StepOptions
 from models.tracking.features import FlowPredictor, FrameFeatures
 from models.tracking.frontend import Frontend, add_edges, find_edges
@@ -187,9 +189,7 @@ class _Tracker:
         plan = plan_bundle(edges.source, edges.target, clip_of, free, self._device)
         terms = linearise(self._cameras, plan, edges.target_px, torch.ones_like(edges.weight))
         _, k, d = plan.shape
-        per_pixel = terms.point_curvature.new_zeros(k * d, terms.point_curvature.shape[1])
-        per_pixel[plan.place] = terms.point_curvature
-        by_depth = per_pixel.reshape(k, d, -1).sum(1).median() / RESIDUAL_WEIGHT
+        by_depth = terms.points[:, 0].reshape(k, d, -1).sum(1).median() / RESIDUAL_WEIGHT
         scale = RESIDUAL_WEIGHT * (2 * self._cameras.intrinsics[clip, 2]) ** 2
         by_focal = terms.curvature[:, 6, 6].double().sum() / scale
         return float(by_depth), float(by_focal)

@@ -61,7 +61,7 @@ def linearise_edges(
       poses: (n, 16) float32 rotation row by row and translation of the edges, and fx fy cx cy.
       inverse_depth: (f, h, w) float32.
       source: (n,) int64 their source frames.
-      edge: (n,) int64 their rows in the next two.
+      edge: (n,) int64 their rows in the next two; -1 gives zeros.
       target_px, weight: (e, h, w, 2) float32.
       scale: of the weights.
       min_depth: pixels of less depth in the target, in units of their own depth, do not count.
@@ -77,6 +77,82 @@ def linearise_edges(
     inputs = (poses, inverse_depth, source, edge, target_px.contiguous(), weight.contiguous())
     _call("sb_linearise_edges", *inputs, sums, mixed, points, slots, height * width, width, scale, min_depth)
     return sums, mixed, points
+
+
+UPPER = 28
+"""Numbers in the upper triangle of a matrix (7, 7)."""
+
+
+@lru_cache(maxsize=8)
+def full_from_upper(device: Any) -> Tensor:
+    """(49,) int64 where each element of a symmetric matrix (7, 7) is in its upper triangle, row by row."""
+    import torch
+
+    place = torch.zeros(7, 7, dtype=torch.int64)
+    upper = torch.triu_indices(7, 7)
+    place[upper[0], upper[1]] = place[upper[1], upper[0]] = torch.arange(UPPER)
+    return place.flatten().to(device)
+
+
+def carry_edges(
+    rotation: Tensor,
+    translation: Tensor,
+    intrinsics: Tensor,
+    clip: Tensor,
+    edge: Tensor,
+    source: Tensor,
+    target: Tensor,
+    source_column: Tensor,
+    target_column: Tensor,
+    with_focal: Tensor | None,
+    poses: int,
+) -> tuple[Tensor, Tensor]:
+    """Edges' own motions and cameras (s, 16) float32, and `EdgeTerms.carry` (s, 7, 6 poses + 1) float64.
+
+    Args:
+      rotation, translation, intrinsics, clip: see `Cameras`.
+      edge, source, target, source_column, target_column, poses: see `BundlePlan`.
+      with_focal: (clips,) bool, or none.
+    """
+    slots = len(edge)
+    pose = rotation.new_empty(slots, 16).float()
+    carry = rotation.new_zeros(slots, 7, 6 * poses + 1)
+    focal = None if with_focal is None else with_focal.byte()
+    columns = (edge, source, target, source_column, target_column)
+    _call("sb_carry_edges", rotation, translation, intrinsics, clip, *columns, focal, pose, carry, slots, poses)
+    return pose, carry
+
+
+def sum_points(
+    points: Tensor,
+    frame: Tensor,
+    clip: Tensor,
+    inverse_depth: Tensor,
+    prior: Tensor,
+    eta: Tensor,
+    alpha: Tensor,
+    slots: int,
+) -> tuple[Tensor, Tensor]:
+    """1 / curvature and gradient (rows, p) of the inverse depths of frames (rows,), -1 for none.
+
+    Args:
+      points: (rows * slots, 2, p) float32.
+      frame: (rows,) int64.
+      clip: (f,) int64.
+      inverse_depth, prior, eta: (f, h, w) float32.
+      alpha: (clips,) float32.
+      slots: edges of a row.
+    """
+    rows, pixels = len(frame), points.shape[2]
+    inverse, gradient = (points.new_empty(rows, pixels) for _ in range(2))
+    inputs = (points, frame, clip, inverse_depth, prior, eta, alpha)
+    _call("sb_sum_points", *inputs, inverse, gradient, rows, slots, pixels)
+    return inverse, gradient
+
+
+def retract(step: Tensor, free: Tensor, place: Tensor, rotation: Tensor, translation: Tensor, poses: int) -> None:
+    """Moves `rotation` and `translation` of the free frames in place by exp of a step (b, 6 poses + 1) float64."""
+    _call("sb_retract", step.contiguous(), free, place, rotation, translation, len(free), poses)
 
 
 FIXED_POINT = float(1 << 28)
@@ -182,6 +258,38 @@ def gated_sum(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
     out = net.new_empty(edges, GATED_SUM_PARTS, channels, dtype=torch.float32)
     _call("sb_gated_sum", gate, bias, net, out, edges, height * width, GATED_SUM_PARTS)
     return out.sum(1)
+
+
+def reproject(cameras: Sequence[Tensor], source: Tensor, target: Tensor) -> Tensor:
+    """(e, h, w, 2) float32 places in frames j of the pixels of frames i.
+
+    Args:
+      cameras: rotation, translation, intrinsics, clip and inverse depth (float32) of `Cameras`.
+      source, target: (e,) int64.
+    """
+    _, height, width = cameras[-1].shape
+    out = cameras[-1].new_empty(len(source), height, width, 2)
+    ends = (source.contiguous(), target.contiguous())
+    _call("sb_reproject", *cameras, *ends, out, len(source), height * width, width)
+    return out
+
+
+def frame_distance(
+    cameras: Sequence[Tensor],
+    source: Tensor,
+    target: Tensor,
+    beta: float,
+    min_depth: float,
+    min_share: float,
+    invalid: float,
+) -> Tensor:
+    """(e,) float32 distances from frames i to j, see `models.tracking.geometry`; arguments as there and above."""
+    _, height, width = cameras[-1].shape
+    out = cameras[-1].new_empty(len(source))
+    ends = (source.contiguous(), target.contiguous())
+    numbers = (len(source), height * width, width, beta, min_depth, min_share, invalid)
+    _call("sb_frame_distance", *cameras, *ends, out, *numbers)
+    return out
 
 
 def _call(name: str, *arguments: Any) -> None:

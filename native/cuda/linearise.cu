@@ -51,6 +51,12 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t slot = blockIdx.x;
   if (threadIdx.x < 16) pose[threadIdx.x] = poses[slot * 16 + threadIdx.x];
   __syncthreads();
+  if (edge[slot] < 0) {
+    for (int64_t k = threadIdx.x; k < kRows * pixels; k += kThreads) mixed[slot * kRows * pixels + k] = 0;
+    for (int64_t k = threadIdx.x; k < 2 * pixels; k += kThreads) points[slot * 2 * pixels + k] = 0;
+    if (threadIdx.x < kSums) sums[slot * kSums + threadIdx.x] = 0;
+    return;
+  }
   const float* depth = inverse_depth + source[slot] * pixels;
   const float2 *to = target + edge[slot] * pixels, *sure = weight + edge[slot] * pixels;
   float sum[kSums] = {};

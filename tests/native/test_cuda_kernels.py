@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from models.depth.consistency_losses import PairGeometry, pair_loss  # noqa: E402
 from models.raft.clip_flow import ClipFlow  # noqa: E402
-from models.tracking import correlation, dense_ba, layers  # noqa: E402
+from models.tracking import bundle_plan, correlation, dense_ba, edge_terms, geometry, layers  # noqa: E402
 from models.tracking.geometry import Cameras  # noqa: E402
 from native import se3  # noqa: E402
 from native.cuda import kernels  # noqa: E402
@@ -107,10 +107,11 @@ def make_cameras(seed, frames, height, width, dtype, device):
 def observe(seed, dtype, device):
     """Cameras, plan, observations and weights that are the same on every device."""
     frames, height, width = 6, 41, 73
-    pairs = np.array([(i, j) for i in range(frames) for j in range(frames) if i != j])
+    # Frames have different numbers of edges, so that some slots are empty.
+    pairs = np.array([(i, j) for i in range(frames) for j in range(frames) if i != j and (i + j) % 3])
     cameras = make_cameras(seed, frames, height, width, dtype, device)
     clip_of, free = np.zeros(frames, np.int64), [np.arange(1, frames)]
-    plan = dense_ba.plan_bundle(*pairs.T, clip_of, free, torch.device(device))
+    plan = bundle_plan.plan_bundle(*pairs.T, clip_of, free, torch.device(device))
     rng = np.random.default_rng(seed + 1)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
     seen = torch.from_numpy((grid + rng.normal(0, 4, (len(pairs), *grid.shape))).astype(np.float32))
@@ -118,10 +119,22 @@ def observe(seed, dtype, device):
     return cameras, plan, seen.to(device, dtype), weight.to(device, dtype)
 
 
+def test_reprojection_and_distance(seed):
+    results = []
+    for dtype, device in ((torch.float64, "cpu"), (torch.float32, "cuda")):
+        cameras = make_cameras(seed, 6, 41, 73, dtype, device)
+        ends = torch.cartesian_prod(torch.arange(6), torch.arange(6)).to(device).unbind(1)
+        results.append([geometry.reproject(cameras, *ends), geometry.frame_distance(cameras, *ends, 0.3)])
+    (coords, distance), (found_coords, found_distance) = results
+    error = (found_coords.double().cpu() - coords).norm(dim=-1)
+    assert error.quantile(0.99) < 1e-3
+    assert torch.allclose(found_distance.double().cpu(), distance.double(), rtol=1e-3, atol=1e-3)
+
+
 def test_linearise(seed):
-    expected = dense_ba.linearise(*observe(seed, torch.float64, "cpu"))
-    found = dense_ba.linearise(*observe(seed, torch.float32, "cuda"))
-    for name in ("curvature", "gradient", "mixed", "point_curvature", "point_gradient", "motion"):
+    expected = edge_terms.linearise(*observe(seed, torch.float64, "cpu"))
+    found = edge_terms.linearise(*observe(seed, torch.float32, "cuda"))
+    for name in ("carry", "curvature", "gradient", "mixed", "points"):
         assert relative(getattr(found, name), getattr(expected, name)) < 1e-5, name
 
 
@@ -171,7 +184,7 @@ def test_pair_loss_and_its_gradients(seed):
 
 
 def test_the_same_input_gives_the_same_bits(seed):
-    first, second = (dense_ba.linearise(*observe(seed, torch.float32, "cuda")) for _ in range(2))
+    first, second = (edge_terms.linearise(*observe(seed, torch.float32, "cuda")) for _ in range(2))
     assert torch.equal(first.curvature, second.curvature)
     assert torch.equal(first.mixed, second.mixed)
     assert kernels.usable_for(first.mixed)

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from models.tracking import dense_ba, geometry  # noqa: E402
+from models.tracking import bundle_plan, dense_ba, edge_terms, geometry  # noqa: E402
 from native import bundle_adjustment, se3  # noqa: E402
 from tests.camera_paths import wander  # noqa: E402
 
@@ -69,7 +69,7 @@ def on_torch(problems):
         for end in ("source", "target")
     )
     free = [np.flatnonzero(clip_of == clip)[1:] for clip in range(len(problems))]
-    plan = dense_ba.plan_bundle(source, target, clip_of, free, torch.device("cpu"))
+    plan = bundle_plan.plan_bundle(source, target, clip_of, free, torch.device("cpu"))
     return cameras, plan, joined("seen", 2), joined("weight", 2)
 
 
@@ -96,7 +96,7 @@ def reference(problem, alpha, with_focal):
             source=problem.source,
             target=problem.target,
             target_px=problem.seen,
-            weight=problem.weight * dense_ba.RESIDUAL_WEIGHT,
+            weight=problem.weight * edge_terms.RESIDUAL_WEIGHT,
             prior_inverse_depth=problem.prior,
             prior_weight=alpha * (problem.prior > 0),
         ),
@@ -134,16 +134,19 @@ def test_without_a_prior_they_agree_but_for_the_scale():
 
 def test_derivatives_are_those_of_the_projection():
     problems = make_problems(0.02, 1.0)
-    cameras, plan, _, weight = on_torch(problems)
-    pixels = geometry.reproject(cameras, plan.source, plan.target)
-    terms = dense_ba.linearise(cameras, plan, pixels[torch.argsort(plan.edge)], weight)
+    cameras, plan, seen, weight = on_torch(problems)
+    used = plan.edge >= 0
+    pixels = torch.empty_like(seen)
+    pixels[plan.edge[used]] = geometry.reproject(cameras, plan.source[used], plan.target[used])
+    terms = edge_terms.linearise(cameras, plan, pixels, weight)
     assert terms.gradient.abs().max() < 1e-5
     move = 1e-5 * torch.randn(len(plan.free), 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     cameras.retract(plan.free, move)
-    moved = dense_ba.linearise(cameras, plan, pixels[torch.argsort(plan.edge)], weight)
-    step = torch.zeros(len(cameras.clip), 6, dtype=torch.float64)
-    step[plan.free] = move
-    own = step[plan.target] + (terms.motion @ step[plan.source][..., None])[..., 0]
+    moved = edge_terms.linearise(cameras, plan, pixels, weight)
+    step = torch.zeros(2, plan.variables, dtype=torch.float64)
+    step[:, :-1] = step.new_zeros(2 * plan.poses, 6).index_copy(0, plan.free_place, move).reshape(2, -1)
+    each = step.repeat_interleave(plan.shape[1] * plan.shape[2], 0)
+    own = (terms.carry @ each[..., None])[:, :6, 0]
     expected = -(terms.curvature[:, :6, :6] @ own[..., None])[..., 0]
     change = (moved.gradient - terms.gradient)[:, :6]
     assert torch.linalg.norm(change - expected) < 1e-3 * torch.linalg.norm(expected)
