@@ -16,8 +16,8 @@ inline CellRange cell_range(int index, int cells, int size) {
   return {at(index), std::max(at(index + 1), at(index) + 1)};
 }
 
-// Takes the steps of one plane's rows from the frame before, in order (the caller adds each to `columns()`, then calls
-// `end_row`), and keeps the cells of one channel of the thumbnail and the plane's total up to date. A first frame is a
+// Takes the steps of one plane's rows from the frame before, in order (the caller adds some to `columns()`, then calls
+// `end_rows`), and keeps the cells of one channel of the thumbnail and the plane's total up to date. A first frame is a
 // step from zeros. Distinct row ranges of cells never overlap and leave out no row; where the plane has fewer rows than
 // the thumbnail, neighbouring cells share a range.
 template <typename Samples>
@@ -30,6 +30,7 @@ class CellSums {
         height_(height),
         unit_(1 << (bit_depth - 8)),
         sum_cells_(kernels.sum_cells),
+        round_means_(kernels.round_means),
         columns_(1, width, kRowPadding) {
     for (int i = 0; i < kThumbnailWidth; ++i) {
       ranges_[i] = cell_range(i, kThumbnailWidth, width);
@@ -52,12 +53,16 @@ class CellSums {
 
   Sum* columns() { return columns_[0]; }
 
-  // Row y is complete; `thumbnail_channel` is written where a cell's rows are all there and have changed.
-  void end_row(int y, bool changed, std::uint8_t* thumbnail_channel) {
+  // How many rows from y on may be added before `end_rows`.
+  int rows_to_add(int y) const { return std::min(kPair, row_ranges_[cell_row_].end - y); }
+
+  // The `count` rows before row `end` are complete; `thumbnail_channel` is written where a cell's rows are all there
+  // and have changed.
+  void end_rows(int end, int count, bool changed, std::uint8_t* thumbnail_channel) {
     columns_changed_ |= changed;
-    ++summed_rows_;
-    const bool ends_cell = y + 1 == row_ranges_[cell_row_].end;
-    if (columns_changed_ && (ends_cell || summed_rows_ == kMaxSummedRows)) gather_columns();
+    summed_rows_ += count;
+    const bool ends_cell = end == row_ranges_[cell_row_].end;
+    if (columns_changed_ && (ends_cell || summed_rows_ + kPair > kMaxSummedRows)) gather_columns();
     if (ends_cell) end_cell_row(thumbnail_channel);
   }
 
@@ -95,15 +100,9 @@ class CellSums {
     forget_rows();
   }
 
-  // A mean is (2 sum + weight) / (2 weight), rounded down. With one half added, which changes no such quotient of
-  // integers, it is far enough from the next integer for the product with a rounded reciprocal to be exact.
   void write_cells(int row, double rows, std::uint8_t* out) const {
-    std::array<int, kThumbnailWidth> means;
-    const double rows_reciprocal = 1 / rows;
-    for (int i = 0; i < kThumbnailWidth; ++i) {
-      const double mean = (2 * cells_[row][i] + rows * row_weights_[i] + 0.5) * (reciprocals_[i] * rows_reciprocal);
-      means[i] = static_cast<int>(std::min(mean, 255.0));
-    }
+    std::array<std::int32_t, kThumbnailWidth> means;
+    round_means_(cells_[row].data(), row_weights_.data(), reciprocals_.data(), rows, kThumbnailWidth, means.data());
     for (int i = 0; i < kThumbnailWidth; ++i) out[3 * i] = static_cast<std::uint8_t>(means[i]);
   }
 
@@ -112,7 +111,8 @@ class CellSums {
   int width_;
   int height_;
   int unit_;
-  void (*sum_cells_)(const Sum*, const CellRange*, int, std::int32_t*);
+  decltype(RowKernels<Samples>::sum_cells) sum_cells_;
+  decltype(RowKernels<Samples>::round_means) round_means_;
   AlignedRows<Sum> columns_;  // of the rows since the last gathering
   std::array<CellRange, kThumbnailWidth> ranges_;
   std::array<CellRange, kThumbnailHeight> row_ranges_;

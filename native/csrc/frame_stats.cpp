@@ -4,7 +4,6 @@
 #include <array>
 #include <stdexcept>
 #include <type_traits>
-#include <vector>
 
 #include "aligned_rows.hpp"
 #include "cell_sums.hpp"
@@ -18,6 +17,18 @@ const typename Samples::Sample* row_of(PlaneView plane, int y) {
   return reinterpret_cast<const typename Samples::Sample*>(plane.data + y * plane.stride_bytes);
 }
 
+template <typename Samples>
+PictureRows<typename Samples::Sample> rows_of(PlaneView now, PlaneView before, int y, int count, bool compare_first) {
+  const int last = y + count - 1;
+  return {{row_of<Samples>(now, y), row_of<Samples>(now, last)},
+          {row_of<Samples>(before, y), row_of<Samples>(before, last)},
+          count,
+          compare_first};
+}
+
+// Whether so few of a row's blocks have changed that it pays to look for them in the rows below.
+bool are_few(int changed_blocks, int width) { return 4 * changed_blocks < 3 * block_count(width); }
+
 // A plane's mean and its channel of the thumbnail.
 template <typename Samples>
 class ChromaAnalyser {
@@ -25,17 +36,16 @@ class ChromaAnalyser {
   ChromaAnalyser(int width, int height, int bit_depth, const RowKernels<Samples>& kernels)
       : width_(width),
         height_(height),
-        take_row_(kernels.take_row),
-        cells_(width, height, bit_depth, kernels),
-        difference_(1, width, kRowPadding),
-        changed_(block_count(width), 0) {}
+        add_steps_(kernels.add_steps),
+        cells_(width, height, bit_depth, kernels) {}
 
   double push(PlaneView plane, PlaneView previous, std::uint8_t* thumbnail_channel) {
     cells_.begin_plane();
-    for (int y = 0; y < height_; ++y) {
-      const bool changed = take_row_(row_of<Samples>(plane, y), row_of<Samples>(previous, y), width_, cells_.columns(),
-                                     difference_[0], changed_.data(), changed_.data());
-      cells_.end_row(y, changed, thumbnail_channel);
+    for (int y = 0, count; y < height_; y += count) {
+      count = cells_.rows_to_add(y);
+      const auto rows = rows_of<Samples>(plane, previous, y, count, are_few(changed_blocks_, width_));
+      changed_blocks_ = add_steps_(rows, width_, cells_.columns());
+      cells_.end_rows(y + count, count, changed_blocks_ != 0, thumbnail_channel);
     }
     return cells_.mean();
   }
@@ -45,10 +55,9 @@ class ChromaAnalyser {
  private:
   int width_;
   int height_;
-  decltype(RowKernels<Samples>::take_row) take_row_;
+  decltype(RowKernels<Samples>::add_steps) add_steps_;
   CellSums<Samples> cells_;
-  AlignedRows<typename Samples::Difference> difference_;
-  std::vector<std::uint8_t> changed_;
+  int changed_blocks_ = 0;  // in the rows taken last
 };
 
 // All numbers follow from the steps to the frame before, so that what did not change costs little; a first frame's are
@@ -63,9 +72,8 @@ class RowFusedAnalyser : public FrameAnalyser {
       : format_(format),
         kernels_(kernels),
         luma_(format.width, format.height, format.bit_depth, kernels),
-        differences_(kBlurTaps, format.width, kRowPadding),
-        changed_(kBlurTaps, block_count(format.width), kRowPadding),
-        scratch_rows_(3, format.width, kRowPadding),
+        differences_(kHeldRows, format.width, kRowPadding),
+        scratch_rows_(kScratchRows, format.width, kRowPadding),
         zeros_(1, format.width, 0) {
     const int width = std::max(format.chroma_width, 1);
     const int height = std::max(format.chroma_height, 1);
@@ -106,41 +114,45 @@ class RowFusedAnalyser : public FrameAnalyser {
     const int height = format_.height;
     const PlaneView previous = before(previous_[0]);
     std::uint64_t motion_sum = 0;
+    int blurred = 0;
     luma_.begin_plane();
-    for (int y = 0; y < height; ++y) {
-      const int slot = y % kBlurTaps;
-      const auto* row = row_of<Samples>(plane, y);
-      const auto* row_before = row_of<Samples>(previous, y);
-      row_changed_[slot] = kernels_.take_row(row, row_before, format_.width, luma_.columns(), differences_[slot],
-                                             changed_[(slot + kBlurTaps - 1) % kBlurTaps], changed_[slot]);
-      if (row_changed_[slot]) {
-        nominal_sum_ += kernels_.nominal_step(row, row_before, changed_[slot], format_.width, format_.bit_depth);
-      }
-      luma_.end_row(y, row_changed_[slot], &thumbnail_[0]);
-      if (y >= kBlurRadius) motion_sum += blur_and_sum(y - kBlurRadius);
+    for (int y = 0, count; y < height; y += count) {
+      count = luma_.rows_to_add(y);
+      const auto rows = rows_of<Samples>(plane, previous, y, count, are_few(changed_blocks_, format_.width));
+      const DifferenceRow<Difference> differences[] = {difference_row(y), difference_row(y + 1)};
+      changed_blocks_ = kernels_.take_steps(rows, format_.width, format_.bit_depth, luma_.columns(), differences,
+                                            nominal_sum_);
+      luma_.end_rows(y + count, count, changed_blocks_ != 0, &thumbnail_[0]);
+      const int complete = y + count < height ? y + count - kBlurRadius : height;
+      for (; blurred + kPair <= complete; blurred += kPair) motion_sum += blur_and_sum(blurred, kPair);
     }
-    for (int y = std::max(0, height - kBlurRadius); y < height; ++y) motion_sum += blur_and_sum(y);
+    if (blurred < height) motion_sum += blur_and_sum(blurred, 1);
     const double samples = double(format_.width) * height;
     numbers.motion = double(motion_sum) / 256.0 / samples;
     numbers.luma_mean = luma_.mean();
     numbers.luma_nominal_mean = double(nominal_sum_) / (samples * format_.unit());
   }
 
-  // Of row y of the difference, once the rows below that it needs have been taken.
-  std::uint64_t blur_and_sum(int y) {
-    if (is_first()) return 0;
-    DifferenceRows<Difference> rows;
-    bool any_changed = false;
-    for (int i = 0; i < kBlurTaps; ++i) {
-      const int slot = reflect(y + i - kBlurRadius, format_.height) % kBlurTaps;
-      rows.values[i] = differences_[slot];
-      rows.changed[i] = changed_[slot];
-      any_changed |= row_changed_[slot];
-    }
-    if (!any_changed) return 0;
-    const Scratch scratch{{scratch_rows_[0], scratch_rows_[1], scratch_rows_[2]}};
-    return kernels_.blur_and_sum(rows, format_.width, format_.bit_depth, scratch);
+  DifferenceRow<Difference> difference_row(int y) {
+    const int slot = y % kHeldRows;
+    return {differences_[slot], changed_[slot].data()};
   }
+
+  // Of `count` rows of the difference from y on, once the rows below that they need have been taken.
+  std::uint64_t blur_and_sum(int y, int count) {
+    if (is_first()) return 0;
+    DifferenceRow<Difference> rows[kBlurRows];
+    const int last = y + count - 1 + kBlurRadius;
+    for (int i = 0; i < kBlurRows; ++i) {
+      rows[i] = difference_row(reflect(std::min(y - kBlurRadius + i, last), format_.height));
+    }
+    Scratch scratch;
+    for (int i = 0; i < kScratchRows; ++i) scratch.rows[i] = scratch_rows_[i];
+    return kernels_.blur_and_sum(rows, count, format_.width, format_.bit_depth, scratch);
+  }
+
+  // A pair may be taken when two rows still wait for the one below them: these five, then, and the two.
+  static constexpr int kHeldRows = kBlurTaps + kPair;
 
   PictureFormat format_;
   RowKernels<Samples> kernels_;
@@ -148,10 +160,10 @@ class RowFusedAnalyser : public FrameAnalyser {
   std::array<std::unique_ptr<Chroma>, 2> chroma_;
   std::array<PlaneView, 3> previous_;    // of the frame before, in its owner's memory; no data: this is the first
   AlignedRows<Difference> differences_;  // to the frame before, of the last rows taken
-  AlignedRows<std::uint8_t> changed_;    // blocks of these that are not zero
-  std::array<bool, kBlurTaps> row_changed_{};
+  std::array<std::array<std::uint64_t, kMaxWords>, kHeldRows> changed_{};  // blocks of these that may not be zero
   AlignedRows<std::int32_t> scratch_rows_;
   AlignedRows<typename Samples::Sample> zeros_;
+  int changed_blocks_ = 0;  // in the rows taken last
   std::int64_t nominal_sum_ = 0;
   std::array<std::uint8_t, kThumbnailHeight * kThumbnailWidth * 3> thumbnail_;
 };

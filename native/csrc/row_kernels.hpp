@@ -25,6 +25,14 @@ constexpr int kBlock = 64;
 constexpr int kMaxWidth = 32768;
 constexpr int block_count(int width) { return (width + kBlock - 1) / kBlock; }
 
+// One bit for each block of a row.
+constexpr int kMaxWords = block_count(kMaxWidth) / 64;
+constexpr int word_count(int width) { return (block_count(width) + 63) / 64; }
+
+// Rows are taken and blurred two at a time: their columns are loaded once for both.
+constexpr int kPair = 2;
+constexpr int kBlurRows = kBlurTaps + kPair - 1;
+
 // Video's nominal luma range, in 8-bit code units.
 constexpr int kNominalBlack = 16;
 constexpr int kNominalWhite = 235;
@@ -64,44 +72,56 @@ struct Samples16 {
   using ColumnSum = std::int32_t;
 };
 
-// Five rows of a difference, and for each which of its blocks have a value other than zero (bytes, zeros behind them).
+// One row, or two neighbouring ones, of a picture and of the one before it.
+template <typename Sample>
+struct PictureRows {
+  const Sample* now[kPair];
+  const Sample* before[kPair];
+  int count;
+  bool compare_first;  // most blocks are likely to be as before
+};
+
+// A row of the difference of two pictures, and which of its blocks may have a value other than zero.
 template <typename Difference>
-struct DifferenceRows {
-  const Difference* values[kBlurTaps];
-  const std::uint8_t* changed[kBlurTaps];
+struct DifferenceRow {
+  Difference* values;
+  std::uint64_t* changed;
 };
 
 // Rows for a kernel's own use, each with room for `width` int32.
+constexpr int kScratchRows = kPair + 2;
 struct Scratch {
-  void* rows[3];
+  void* rows[kScratchRows];
 };
 
-// `row` and `previous` are rows of pictures, read up to their last sample only. All others are internal: aligned, and with
-// padding that is zero at first.
+// Rows of pictures are read up to their last sample only. All others are internal: aligned, and with padding that is
+// zero at first. A step is `before` minus `now`.
 template <typename Samples>
 struct RowKernels {
   using Sample = typename Samples::Sample;
   using Difference = typename Samples::Difference;
   using ColumnSum = typename Samples::ColumnSum;
 
-  // Writes `previous` minus `row`, adds it to the sums of its columns, and writes for each block whether it has a value
-  // other than zero; returns whether any has. `changed` must tell so of what `difference` held before; `changed_above`,
-  // which may be the same, is what was written for the row above.
-  bool (*take_row)(const Sample* row, const Sample* previous, int width, ColumnSum* column_sums, Difference* difference,
-                   const std::uint8_t* changed_above, std::uint8_t* changed);
+  // Adds the steps to the sums of their columns; returns in how many blocks any is other than zero.
+  int (*add_steps)(const PictureRows<Sample>& rows, int width, ColumnSum* column_sums);
 
-  // By how much the sum of the samples clamped to the nominal range is greater in `row` than in `previous`, of which
-  // `changed` tells the blocks that differ.
-  std::int64_t (*nominal_step)(const Sample* row, const Sample* previous, const std::uint8_t* changed, int width,
-                               int bit_depth);
+  // The same; also writes the steps to a row each, and adds to `nominal_sum` by how much the sum of the samples clamped
+  // to the nominal range has grown. `differences` must hold a row already, with its `changed`.
+  int (*take_steps)(const PictureRows<Sample>& rows, int width, int bit_depth, ColumnSum* column_sums,
+                     const DifferenceRow<Difference>* differences, std::int64_t& nominal_sum);
 
-  // Sum of the absolute values of a row of the blurred difference, in 8-bit luma units x 256, from the five rows of the
-  // difference around it.
-  std::uint64_t (*blur_and_sum)(const DifferenceRows<Difference>& rows, int width, int bit_depth,
+  // Sum of the absolute values of `count` rows of the blurred difference, in 8-bit luma units x 256. `rows` are
+  // kBlurRows rows of the difference, of which the blurred ones are the third and the fourth.
+  std::uint64_t (*blur_and_sum)(const DifferenceRow<Difference>* rows, int count, int width, int bit_depth,
                                 const Scratch& scratch);
 
   // Writes the sums of the columns in each range. `count` is a multiple of four.
   void (*sum_cells)(const ColumnSum* column_sums, const CellRange* ranges, int count, std::int32_t* cells);
+
+  // Writes the means of cells of `rows` rows, rounded to the nearest integer and up halfway. `weights` are what one row
+  // of each counts, `reciprocals` those of twice that.
+  void (*round_means)(const double* sums, const double* weights, const double* reciprocals, double rows, int count,
+                      std::int32_t* means);
 };
 
 template <typename Samples>

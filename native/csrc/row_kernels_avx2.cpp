@@ -19,7 +19,9 @@ OPERATION Vec load(const void* from) { return _mm256_loadu_si256(static_cast<con
 OPERATION void store(void* to, Vec v) { _mm256_storeu_si256(static_cast<Vec*>(to), v); }
 OPERATION __m128i load_half(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
 OPERATION Vec load_u8_as_u16(const void* from) { return _mm256_cvtepu8_epi16(load_half(from)); }
-OPERATION Vec load_i16_as_i32(const void* from) { return _mm256_cvtepi16_epi32(load_half(from)); }
+
+OPERATION Vec low_i16_as_i32(Vec v) { return _mm256_cvtepi16_epi32(_mm256_castsi256_si128(v)); }
+OPERATION Vec high_i16_as_i32(Vec v) { return _mm256_cvtepi16_epi32(_mm256_extracti128_si256(v, 1)); }
 
 OPERATION Vec zero() { return _mm256_setzero_si256(); }
 OPERATION Vec set_all_8(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
@@ -31,9 +33,6 @@ OPERATION Vec lane_numbers_32() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 
 OPERATION Vec bit_or(Vec a, Vec b) { return _mm256_or_si256(a, b); }
 OPERATION Vec bit_and(Vec a, Vec b) { return _mm256_and_si256(a, b); }
 OPERATION Vec bit_xor(Vec a, Vec b) { return _mm256_xor_si256(a, b); }
-OPERATION std::uint64_t nonzero_bytes(Vec v) {
-  return static_cast<std::uint32_t>(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
-}
 OPERATION bool is_zero(Vec v) { return _mm256_testz_si256(v, v); }
 
 OPERATION Vec add_16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }
@@ -97,12 +96,12 @@ OPERATION __m128i sum_of_parts(Vec v) {
 
 template <>
 RowKernels<Samples8> avx2_kernels<Samples8>() {
-  return {take_row<Samples8>, nominal_step<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>};
+  return {add_steps<Samples8>, take_steps<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>, round_means};
 }
 
 template <>
 RowKernels<Samples14> avx2_kernels<Samples14>() {
-  return {take_row<Samples14>, nominal_step<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>};
+  return {add_steps<Samples14>, take_steps<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>, round_means};
 }
 
 }  // namespace spatialbeam

@@ -25,7 +25,9 @@ OPERATION Vec load(const void* from) { return _mm512_loadu_si512(from); }
 OPERATION void store(void* to, Vec v) { _mm512_storeu_si512(to, v); }
 OPERATION __m256i load_half(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 OPERATION Vec load_u8_as_u16(const void* from) { return _mm512_cvtepu8_epi16(load_half(from)); }
-OPERATION Vec load_i16_as_i32(const void* from) { return _mm512_cvtepi16_epi32(load_half(from)); }
+
+OPERATION Vec low_i16_as_i32(Vec v) { return _mm512_cvtepi16_epi32(_mm512_castsi512_si256(v)); }
+OPERATION Vec high_i16_as_i32(Vec v) { return _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(v, 1)); }
 
 OPERATION Vec zero() { return _mm512_setzero_si512(); }
 OPERATION Vec set_all_8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
@@ -40,7 +42,6 @@ OPERATION Vec lane_numbers_32() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 
 OPERATION Vec bit_or(Vec a, Vec b) { return _mm512_or_si512(a, b); }
 OPERATION Vec bit_and(Vec a, Vec b) { return _mm512_and_si512(a, b); }
 OPERATION Vec bit_xor(Vec a, Vec b) { return _mm512_xor_si512(a, b); }
-OPERATION std::uint64_t nonzero_bytes(Vec v) { return _mm512_test_epi8_mask(v, v); }
 OPERATION bool is_zero(Vec v) { return _mm512_test_epi32_mask(v, v) == 0; }
 
 OPERATION Vec add_16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }
@@ -104,12 +105,12 @@ OPERATION __m128i sum_of_parts(Vec v) {
 
 template <>
 RowKernels<Samples8> avx512_kernels<Samples8>() {
-  return {take_row<Samples8>, nominal_step<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>};
+  return {add_steps<Samples8>, take_steps<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>, round_means};
 }
 
 template <>
 RowKernels<Samples14> avx512_kernels<Samples14>() {
-  return {take_row<Samples14>, nominal_step<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>};
+  return {add_steps<Samples14>, take_steps<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>, round_means};
 }
 
 }  // namespace spatialbeam

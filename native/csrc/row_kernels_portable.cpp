@@ -8,36 +8,37 @@
 namespace spatialbeam {
 namespace {
 
+// Blocks are not told apart: all have changed, or none.
 template <typename Samples>
-bool take_row(const typename Samples::Sample* row, const typename Samples::Sample* previous, int width,
-              typename Samples::ColumnSum* column_sums, typename Samples::Difference* difference,
-              const std::uint8_t*, std::uint8_t* changed) {
-  bool any_changed = false;
-  for (int begin = 0; begin < width; begin += kBlock) {
-    const int end = std::min(begin + kBlock, width);
-    int any_step = 0;
-    for (int x = begin; x < end; ++x) {
-      const int step = previous[x] - row[x];
+int add_steps(const PictureRows<typename Samples::Sample>& rows, int width, typename Samples::ColumnSum* column_sums) {
+  int any_step = 0;
+  for (int i = 0; i < rows.count; ++i) {
+    for (int x = 0; x < width; ++x) {
+      const int step = rows.before[i][x] - rows.now[i][x];
       column_sums[x] = static_cast<typename Samples::ColumnSum>(column_sums[x] + step);
-      difference[x] = static_cast<typename Samples::Difference>(step);
       any_step |= step;
     }
-    changed[begin / kBlock] = any_step != 0;
-    any_changed |= any_step != 0;
   }
-  return any_changed;
+  return any_step != 0 ? block_count(width) : 0;
 }
 
 template <typename Samples>
-std::int64_t nominal_step(const typename Samples::Sample* row, const typename Samples::Sample* previous,
-                          const std::uint8_t*, int width, int bit_depth) {
+int take_steps(const PictureRows<typename Samples::Sample>& rows, int width, int bit_depth,
+                typename Samples::ColumnSum* column_sums,
+                const DifferenceRow<typename Samples::Difference>* differences, std::int64_t& nominal_sum) {
   const int black = kNominalBlack << (bit_depth - 8);
   const int white = kNominalWhite << (bit_depth - 8);
-  std::int64_t step = 0;
-  for (int x = 0; x < width; ++x) {
-    step += std::clamp<int>(row[x], black, white) - std::clamp<int>(previous[x], black, white);
+  const int changed_blocks = add_steps<Samples>(rows, width, column_sums);
+  for (int i = 0; i < rows.count; ++i) {
+    std::fill_n(differences[i].changed, word_count(width), changed_blocks != 0 ? ~std::uint64_t(0) : 0);
+    for (int x = 0; x < width; ++x) {
+      const int now = rows.now[i][x];
+      const int before = rows.before[i][x];
+      differences[i].values[x] = static_cast<typename Samples::Difference>(before - now);
+      nominal_sum += std::clamp(now, black, white) - std::clamp(before, black, white);
+    }
   }
-  return step;
+  return changed_blocks;
 }
 
 // Right shifts of negative numbers round down, as in libvmaf (and in every compiler that this is built with).
@@ -55,26 +56,34 @@ std::uint64_t blur_along_and_sum(const std::int32_t* blurred, int width) {
 }
 
 template <typename Samples>
-std::uint64_t blur_and_sum(const DifferenceRows<typename Samples::Difference>& rows, int width, int bit_depth,
+std::uint64_t blur_and_sum(const DifferenceRow<typename Samples::Difference>* rows, int count, int width, int bit_depth,
                            const Scratch& scratch) {
   using Accumulator = std::conditional_t<std::is_same_v<Samples, Samples16>, std::int64_t, std::int32_t>;
   const Accumulator half = Accumulator(1) << (bit_depth - 1);
   auto* blurred = static_cast<std::int32_t*>(scratch.rows[0]);
-  std::int32_t largest = 0;
-  for (int x = 0; x < width; ++x) {
-    const Accumulator far = Accumulator(rows.values[0][x]) + rows.values[4][x];
-    const Accumulator near = Accumulator(rows.values[1][x]) + rows.values[3][x];
-    const Accumulator blur = kTapFar * far + kTapNear * near + kTapCentre * Accumulator(rows.values[2][x]);
-    blurred[x] = static_cast<std::int32_t>((blur + half) >> bit_depth);
-    largest = std::max(largest, std::abs(blurred[x]));
+  const auto any_changed = [&](int row) {
+    return std::any_of(rows[row].changed, rows[row].changed + word_count(width), [](auto word) { return word != 0; });
+  };
+  std::uint64_t sum = 0;
+  for (int i = 0; i < count; ++i, ++rows) {
+    if (!any_changed(0) && !any_changed(1) && !any_changed(2) && !any_changed(3) && !any_changed(4)) continue;
+    std::int32_t largest = 0;
+    for (int x = 0; x < width; ++x) {
+      const Accumulator far = Accumulator(rows[0].values[x]) + rows[4].values[x];
+      const Accumulator near = Accumulator(rows[1].values[x]) + rows[3].values[x];
+      const Accumulator blur = kTapFar * far + kTapNear * near + kTapCentre * Accumulator(rows[2].values[x]);
+      blurred[x] = static_cast<std::int32_t>((blur + half) >> bit_depth);
+      largest = std::max(largest, std::abs(blurred[x]));
+    }
+    for (int reach = 1; reach <= kBlurRadius; ++reach) {
+      blurred[-reach] = blurred[reflect(-reach, width)];
+      blurred[width - 1 + reach] = blurred[reflect(width - 1 + reach, width)];
+    }
+    // 17 bits of value times 16 bits of taps need 64 bits, but few rows have such values.
+    sum += largest < (1 << 15) - 1 ? blur_along_and_sum<std::int32_t>(blurred, width)
+                                   : blur_along_and_sum<std::int64_t>(blurred, width);
   }
-  for (int i = 1; i <= kBlurRadius; ++i) {
-    blurred[-i] = blurred[reflect(-i, width)];
-    blurred[width - 1 + i] = blurred[reflect(width - 1 + i, width)];
-  }
-  // 17 bits of value times 16 bits of taps need 64 bits, but few rows have such values.
-  return largest < (1 << 15) - 1 ? blur_along_and_sum<std::int32_t>(blurred, width)
-                                 : blur_along_and_sum<std::int64_t>(blurred, width);
+  return sum;
 }
 
 template <typename Samples>
@@ -87,11 +96,22 @@ void sum_cells(const typename Samples::ColumnSum* column_sums, const CellRange* 
   }
 }
 
+// A mean is (2 sum + weight) / (2 weight), rounded down. With one half added, which changes no such quotient of
+// integers, it is far enough from the next integer for the product with a rounded reciprocal to be exact.
+void round_means(const double* sums, const double* weights, const double* reciprocals, double rows, int count,
+                 std::int32_t* means) {
+  const double rows_reciprocal = 1 / rows;
+  for (int i = 0; i < count; ++i) {
+    const double mean = (2 * sums[i] + rows * weights[i] + 0.5) * (reciprocals[i] * rows_reciprocal);
+    means[i] = static_cast<std::int32_t>(mean < 255.0 ? mean : 255.0);
+  }
+}
+
 }  // namespace
 
 template <typename Samples>
 RowKernels<Samples> portable_kernels() {
-  return {take_row<Samples>, nominal_step<Samples>, blur_and_sum<Samples>, sum_cells<Samples>};
+  return {add_steps<Samples>, take_steps<Samples>, blur_and_sum<Samples>, sum_cells<Samples>, round_means};
 }
 
 template RowKernels<Samples8> portable_kernels<Samples8>();

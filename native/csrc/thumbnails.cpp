@@ -9,15 +9,47 @@
 namespace spatialbeam {
 namespace {
 
-// All sums are of integers: the compiler may reorder them, and they are the same on every processor.
-int sum_of_changes(const std::uint8_t* a, const std::uint8_t* b, int count) {
+// All sums are of integers: the compiler may reorder them, and they are the same on every processor. It makes a version
+// of each for wider vectors too, which is taken where the processor has them.
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define VECTORS
+#endif
+
+VECTORS int sum_of_changes(const std::uint8_t* a, const std::uint8_t* b, int count) {
   int sum = 0;
   for (int i = 0; i < count; ++i) sum += std::abs(a[i] - b[i]);
   return sum;
 }
 
+// Writes `from` minus `base`; returns its product with itself.
+VECTORS int subtract(const std::uint8_t* from, const std::uint8_t* base, int count, std::int16_t* difference) {
+  int energy = 0;
+  for (int i = 0; i < count; ++i) {
+    difference[i] = static_cast<std::int16_t>(from[i] - base[i]);
+    energy += difference[i] * difference[i];
+  }
+  return energy;
+}
+
+VECTORS int product(const std::int16_t* a, const std::int16_t* b, int count) {
+  int sum = 0;
+  for (int i = 0; i < count; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
 // Unit of blend factors where a picture is compared with a blend. Sums of 1728 differences of up to 2 x 255 fit 32 bits.
 constexpr int kFactorUnit = 4096;
+
+// Sum of the absolute values of kFactorUnit step - factor change.
+VECTORS std::uint32_t sum_unexplained(const std::int16_t* step, const std::int16_t* change, int factor, int count) {
+  std::uint32_t sum = 0;
+  for (int i = 0; i < count; ++i) {
+    sum += static_cast<std::uint32_t>(std::abs(step[i] * kFactorUnit - factor * change[i]));
+  }
+  return sum;
+}
 
 }  // namespace
 
@@ -39,11 +71,11 @@ std::vector<BlendCandidate> BlendSearch::push(const std::uint8_t* thumbnail) {
   Small& last = ring_[count_++ % ring_.size()];
   for (int y = 0; y < kThumbnailHeight / 2; ++y) {
     const std::uint8_t* top = thumbnail + 2 * y * kRow;
-    for (int x = 0; x < kThumbnailWidth / 2; ++x) {
-      for (int c = 0; c < 3; ++c) {
-        const std::uint8_t* at = top + 6 * x + c;
-        last[y * kRow / 2 + 3 * x + c] = static_cast<std::uint8_t>((at[0] + at[3] + at[kRow] + at[kRow + 3] + 2) / 4);
-      }
+    std::array<std::uint16_t, kRow> sums;
+    for (int i = 0; i < kRow; ++i) sums[i] = static_cast<std::uint16_t>(top[i] + top[kRow + i]);
+    std::uint8_t* out = last.data() + y * kRow / 2;
+    for (int x = 0; x < kRow; x += 6) {
+      for (int c = x; c < x + 3; ++c) *out++ = static_cast<std::uint8_t>((sums[c] + sums[c + 3] + 2) / 4);
     }
   }
   std::vector<BlendCandidate> found;
@@ -64,12 +96,13 @@ std::vector<double> BlendSearch::factors(int length) const {
   }
   const Small& first = small(length);
   const Small& last = small(0);
+  std::array<std::int16_t, kSmallBytes> change;
+  std::array<std::int16_t, kSmallBytes> step;
+  subtract(last.data(), first.data(), kSmallBytes, change.data());
   std::vector<double> found;
   for (int back = length; back >= 0; --back) {
-    const Small& picture = small(back);
-    int product = 0;
-    for (int i = 0; i < kSmallBytes; ++i) product += (picture[i] - first[i]) * (last[i] - first[i]);
-    found.push_back(product);
+    subtract(small(back).data(), first.data(), kSmallBytes, step.data());
+    found.push_back(product(step.data(), change.data(), kSmallBytes));
   }
   const double energy = std::max(found.back(), 1.0);
   for (double& factor : found) factor /= energy;
@@ -81,29 +114,18 @@ double BlendSearch::quality(int length, double distance) const {
   const Small& first = small(length);
   const Small& last = small(0);
   std::array<std::int16_t, kSmallBytes> change;
-  int energy = 0;
-  for (int i = 0; i < kSmallBytes; ++i) {
-    change[i] = static_cast<std::int16_t>(last[i] - first[i]);
-    energy += change[i] * change[i];
-  }
+  std::array<std::int16_t, kSmallBytes> step;
+  const int energy = subtract(last.data(), first.data(), kSmallBytes, change.data());
   double bend = 0;
   double residual = 0;
   for (const double probe : probes_) {
     const Small& middle = small(length - static_cast<int>(std::nearbyint(probe * length)));
-    std::array<std::int16_t, kSmallBytes> step;
-    int product = 0;
-    for (int i = 0; i < kSmallBytes; ++i) {
-      step[i] = static_cast<std::int16_t>(middle[i] - first[i]);
-      product += step[i] * change[i];
-    }
-    const double factor = double(product) / energy;
+    subtract(middle.data(), first.data(), kSmallBytes, step.data());
+    const double factor = double(product(step.data(), change.data(), kSmallBytes)) / energy;
     bend = std::max(bend, std::abs(factor - probe));
     if (bend > limits_.max_bend) return 0;
     const int scaled = static_cast<int>(std::lround(factor * kFactorUnit));
-    std::uint32_t unexplained = 0;
-    for (int i = 0; i < kSmallBytes; ++i) {
-      unexplained += static_cast<std::uint32_t>(std::abs(step[i] * kFactorUnit - scaled * change[i]));
-    }
+    const std::uint32_t unexplained = sum_unexplained(step.data(), change.data(), scaled, kSmallBytes);
     residual = std::max(residual, double(unexplained) / kFactorUnit / (kSmallBytes * distance));
     if (residual > limits_.max_residual) return 0;
   }
