@@ -22,7 +22,7 @@ from beam_pipeline.deploy import DeploySettings, resource_hints
 from beam_pipeline.graph import Stages, build_graph, make_stages
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import LocalRunner, honours_hints, on_this_machine, open_runner
+from beam_pipeline.runners import LocalRunner, honours_hints, on_this_machine, open_runner, threads_per_clip
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.places import normalize_uri
@@ -83,7 +83,7 @@ def run_job(
         display = ProgressDisplay(folder, stages) if watch and show_progress else nullcontext()
         with open_runner(options) as runner, display, _engine_errors(runner):
             with beam.Pipeline(runner=runner, options=options) as root:
-                build_graph(root, config, sources, output_uri, context, hints)
+                build_graph(root, _with_threads(config, options), sources, output_uri, context, hints)
             # Asked for while the engine is there to answer.
             times = stage_times(config, root.result.metrics())
     seconds = time.time() - started
@@ -143,6 +143,12 @@ def _run_facts(
         "accounting": accounting.as_dict(),
         "conventions": CONVENTIONS,
     }
+
+
+def _with_threads(config: PipelineConfig, options: PipelineOptions) -> PipelineConfig:
+    """The configuration with the number of annotation threads that this place affords, where none is set."""
+    threads = config.annotate.num_threads or threads_per_clip(options)
+    return config.model_copy(update={"annotate": config.annotate.model_copy(update={"num_threads": threads})})
 
 
 def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dict[str, float]]:

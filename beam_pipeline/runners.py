@@ -95,6 +95,12 @@ def honours_hints(options: PipelineOptions) -> bool:
     return is_dataflow(runner_name(options))
 
 
+def threads_per_clip(options: PipelineOptions) -> int:
+    """Threads that one local worker may take so that all of them fill the machine; 1 where it is not ours."""
+    workers = options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
+    return max(1, (os.cpu_count() or 1) // workers) if is_local(options) else 1
+
+
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs in this process and its children."""
     return runner_name(options).lower() in LOCAL_RUNNERS

@@ -27,7 +27,7 @@ from models.poses.classical import estimate_poses
 
 FPS = 5.0
 FILM_FPS = 30
-SOURCES = (DATA / "sequences" / "icl_livingroom1" / "video.mp4", EXAMPLES / "bigbuckbunny.mp4")
+SOURCES = (DATA / "sequences" / "re10k_0f68374b" / "video.mp4", EXAMPLES / "bigbuckbunny.mp4")
 
 
 def annotate(path: str) -> None:

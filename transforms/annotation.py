@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -48,9 +49,10 @@ class EstimateGeometry(Stage[ClipRecord]):
         self.settings = settings.model_copy(
             update={
                 name: AnnotationSettings.model_fields[name].get_default(call_default_factory=True)
-                for name in ("labels", "parity", "depth")
+                for name in ("labels", "parity", "depth", "num_threads")
             }
         )
+        self._num_threads = settings.num_threads or 1
         self._version = estimator_version(self.settings.pose)
         if settings.depth.has_network:
             self.contract = replace(self.contract, reads=self.contract.reads | {"seen_depth"})
@@ -63,6 +65,8 @@ class EstimateGeometry(Stage[ClipRecord]):
     def setup(self) -> None:
         """Makes the pose estimator."""
         if self.settings.pose.model != "none":
+            # Else OpenCV takes all cores in each worker.
+            cv2.setNumThreads(self._num_threads)
             self._estimate = make_estimator(self.settings.pose)
 
     def applies(self, record: ClipRecord) -> bool:
@@ -92,7 +96,9 @@ class EstimateGeometry(Stage[ClipRecord]):
             seen = None
             if record.seen_depth is not None:
                 seen = SeenDepths.read(output.store.read_bytes(record.seen_depth.file.path))
-            found = annotate_clip(frames, clip_size, known, settings, self._estimate, folder, seen=seen)
+            found = annotate_clip(
+                frames, clip_size, known, settings, self._estimate, folder, seen=seen, num_threads=self._num_threads
+            )
             return {"geometry": _write(found, clip_size, output)}
 
 

@@ -33,6 +33,12 @@ class AnnotationSettings(Settings):
         "share. More need more memory (about 5 MB a frame at 640 x 360) and lose less where windows are joined.",
     )
     window_overlap_frames: int = Field(30, ge=4, description="Annotated frames that two neighbouring windows share.")
+    num_threads: int = Field(
+        0,
+        ge=0,
+        description="Threads that annotate one clip; 0: the machine's cores, shared among its local workers (one on "
+        "other runners). Results do not depend on it.",
+    )
     intrinsics: Literal["fix", "refine", "estimate"] = Field(
         "refine",
         description="What is done with known intrinsics (manifest columns fx, fy, cx, cy in pixels of the source): "

@@ -15,6 +15,7 @@ import pytest
 import webdataset as wds
 
 from beam_pipeline.commands import main
+from beam_pipeline.runners import make_options, threads_per_clip
 from core.policy import SPATIALVID_LIMITS, Limit, ThresholdSettings
 from core.store import Store
 from explore.outputs import Accounting, read_manifest, read_table
@@ -203,3 +204,23 @@ def test_every_frame_may_have_a_pose(orbit, tmp_path):
     assert dense.shape == (30, 7) and len(poses) == 8
     assert np.array_equal(dense[frames[:, 1]], poses)
     assert json.loads(sample["json"])["pose_dense_refined_share"] > 0.9
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 1), (8, 1)])
+def test_workers_share_the_cores(monkeypatch, workers, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert threads_per_clip(make_options([f"--direct_num_workers={workers}"])) == threads
+    assert threads_per_clip(make_options(["--runner=DataflowRunner"])) == 1
+
+
+def test_threads_do_not_change_a_byte(orbit, tmp_path):
+    found = []
+    for threads in (1, 3):
+        output = tmp_path / str(threads)
+        assert run(orbit[0], output, f"--set=annotate.num_threads={threads}") == 0
+        (sample,) = samples_of(output).values()
+        found.append({name: data for name, data in sample.items() if name != "json" and name[0] != "_"})
+    assert found[0] == found[1] and "depth.npz" in found[0]
+    # Nor what a result is called, so that it is reused.
+    names = [sorted(p.name for p in (tmp_path / t).rglob("*-depth.npz")) for t in ("1", "3")]
+    assert names[0] == names[1] != []
