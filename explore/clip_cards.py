@@ -7,6 +7,7 @@ import io
 import posixpath
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from zipfile import BadZipFile
 
 from PIL import Image
 
@@ -16,7 +17,7 @@ from explore.clips import ClipRow, ShardReader
 from explore.films import Film, make_film
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
-from explore.page_sections import page_blocks
+from explore.page_tables import page_blocks
 from explore.samples import TAG_COLUMNS, load_pictures, missed_columns, pick_clips
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
@@ -33,6 +34,9 @@ _LAYER_SWITCH = "".join(
     f'<label><input type="radio" name="layer" id="show-{name}"{" checked" * (name == "picture")}> {text}</label>'
     for name, text in _LAYERS.items()
 )
+# A film takes the decoding of its clip.
+_LONGEST_FILM = 2000
+_UNREADABLE = (OutputError, ItemError, OSError, ValueError, KeyError, TypeError, BadZipFile)
 _PICTURE_BOX = (240, 135)
 _JPEG_QUALITY = 80
 _READERS = 8
@@ -118,11 +122,11 @@ def _render_words(clip: ClipRow) -> str:
 
 
 def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
-    """A film strip of a kept clip; sample images of any other, or where its shard cannot be read."""
-    if clip["status"] == "kept" and clip["shard"] is not None:
+    """A film strip of a kept clip; sample images of any other, of a long one, or where its shard cannot be read."""
+    if clip["shard"] is not None and (clip["clip_num_frames"] or 0) <= _LONGEST_FILM:
         try:
             return _render_film(make_film(reader.read(clip)), clip["clip_id"])
-        except (OutputError, ItemError, KeyError):
+        except _UNREADABLE:
             pass
     pictured = _render_pictures(load_pictures(output, clip, _PICTURE_BOX), clip["clip_id"])
     return f'<div class="pictures">{pictured}</div>'

@@ -108,29 +108,32 @@ class Clip:
         """Caption and tags, SpatialVID's published keys."""
         return json.loads(self.files["caption.json"]) if "caption.json" in self.files else None
 
-    def pictures(self, indices: Iterable[int], max_side_px: int | None = None) -> list[npt.NDArray[np.uint8]]:
-        """(h, w, 3) RGB of the clip's frames with the given indices, in their order.
+    def pictures(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[npt.NDArray[np.uint8]]:
+        """(h, w, 3) RGB of the clip's frames with the given indices, one by one; decoding stops behind the last.
 
         Args:
           indices: ascending frame indices.
           max_side_px: longest side; None for the clip's own size.
+
+        Raises:
+          OutputError: if the clip has no such frame.
+          ItemError: if it cannot be decoded.
         """
-        wanted = list(indices)
         side = max_side_px or max(self.size)
-        found: list[npt.NDArray[np.uint8]] = []
+        wanted = iter(indices)
+        next_index = next(wanted, None)
         with tempfile.TemporaryDirectory(prefix="spatialbeam-clip-") as folder:
             path = os.path.join(folder, "clip.mp4")
             with open(path, "wb") as file:
                 file.write(self.files["mp4"])
             with VideoReader(path) as reader:
-                for decoded in reader.frames():
-                    if len(found) < len(wanted) and decoded.index == wanted[len(found)]:
-                        found.append(sample_image(decoded.frame, side, side))
-                    if len(found) == len(wanted):
-                        break
-        if len(found) != len(wanted):
-            raise OutputError(f"clip {self.clip_id!r} has no frame {wanted[len(found)]}: its shard is damaged")
-        return found
+                frames = reader.frames()
+                while next_index is not None:
+                    decoded = next((f for f in frames if f.index == next_index), None)
+                    if decoded is None:
+                        raise OutputError(f"clip {self.clip_id!r} has no frame {next_index}: its shard is damaged")
+                    yield sample_image(decoded.frame, side, side)
+                    next_index = next(wanted, None)
 
 
 def find_clips(output_uri: str, where: str | None = None) -> list[ClipRow]:

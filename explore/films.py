@@ -37,9 +37,9 @@ def make_film(clip: Clip) -> Film:
     track = clip.track
     if track is None:
         chosen = np.unique(np.linspace(0, clip.row["clip_num_frames"] - 1, FRAMES).astype(int))
-        return _film({"picture": clip.pictures(chosen.tolist(), _LONGER_SIDE_PX)})
+        return _film({"picture": list(clip.pictures(chosen.tolist(), _LONGER_SIDE_PX))})
     ordinals = np.unique(np.linspace(0, len(track.frames) - 1, FRAMES).astype(int))
-    pictures = clip.pictures(track.frames[ordinals].tolist(), _LONGER_SIDE_PX)
+    pictures = list(clip.pictures(track.frames[ordinals].tolist(), _LONGER_SIDE_PX))
     size = pictures[0].shape[1], pictures[0].shape[0]
     layers = {"picture": pictures}
     if clip.row["pose_ok"]:

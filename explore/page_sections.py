@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from explore.markup import escape, format_count, format_duration, format_number
@@ -109,23 +109,3 @@ def render_models(facts: RunFacts) -> str:
 def _commercial(model: Mapping[str, Any]) -> str:
     allowed = model.get("commercial_use")
     return "–" if allowed is None else "yes" if allowed else "no"
-
-
-def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[str], str]) -> str:
-    """Items in pages of which one is open at a time; a single page stands as it is.
-
-    Args:
-      items: rendered items.
-      per_page: items on a page.
-      name: of the group of pages; unique on the page.
-      wrap: puts a page's items into their container.
-    """
-    items = list(items)
-    pages = [items[i : i + per_page] for i in range(0, len(items), per_page)]
-    if len(pages) < 2:
-        return wrap("".join(items))
-    return "".join(
-        f'<details class="page" name="{name}"{" open" if k == 0 else ""}><summary>{k * per_page + 1} to '
-        f"{k * per_page + len(page)}</summary>{wrap(''.join(page))}</details>"
-        for k, page in enumerate(pages)
-    )

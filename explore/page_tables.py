@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from explore.markup import escape, format_count, format_duration, format_number
 from explore.run_facts import RunFacts
 
+ROWS_PER_PAGE = 50
+
 
 def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]], numeric: frozenset[int] = frozenset()) -> str:
     """A table from cells that are HTML already; those in `numeric` columns are aligned to the right."""
+    return _wrap_rows(columns, "".join(f"<tr>{''.join(row)}</tr>" for row in rows), numeric)
+
+
+def _wrap_rows(columns: Iterable[str], body: str, numeric: frozenset[int]) -> str:
     head = "".join(
         f'<th class="number">{name}</th>' if i in numeric else f"<th>{name}</th>" for i, name in enumerate(columns)
     )
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
     return f'<div class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[str], str]) -> str:
+    """Items in pages of which one is open at a time; a single page stands as it is.
+
+    Args:
+      items: rendered items.
+      per_page: items on a page.
+      name: of the group of pages; unique on the page.
+      wrap: puts a page's items into their container.
+    """
+    items = list(items)
+    pages = [items[i : i + per_page] for i in range(0, len(items), per_page)]
+    if len(pages) < 2:
+        return wrap("".join(items))
+    return "".join(
+        f'<details class="page" name="{name}"{" open" if k == 0 else ""}><summary>{k * per_page + 1} to '
+        f"{k * per_page + len(page)}</summary>{wrap(''.join(page))}</details>"
+        for k, page in enumerate(pages)
+    )
+
+
+def make_paged_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], name: str, numeric: frozenset[int] = frozenset()
+) -> str:
+    """A table in pages of 50 rows, `name` being that of the group of pages."""
+    rendered = [f"<tr>{''.join(row)}</tr>" for row in rows]
+    return page_blocks(rendered, ROWS_PER_PAGE, name, lambda body: _wrap_rows(columns, body, numeric))
 
 
 def make_cell(content: str, style: str = "") -> str:
@@ -40,9 +73,8 @@ def render_videos(facts: RunFacts) -> str:
     if total > len(facts.videos):
         lead.append(f"The first {format_count(len(facts.videos))} of {format_count(total)} videos.")
     columns = ("file", "status", "size", "codec", "fps", "duration", "shots", "clips", "kept", "notes")
-    return f'<p class="lead">{" ".join(lead)}</p>' + make_table(
-        columns, map(_video_cells, facts.videos), frozenset({4, 5, 6, 7, 8})
-    )
+    table = make_paged_table(columns, map(_video_cells, facts.videos), "videos", frozenset({4, 5, 6, 7, 8}))
+    return f'<p class="lead">{" ".join(lead)}</p>{table}'
 
 
 def _video_cells(video: Mapping[str, Any]) -> list[str]:
@@ -102,5 +134,5 @@ def render_failures(facts: RunFacts) -> str:
     return (
         groups
         + f'<p class="lead after">{shown}</p>'
-        + make_table(("item", "source", "failure", "cause and remedy"), rows)
+        + make_paged_table(("item", "source", "failure", "cause and remedy"), rows, "failures")
     )

@@ -6,12 +6,13 @@ import numpy as np
 
 from core.store import Store
 from explore.clips import Clip
-from explore.export.frames import PosedFrames, encode_png
+from explore.export.frames import PointCloud, PosedFrames, encode_png, join_clouds
 from explore.export.poses import picture_name, posed_frames, why_no_poses
 from media.images import encode_jpeg
 
 # COLMAP's pixel centres lie at halves.
 CENTRE_PX = 0.5
+MAX_POINTS = 20_000
 
 
 class ColmapExport:
@@ -31,16 +32,19 @@ class ColmapExport:
     def add(self, clip: Clip) -> None:
         """Writes the folder of one clip."""
         frames = posed_frames(clip)
-        model = {"cameras.txt": _cameras(frames), "images.txt": _images(frames), "points3D.txt": _points(frames)}
-        for name, text in model.items():
-            self._target.write_bytes(f"{clip.clip_id}/sparse/0/{name}", text.encode(), "text/plain")
-        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures, strict=True)):
+        clouds = []
+        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures(), strict=True)):
             name = picture_name(frame)
             self._target.write_bytes(f"{clip.clip_id}/images/{name}", encode_jpeg(picture), "image/jpeg")
+            clouds.append(frames.points_of(i, picture, max(1, MAX_POINTS // len(frames))))
             moving = frames.moving_in(i)
             if moving is not None:
                 mask = encode_png(np.where(moving, 0, 255).astype(np.uint8))
                 self._target.write_bytes(f"{clip.clip_id}/masks/{name}.png", mask, "image/png")
+        points = _points(join_clouds(clouds))
+        model = {"cameras.txt": _cameras(frames), "images.txt": _images(frames), "points3D.txt": points}
+        for name, text in model.items():
+            self._target.write_bytes(f"{clip.clip_id}/sparse/0/{name}", text.encode(), "text/plain")
 
     def finish(self) -> None:
         """Nothing is about all clips."""
@@ -62,9 +66,8 @@ def _images(frames: PosedFrames) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _points(frames: PosedFrames) -> str:
+def _points(cloud: PointCloud | None) -> str:
     lines = ["# POINT3D_ID X Y Z R G B ERROR TRACK[]"]
-    cloud = frames.cloud()
     if cloud is not None:
         pairs = zip(cloud.points_world.tolist(), cloud.rgb.tolist(), strict=True)
         lines += [f"{n} {x} {y} {z} {r} {g} {b} 0" for n, ((x, y, z), (r, g, b)) in enumerate(pairs, 1)]

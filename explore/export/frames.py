@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from core.cameras import FloatArray, to_world, unproject
 from explore.clips import Clip, Track
 
-MAX_POINTS = 20_000
+Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,10 @@ class PosedFrames:
       times_s: (n,) seconds since the clip's first frame.
       cam_from_world: (n, 7).
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centres at integers.
-      max_side_px: longest side of the pictures; None for the clip's own size.
     """
 
-    def __init__(self, clip: Clip, track: Track, max_side_px: int | None = None) -> None:
+    def __init__(self, clip: Clip, track: Track) -> None:
         self.clip = clip
-        self.max_side_px = max_side_px
         self.ordinals = np.flatnonzero(track.has_pose)
         self.frames = track.frames[self.ordinals]
         self.times_s = track.times_s[self.ordinals]
@@ -48,10 +46,9 @@ class PosedFrames:
     def __len__(self) -> int:
         return len(self.ordinals)
 
-    @cached_property
-    def pictures(self) -> list[npt.NDArray[np.uint8]]:
-        """(h, w, 3) RGB of each."""
-        return self.clip.pictures(self.frames.tolist(), self.max_side_px)
+    def pictures(self) -> Iterator[Picture]:
+        """(h, w, 3) RGB of each at the clip's size, one by one."""
+        return self.clip.pictures(self.frames.tolist())
 
     def depth_of(self, i: int) -> npt.NDArray[np.float32] | None:
         """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
@@ -65,8 +62,14 @@ class PosedFrames:
             return None
         return enlarge(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
 
-    def points_of(self, i: int, most: int) -> PointCloud | None:
-        """Up to `most` points that the i-th shows and that do not move, evenly spread over its depth map."""
+    def points_of(self, i: int, picture: Picture, most: int) -> PointCloud | None:
+        """Points that the i-th frame shows and that do not move; None without depth.
+
+        Args:
+          i: which frame.
+          picture: the frame at any size, for the points' colours.
+          most: points at most, evenly spread over the depth map.
+        """
         maps, moving = self.clip.depth, self.clip.is_moving
         if maps is None:
             return None
@@ -78,21 +81,21 @@ class PosedFrames:
         sx, sy, ox, oy = maps.map_from_clip
         pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
         points_cam = unproject(maps.depth[ordinal, rows, columns], self.intrinsics_px[i], pixels)
-        height, width = self.pictures[i].shape[:2]
+        height, width = picture.shape[:2]
         x, y = np.rint((pixels + 0.5) * (width, height) / self.clip.size - 0.5).astype(int).T
-        rgb = self.pictures[i][y.clip(0, height - 1), x.clip(0, width - 1)]
+        rgb = picture[y.clip(0, height - 1), x.clip(0, width - 1)]
         return PointCloud(points_world=to_world(points_cam, self.cam_from_world[i]), rgb=rgb)
 
-    def cloud(self, most: int = MAX_POINTS) -> PointCloud | None:
-        """Points of all frames together, the same number of each; None without depth."""
-        clouds = [self.points_of(i, max(1, most // len(self))) for i in range(len(self))]
-        present = [cloud for cloud in clouds if cloud is not None]
-        if not present:
-            return None
-        return PointCloud(
-            points_world=np.concatenate([cloud.points_world for cloud in present]),
-            rgb=np.concatenate([cloud.rgb for cloud in present]),
-        )
+
+def join_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None:
+    """All points of several clouds; None where there is none."""
+    present = [cloud for cloud in clouds if cloud is not None]
+    if not present:
+        return None
+    return PointCloud(
+        points_world=np.concatenate([cloud.points_world for cloud in present]),
+        rgb=np.concatenate([cloud.rgb for cloud in present]),
+    )
 
 
 def enlarge(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

@@ -41,7 +41,7 @@ class NerfstudioExport:
         width, height = clip.size
         camera_to_world = pose_matrices(invert_poses(frames.cam_from_world)) @ OPENGL_FROM_OPENCV
         entries = []
-        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures, strict=True)):
+        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures(), strict=True)):
             fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
             entry: dict[str, Any] = {
                 "file_path": f"images/{picture_name(frame)}",

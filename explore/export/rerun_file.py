@@ -53,7 +53,7 @@ class RerunExport:
         lines = [f"{key}: {value}" for key, value in clip.row.items() if value not in (None, [])]
         recording.log("row", rr.TextDocument("\n".join(lines)), static=True)
         words = _words_by_ordinal(clip)
-        for i, picture in enumerate(frames.pictures):
+        for i, picture in enumerate(frames.pictures()):
             recording.set_time(_TIMELINE, duration=float(frames.times_s[i]))
             recording.set_time("frame", sequence=int(frames.frames[i]))
             tx, ty, tz, *quaternion = world_from_cam[i].tolist()
@@ -70,7 +70,8 @@ class RerunExport:
             recording.log("world/camera/image", lens)
             jpeg = rr.EncodedImage(contents=encode_jpeg(picture), media_type="image/jpeg")
             recording.log("world/camera/image/rgb", jpeg)
-            depth, moving, cloud = frames.depth_of(i), frames.moving_in(i), frames.points_of(i, POINTS_PER_FRAME)
+            depth, moving = frames.depth_of(i), frames.moving_in(i)
+            cloud = frames.points_of(i, picture, POINTS_PER_FRAME)
             if depth is not None:
                 recording.log("world/camera/image/depth", rr.DepthImage(depth, meter=1.0))
             if moving is not None:

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from core.cameras import FloatArray, invert_poses
 from explore.clips import Clip
-from explore.export.frames import PointCloud, PosedFrames
+from explore.export.frames import PointCloud, PosedFrames, join_clouds
 from explore.markup import escape
 from explore.overlays import Picture, color_depth, depth_range, moving_veil
 
 PICTURE_SIDE_PX = 640
 POINTS_PER_FRAME = 6000
+MAX_FRAMES = 300
 _UNANNOTATED_FRAMES = 40
 _DEPTH_WEIGHT = 0.65
 _WORD_COLORS = ("#0f8b78", "#d9902f", "#5b6b85", "#8a4fbf", "#cf4238", "#3d7edb")
@@ -44,6 +45,7 @@ class ShownClip:
       clip: the clip.
       times_s: (n,) time of each frame.
       pictures: (h, w, 3) RGB of each.
+      left_out: annotated frames of a long clip, behind the first 300, that are not shown.
     """
 
     def __init__(self, clip: Clip) -> None:
@@ -54,11 +56,13 @@ class ShownClip:
             frames = np.unique(np.linspace(0, count - 1, min(count, _UNANNOTATED_FRAMES)).astype(int))
             self.times_s = frames * (clip.row["clip_duration_s"] / count)
         else:
-            frames, self.times_s = track.frames, track.times_s
-        self.pictures = clip.pictures(frames.tolist(), PICTURE_SIDE_PX)
+            frames, self.times_s = track.frames[:MAX_FRAMES], track.times_s[:MAX_FRAMES]
+        self.left_out = 0 if track is None else len(track.frames) - len(frames)
+        self.pictures = list(clip.pictures(frames.tolist(), PICTURE_SIDE_PX))
         has_poses = track is not None and bool(clip.row["pose_ok"])
-        self._posed = PosedFrames(clip, track, PICTURE_SIDE_PX) if track is not None and has_poses else None
-        self._place = {} if self._posed is None else {int(o): i for i, o in enumerate(self._posed.ordinals)}
+        self._posed = PosedFrames(clip, track) if track is not None and has_poses else None
+        ordinals = [] if self._posed is None else self._posed.ordinals.tolist()
+        self._place = {ordinal: k for k, ordinal in enumerate(ordinals) if ordinal < len(frames)}
         self._range = None if clip.depth is None else depth_range(clip.depth)
 
     def __len__(self) -> int:
@@ -97,19 +101,15 @@ class ShownClip:
         """(k, 3) camera centres of the frames that have a pose."""
         if self._posed is None:
             return np.zeros((0, 3))
-        return invert_poses(self._posed.cam_from_world)[:, :3]
+        return invert_poses(self._posed.cam_from_world[: len(self._place)])[:, :3]
 
     def cloud(self, indices: npt.ArrayLike) -> PointCloud | None:
         """Points of some frames together, fewer of each the more frames there are."""
-        chosen = [self._place[i] for i in np.asarray(indices).tolist() if i in self._place]
-        if self._posed is None or not chosen or self.clip.depth is None:
+        chosen = [i for i in np.asarray(indices).tolist() if i in self._place]
+        if self._posed is None or not chosen:
             return None
         most = max(200, POINTS_PER_FRAME * 6 // (5 + len(chosen)))
-        clouds = [cloud for k in chosen if (cloud := self._posed.points_of(k, most)) is not None]
-        return PointCloud(
-            points_world=np.concatenate([c.points_world for c in clouds]),
-            rgb=np.concatenate([c.rgb for c in clouds]),
-        )
+        return join_clouds(self._posed.points_of(self._place[i], self.pictures[i], most) for i in chosen)
 
     def reach(self) -> float:
         """A length that frusta and lines can be measured by: typical depth, else the path's extent."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.failures import ItemError
 from explore.clips import ClipRow, ShardReader, find_clips
 from explore.extras import import_extra
 from explore.markup import escape, format_number, reveal
@@ -148,12 +149,14 @@ class Viewer:
                 return
             try:
                 self._shown = ShownClip(self._reader.read(self._rows[clip_id]))
-            except OutputError as error:
+            except (OutputError, ItemError) as error:
                 self._words.content = f"**{reveal(error)}**"
                 return
             self._frame.max = max(1, len(self._shown) - 1)
             self._frame.value = 0
             self._words.content = _describe(self._rows[clip_id])
+            if self._shown.left_out:
+                self._words.content += f"\n\nThe last {self._shown.left_out} annotated frames are not shown."
             self._draw_path()
             self._draw()
 

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.policy import SPATIALVID_LIMITS
@@ -204,3 +207,59 @@ def test_the_report_can_be_written_to_any_store(tmp_path):
         assert page.count("img") == 15
     finally:
         memory.rm("/report-test", recursive=True)
+
+
+def test_a_damaged_or_long_clip_is_shown_by_its_sample_images(annotated, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(annotated.path, copy)
+    assert report_of(str(copy)).raw.count('class="film"') == 4
+    table = pq.read_table(copy / "clips.parquet" / "part-00000-of-00001.parquet")
+    long = pa.array([5000, *table["clip_num_frames"].to_pylist()[1:]])
+    index = table.schema.get_field_index("clip_num_frames")
+    table = table.set_column(index, table.schema.field(index), long)
+    pq.write_table(table, copy / "clips.parquet" / "part-00000-of-00001.parquet")
+    page = report_of(str(copy))
+    assert page.raw.count('class="film"') == 3 and page.count("img") == 3 + 3
+    (shard,) = (copy / "shards").iterdir()
+    for size in (shard.stat().st_size // 3, 1000, 0):
+        shard.write_bytes(shard.read_bytes()[:size])
+        page = report_of(str(copy))
+        assert page.raw.count('class="film"') < 3 and page.count("article") == 5
+    shard.unlink()
+    assert report_of(str(copy)).count("img") == 5 * 3
+
+
+def test_tables_are_paged(tmp_path):
+    tables = small_tables()
+    tables["failures"] = [failure_row("video", f"v{i:03d}", f"/v/{i}.mp4") for i in range(120)]
+    page = report_of(make_run(tmp_path, tables, images=False))
+    groups = [a["name"] for tag, a in page.tags if tag == "details" and "name" in a]
+    assert groups == ["failures"] * 3
+    assert "101 to 120" in page.text
+
+
+def test_motion_stages_and_models_are_told(annotated, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(annotated.path, copy)
+    run = json.loads((copy / "run.json").read_text())
+    run |= {
+        "stage_times": {"AnalyseVideo": {"done": 4, "reused": 1, "failed": 0, "busy_s": 6.0}},
+        "timing": {"seconds": 20.0},
+        "models": {
+            "ScoreText": {"id": "some-net", "licence": "Apache-2.0", "commercial_use": True, "sha256": "ab" * 32}
+        },
+        "versions": {"python": "3.11.7"},
+    }
+    (copy / "run.json").write_text(json.dumps(run))
+    page = report_of(str(copy))
+    for words in (
+        "Length of the path move_dist",
+        "1 kept clips have no poses that are fit for use",
+        "no texture",
+        "AnalyseVideo",
+        "The whole run took 20.0 s, 4 hours of video an hour",
+        "some-net Apache-2.0 yes",
+        "python 3.11.7",
+        "The camera does this: orbit.",
+    ):
+        assert words in page.text, words

@@ -109,3 +109,10 @@ def test_a_missing_package_is_an_error_with_the_remedy(annotated, monkeypatch, c
     monkeypatch.setitem(sys.modules, "viser", None)
     assert main(["view", annotated.path]) == 2
     assert "pip install 'spatialbeam[view]'" in capsys.readouterr().err
+
+
+def test_long_clips_are_shown_in_part(annotated, monkeypatch):
+    monkeypatch.setattr("explore.view.shown_clip.MAX_FRAMES", 4)
+    shown = ShownClip(ShardReader(annotated.path).read(find_clips(annotated.path)[0]))
+    assert (len(shown), shown.left_out, len(shown.path())) == (4, 2, 4)
+    assert "0.40 s of 0.60 s" in shown.timeline_html(2)
