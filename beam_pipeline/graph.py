@@ -20,6 +20,7 @@ from transforms.dataset import WriteDataset
 from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashPictures
 from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
+from transforms.masks import mask_stages
 from transforms.parts import PartedStage, RunPartedStage
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
@@ -77,6 +78,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             CutClips(config.cut),
             *depth_stages(config.annotate),
             EstimateGeometry(config.annotate),
+            *mask_stages(config.annotate),
             LabelMotion(config.annotate),
             RejectLate(config.thresholds),
             caption_stage(config.captions),

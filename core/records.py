@@ -214,6 +214,7 @@ class ClipGeometryFacts:
       scale_drift: largest relative change of the scale between two windows over the frames that they share.
       join_offset: largest distance of two windows' camera centres there (root mean square), in typical depths.
       metres_per_unit: unit of poses and depth in metres; None where nothing says.
+      masks_model: id and digest of the network that outlined the masks; None where none did.
     """
 
     poses: Ref
@@ -243,6 +244,7 @@ class ClipGeometryFacts:
     scale_drift: float | None
     join_offset: float | None
     metres_per_unit: float | None = None
+    masks_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

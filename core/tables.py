@@ -111,6 +111,7 @@ ANNOTATION_COLUMNS = _columns(
     ),
     ("depth_reason", TEXT, "why there is no depth"),
     ("masks_reason", TEXT, "why there are no dynamic masks"),
+    ("masks_model", TEXT, "id and digest of the network that outlined the dynamic masks; null if none did"),
     (
         "move_dist",
         REAL,
@@ -430,6 +431,7 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "depth_reprojection_error": geometry.depth_error,
             "depth_reason": geometry.depth_reason,
             "masks_reason": geometry.masks_reason,
+            "masks_model": geometry.masks_model,
             "dynamic_ratio": geometry.moving_share,
         }
     if clip.seen_depth:

@@ -241,7 +241,7 @@ class ModelStage(StageBase[R]):
         """What the model sees of a record."""
 
     @abstractmethod
-    def fields(self, prediction: Any, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: R, prediction: Any, output: StageOutput) -> Mapping[str, Any]:
         """The fields named in `contract.writes`, from the model's answer; what they refer to goes to `output`."""
 
 
@@ -298,7 +298,7 @@ class _FinishDoFn(beam.DoFn):
             yield fail(record, contract.name, answer)
             return
         output = self._stage.output(record, self._store)
-        changes = self._stage.fields(answer.value, output)
+        changes = self._stage.fields(record, answer.value, output)
         check_changes(contract, changes)
         output.save(changes)
         self._counters.add("done")

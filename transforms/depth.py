@@ -75,7 +75,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
             raise ValueError(f"clip {record.clip_id} is kept but was not cut")
         return ClipVideo(clip_id=record.clip_id, video=record.encoded.video)
 
-    def fields(self, prediction: ClipDepths, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: ClipRecord, prediction: ClipDepths, output: StageOutput) -> Mapping[str, Any]:
         """The maps' file."""
         file = output.write("seen_depth.npz", seen_depth_file(prediction.depths, prediction.frame), "application/x-npz")
         return {

@@ -75,7 +75,7 @@ class ScoreText(_ImageStage):
         """The detector."""
         return TextAreaHandler(store_uri, self.settings)
 
-    def fields(self, prediction: TextScore, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: ClipRecord, prediction: TextScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
         return {
             "ocr_score": prediction.score,
@@ -105,7 +105,7 @@ class ScoreAesthetic(_ImageStage):
         """Encoder and head."""
         return AestheticHandler(store_uri, self.settings)
 
-    def fields(self, prediction: AestheticScore, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: ClipRecord, prediction: AestheticScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
         return {
             "aesthetic_score": prediction.score,

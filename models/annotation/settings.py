@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from core.settings import Settings
 from models.depth.settings import DepthSettings
+from models.masks.settings import MaskSettings
 from models.motion_labels import MotionLabelSettings
 from models.poses.settings import PoseSettings
 
@@ -48,6 +49,7 @@ class AnnotationSettings(Settings):
         False, description="Trajectory metrics and motion words by SpatialVID's own rules, bug for bug."
     )
     depth: DepthSettings = Field(default_factory=DepthSettings, description="Networks that see depth in single frames.")
+    masks: MaskSettings = Field(default_factory=MaskSettings, description="Dynamic masks.")
     labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion words.")
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ class DepthAnything:
         """See `DepthModel.predict`. Everywhere is valid; no focal length is seen."""
         settings = self._settings
         runner = BatchRunner(
-            lambda pictures: (resize_maps(self.infer(pictures), size),),
+            lambda pictures, _: (resize_maps(self.infer(pictures), size),),
             self._device,
             settings.batch_frames,
             settings.batch_mib << 20,

@@ -46,7 +46,7 @@ class MoGe:
         """See `DepthModel.predict`. Not valid where the network sees nothing at a distance."""
         settings = self._settings
 
-        def compute(pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def compute(pictures: Tensor, _: int) -> tuple[Tensor, Tensor, Tensor]:
             depth, seen, focal = self.infer(pictures)
             valid = resize_maps(seen, size) > MASK_THRESHOLD
             near = F.interpolate(depth[:, None], (size[1], size[0]), mode="nearest-exact")[:, 0]

@@ -42,7 +42,7 @@ class UniDepth:
         """See `DepthModel.predict`. Valid where depth is above 0."""
         settings = self._settings
 
-        def compute(pictures: Tensor) -> tuple[Tensor, Tensor]:
+        def compute(pictures: Tensor, _: int) -> tuple[Tensor, Tensor]:
             depth, focal = self.infer(pictures)
             return resize_maps(depth, size), focal.double() * size[0]
 

@@ -21,7 +21,8 @@ class BatchRunner:
     While one batch is computed, the results of the one before go back to the host.
 
     Args:
-      compute: (n, h, w, 3) uint8 pictures on the device to tensors with n rows each.
+      compute: (n, h, w, 3) uint8 pictures on the device, and the place of the first of them, to tensors with n rows
+        each.
       device: where it runs.
       max_pictures: most pictures in a batch.
       max_bytes: most bytes of uint8 pictures in a batch; one picture is always taken.
@@ -29,7 +30,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        compute: Callable[[Tensor], Sequence[Tensor]],
+        compute: Callable[[Tensor, int], Sequence[Tensor]],
         device: torch.device,
         max_pictures: int,
         max_bytes: int,
@@ -57,7 +58,7 @@ class BatchRunner:
             size = max(1, min(self._max_pictures, self._max_bytes // pictures[0].nbytes))
             chunk = pictures[start : start + size]
             try:
-                launched = self._launch(chunk)
+                launched = self._launch(chunk, start)
             except torch.OutOfMemoryError:
                 if len(chunk) == 1:
                     raise
@@ -71,12 +72,14 @@ class BatchRunner:
             parts.append(_to_host(*waiting))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def _launch(self, chunk: Sequence[npt.NDArray[np.uint8]]) -> tuple[list[Tensor], torch.cuda.Event | None]:
+    def _launch(
+        self, chunk: Sequence[npt.NDArray[np.uint8]], first: int
+    ) -> tuple[list[Tensor], torch.cuda.Event | None]:
         host = torch.from_numpy(np.stack(chunk))
         with torch.inference_mode():
             if self._device.type != "cuda":
-                return list(self._compute(host.to(self._device))), None
-            results = self._compute(host.pin_memory().to(self._device, non_blocking=True))
+                return list(self._compute(host.to(self._device), first)), None
+            results = self._compute(host.pin_memory().to(self._device, non_blocking=True), first)
             copies = [result.to("cpu", non_blocking=True) for result in results]
             done = torch.cuda.Event()
             done.record()

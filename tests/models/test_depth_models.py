@@ -140,7 +140,7 @@ class TestBatchRunner:
 
         tried = []
 
-        def compute(pictures):
+        def compute(pictures, first):
             tried.append(len(pictures))
             if len(pictures) > limit:
                 raise torch.OutOfMemoryError("no memory left")

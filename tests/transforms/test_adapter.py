@@ -157,7 +157,7 @@ class DoubleByModel(ModelStage[Item]):
     def example(self, record):
         return record.number
 
-    def fields(self, prediction, output):
+    def fields(self, record, prediction, output):
         return {"doubled": prediction}
 
 
@@ -174,7 +174,7 @@ def test_a_models_stored_answers_are_reused(tmp_path):
     run(RunModelStage(DoubleByModel(), context), items(3), [("k3", 6, None)])
 
     class Broken(DoubleByModel):
-        def fields(self, prediction, output):
+        def fields(self, record, prediction, output):
             raise AssertionError("must not be asked")
 
     run(RunModelStage(Broken(), context), items(3), [("k3", 6, None)])
