@@ -67,7 +67,8 @@ def render_stages(facts: RunFacts) -> str:
             count_cell(int(row["failed"])),
             make_cell(_each(row), "number"),
         )
-        for name, row in times.items()
+        for name, row in sorted(times.items(), key=lambda item: (-item[1]["busy_s"], item[0]))
+        if row["done"] + row["reused"] + row["failed"]
     )
     lead = "Times are summed over all workers; what an earlier run had done is taken from the store (“reused”)."
     if seconds:
@@ -86,8 +87,12 @@ def _each(row: Mapping[str, float]) -> str:
 def render_models(facts: RunFacts) -> str:
     """Models behind the values, with their licences, and the versions of what computed the rest."""
     models: Mapping[str, Any] = facts.run.get("models") or {}
+    captions = "".join(
+        f'<p class="soft after">Captions of {format_count(count)} clips by <code>{escape(model)}</code>.</p>'
+        for model, count in facts.caption_models
+    )
     if not models:
-        return '<p class="soft">The run did not note its models.</p>'
+        return captions + '<p class="soft">The run did not note its models.</p>'
     rows = (
         (
             make_cell(escape(stage)),
@@ -102,8 +107,8 @@ def render_models(facts: RunFacts) -> str:
     table = make_table(("stage", "model", "licence", "commercial use", "computes", "digest"), rows)
     versions = facts.run.get("versions") or {}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    note = f"All other values are computed by classical vision of this program. Versions: {listed}."
-    return f'{table}<p class="soft after">{escape(note)}</p>'
+    note = f"Stages that are not listed run no network of this program. Versions: {listed}."
+    return f'{table}{captions}<p class="soft after">{escape(note)}</p>'
 
 
 def _commercial(model: Mapping[str, Any]) -> str:

@@ -120,6 +120,7 @@ class RunFacts:
       motion: distributions of what the annotation measured, over kept clips.
       pose_failures: kept clips without usable poses, by reason, numbers left out.
       stats: the tables of `explore.stats`.
+      caption_models: what wrote captions, and of how many clips.
       run: what `run.json` says; empty where there is none.
       videos: rows of the video table with `kept`, those with problems first, at most `MAX_ROWS`.
       failure_groups: failures counted by item, stage and class.
@@ -136,6 +137,7 @@ class RunFacts:
     motion: tuple[Distribution, ...]
     pose_failures: tuple[tuple[str, int], ...]
     stats: tuple[StatsTable, ...]
+    caption_models: tuple[tuple[str, int], ...]
     run: Mapping[str, Any]
     videos: Rows
     failure_groups: Rows
@@ -152,7 +154,7 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
     Raises:
       OutputError: if the folder is no finished run.
     """
-    columns = {"shot_index", "unchecked_limits", "pose_reason", *CLIP_COLUMNS}
+    columns = {"shot_index", "unchecked_limits", "pose_reason", "caption_model", *CLIP_COLUMNS}
     columns |= {score.column for score in (*SCORES, *MOTION_SCORES)}
     columns |= {*_REASON_COLUMNS.values(), *_MODEL_COLUMNS.values()}
     clips = read_table(output_uri, "clips", sorted(columns))
@@ -188,6 +190,13 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
             ),
             pose_failures=tuple(_pairs(database, _POSE_FAILURES_SQL).items()),
             stats=tuple(collect_stats(database)),
+            caption_models=tuple(
+                _pairs(
+                    database,
+                    "SELECT caption_model, count(*) FROM clips WHERE caption_model IS NOT NULL GROUP BY 1 "
+                    f"ORDER BY 2 DESC, 1 LIMIT {MAX_ROWS}",
+                ).items()
+            ),
             run=read_run(Store(output_uri)),
             videos=_rows(database, _VIDEOS_SQL),
             failure_groups=_rows(database, _FAILURE_GROUPS_SQL),

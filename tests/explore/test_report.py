@@ -231,11 +231,13 @@ def test_a_damaged_or_long_clip_is_shown_by_its_sample_images(annotated, tmp_pat
 
 def test_tables_are_paged(tmp_path):
     tables = small_tables()
+    tables["clips"][0]["caption_model"] = "some <model>"
     tables["failures"] = [failure_row("video", f"v{i:03d}", f"/v/{i}.mp4") for i in range(120)]
     page = report_of(make_run(tmp_path, tables, images=False))
     groups = [a["name"] for tag, a in page.tags if tag == "details" and "name" in a]
     assert groups == ["failures"] * 3
     assert "101 to 120" in page.text
+    assert "Captions of 1 clips by some <model> ." in page.text
 
 
 def test_motion_stages_and_models_are_told(annotated, tmp_path):
