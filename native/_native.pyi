@@ -106,3 +106,15 @@ def frame_distance(
     threads: int,
     /,
 ) -> DoubleArray: ...
+def align_patches(
+    pictures: npt.NDArray[np.uint8],
+    source: npt.NDArray[np.int32],
+    target: npt.NDArray[np.int32],
+    at_px: SingleArray,
+    guess_px: SingleArray,
+    source_from_target: SingleArray,
+    radius_px: int,
+    iterations: int,
+    threads: int,
+    /,
+) -> tuple[SingleArray, SingleArray]: ...

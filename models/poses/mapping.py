@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.poses.tracks import Tracks
+from models.poses.triangulation import into_frames, rays_of, solve_depths
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
 
@@ -21,7 +22,6 @@ ROBUST_SCALE_PX = 1.0
 MIN_COMMON_POINTS = 30
 MIN_PNP_POINTS = 12
 MIN_PARALLAX_SIGMAS = 6.0
-NOISE_PX = 0.5
 LOCAL_FRAMES = 8
 FULL_EVERY = 1.3
 MAX_GAP_FRAMES = 4
@@ -73,20 +73,6 @@ class Mapper:
         self._residual: npt.NDArray[np.float32] | None = None
         self._num_threads = num_threads
 
-    # Geometry of single points.
-
-    def rays(self, frame: int, points: IntArray) -> FloatArray:
-        """(k, 3) directions with z = 1 of points in the frame that sees them."""
-        fx, fy, cx, cy = self.intrinsics_px
-        at = self.position[frame, points]
-        return np.stack([(at[:, 0] - cx) / fx, (at[:, 1] - cy) / fy, np.ones(len(at))], axis=1)
-
-    def relative(self, target: int, source: int) -> tuple[FloatArray, FloatArray]:
-        """Rotation (3, 3) and translation (3,) from one camera to another."""
-        pose = se3.compose(self.cam_from_world[target], se3.invert(self.cam_from_world[source]))
-        matrix = se3.to_matrix(pose)
-        return matrix[:3, :3], matrix[:3, 3]
-
     def triangulate(self) -> None:
         """Gives an inverse depth to every point without one that two posed frames see."""
         seen = self.is_used & self.is_posed[:, None]
@@ -95,47 +81,10 @@ class Mapper:
             return
         anchor = seen[:, todo].argmax(axis=0)
         self.anchor[todo] = anchor
-        depth, sigma, ok = self._solve_depth(todo, anchor, seen[:, todo])
-        self.inverse_depth[todo] = np.where(ok, np.maximum(depth, FAR), np.nan)
-        self.depth_sigma[todo] = sigma
-
-    def _solve_depth(
-        self, points: IntArray, anchor: IntArray, seen: BoolArray
-    ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Least squares for one unknown a point, twice: with weights from the first answer the error is in pixels."""
-        focal = float(self.intrinsics_px[:2].mean())
-        depth = np.zeros(len(points))
-        for weighted in (False, True):
-            information = np.full(len(points), 1e-12)
-            product = np.zeros(len(points))
-            worst = np.zeros(len(points))
-            behind = np.zeros(len(points), bool)
-            for source in np.unique(anchor):
-                of_source = np.flatnonzero(anchor == source)
-                ray = self.rays(int(source), points[of_source])
-                for target in np.flatnonzero(seen[:, of_source].any(axis=1)):
-                    if target == source:
-                        continue
-                    here = np.flatnonzero(seen[target, of_source])
-                    which = of_source[here]
-                    rotation, translation = self.relative(int(target), int(source))
-                    moved = ray[here] @ rotation.T
-                    image = self.rays(int(target), points[which])[:, :2]
-                    slope = translation[:2] - image * translation[2]
-                    offset = image * moved[:, 2:] - moved[:, :2]
-                    if weighted:
-                        height = moved[:, 2] + translation[2] * depth[which]
-                        behind[which] |= height < 0.05
-                        scale = focal / np.maximum(np.abs(height), 0.05)
-                        error = np.linalg.norm(slope * depth[which, None] - offset, axis=1) * scale
-                        worst[which] = np.maximum(worst[which], error)
-                    else:
-                        scale = np.full(len(here), focal)
-                    np.add.at(information, which, (slope**2).sum(axis=1) * scale**2)
-                    np.add.at(product, which, (slope * offset).sum(axis=1) * scale**2)
-            depth = np.maximum(product / information, 0.0)
-        sigma = NOISE_PX / np.sqrt(information)
-        return depth, sigma, (worst < 2 * MAX_ERROR_PX) & ~behind
+        found = solve_depths(self.position[:, todo], seen[:, todo], anchor, self.cam_from_world, self.intrinsics_px)
+        ok = (found.worst_px < 2 * MAX_ERROR_PX) & ~found.is_behind
+        self.inverse_depth[todo] = np.where(ok, np.maximum(found.inverse_depth, FAR), np.nan)
+        self.depth_sigma[todo] = found.sigma
 
     def is_near(self) -> BoolArray:
         """(m,): whether a point's depth is known well enough to place a camera by it."""
@@ -147,6 +96,20 @@ class Mapper:
         self.is_posed[:] = True
         self.anchor = np.where(self.is_used.any(axis=0), self.is_used.argmax(axis=0), -1)
         self.inverse_depth = np.where(self.is_used.sum(axis=0) >= 2, 0.0, np.nan)
+
+    def move_anchors(self) -> None:
+        """Makes the middle one of the posed frames that see a point its anchor."""
+        points = np.flatnonzero(np.isfinite(self.inverse_depth))
+        seen = self.is_used[:, points] & self.is_posed[:, None]
+        points, seen = points[seen.any(axis=0)], seen[:, seen.any(axis=0)]
+        order = seen.cumsum(axis=0)
+        anchor = (order >= (order[-1] + 1) // 2).argmax(axis=0)
+        rays = rays_of(self.position[self.anchor[points], points], self.intrinsics_px)
+        direction, centre = into_frames(self.cam_from_world, self.anchor[points], rays, anchor, np.arange(len(points)))
+        ratio = direction[:, 2] + self.inverse_depth[points] * centre[:, 2]
+        ok = ratio > MIN_DEPTH_RATIO
+        self.inverse_depth[points] = np.where(ok, self.inverse_depth[points] / np.where(ok, ratio, 1.0), np.nan)
+        self.anchor[points] = anchor
 
     # Adding frames.
 
@@ -212,12 +175,9 @@ class Mapper:
 
     def world_points(self, points: IntArray) -> FloatArray:
         """(k, 3) positions in the world of points with an inverse depth."""
-        result = np.zeros((len(points), 3))
-        for source in np.unique(self.anchor[points]):
-            here = self.anchor[points] == source
-            local = self.rays(int(source), points[here]) / self.inverse_depth[points[here], None]
-            result[here] = se3.act(se3.invert(self.cam_from_world[source]), local)
-        return result
+        anchor = self.anchor[points]
+        local = rays_of(self.position[anchor, points], self.intrinsics_px) / self.inverse_depth[points, None]
+        return np.asarray(se3.act(se3.invert(self.cam_from_world)[anchor], local))
 
     # Adjustment.
 

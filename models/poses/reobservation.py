@@ -1,0 +1,99 @@
+"""Points looked for again where the map says they should be seen: places without drift, and longer tracks.
+
+Corners that are followed from frame to frame wander off by a little at each step, and are lost for good behind
+an obstacle or the border. Once poses and depths are known, every point's patch from one frame, warped as its depth
+tells, is aligned with all frames that it should be seen in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.poses.mapping import MIN_DEPTH_RATIO, Mapper
+from models.poses.triangulation import into_frames, rays_of
+from native.patch_alignment import align_patches
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+RADIUS_PX = 4
+MIN_MATCH = 0.85
+MAX_SHIFT_PX = 3.0
+MAX_SCALE = 2.5
+
+
+class _Expected(NamedTuple):
+    """Where a frame should see points: their numbers, places, and warps back to their anchor frames."""
+
+    which: IntArray
+    place: FloatArray
+    warp: FloatArray
+
+
+def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads: int = 1) -> None:
+    """Replaces the observations of all points with a depth by those of their patches in all posed frames.
+
+    Args:
+      mapper: poses, depths and observations; its points get the middle one of the frames that see them as anchor.
+      gray: (h, w) uint8 frames.
+      num_threads: most threads to use.
+    """
+    mapper.move_anchors()
+    points = np.flatnonzero(np.isfinite(mapper.inverse_depth))
+    if not len(points):
+        return
+    pictures = np.stack(gray)
+    anchor = mapper.anchor[points]
+    at = mapper.position[anchor, points]
+    expected = [_expect(mapper, points, f, pictures.shape[1:]) for f in np.flatnonzero(mapper.is_posed).tolist()]
+    frame = np.repeat(np.flatnonzero(mapper.is_posed), [len(e.which) for e in expected])
+    which = np.concatenate([e.which for e in expected])
+    place = np.concatenate([e.place for e in expected])
+    found, match = align_patches(
+        pictures,
+        anchor[which],
+        frame,
+        at[which],
+        place,
+        np.concatenate([e.warp for e in expected]),
+        radius_px=RADIUS_PX,
+        num_threads=num_threads,
+    )
+    with np.errstate(invalid="ignore"):
+        good = (match > MIN_MATCH) & (np.linalg.norm(found - place, axis=1) < MAX_SHIFT_PX)
+    mapper.is_used[:, points] = False
+    mapper.is_used[anchor, points] = True
+    mapper.position[frame[good], points[which[good]]] = found[good]
+    mapper.is_used[frame[good], points[which[good]]] = True
+
+
+def _expect(mapper: Mapper, points: IntArray, frame: int, size: tuple[int, ...]) -> _Expected:
+    """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
+    anchor = mapper.anchor[points]
+    place, depth_ratio = _project(mapper, points, (0.0, 0.0), frame)
+    beside, _ = _project(mapper, points, (1.0, 0.0), frame)
+    below, _ = _project(mapper, points, (0.0, 1.0), frame)
+    target_from_source = np.stack([beside - place, below - place], axis=2)
+    scale = np.sqrt(np.maximum(np.linalg.det(target_from_source), 0.0))
+    margin = RADIUS_PX + 1
+    is_inside = ((place >= margin) & (place < np.array(size[::-1]) - 1 - margin)).all(axis=1)
+    is_alike = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
+    which = np.flatnonzero((depth_ratio > MIN_DEPTH_RATIO) & is_inside & is_alike & (anchor != frame))
+    return _Expected(which, place[which], np.asarray(np.linalg.inv(target_from_source[which]), np.float64))
+
+
+def _project(mapper: Mapper, points: IntArray, shift: tuple[float, float], frame: int) -> tuple[FloatArray, FloatArray]:
+    """(k, 2) places in a frame of what is seen a shift off the points in their anchors, and (k,) ratios of depths."""
+    anchor = mapper.anchor[points]
+    rays = rays_of(mapper.position[anchor, points] + shift, mapper.intrinsics_px)
+    direction, centre = into_frames(
+        mapper.cam_from_world, anchor, rays, np.full(len(points), frame), np.arange(len(points))
+    )
+    x, y, z = (direction + mapper.inverse_depth[points, None] * centre).T
+    fx, fy, cx, cy = mapper.intrinsics_px
+    height = np.maximum(z, MIN_DEPTH_RATIO)
+    return np.stack([fx * x / height + cx, fy * y / height + cy], axis=1), z
