@@ -71,6 +71,8 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     mapper.polish(refine)
     reobserve(mapper, gray, request.num_threads)
     mapper.polish(refine, rounds=1)
+    mapper.sharpen()
+    mapper.adjust(iterations=15, focal_too=refine)
     return _answer(request, mapper, "general")
 
 

@@ -19,6 +19,9 @@ IntArray = npt.NDArray[np.int64]
 
 MAX_ERROR_PX = 4.0
 ROBUST_SCALE_PX = 1.0
+MIN_ROBUST_SCALE_PX = 0.1
+KERNEL_MEDIANS = 2.0
+"""Scale of the robust kernel once places are exact, in medians of their errors."""
 MIN_COMMON_POINTS = 30
 MIN_PNP_POINTS = 12
 MIN_PARALLAX_SIGMAS = 6.0
@@ -68,6 +71,7 @@ class Mapper:
         self.anchor = np.full(points, -1, np.int64)
         self.inverse_depth = np.full(points, np.nan)
         self.depth_sigma = np.full(points, np.nan)
+        self.robust_scale_px = ROBUST_SCALE_PX
         self.focal_sigma: float | None = None
         self._packed: PackedPoints | None = None
         self._residual: npt.NDArray[np.float32] | None = None
@@ -261,7 +265,7 @@ class Mapper:
                 min_depth_ratio=MIN_DEPTH_RATIO,
                 min_inverse_depth=FAR,
                 robust_kernel="cauchy",
-                robust_scale_px=ROBUST_SCALE_PX,
+                robust_scale_px=self.robust_scale_px,
                 tolerance=TOLERANCE,
                 variances=focal_too,
                 num_threads=self._num_threads,
@@ -302,6 +306,14 @@ class Mapper:
         self.is_used[frame[bad], self._packed.points[which[bad]]] = False
         seen = (self.is_used & self.is_posed[:, None]).sum(axis=0)
         self.inverse_depth[seen < 2] = np.nan
+
+    def sharpen(self) -> None:
+        """Fits the robust kernel to the errors that are left, so that wrong places among exact ones pull little."""
+        error = self.residuals()
+        error = error[np.isfinite(error)]
+        if len(error):
+            scale = KERNEL_MEDIANS * float(np.median(error))
+            self.robust_scale_px = float(np.clip(scale, MIN_ROBUST_SCALE_PX, ROBUST_SCALE_PX))
 
     def num_links(self, first: int, second: int) -> int:
         """Points with a depth that both frames see where the map says."""
