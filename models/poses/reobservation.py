@@ -24,6 +24,8 @@ RADIUS_PX = 4
 MIN_MATCH = 0.85
 MAX_SHIFT_PX = 3.0
 MAX_SCALE = 2.5
+MIN_FRAMES = 3
+"""Points that fewer frames see are given up: they tell little, and cost as much."""
 
 
 class _Expected(NamedTuple):
@@ -42,6 +44,8 @@ def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads
       gray: (h, w) uint8 frames.
       num_threads: most threads to use.
     """
+    seen = (mapper.is_used & mapper.is_posed[:, None]).sum(axis=0)
+    mapper.inverse_depth[seen < MIN_FRAMES] = np.nan
     mapper.move_anchors()
     points = np.flatnonzero(np.isfinite(mapper.inverse_depth))
     if not len(points):
