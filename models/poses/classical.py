@@ -22,6 +22,7 @@ from models.poses.mapping import Mapper
 from models.poses.reobservation import reobserve
 from models.poses.rotation import rotation_between
 from models.poses.tracks import Tracks, track_points
+from models.poses.zoom import find_zoom
 from native import se3
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,12 +42,12 @@ NUM_STARTS = 2
 def estimate_poses(request: PoseRequest) -> PoseEstimate:
     """Camera poses and focal length of one clip of a mostly static scene; see `PoseEstimate`.
 
-    A camera that stands still or only turns is told apart first, since no translation can be found then. Else the
-    pair of frames with the best parallax starts a map, for several focal lengths if none is known; the other frames
-    are added one by one by the points that they see; all is adjusted together. Points that do not follow the scene
-    pull less (Cauchy kernel) and are dropped beyond a few pixels. At last all points are looked for by their patches
-    in all frames, which undoes the drift of tracks, and all is adjusted once more. Scale: the 98th percentile of the
-    points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
+    A camera that stands still or only turns is told apart first, since no translation can be found then, and so is one
+    that zooms: it gets no poses. Else the pair of frames with the best parallax starts a map, for several focal lengths
+    if none is known; the other frames are added one by one by the points that they see; all is adjusted together.
+    Points that do not follow the scene pull less (Cauchy kernel) and are dropped beyond a few pixels. At last all
+    points are looked for by their patches in all frames, which undoes the drift of tracks, and all is adjusted once
+    more. Scale: the 98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
     tracks = track_points(gray, request.moving)
@@ -63,6 +64,9 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     turning = _turning(tracks, trials, refine, request.num_threads)
     if turning is not None and _explains(turning):
         return _answer(request, turning, "rotation")
+    zoom = find_zoom(tracks, trials[len(trials) // 2])
+    if zoom is not None:
+        return without_poses(request, zoom.reason)
     base = turning.intrinsics_px if turning is not None and not refine else trials[len(trials) // 2]
     mapper = start_mapping(tracks, best_pairs(tracks, base, NUM_STARTS), trials, refine, request.num_threads)
     if mapper is None:

@@ -73,6 +73,13 @@ def test_broken_clips_are_told(name, reason):
     assert reason in found.reason
 
 
+def test_a_zoom_is_no_dolly():
+    found = estimate(film("zoom", seconds=4.0))
+    assert not found.pose_ok
+    assert "a zoom" in found.reason
+    assert np.isnan(found.cam_from_world).all()
+
+
 def test_a_scene_that_moves_as_a_whole_is_told():
     found = estimate(film("everything moves", seconds=4.0))
     assert not found.pose_ok
