@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
 
-from core.clip_files import read_npy
 from core.records import CaptionFacts, CaptionUsage, ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
-from core.store import Store
-from media.probe import probe_video
-from models.camera_path import fill_poses
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.embedded import MODEL_NAME
-from models.captions.frames import read_pictures
-from models.captions.motion import CameraPath, spread_words
+from models.captions.local import check_local
+from models.captions.measure import clip_to_caption, measured_clip
 from models.captions.prompts import prompts_id
 from models.captions.servers import check_servers, connect_writers
-from models.captions.writer import AnswerMemory, ClipToCaption, Writers, write_captions
-from models.motion_labels.steps import measure_steps
+from models.captions.writer import AnswerMemory, Writers, WrittenCaption, write_captions
+from models.handlers.captions import CaptionHandler
+from models.registry import ModelCard, WeightsFile
+from transforms.adapter import ModelStage
 
 FINAL_CLASSES = ("Blocked:",)
 CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
 MEASURED_FIELDS = frozenset({"encoded", "geometry", "camera_motion", "scores", "ocr_score", "width", "height"})
 
 
-class _CaptionStage(Stage[ClipRecord]):
-    """A step that captions kept clips."""
+CONTRACT = StageContract(
+    name="CaptionClips",
+    version=1,
+    record=ClipRecord,
+    reads=MEASURED_FIELDS,
+    writes=CAPTION_FIELDS,
+)
 
-    contract = StageContract(
-        name="CaptionClips",
-        version=1,
-        record=ClipRecord,
-        reads=MEASURED_FIELDS,
-        writes=CAPTION_FIELDS,
-    )
+
+class ComposeCaptions(Stage[ClipRecord]):
+    """Composes caption and tags from what earlier steps measured."""
+
+    contract = CONTRACT
     settings: CaptionSettings
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        self.settings = settings
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are captioned."""
         return record.status is ClipStatus.KEPT and self.settings.model != "none"
-
-
-class ComposeCaptions(_CaptionStage):
-    """Composes caption and tags from what earlier steps measured."""
-
-    def __init__(self, settings: CaptionSettings) -> None:
-        self.settings = settings
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Captions one clip."""
@@ -63,7 +59,7 @@ class ComposeCaptions(_CaptionStage):
         }
 
 
-class AskForCaptions(_CaptionStage):
+class AskForCaptions(Stage[ClipRecord]):
     """Captions by models behind OpenAI's chat API, many clips at a time.
 
     A clip whose caption fails stays kept, with the reason; the next run asks again, but for the steps that have
@@ -73,10 +69,17 @@ class AskForCaptions(_CaptionStage):
       WeightsError: if the client is not installed or a key is missing.
     """
 
+    contract = CONTRACT
+    settings: CaptionSettings
+
     def __init__(self, settings: CaptionSettings) -> None:
         self.model_name = check_servers(settings)
         self.settings = settings.identity()
         self._full = settings
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are captioned."""
+        return record.status is ClipStatus.KEPT
 
     @property
     def model_digest(self) -> str:
@@ -106,17 +109,51 @@ class AskForCaptions(_CaptionStage):
         with self._lock:
             if self._writers is None:
                 self._writers = connect_writers(self._full, output.progress.folder)
-        clip = _clip_to_caption(record, self.settings, output.store)
+        clip = clip_to_caption(record, self.settings.frames, output.store)
         (written,) = write_captions([clip], self._writers, [_StoredAnswers(output)])
-        usage = written.usage
-        caption = None
-        if written.draft is not None:
-            caption = caption_facts(written.draft, clip.measured, self.settings, output, self.model_name, prompts_id())
-        return {
-            "caption": caption,
-            "caption_reason": None if written.error is None else str(written.error),
-            "caption_usage": CaptionUsage(**{name: getattr(usage, name) for name in usage.__dataclass_fields__}),
-        }
+        return _written_fields(written, clip.measured, self.settings, output, self.model_name)
+
+
+class CaptionLocally(ModelStage[ClipRecord]):
+    """Captions by a vision-language model in the workers, several clips at a time.
+
+    Raises:
+      WeightsError: if packages or the model are missing.
+    """
+
+    contract = CONTRACT
+    settings: CaptionSettings
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        name, digest = check_local(settings.transformers)
+        self.cards = (_card(name, digest),)
+        self.digests = (digest,)
+        self.model_name = f"{name}@{digest[:16]}"
+        self.settings = settings.identity()
+        self._full = settings
+
+    @property
+    def model_digest(self) -> str:
+        """Weights and prompts."""
+        return f"{self.digests[0]}+{prompts_id()}"
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are captioned."""
+        return record.status is ClipStatus.KEPT
+
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The model."""
+        return CaptionHandler(store_uri, self._full)
+
+    def example(self, record: ClipRecord) -> ClipRecord:
+        """The clip and what was measured of it."""
+        return record
+
+    def fields(
+        self, record: ClipRecord, prediction: tuple[WrittenCaption, MeasuredClip], output: StageOutput
+    ) -> Mapping[str, Any]:
+        """Caption, or why there is none."""
+        return _written_fields(*prediction, self.settings, output, self.model_name)
 
 
 class _StoredAnswers(AnswerMemory):
@@ -133,22 +170,43 @@ class _StoredAnswers(AnswerMemory):
         self._output.write(f"{step}.json", answer.encode(), "application/json")
 
 
-def caption_stage(settings: CaptionSettings) -> ComposeCaptions | AskForCaptions:
+def caption_stage(settings: CaptionSettings) -> ComposeCaptions | AskForCaptions | CaptionLocally:
     """The caption step that the settings name.
 
     Raises:
       WeightsError: if what it needs is not there.
     """
-    return AskForCaptions(settings) if settings.model == "server" else ComposeCaptions(settings)
+    if settings.model == "server":
+        return AskForCaptions(settings)
+    return CaptionLocally(settings) if settings.model == "transformers" else ComposeCaptions(settings)
 
 
-def _clip_to_caption(record: ClipRecord, settings: CaptionSettings, store: Store) -> ClipToCaption:
-    encoded = record.encoded
-    if encoded is None:
-        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
-    with store.local_copy(encoded.video.path) as path:
-        pictures, times_s = read_pictures(path, probe_video(path), encoded.num_frames, encoded.fps, settings.frames)
-    return ClipToCaption(measured=measured_clip(record, store), pictures=tuple(pictures), times_s=tuple(times_s))
+def _card(name: str, digest: str) -> ModelCard:
+    """The row of a model that the user brought: its terms are not known here."""
+    return ModelCard(
+        model_id=name,
+        task="captions",
+        computes="captions and tags",
+        source="captions.transformers.folder",
+        revision=digest[:16],
+        files=(WeightsFile(path=name, sha256=digest),),
+        licence="see the model's own",
+        commercial_use=False,
+        setting="captions.transformers.folder",
+    )
+
+
+def _written_fields(
+    written: WrittenCaption, clip: MeasuredClip, settings: CaptionSettings, output: StageOutput, model: str
+) -> Mapping[str, Any]:
+    usage, caption = written.usage, None
+    if written.draft is not None:
+        caption = caption_facts(written.draft, clip, settings, output, model, prompts_id())
+    return {
+        "caption": caption,
+        "caption_reason": None if written.error is None else str(written.error),
+        "caption_usage": CaptionUsage(**{name: getattr(usage, name) for name in usage.__dataclass_fields__}),
+    }
 
 
 def caption_facts(
@@ -174,45 +232,4 @@ def caption_facts(
         keywords=draft.keywords,
         odd_tags=draft.odd_tags(),
         **draft.normalized_tags(),
-    )
-
-
-def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
-    """What is known of a kept clip before it is captioned."""
-    if record.encoded is None:
-        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
-    geometry, motion, scores = record.geometry, record.camera_motion, record.scores
-    return MeasuredClip(
-        width=record.width,
-        height=record.height,
-        duration_s=record.encoded.duration_s,
-        luminance=scores.luminance_score,
-        darkest=scores.luminance_all_min,
-        brightest=scores.luminance_all_max,
-        text_share=record.ocr_score,
-        moving_share=geometry.moving_share if geometry else None,
-        motion_sentence=motion.motion_sentence if motion else None,
-        pose_reason=geometry.pose_reason if geometry else "poses were not estimated",
-        path=_camera_path(record, store),
-    )
-
-
-def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
-    """The camera's motion between its poses; None where there are no poses fit for use, or just one."""
-    geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
-    if geometry is None or motion is None or encoded is None or geometry.num_frames < 2:
-        return None
-    frame_map = read_npy(store.read_bytes(geometry.frames.path))
-    times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
-    poses = fill_poses(read_npy(store.read_bytes(geometry.poses.path)), times_s)
-    moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
-    steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.typical_depth, has_translation=moves)
-    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
-    facts = motion.trajectory
-    return CameraPath(
-        steps=steps,
-        words=words,
-        has_translation=moves,
-        dist_level=facts.dist_level if moves else None,
-        turns=facts.traj_turns if moves else None,
     )

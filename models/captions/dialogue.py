@@ -28,6 +28,13 @@ class CaptionError(Exception):
         self.cause = cause
         self.is_final = is_final
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _caption_error, (self.error_class, self.cause, self.is_final)
+
+
+def _caption_error(error_class: str, cause: str, is_final: bool) -> CaptionError:
+    return CaptionError(error_class, cause, is_final=is_final)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:

@@ -81,6 +81,17 @@ class ServerSettings(Settings):
         return url
 
 
+class LocalSettings(Settings):
+    """A vision-language model of `transformers` in the workers (extra `vlm`)."""
+
+    folder: str | None = Field(None, description="Local folder of the model, on each worker, in transformers' layout.")
+    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the model runs.")
+    batch_size: int = Field(8, ge=1, le=256, description="Clips that are answered together.")
+    max_output_tokens: int = Field(
+        768, ge=64, description="Room for an answer; one that is cut off is asked for again with up to four times it."
+    )
+
+
 class CallSettings(Settings):
     """How servers are called, and how much may be spent in a run."""
 
@@ -107,10 +118,11 @@ class CallSettings(Settings):
 class CaptionSettings(Settings):
     """Captions and category tags of kept clips."""
 
-    model: Literal["embedded", "server", "none"] = Field(
+    model: Literal["embedded", "server", "transformers", "none"] = Field(
         "embedded",
         description="embedded: composed from what was measured, without a model; what is not known is Unknown. "
-        "server: written by models behind OpenAI's chat API (extra `captions`). none: no captions.",
+        "server: written by models behind OpenAI's chat API (extra `captions`). transformers: written by a local "
+        "model (extra `vlm`). none: no captions.",
     )
     layout: Literal["published", "repository"] = Field(
         "published",
@@ -125,6 +137,7 @@ class CaptionSettings(Settings):
         default_factory=ServerSettings,
         description="Server of the language model for the steps without pictures; null base_url: the vision server.",
     )
+    transformers: LocalSettings = Field(default_factory=LocalSettings, description="A model in the workers.")
     calls: CallSettings = Field(default_factory=CallSettings, description="Rates, retries and budgets.")
 
     @model_validator(mode="after")
@@ -152,4 +165,7 @@ class CaptionSettings(Settings):
             return ServerSettings(**server.model_dump(include=decisive))
 
         vision, text = self.servers()
-        return self.model_copy(update={"vision": bare(vision), "text": bare(text), "calls": CallSettings()})
+        local = LocalSettings(max_output_tokens=self.transformers.max_output_tokens)
+        return self.model_copy(
+            update={"vision": bare(vision), "text": bare(text), "transformers": local, "calls": CallSettings()}
+        )

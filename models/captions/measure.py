@@ -1,0 +1,74 @@
+"""What is known of a kept clip before it is captioned, read from its record and the store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from core.clip_files import read_npy
+from core.records import ClipRecord
+from core.store import Store
+from media.probe import probe_video
+from models.camera_path import fill_poses
+from models.captions.draft import MeasuredClip
+from models.captions.frames import read_pictures
+from models.captions.motion import CameraPath, spread_words
+from models.captions.settings import FrameSettings
+from models.captions.writer import ClipToCaption
+from models.motion_labels.steps import measure_steps
+
+
+def clip_to_caption(record: ClipRecord, settings: FrameSettings, store: Store) -> ClipToCaption:
+    """A kept clip as the models get it.
+
+    Raises:
+      ItemError: if the cut clip cannot be read.
+    """
+    encoded = record.encoded
+    if encoded is None:
+        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
+    with store.local_copy(encoded.video.path) as path:
+        pictures, times_s = read_pictures(path, probe_video(path), encoded.num_frames, encoded.fps, settings)
+    return ClipToCaption(measured=measured_clip(record, store), pictures=tuple(pictures), times_s=tuple(times_s))
+
+
+def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
+    """What is known of a kept clip before it is captioned."""
+    if record.encoded is None:
+        raise ValueError(f"clip {record.clip_id} is kept but was not cut")
+    geometry, motion, scores = record.geometry, record.camera_motion, record.scores
+    return MeasuredClip(
+        width=record.width,
+        height=record.height,
+        duration_s=record.encoded.duration_s,
+        luminance=scores.luminance_score,
+        darkest=scores.luminance_all_min,
+        brightest=scores.luminance_all_max,
+        text_share=record.ocr_score,
+        moving_share=geometry.moving_share if geometry else None,
+        motion_sentence=motion.motion_sentence if motion else None,
+        pose_reason=geometry.pose_reason if geometry else "poses were not estimated",
+        path=_camera_path(record, store),
+    )
+
+
+def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
+    """The camera's motion between its poses; None where there are no poses fit for use, or just one."""
+    geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
+    if geometry is None or motion is None or encoded is None or geometry.num_frames < 2:
+        return None
+    frame_map = read_npy(store.read_bytes(geometry.frames.path))
+    times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
+    poses = fill_poses(read_npy(store.read_bytes(geometry.poses.path)), times_s)
+    moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
+    steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.typical_depth, has_translation=moves)
+    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
+    facts = motion.trajectory
+    return CameraPath(
+        steps=steps,
+        words=words,
+        has_translation=moves,
+        dist_level=facts.dist_level if moves else None,
+        turns=facts.traj_turns if moves else None,
+    )

@@ -1,0 +1,92 @@
+"""A local vision-language model with random weights: what it says is noise, but in the form that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beam_pipeline.commands import main
+from explore.outputs import Accounting, read_table
+from media.images import encode_jpeg
+from models.captions.dialogue import Picture
+from models.captions.draft import MeasuredClip
+from models.captions.local import LocalChat, check_local
+from models.captions.settings import LocalSettings
+from models.captions.vocabulary import VOCABULARY
+from models.captions.writer import ClipToCaption, Writers, write_captions
+from models.registry import WeightsError
+from tests.tiny_vlm import write_tiny_vlm
+
+# A model of noise fills all the room that it has.
+TEXT_CHARS, PHRASE_CHARS, ROOM = 12, 6, 300
+VIDEO = Path(__file__).resolve().parents[3] / "examples" / "videos" / "carphone_pristine.mp4"
+
+JPEG = encode_jpeg(np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 80, 3))
+CLIP = ClipToCaption(
+    measured=MeasuredClip(width=80, height=60, duration_s=2.0, luminance=100.0, darkest=90.0, brightest=110.0),
+    pictures=(Picture(jpeg=JPEG, label="Picture 1, at 0.00 s:"), Picture(jpeg=JPEG, label="Picture 2, at 1.00 s:")),
+    times_s=(0.0, 1.0),
+)
+
+
+def test_a_missing_model_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(WeightsError, match="holds no model"):
+        check_local(LocalSettings(folder="/none"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match="vlm"):
+        check_local(LocalSettings(folder="/none"))
+
+
+@pytest.fixture(autouse=True)
+def short_texts(monkeypatch):
+    monkeypatch.setattr("models.captions.local.TEXT_CHARS", TEXT_CHARS)
+    monkeypatch.setattr("models.captions.local.PHRASE_CHARS", PHRASE_CHARS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    for package in ("torch", "transformers", "xgrammar"):
+        pytest.importorskip(package, reason="needs the [vlm] extra")
+    path = tmp_path_factory.mktemp("tiny-vlm")
+    write_tiny_vlm(path)
+    return path
+
+
+@pytest.mark.models
+def test_answers_have_the_form_that_is_asked_for(folder):
+    settings = LocalSettings(folder=str(folder), device="cpu", max_output_tokens=ROOM, batch_size=2)
+    chat = LocalChat(settings)
+    room = settings.max_output_tokens
+    writers = Writers(vision=chat, text=chat, vision_tokens=room, text_tokens=room, max_repairs=0)
+    written = write_captions([CLIP, CLIP, CLIP], writers)
+    assert [w.error for w in written] == [None] * 3
+    assert written[0].draft == written[1].draft == written[2].draft
+    assert written[0].draft.tags["weather"] in VOCABULARY["weather"]
+    assert written[0].draft.odd_tags() == ()
+    assert (written[0].usage.requests, written[0].usage.cost_usd) == (3, None)
+    assert written[0].usage.input_tokens > 300
+
+
+@pytest.mark.models
+def test_the_job_captions_by_a_local_model(folder, tmp_path):
+    settings = [
+        "annotate.pose.model=none",
+        "text.model=none",
+        "captions.model=transformers",
+        f"captions.transformers.folder={folder}",
+        "captions.transformers.device=cpu",
+        f"captions.transformers.max_output_tokens={ROOM}",
+        "captions.frames.max_frames=2",
+        "thresholds.limits.motion_score.min=0",
+    ]
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    arguments = ["--config", "demo", "--no-progress", "--direct_num_workers=1", *overrides]
+    assert main(["--input", str(VIDEO), "--output", str(tmp_path / "out"), *arguments]) == 0
+    assert Accounting.of(str(tmp_path / "out")).problems() == []
+    rows = [r for r in read_table(str(tmp_path / "out"), "clips").to_pylist() if r["status"] == "kept"]
+    assert rows
+    assert {r["caption_reason"] for r in rows} == {None}
+    assert all(r["caption_model"].startswith(folder.name + "@") and r["caption_output_tokens"] > 0 for r in rows)
