@@ -40,10 +40,12 @@ RUN pip install --no-deps --requirement requirements/models.lock \
  && pip uninstall --yes nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm
 
 FROM ${PYTHON_IMAGE} AS runtime
+# The last one: else boot makes an environment of its own at each start, without our packages, and as root.
 ENV PATH=/opt/spatialbeam/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    SPATIALBEAM_MODELS=/opt/models
+    SPATIALBEAM_MODELS=/opt/models \
+    RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 # Weights, by default none: `--build-arg WEIGHTS=FOLDER` bakes in a models folder that lies in the build context.

@@ -33,4 +33,6 @@ def test_workers_have_no_rights_and_no_weights_by_default():
     runtime = DOCKERFILE[DOCKERFILE.index(" AS runtime") :]
     assert re.search(r"^USER (?!0|root)\w+$", runtime, re.MULTILINE)
     assert 'ARG WEIGHTS=""' in runtime
+    # Without it Beam's boot program makes an environment below /opt, which the user may not.
+    assert "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in runtime
     assert 'ENTRYPOINT ["/opt/apache/beam/boot"]' in runtime
