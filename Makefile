@@ -67,8 +67,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/dev.lock
 	touch $@
 
-$(VENV)/.installed-cloud: $(VENV)/.installed-dev requirements/cloud.lock
+$(VENV)/.installed-cloud: $(VENV)/.installed-dev requirements/cloud.lock requirements/bigquery-emulator.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/cloud.lock
+	# BigQuery's emulator needs another DuckDB, hence an environment of its own.
+	test -d $(VENV)/bigquery-emulator || $(PYTHON) -m venv $(VENV)/bigquery-emulator
+	$(VENV)/bigquery-emulator/bin/pip install --quiet --no-deps --requirement requirements/bigquery-emulator.lock
+	$(VENV)/bigquery-emulator/bin/python -c 'from duckdb_extensions import import_extension; import_extension("spatial")'
 	touch $@
 
 $(VENV)/.installed-models: $(VENV)/.installed-dev requirements/models.lock

@@ -22,8 +22,10 @@ from beam_pipeline.summary import print_summary
 from core.places import PlaceError
 from core.sources import SourceError, SourceSpec, make_spec
 from explore.commands import COMMANDS as EXPLORE_COMMANDS
+from explore.commands import add_bigquery_write, load_and_tell
 from explore.outputs import OutputError
 from explore.rethreshold import print_changes, rethreshold
+from explore.warehouse import check_warehouse
 from models.registry import WeightsError
 
 USER_ERRORS = (ConfigError, PlaceError, SourceError, OutputError, RunnerError, WeightsError)
@@ -40,7 +42,8 @@ commands:
   launcher.py report OUT             rebuild the HTML report
   launcher.py view OUT               look at clips in a browser, in space and time
   launcher.py query OUT "SELECT .."  SQL over the tables clips, videos, shots, failures: rows to look at, a file,
-                                     or a new data set of the clips that it names
+                                     or a new data set of the clips that it names; --list: queries ready to use
+  launcher.py load OUT TABLE         the clip table into BigQuery
   launcher.py stats OUT              counts, hours and spreads, as the paper gives them
   launcher.py balance OUT --count N  a subset balanced over tags and motion
   launcher.py export OUT ...         clips as SpatialVID, COLMAP, nerfstudio, rerun or CSV
@@ -138,16 +141,22 @@ def _run(arguments: list[str]) -> int:
     _add_job_arguments(parser)
     _add_deploy_argument(parser)
     parser.add_argument("--no-progress", action="store_true", help="no live progress display")
+    parser.add_argument("--bigquery_table", metavar="PROJECT:DATASET.TABLE", help="load the clip table at the end")
+    add_bigquery_write(parser)
     parser.epilog = (
         "All other options go to Apache Beam: --runner=DirectRunner (default), --direct_num_workers=N, "
         "--direct_running_mode=in_memory|multi_threading|multi_processing, ..."
     )
     options, beam_arguments = parser.parse_known_args(arguments)
+    if options.bigquery_table:
+        check_warehouse(options.bigquery_table)
     config, sources, output = _job_inputs(options)
     deploy = load_deploy(options.deploy)
     beam_options = make_options(add_options(deploy, beam_arguments))
     result = run_job(config, sources, output, beam_options, deploy=deploy, show_progress=not options.no_progress)
     print_summary(result, Console())
+    if options.bigquery_table:
+        load_and_tell(result.output_uri, options.bigquery_table, options.bigquery_write)
     return 0
 
 

@@ -12,8 +12,10 @@ from explore.export import FORMATS, export_clips
 from explore.published.groups import ARCHIVES, download
 from explore.query import materialize_query, print_query, write_query
 from explore.report import write_report
+from explore.saved_queries import SAVED_QUERIES, saved_query, to_bigquery
 from explore.stats import gather_stats, print_stats, stats_csv, stats_json
 from explore.view import serve
+from explore.warehouse import Disposition, load_clips
 
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -37,9 +39,28 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
+class _ListQueries(argparse.Action):
+    """Prints the saved queries, as `--help` prints help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        width = max(map(len, SAVED_QUERIES))
+        for query in SAVED_QUERIES.values():
+            print(f"{query.name:{width}}  {query.question}")
+        parser.exit()
+
+
 def _query(arguments: list[str]) -> int:
     parser = _parser("query", "Runs SQL over the tables clips, videos, shots and failures of a finished run.")
-    parser.add_argument("sql", help='e.g. "SELECT video_id, count(*) FROM clips GROUP BY 1"')
+    parser.add_argument("sql", nargs="?", help='e.g. "SELECT video_id, count(*) FROM clips GROUP BY 1"')
+    parser.add_argument("--saved", metavar="NAME", help="a saved query instead of SQL")
+    parser.add_argument("--list", action=_ListQueries, nargs=0, help="names the saved queries, and ends")
+    parser.add_argument("--dialect", choices=("duckdb", "bigquery"), help="prints the SQL in a dialect; runs nothing")
+    parser.add_argument(
+        "--bigquery_table",
+        metavar="TABLE",
+        default="project:dataset.clips",
+        help="where BigQuery's SQL finds the clips (default: %(default)s)",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--to", metavar="FILE", help="write the rows to FILE.csv or FILE.parquet")
     where.add_argument(
@@ -50,17 +71,47 @@ def _query(arguments: list[str]) -> int:
     )
     _add_clips_per_shard(parser)
     options = parser.parse_args(arguments)
+    if (options.sql is None) == (options.saved is None):
+        parser.error("give SQL or --saved NAME")
+    sql = options.sql if options.saved is None else saved_query(options.saved).sql
     console = Console()
-    if options.to:
-        rows = write_query(options.output, options.sql, options.to)
+    if options.dialect:
+        print(to_bigquery(sql, options.bigquery_table) if options.dialect == "bigquery" else sql)
+    elif options.to:
+        rows = write_query(options.output, sql, options.to)
         console.print(f"{options.to}: {rows} rows", markup=False, highlight=False)
     elif options.materialize:
         books = materialize_query(
-            options.output, options.sql, options.materialize, clips_per_shard=options.clips_per_shard, tell=print
+            options.output, sql, options.materialize, clips_per_shard=options.clips_per_shard, tell=print
         )
         console.print(f"{options.materialize}: {books.clips} clips", markup=False, highlight=False)
     else:
-        print_query(options.output, options.sql, console)
+        print_query(options.output, sql, console)
+    return 0
+
+
+def add_bigquery_write(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says what becomes of rows that a table has already."""
+    parser.add_argument(
+        "--bigquery_write",
+        choices=("merge", "replace"),
+        default="merge",
+        help="merge (default): rows of the same clip are replaced, others kept; replace: none but this run's are left",
+    )
+
+
+def load_and_tell(output_uri: str, table: str, disposition: Disposition) -> None:
+    """Loads the clip table into BigQuery and says so."""
+    rows = load_clips(output_uri, table, disposition)
+    print(f"{table}: {rows} clips loaded")
+
+
+def _load(arguments: list[str]) -> int:
+    parser = _parser("load", "Loads the clip table of a finished run into BigQuery, each clip once.")
+    parser.add_argument("table", metavar="PROJECT:DATASET.TABLE")
+    add_bigquery_write(parser)
+    options = parser.parse_args(arguments)
+    load_and_tell(options.output, options.table, options.bigquery_write)
     return 0
 
 
@@ -165,6 +216,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": _report,
     "view": _view,
     "query": _query,
+    "load": _load,
     "export": _export,
     "stats": _stats,
     "balance": _balance,
