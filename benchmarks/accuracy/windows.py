@@ -1,6 +1,7 @@
 """What windowing costs in accuracy: camera paths of clips annotated at once and in windows of several lengths.
 
 Run as `python -m benchmarks.accuracy.windows`. The error is that of the path after alignment, in % of its length.
+Beside it the quality columns that need no truth, and what the focal length is really off by.
 """
 
 from __future__ import annotations
@@ -57,12 +58,15 @@ def main() -> None:
                     found.num_windows,
                     error.ate_percent,
                     error.rpe_rotation_deg,
+                    100 * abs(float(np.median(found.intrinsics_px[:, 0])) / sequence.intrinsics.fx - 1),
+                    "" if found.focal_sigma is None else 100 * found.focal_sigma,
                     "" if found.scale_drift is None else 100 * found.scale_drift,
                     "" if found.join_offset is None else 100 * found.join_offset,
                     found.reason or "yes",
                 ]
             )
-    header = ["sequence", "frames", "windows", "ATE %", "RPE °", "scale drift %", "join offset %", "fit for use"]
+    header = ["sequence", "frames", "windows", "ATE %", "RPE °", "focal error %", "its sigma %", "scale drift %"]
+    header += ["join offset %", "fit for use"]
     print(markdown_table(header, rows))
 
 

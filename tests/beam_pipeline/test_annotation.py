@@ -217,7 +217,7 @@ def test_threads_do_not_change_a_byte(orbit, tmp_path):
     found = []
     for threads in (1, 3):
         output = tmp_path / str(threads)
-        assert run(orbit[0], output, f"--set=annotate.num_threads={threads}") == 0
+        assert run(orbit[0], output, f"--set=annotate.num_threads={threads}", "--set=annotate.fps=2.5") == 0
         (sample,) = samples_of(output).values()
         found.append({name: data for name, data in sample.items() if name != "json" and name[0] != "_"})
     assert found[0] == found[1] and "depth.npz" in found[0]

@@ -32,7 +32,12 @@ NOT_RUN = {
     r"launcher\.py models (fetch|verify)": "downloads or reads weights",
     r"launcher\.py view ": "runs until it is interrupted; a test of its own looks at it in a browser",
 }
-NEEDS = {"--format spatialvid": "OpenEXR", "--format rerun": "rerun", "train_loader": "webdataset"}
+NEEDS = {
+    "pose.model=colmap": "pycolmap",
+    "--format spatialvid": "OpenEXR",
+    "--format rerun": "rerun",
+    "train_loader": "webdataset",
+}
 KNOWN = re.compile(r"^(launcher\.py|examples/|-m |spatialbeam|make |pip |export |docker |gcloud |gsutil |bq |kubectl )")
 
 

@@ -1,0 +1,78 @@
+"""Poses of the frames between annotated ones: the error of interpolation, straight and smooth, and of its correction.
+
+Run as `python -m benchmarks.accuracy.dense`. Films are rendered at 25 frames a second; every fifth pose, depth map and
+the intrinsics are given as they truly are, so that the errors are those of what lies between. Centres in mm, in rooms
+of some metres.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measure import markdown_table
+from models.camera_path import camera_centres, conjugate, multiply, rotation_vectors
+from models.poses.dense import Anchor, interpolate_poses, refine_between
+from native import se3
+
+FILMS = ("handheld", "handheld, moving things", "rotation with shake", "driving", "orbit", "blurred")
+STEP, FPS = 5, 25
+FloatArray = npt.NDArray[np.float64]
+
+
+def errors(found: FloatArray, true: FloatArray) -> list[float]:
+    """Root mean square and largest error of centres in mm, and the same of angles in degrees."""
+    centres = 1000 * np.linalg.norm(camera_centres(found) - camera_centres(true), axis=1)
+    turned = np.degrees(np.linalg.norm(rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:]))), axis=1))
+    return [float(v) for e in (centres, turned) for v in (np.sqrt(np.mean(e**2)), e.max())]
+
+
+def main() -> None:
+    """Prints one Markdown table: films by ways to the poses between."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--only", nargs="+", default=list(FILMS))
+    options = parser.parse_args()
+    render = importlib.import_module("tests.films").film
+    rows: list[list[str | float]] = []
+    for name in options.only:
+        made = render(name, seconds=options.seconds, fps=FPS, size=(320, 180))
+        true, times = made.cam_from_world, made.times_s
+        gray = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), np.uint8) for f in made.frames]
+        known = np.arange(0, len(true), STEP)
+        between = np.setdiff1d(np.arange(known[-1]), known)
+        before = between // STEP * STEP
+        straight = se3.interpolate(true[before], true[before + STEP], (between - before) / STEP)
+        smooth = interpolate_poses(true[known], times[known], times)
+        refined, start = smooth.copy(), time.process_time()
+        for first in known[:-1]:
+            anchors = [
+                Anchor(
+                    gray=gray[k],
+                    cam_from_world=true[k],
+                    intrinsics_px=made.intrinsics_px[k],
+                    inverse_depth=np.asarray(1 / made.depth_m[k], np.float32),
+                    is_usable=~made.moving[k],
+                )
+                for k in (first, first + STEP)
+            ]
+            inner = slice(first + 1, first + STEP)
+            found = refine_between(anchors, gray[inner], smooth[inner])
+            ok = np.isfinite(found).all(axis=1)
+            refined[inner][ok] = found[ok]
+        cost_ms = 1000 * (time.process_time() - start) / len(between)
+        confirmed = float(np.mean(np.any(refined[between] != smooth[between], axis=1)))
+        for way, poses in (("straight", straight), ("smooth", smooth[between]), ("corrected", refined[between])):
+            corrected = way == "corrected"
+            rows.append([name, way, *errors(poses, true[between]), *([confirmed, cost_ms] if corrected else ["", ""])])
+    header = ["film", "way", "centre rms", "largest", "angle ° rms", "largest", "share corrected", "CPU ms a frame"]
+    print(markdown_table(header, rows))
+
+
+if __name__ == "__main__":
+    main()
