@@ -22,6 +22,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NOT_RUN = {
     r"^make (\w|-)+": "its target is looked up in the Makefile by another test",
     r"^(pip|docker|gcloud|gsutil|bq|kubectl) ": "another program, which changes or needs more than this folder",
+    r"\.\.\.": "shows a form, not a command",
     r"^export ": "sets the shell's environment",
     r"^-m (benchmarks|pytest)": "measures for minutes",
     r"^-m (scripts\.flink_local|beam_pipeline\.worker_pool)": "starts servers",
