@@ -17,6 +17,7 @@ from core.sources import SourceSpec, list_videos
 from media.pages import is_page
 from media.probe import probe_video
 from transforms.adapter import ModelStage
+from transforms.captions import AskForCaptions
 from transforms.scores import LeaveUnscored, describe_model
 
 
@@ -35,11 +36,9 @@ class Plan:
 
 def describe_models(config: PipelineConfig) -> dict[str, Any]:
     """Models of the run by stage: id, digest, licence, source; or the reason why there is none."""
-    return {
-        stage.contract.name: describe_model(stage)
-        for stage in make_stages(config).clip
-        if isinstance(stage, (ModelStage, LeaveUnscored))
-    }
+    stages = make_stages(config).clip
+    found = {s.contract.name: describe_model(s) for s in stages if isinstance(s, (ModelStage, LeaveUnscored))}
+    return found | {s.contract.name: s.describe() for s in stages if isinstance(s, AskForCaptions)}
 
 
 def make_plan(config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str) -> Plan:

@@ -27,6 +27,6 @@ def configure_logging() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_says_something)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for library in ("apache_beam", "gcsfs", "fsspec", "botocore", "aiobotocore"):
+    for library in ("apache_beam", "gcsfs", "fsspec", "botocore", "aiobotocore", "httpx", "httpx2", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("libav").setLevel(logging.CRITICAL)

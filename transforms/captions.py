@@ -91,6 +91,11 @@ class AskForCaptions(Stage[ClipRecord]):
         """Clips under way at a time."""
         return self._full.calls.concurrency
 
+    def describe(self) -> dict[str, Any]:
+        """What `plan` and `run.json` say of the models: what a server really runs is not known."""
+        hosts = dict.fromkeys(str(server.base_url) for server in self._full.servers())
+        return {"id": self.model_name, "computes": "captions and tags", "source": ", ".join(hosts)}
+
     def is_final(self, changes: Mapping[str, Any]) -> bool:
         """A caption, or a refusal that another try would meet again."""
         return changes["caption"] is not None or str(changes["caption_reason"]).startswith(FINAL_CLASSES)

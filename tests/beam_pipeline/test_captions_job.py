@@ -81,4 +81,6 @@ def test_a_budget_and_a_block_leave_clips_without_captions_and_the_job_ends_well
         assert len(server.seen) == 1 + 3 * (len(rows) - 1)
         shard = next((output / "shards").iterdir()).read_bytes()
         assert shard.count(b'"CategoryTags"') == len(rows) - 1
-    assert json.loads((output / "run.json").read_text())["accounting"]["balanced"]
+    facts = json.loads((output / "run.json").read_text())
+    assert facts["accounting"]["balanced"]
+    assert facts["models"]["CaptionClips"]["id"] == "tiny"
