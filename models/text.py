@@ -1,11 +1,12 @@
 """Text area: the share of a clip's pictures that is covered by text, from a text detector.
 
-The detector is PP-OCRv6-small, run by ONNX Runtime; the post-processing is `models.text_boxes`.
+The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch; the post-processing
+is `models.text_boxes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,14 @@ from pydantic import Field
 
 from core.settings import Settings
 from models.onnx_session import open_session
-from models.registry import PPOCR_V6_SMALL_DET, PPOCR_V6_SMALL_REC, resolve_weights
+from models.registry import (
+    PPOCR_V5_SERVER_DET,
+    PPOCR_V6_SMALL_DET,
+    PPOCR_V6_SMALL_REC,
+    ModelCard,
+    resolve_model,
+    resolve_weights,
+)
 from models.text_boxes import TextBoxes, covered_share, find_boxes, hull_area_px
 from models.text_reading import TextReader
 
@@ -31,10 +39,12 @@ NO_IMAGES_REASON = "the clip has no sample images"
 class TextSettings(Settings):
     """How text in sample images is found and measured."""
 
-    model: Literal["none", "ppocrv6-small"] = Field(
+    model: Literal["none", "ppocrv6-small", "ppocrv5-server"] = Field(
         "ppocrv6-small",
-        description="`none`: null with a reason; `ppocrv6-small`: packaged PP-OCRv6 detector.",
+        description="`none`: null with a reason; `ppocrv6-small`: packaged PP-OCRv6 detector; `ppocrv5-server`: "
+        "PP-OCRv5's server detector, as in SpatialVID, through transformers.",
     )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where ppocrv5-server runs.")
     limit_side_len_px: int = Field(
         640,
         ge=STRIDE_PX,
@@ -71,7 +81,10 @@ class TextSettings(Settings):
         "of the source video instead of the analysed picture. All of SpatialVID's score takes "
         "limit_type: min, limit_side_len_px: 736 and confirm_side_share: null, too.",
     )
-    detector_uri: str | None = Field(None, description="Detector weights; null: those of package rapidocr.")
+    detector_uri: str | None = Field(
+        None,
+        description="Detector weights; null: those of package rapidocr. Of ppocrv5-server the folder of its files.",
+    )
     reader_uri: str | None = Field(None, description="Recogniser weights; null: those of package rapidocr.")
 
 
@@ -100,8 +113,7 @@ class TextModel:
 
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
-        self._session = open_session(resolve_weights(PPOCR_V6_SMALL_DET, settings.detector_uri))
-        self._input = self._session.get_inputs()[0].name
+        self._probability = _load_detector(settings)
         self._reader: TextReader | None = None
         if settings.confirm_side_share is not None:
             self._reader = TextReader(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
@@ -112,7 +124,7 @@ class TextModel:
         height, width = image_rgb_u8.shape[:2]
         settings = self.settings
         size = detector_size((width, height), settings.limit_side_len_px, settings.limit_type)
-        probability = self._session.run(None, {self._input: _to_input(image_rgb_u8, size)})[0][0, 0]
+        probability = self._probability(_to_input(image_rgb_u8, size))
         boxes = find_boxes(
             probability,
             (width, height),
@@ -179,6 +191,23 @@ def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -
     scale = min(1.0, limit_px / longer) if limit_type == "max" else max(1.0, limit_px / shorter)
     scale = min(scale, MAX_SIDE_PX / longer)
     return _to_stride(width * scale), _to_stride(height * scale)
+
+
+def detector_card(settings: TextSettings) -> ModelCard:
+    """The registry's row of the detector that the settings name."""
+    return PPOCR_V5_SERVER_DET if settings.model == "ppocrv5-server" else PPOCR_V6_SMALL_DET
+
+
+def _load_detector(settings: TextSettings) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """What turns a prepared picture (1, 3, h, w) into the probability of text (h, w)."""
+    found = resolve_model(detector_card(settings), settings.detector_uri)
+    if settings.model == "ppocrv5-server":
+        from models.networks.text_detector import TextDetector
+
+        return TextDetector(found.paths, settings.device)
+    session = open_session(found.paths[PPOCR_V6_SMALL_DET.file_name])
+    name = session.get_inputs()[0].name
+    return lambda pixels: np.asarray(session.run(None, {name: pixels})[0][0, 0])
 
 
 def _to_stride(length_px: float) -> int:

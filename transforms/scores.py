@@ -17,11 +17,10 @@ from models.handlers.text import TextAreaHandler
 from models.registry import (
     CLIP_VIT_L14,
     LAION_AESTHETIC_V2,
-    PPOCR_V6_SMALL_DET,
     PPOCR_V6_SMALL_REC,
     resolve_model,
 )
-from models.text import TextScore, TextSettings
+from models.text import TextScore, TextSettings, detector_card
 from transforms.adapter import ModelStage
 
 NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
@@ -59,7 +58,7 @@ class _ImageStage(ModelStage[ClipRecord]):
 
 
 class ScoreText(_ImageStage):
-    """Share of the picture under text, by the packaged PP-OCR detector."""
+    """Share of the picture under text, by a PP-OCR detector."""
 
     contract = _contract("ScoreText", "ocr")
     settings: TextSettings
@@ -67,9 +66,15 @@ class ScoreText(_ImageStage):
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
         confirms = settings.confirm_side_share is not None
-        self.cards = (PPOCR_V6_SMALL_DET, PPOCR_V6_SMALL_REC) if confirms else (PPOCR_V6_SMALL_DET,)
+        detector = detector_card(settings)
+        self.cards = (detector, PPOCR_V6_SMALL_REC) if confirms else (detector,)
         uris = (settings.detector_uri, settings.reader_uri)
         self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=False))
+
+    @property
+    def device(self) -> str:
+        """Where the detector runs."""
+        return self.settings.device
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The detector."""
