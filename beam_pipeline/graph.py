@@ -25,6 +25,7 @@ from transforms.parts import PartedStage, RunPartedStage
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.tally import Tally, expected, outcome
 from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
+from transforms.tracking import tracking_stages
 
 VIDEO_FIELDS = ("video_id", "uri", "extra")
 CLIP_FIELDS = [
@@ -77,6 +78,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             ApplyThresholds(config.thresholds),
             CutClips(config.cut),
             *depth_stages(config.annotate),
+            *tracking_stages(config.annotate),
             EstimateGeometry(config.annotate),
             *mask_stages(config.annotate),
             LabelMotion(config.annotate),

@@ -172,6 +172,19 @@ class EncodedClip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedCamera:
+    """What a network's tracking found of a clip.
+
+    Attributes:
+      file: .npz of poses, intrinsics, depth and what stands still, of the annotated frames.
+      model: id and digest of the network.
+    """
+
+    file: Ref
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenDepth:
     """Depth that networks see in a clip's annotated frames.
 
@@ -437,6 +450,7 @@ class ClipRecord:
     unchecked_limits: tuple[str, ...] = ()
     encoded: EncodedClip | None = None
     seen_depth: SeenDepth | None = None
+    tracked: TrackedCamera | None = None
     geometry: ClipGeometryFacts | None = None
     camera_motion: CameraMotionFacts | None = None
     caption: CaptionFacts | None = None

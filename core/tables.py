@@ -89,6 +89,7 @@ ANNOTATION_COLUMNS = _columns(
         "standard deviation of the focal length as a share of it, by the adjustment's curvature; null where it was "
         "not estimated",
     ),
+    ("pose_model", TEXT, "id and digest of the network that tracked the camera; null if none did"),
     ("depth_relative_model", TEXT, "id and digest of the network for relative depth; null if none ran"),
     ("depth_metric_model", TEXT, "id and digest of the network for metric depth; null if none ran"),
     ("pose_num_windows", INT, "windows that the clip was annotated in; longer clips need several"),
@@ -434,6 +435,8 @@ def _annotation_values(clip: ClipRecord) -> Row:
             "masks_model": geometry.masks_model,
             "dynamic_ratio": geometry.moving_share,
         }
+    if clip.tracked:
+        row["pose_model"] = clip.tracked.model
     if clip.seen_depth:
         row["depth_relative_model"] = clip.seen_depth.relative_model
         row["depth_metric_model"] = clip.seen_depth.metric_model

@@ -26,6 +26,8 @@ from models.depth.seen import SeenDepths
 from models.motion_labels import label_motion, label_voted, to_instructions
 from models.poses.estimate import Intrinsics, resize_intrinsics
 from models.poses.settings import estimator_version, make_estimator
+from models.tracking.settings import MegasamSettings
+from models.tracking.tracked import TrackedFrames
 from models.trajectory import measure_trajectory
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
@@ -53,9 +55,13 @@ class EstimateGeometry(Stage[ClipRecord]):
             }
         )
         self._num_threads = settings.num_threads or 1
+        megasam = MegasamSettings(min_static=settings.pose.megasam.min_static)
+        self.settings = self.settings.model_copy(update={"pose": settings.pose.model_copy(update={"megasam": megasam})})
         self._version = estimator_version(self.settings.pose)
         if settings.depth.has_network:
             self.contract = replace(self.contract, reads=self.contract.reads | {"seen_depth"})
+        if settings.pose.model == "megasam":
+            self.contract = replace(self.contract, reads=self.contract.reads | {"tracked"})
 
     @property
     def model_digest(self) -> str | None:
@@ -96,8 +102,19 @@ class EstimateGeometry(Stage[ClipRecord]):
             seen = None
             if record.seen_depth is not None:
                 seen = SeenDepths.read(output.store.read_bytes(record.seen_depth.file.path))
+            tracked = None
+            if record.tracked is not None:
+                tracked = TrackedFrames.from_bytes(output.store.read_bytes(record.tracked.file.path))
             found = annotate_clip(
-                frames, clip_size, known, settings, self._estimate, folder, seen=seen, num_threads=self._num_threads
+                frames,
+                clip_size,
+                known,
+                settings,
+                self._estimate,
+                folder,
+                seen=seen,
+                tracked=tracked,
+                num_threads=self._num_threads,
             )
             return {"geometry": _write(found, clip_size, output)}
 

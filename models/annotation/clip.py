@@ -17,10 +17,12 @@ from models.annotation.joining import Join, Overlap, blend_poses, join_windows
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.annotation.quality import depth_errors, tracked_shares
 from models.annotation.settings import AnnotationSettings
+from models.annotation.tracked import tracked_geometry
 from models.annotation.windows import Window, split_windows
 from models.depth.seen import SeenDepths
 from models.poses.dense import interpolate_poses
 from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator, resize_intrinsics
+from models.tracking.tracked import TrackedFrames
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -86,6 +88,7 @@ def annotate_clip(
     folder: str,
     *,
     seen: SeenDepths | None = None,
+    tracked: TrackedFrames | None = None,
     num_threads: int = 1,
 ) -> ClipAnnotation:
     """Annotates a clip of any length in bounded memory.
@@ -102,9 +105,10 @@ def annotate_clip(
       estimate: what finds the poses of a window.
       folder: an empty local folder for the files.
       seen: depth that networks see in the annotated frames.
+      tracked: cameras and depth that a network tracked, instead of `estimate` and depth from motion.
       num_threads: most threads to use.
     """
-    annotator = _ClipAnnotator(clip_size, known, settings, estimate, folder, seen, num_threads)
+    annotator = _ClipAnnotator(clip_size, known, settings, estimate, folder, seen, tracked, num_threads)
     for window in split_windows(frames, settings.window_frames, settings.window_overlap_frames):
         annotator.add(window)
     return annotator.finish()
@@ -132,6 +136,7 @@ class _ClipAnnotator:
         estimate: PoseEstimator,
         folder: str,
         seen: SeenDepths | None,
+        tracked: TrackedFrames | None,
         num_threads: int,
     ) -> None:
         self._clip_size = clip_size
@@ -140,6 +145,7 @@ class _ClipAnnotator:
         self._estimate = estimate
         self._folder = folder
         self._seen = seen
+        self._tracked_frames = tracked
         self._num_threads = num_threads
         self._size = (0, 0)
         self._frame: list[int] = []
@@ -168,10 +174,20 @@ class _ClipAnnotator:
         self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
         if self._reason is not None:
             return
+        geometry = self._annotate(frames)
+        if geometry.poses.motion_kind != "general" and (window.start or window.following_overlap):
+            # Its depth would be in metres, while other windows have another unit.
+            geometry = replace(geometry, depth=None, metres_per_unit=None)
+        self._take(window, geometry)
+
+    def _annotate(self, frames: ClipFrames) -> ClipGeometry:
+        if self._tracked_frames is not None:
+            tracked = self._tracked_frames.of_frames(frames.frame, frames.size)
+            return tracked_geometry(tracked, self._settings.pose.megasam.min_static)
         mode = self._settings.intrinsics if self._known is not None else "estimate"
         known = None if self._known is None else self._known.resized(self._clip_size, frames.size)
         seen = {} if self._seen is None else self._seen.of_frames(frames.frame, frames.size)
-        geometry = annotate_frames(
+        return annotate_frames(
             frames,
             known,
             mode,
@@ -180,10 +196,6 @@ class _ClipAnnotator:
             relative=seen.get("relative"),
             metric=seen.get("metric"),
         )
-        if geometry.poses.motion_kind != "general" and (window.start or window.following_overlap):
-            # Its depth would be in metres, while other windows have another unit.
-            geometry = replace(geometry, depth=None, metres_per_unit=None)
-        self._take(window, geometry)
 
     def _take(self, window: Window, geometry: ClipGeometry) -> None:
         poses = geometry.poses

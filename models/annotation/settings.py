@@ -61,6 +61,15 @@ class AnnotationSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_tracker(self) -> AnnotationSettings:
+        if self.pose.model == "megasam" and not self.depth.has_network:
+            raise ValueError(
+                "pose.model=megasam starts from depth that networks see: set annotate.depth.relative, "
+                "annotate.depth.metric or both"
+            )
+        return self
+
     @field_validator("fps")
     @classmethod
     def _check_fps(cls, value: float | str) -> float | str:

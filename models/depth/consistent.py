@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from core.settings import Settings
 from models.depth.consistency_losses import (
     MAX_CERTAINTY,
     MAX_INVERSE_DEPTH,
@@ -26,6 +24,7 @@ from models.depth.consistency_losses import (
     PairGeometry,
     pair_loss,
 )
+from models.depth.settings import ConsistencySettings
 from models.raft.clip_flow import ClipFlow
 from native import se3
 
@@ -34,18 +33,6 @@ MAX_FIRST_CERTAINTY, MIN_FIRST_CERTAINTY = 0.5, 1e-3
 FIRST_RATE, SECOND_RATE = 1e-2, 5e-3
 FIRST_NORMAL_WEIGHT = 4.0
 WARM_UP_STEPS = 3
-
-
-class ConsistencySettings(Settings):
-    """Optimisation of depth over a clip."""
-
-    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift to each frame.")
-    refine_steps: int = Field(400, ge=1, description="Steps that change each pixel.")
-    normal_weight: float = Field(5.0, ge=0, description="Weight of surface normals against the first maps.")
-    gradient_weight: float = Field(2.0, ge=0, description="Weight of slopes against the first maps.")
-    parity: bool = Field(
-        False, description="One step of each kind, as SpatialVID's code takes: its update stands behind the loop."
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -46,3 +46,15 @@ class DepthSettings(Settings):
     def has_network(self) -> bool:
         """Whether any network is asked for."""
         return self.relative != "none" or self.metric != "none"
+
+
+class ConsistencySettings(Settings):
+    """Optimisation of depth over a clip."""
+
+    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift to each frame.")
+    refine_steps: int = Field(400, ge=1, description="Steps that change each pixel.")
+    normal_weight: float = Field(5.0, ge=0, description="Weight of surface normals against the first maps.")
+    gradient_weight: float = Field(2.0, ge=0, description="Weight of slopes against the first maps.")
+    parity: bool = Field(
+        False, description="One step of each kind, as SpatialVID's code takes: its update stands behind the loop."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from typing import Literal
 
@@ -11,19 +12,22 @@ from pydantic import Field
 from core.settings import Settings
 from models.poses.classical import estimate_poses
 from models.poses.colmap import ColmapEstimator, ColmapSettings
-from models.poses.estimate import PoseEstimate, PoseEstimator, PoseRequest
+from models.poses.estimate import PoseEstimate, PoseEstimator, PoseRequest, without_poses
+from models.tracking.settings import MegasamSettings
 
 
 class PoseSettings(Settings):
     """Camera poses."""
 
-    model: Literal["classical", "colmap", "none"] = Field(
+    model: Literal["classical", "colmap", "megasam", "none"] = Field(
         "classical",
         description="classical: tracked corners and bundle adjustment, without weights. colmap: the package pycolmap "
         "(pip install 'spatialbeam[colmap]'), many times slower; knows no camera that stands still or only turns. "
+        "megasam: MegaSaM's network, flow and consistent depth, on a GPU; needs its weights and annotate.depth. "
         "none: clips are not annotated.",
     )
     colmap: ColmapSettings = Field(default_factory=ColmapSettings, description="How COLMAP is used.")
+    megasam: MegasamSettings = Field(default_factory=MegasamSettings, description="How MegaSaM's chain is used.")
 
 
 def make_estimator(settings: PoseSettings) -> PoseEstimator:
@@ -37,6 +41,9 @@ def make_estimator(settings: PoseSettings) -> PoseEstimator:
         raise ValueError("no pose estimator is chosen (annotate.pose.model=none)")
     if settings.model == "classical":
         return estimate_poses
+    if settings.model == "megasam":
+        # Tracking is a step of its own; this answers for clips that it could not take.
+        return partial(without_poses, reason="a clip of one annotated frame cannot be tracked")
     colmap = ColmapEstimator(settings.colmap)
 
     def estimate(request: PoseRequest) -> PoseEstimate:

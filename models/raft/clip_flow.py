@@ -38,7 +38,7 @@ class ClipFlow:
     is_consistent: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def estimate_clip_flow(network: RaftNetwork, images: Tensor, iterations: int = ITERATIONS) -> ClipFlow:
     """Flow of all pairs of a clip.
 

@@ -205,6 +205,6 @@ def build_network(
     return network
 
 
-def load_network(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
+def load_network(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
     """Loads `raft-things.pth` without running code of the file; see `build_network`."""
     return build_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

@@ -185,7 +185,7 @@ RAFT_THINGS = ModelCard(
     ),
     licence="BSD-3-Clause",
     commercial_use=True,
-    setting="annotate.flow_uri",
+    setting="annotate.pose.megasam.flow_uri",
     notes="The authors publish it in an archive on Dropbox; the URL is a copy with the same digest.",
 )
 
@@ -205,7 +205,7 @@ MEGASAM = ModelCard(
     ),
     licence="Apache-2.0",
     commercial_use=True,
-    setting="annotate.tracker_uri",
+    setting="annotate.pose.megasam.uri",
 )
 
 REGISTRY: dict[str, ModelCard] = {

@@ -346,6 +346,8 @@ def build_network(
     return network
 
 
-def load_network(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> TrackingNetwork:
+def load_network(
+    path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> TrackingNetwork:
     """Loads `megasam_final.pth` without running code of the file; see `build_network`."""
     return build_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

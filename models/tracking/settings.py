@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from core.settings import Settings
+from models.depth.settings import ConsistencySettings
 
 
 class TrackerSettings(Settings):
@@ -34,3 +37,18 @@ class TrackerSettings(Settings):
         25.0, ge=0, description="With less, inverse depths are hardly observable and keep to the depth maps."
     )
     optimise_focal: bool = Field(True, description="Whether the focal length may change where it is observable.")
+
+
+class MegasamSettings(Settings):
+    """MegaSaM's chain: tracking, flow and consistent depth, from depth that networks see (annotate.depth)."""
+
+    uri: str | None = Field(None, description="Path or URI of megasam_final.pth.")
+    flow_uri: str | None = Field(None, description="Path or URI of raft-things.pth.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cuda", description="Where it runs. On a CPU a clip takes hours at the usual size."
+    )
+    clips_at_once: int = Field(8, ge=1, description="Most clips that are tracked together; 8 of 47 frames need 14 GiB.")
+    decode_threads: int = Field(4, ge=1, description="Clips decoded ahead, each on a thread.")
+    min_static: float = Field(0.5, ge=0, le=1, description="Pixels less likely to stand still than this are moving.")
+    tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="Keyframes, edges and adjustment.")
+    consistency: ConsistencySettings = Field(default_factory=ConsistencySettings, description="Consistent depth.")

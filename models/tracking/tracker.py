@@ -47,12 +47,14 @@ class TrackedClip:
       depth: (t, H, W) float32 z-depth in any unit in which scenes measure about 1; 0 where not known.
       intrinsics_px: (4,) fx fy cx cy in px of the pictures.
       times_s: (t,) rising.
+      fix_focal: whether the focal length stays as it is.
     """
 
     images: npt.NDArray[np.uint8]
     depth: Maps
     intrinsics_px: npt.ArrayLike
     times_s: npt.ArrayLike
+    fix_focal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,6 +137,7 @@ class _Tracker:
             intrinsics=intrinsics.to(device),
             clip=torch.from_numpy(np.repeat(np.arange(len(clips)), counts)).to(device),
         )
+        self._fix_focal = [clip.fix_focal for clip in clips]
         self._alpha = torch.zeros(len(clips), device=device)
         self._with_focal = torch.zeros(len(clips), dtype=torch.bool, device=device)
 
@@ -173,7 +176,8 @@ class _Tracker:
         def look(graph: FactorGraph, clips: list[int]) -> None:
             for c in clips:
                 by_depth, by_focal = self._curvature(graph, c)
-                self._with_focal[c] = settings.optimise_focal and by_focal >= settings.min_focal_curvature
+                may_change = settings.optimise_focal and not self._fix_focal[c]
+                self._with_focal[c] = may_change and by_focal >= settings.min_focal_curvature
                 weak = by_depth < settings.max_prior_curvature
                 self._alpha[c] = PROBE_ALPHA * math.exp(-0.1 * by_depth) if weak else 0.0
 

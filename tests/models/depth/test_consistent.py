@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from benchmarks.gpu.exact_flow import exact_clip_flow  # noqa: E402
 from models.depth import consistency_losses  # noqa: E402
-from models.depth.consistent import ConsistencySettings, make_consistent  # noqa: E402
+from models.depth.consistent import make_consistent  # noqa: E402
+from models.depth.settings import ConsistencySettings  # noqa: E402
 from native import se3  # noqa: E402
 from tests.camera_paths import steady  # noqa: E402
 

@@ -1,0 +1,62 @@
+"""Geometry of annotated frames from what tracking found of their clip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.annotation.geometry import ClipGeometry
+from models.poses.estimate import MotionKind, PoseEstimate
+from models.tracking.tracked import TrackedFrames
+from native import se3
+
+MIN_SHIFT_SHARE = 0.005
+"""A camera whose way from its first place is a smaller share of the scene's depth does not travel."""
+MIN_TURN_RAD = np.radians(0.5)
+RELATIVE_SIGMA = 0.1
+"""Of depth that a network saw first, as for depth of networks alone."""
+MIN_INVERSE_DEPTH = 2e-3
+
+
+def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
+    """Poses, depth and moving pixels.
+
+    Args:
+      tracked: of the frames, maps at their size.
+      min_static: pixels less likely to stand still are moving.
+    """
+    is_valid = tracked.inverse_depth > MIN_INVERSE_DEPTH
+    depth = np.divide(1, tracked.inverse_depth, out=np.zeros_like(tracked.inverse_depth), where=is_valid)
+    typical = float(np.median(depth[is_valid])) if is_valid.any() else None
+    kind = _motion_kind(tracked, typical)
+    poses = tracked.cam_from_world.copy()
+    if kind != "general":
+        poses[:, :3] = 0
+    pose_ok = bool(np.isfinite(tracked.cam_from_world).all()) and typical is not None
+    estimate = PoseEstimate(
+        cam_from_world=poses,
+        registered=np.full(len(poses), pose_ok),
+        intrinsics_px=tracked.intrinsics_px,
+        motion_kind=kind,
+        pose_ok=pose_ok,
+        reason=None if pose_ok else "tracking gave no finite poses or no depth",
+        points_world=np.zeros((0, 3)),
+        reprojection_px=None,
+    )
+    return ClipGeometry(
+        poses=estimate,
+        typical_depth=typical if kind == "general" else None,
+        depth=depth if pose_ok else None,
+        depth_sigma=np.where(is_valid, np.float32(RELATIVE_SIGMA), np.float32(0)) if pose_ok else None,
+        is_depth_valid=is_valid if pose_ok else None,
+        is_moving=tracked.static < min_static if pose_ok else None,
+        metres_per_unit=tracked.metres_per_unit,
+    )
+
+
+def _motion_kind(tracked: TrackedFrames, typical_depth: float | None) -> MotionKind:
+    centres = se3.invert(tracked.cam_from_world)[:, :3]
+    shift = np.linalg.norm(centres - centres[0], axis=1).max()
+    if typical_depth is None or shift > MIN_SHIFT_SHARE * typical_depth:
+        return "general"
+    turns = se3.log(se3.compose(tracked.cam_from_world, se3.invert(tracked.cam_from_world[0])))[:, 3:]
+    return "rotation" if np.linalg.norm(turns, axis=1).max() > MIN_TURN_RAD else "static"

@@ -1,0 +1,83 @@
+"""Depth maps of networks brought to one unit along a clip: what a tracker takes as its prior, after MegaSaM.
+
+Relative inverse depth is fitted to metric depth in each frame by medians; the fit of the most typical frame serves the
+whole clip, so that the maps stay as consistent as the relative network made them. The unit is such that the 98th
+percentile of inverse depth is 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.depth.prior import FrameDepths
+
+Maps = npt.NDArray[np.float32]
+TOP_PERCENTILE, TOP_INVERSE_DEPTH = 98, 2.0
+MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-4, 100.0
+SMALL = 1e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AlignedDepth:
+    """Depth of a clip in one unit.
+
+    Attributes:
+      inverse_depth: (n, h, w) float32, 0 where nothing is known or all is far.
+      metres_per_unit: None without metric depth.
+      focal_px: focal length that the networks see, in pixels of the maps; None if they see none.
+    """
+
+    inverse_depth: Maps
+    metres_per_unit: float | None
+    focal_px: float | None
+
+
+def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> AlignedDepth:
+    """One of both kinds is needed, at one size.
+
+    Raises:
+      ValueError: if neither is given, or no depth in them is valid.
+    """
+    if relative is None and metric is None:
+        raise ValueError("depth of a network is needed: relative, metric or both")
+    inverse = np.zeros((0, 0, 0), np.float32)
+    if metric is not None:
+        inverse = np.where(metric.is_valid, 1 / np.maximum(metric.maps, SMALL), 0).astype(np.float32)
+    if relative is not None:
+        scale, shift = (1.0, 0.0) if metric is None else _typical_fit(relative, inverse, metric.is_valid)
+        inverse = (scale * relative.maps + shift).astype(np.float32)
+    known = inverse > 0
+    if not known.any():
+        raise ValueError("the networks see no depth in this clip")
+    unit = float(np.percentile(inverse[known], TOP_PERCENTILE)) / TOP_INVERSE_DEPTH
+    inverse = inverse / np.float32(unit)
+    inverse = np.where(inverse > MIN_INVERSE_DEPTH, np.minimum(inverse, MAX_INVERSE_DEPTH), 0).astype(np.float32)
+    return AlignedDepth(
+        inverse_depth=inverse,
+        metres_per_unit=None if metric is None else 1 / unit,
+        focal_px=_focal(metric) or _focal(relative),
+    )
+
+
+def _typical_fit(relative: FrameDepths, inverse: Maps, is_valid: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Scale and shift of the frame whose product of both is nearest to the median one."""
+    fits = []
+    for seen, expected, valid in zip(relative.maps, inverse, is_valid & relative.is_valid, strict=True):
+        a, g = seen[valid].astype(np.float64), expected[valid].astype(np.float64)
+        if len(a):
+            scale = np.median((g - np.median(g) + SMALL) / (a - np.median(a) + SMALL))
+            fits.append((scale, np.median(g - scale * a)))
+    if not fits:
+        raise ValueError("the networks see no depth in this clip")
+    product = np.prod(fits, axis=1)
+    scale, shift = fits[int(np.argmin(np.abs(product - np.median(product))))]
+    return float(scale), float(shift)
+
+
+def _focal(seen: FrameDepths | None) -> float | None:
+    if seen is None or not np.isfinite(seen.focal_px).any():
+        return None
+    return float(np.nanmedian(seen.focal_px))

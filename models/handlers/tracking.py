@@ -1,0 +1,121 @@
+"""Beam handler of the tracker: many clips at once, from their frames and the depth that networks see in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from apache_beam.ml.inference.base import ModelHandler
+
+from core.store import Ref, Store
+from models.depth.seen import SeenDepths
+from models.handlers.clips import ClipVideo, decode_ahead, in_groups, load_frames
+from models.poses.estimate import Intrinsics, IntrinsicsMode
+from models.registry import MEGASAM, RAFT_THINGS, resolve_weights
+from models.tracking.settings import MegasamSettings
+from models.tracking.tracked import TrackedFrames
+
+GROUP_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackExample:
+    """A cut clip, the depth that networks see in it, and its camera in pixels of a (width, height), if known."""
+
+    clip: ClipVideo
+    seen: Ref
+    known: Intrinsics | None
+    known_size: tuple[int, int]
+
+
+class TrackingModel:
+    """The loaded networks. RunInference keeps one a process and shares it between its threads."""
+
+    def __init__(self, settings: MegasamSettings) -> None:
+        from models.raft.network import load_network as load_raft
+        from models.tracking.network import load_network as load_tracker
+
+        self.tracker = load_tracker(resolve_weights(MEGASAM, settings.uri), settings.device)
+        self.raft = load_raft(resolve_weights(RAFT_THINGS, settings.flow_uri), settings.device)
+
+
+class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingModel]):
+    """Cameras and depth of clips; those of one size are tracked together. None for clips of less than two frames.
+
+    Args:
+      store_uri: root of the run's store.
+      settings: of the tracker.
+      fps: annotated frames a second; None for every frame.
+      max_side_px: longest side of the annotated frames.
+      intrinsics: what is done with known cameras.
+    """
+
+    def __init__(
+        self,
+        store_uri: str,
+        settings: MegasamSettings,
+        fps: float | None,
+        max_side_px: int,
+        intrinsics: Literal["fix", "refine", "estimate"],
+    ) -> None:
+        at_once = settings.clips_at_once
+        # A GPU wants full batches; they still end with the bundle, so the lower bound never waits.
+        super().__init__(min_batch_size=at_once if settings.device == "cuda" else 1, max_batch_size=at_once)
+        self._store = Store(store_uri)
+        self._settings = settings
+        self._fps = fps
+        self._max_side_px = max_side_px
+        self._intrinsics: IntrinsicsMode = intrinsics
+
+    def load_model(self) -> TrackingModel:
+        """Loads the networks.
+
+        Raises:
+          WeightsError: if weights are missing.
+        """
+        return TrackingModel(self._settings)
+
+    def run_inference(
+        self, batch: Sequence[TrackExample], model: TrackingModel, inference_args: dict[str, Any] | None = None
+    ) -> list[TrackedFrames | None]:
+        """Tracks in the order of the batch.
+
+        Raises:
+          ItemError: if a clip cannot be read.
+        """
+        from models.tracking.clips import SeenClip, annotate_seen_clips
+
+        def load(example: TrackExample) -> SeenClip:
+            frames = load_frames(self._store, example.clip.video, self._fps, self._max_side_px)
+            seen = SeenDepths.read(self._store.read_bytes(example.seen.path)).of_frames(frames.frame, frames.size)
+            known = None if self._intrinsics == "estimate" else example.known
+            return SeenClip(
+                rgb=frames.rgb,
+                frame=frames.frame,
+                time_s=frames.time_s,
+                intrinsics=None if known is None else known.resized(example.known_size, frames.size),
+                fix_focal=known is not None and self._intrinsics == "fix",
+                relative=seen.get("relative"),
+                metric=seen.get("metric"),
+            )
+
+        def kind(clip: SeenClip) -> object:
+            return clip.size, len(clip.rgb) > 1
+
+        found: list[TrackedFrames | None] = []
+        clips = decode_ahead(load, batch, self._settings.decode_threads)
+        for group in in_groups(clips, kind, lambda clip: sum(rgb.nbytes for rgb in clip.rgb), GROUP_BYTES):
+            if len(group[0].rgb) > 1:
+                found += annotate_seen_clips(model.tracker, model.raft, group, self._settings)
+            else:
+                found += [None] * len(group)
+        return found
+
+    def get_num_bytes(self, batch: Sequence[TrackExample]) -> int:
+        """Bytes of the cut clips."""
+        return sum(example.clip.video.size_bytes for example in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Namespace of this model's metrics."""
+        return "tracking"

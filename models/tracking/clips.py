@@ -1,0 +1,123 @@
+"""From annotated frames and the depth that networks see in them to cameras, consistent depth and what stands still.
+
+The chain of MegaSaM: depth in one unit, tracking of many clips together, RAFT flow and consistent depth of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.depth.alignment import AlignedDepth, align_depth
+from models.depth.consistent import make_consistent
+from models.depth.prior import FrameDepths
+from models.poses.estimate import Intrinsics, guess_intrinsics, resize_intrinsics
+from models.raft.clip_flow import estimate_clip_flow
+from models.raft.network import RaftNetwork
+from models.tracking.network import STRIDE, TrackingNetwork
+from models.tracking.settings import MegasamSettings
+from models.tracking.tracked import TrackedFrames
+from models.tracking.tracker import Track, TrackedClip, track_clips
+
+WORKING_AREA_PX = 384 * 512
+MIN_SIDE_PX = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeenClip:
+    """A clip's annotated frames and what is known of them.
+
+    Attributes:
+      rgb: (h, w, 3) uint8 each, at least two.
+      frame: (n,) indices in the clip.
+      time_s: (n,) rising.
+      intrinsics: known camera, in pixels of the frames; None if unknown.
+      fix_focal: whether the known focal length is exact.
+      relative, metric: depth that networks see, one of both at least.
+    """
+
+    rgb: Sequence[npt.NDArray[np.uint8]]
+    frame: npt.NDArray[np.int64]
+    time_s: npt.NDArray[np.float64]
+    intrinsics: Intrinsics | None
+    fix_focal: bool = False
+    relative: FrameDepths | None
+    metric: FrameDepths | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the frames."""
+        return self.rgb[0].shape[1], self.rgb[0].shape[0]
+
+
+def annotate_seen_clips(
+    tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[SeenClip], settings: MegasamSettings
+) -> list[TrackedFrames]:
+    """Annotates clips of one size together, on the device of the networks.
+
+    Raises:
+      ValueError: for a clip with less than two frames or without any depth.
+    """
+    size = working_size(clips[0].size)
+    aligned = [align_depth(clip.relative, clip.metric) for clip in clips]
+    wanted = [_to_track(clip, depth, size) for clip, depth in zip(clips, aligned, strict=True)]
+    tracks = track_clips(tracker, wanted, settings.tracker)
+    parts = zip(clips, aligned, wanted, tracks, strict=True)
+    return [_finish(clip, depth, asked, track, raft, settings) for clip, depth, asked, track in parts]
+
+
+def working_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) at which frames are tracked: of MegaSaM's area, multiples of 8."""
+    factor = np.sqrt(WORKING_AREA_PX / (size[0] * size[1]))
+    width, height = (max(MIN_SIDE_PX, int(side * min(factor, 1.0)) // STRIDE * STRIDE) for side in size)
+    return width, height
+
+
+def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> TrackedClip:
+    images = np.stack([cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) for rgb in clip.rgb])
+    with np.errstate(divide="ignore"):
+        z = np.where(depth.inverse_depth > 0, 1 / depth.inverse_depth, 0).astype(np.float32)
+    camera = clip.intrinsics
+    if camera is None:
+        camera = guess_intrinsics(clip.size)
+        if depth.focal_px is not None:
+            focal = depth.focal_px * clip.size[0] / depth.inverse_depth.shape[2]
+            camera = Intrinsics(fx=focal, fy=focal, cx=camera.cx, cy=camera.cy)
+    return TrackedClip(
+        images=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+        depth=np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST_EXACT) for one in z]),
+        intrinsics_px=resize_intrinsics(camera.as_array(), clip.size, size),
+        times_s=clip.time_s,
+        fix_focal=clip.fix_focal,
+    )
+
+
+def _finish(
+    clip: SeenClip,
+    depth: AlignedDepth,
+    asked: TrackedClip,
+    track: Track,
+    raft: RaftNetwork,
+    settings: MegasamSettings,
+) -> TrackedFrames:
+    """Makes the depth of a tracked clip consistent."""
+    flow = estimate_clip_flow(raft, torch.from_numpy(asked.images))
+    given = np.where(asked.depth > 0, 1 / np.maximum(asked.depth, 1e-6), 0).astype(np.float32)
+    found = make_consistent(given, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)
+    size = asked.images.shape[3], asked.images.shape[2]
+    half = found.inverse_depth.reshape(len(given), size[1] // 2, 2, size[0] // 2, 2).mean((2, 4))
+    static = np.stack([cv2.resize(one, half.shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in track.static])
+    return TrackedFrames(
+        frame=clip.frame,
+        cam_from_world=track.cam_from_world,
+        intrinsics_px=resize_intrinsics(track.intrinsics_px, size, clip.size),
+        inverse_depth=half.astype(np.float32),
+        static=static,
+        metres_per_unit=depth.metres_per_unit,
+        focal_observed=track.focal_observed,
+    )

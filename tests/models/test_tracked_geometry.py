@@ -1,0 +1,55 @@
+"""Geometry from tracked cameras: what moves, what is far, and cameras that do not travel."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.annotation.tracked import tracked_geometry
+from models.tracking.tracked import TrackedFrames
+from tests.camera_paths import steady
+
+
+def tracked(velocity=(0, 0, 0), turn_deg_s=(0, 0, 0)):
+    _, poses = steady(velocity, turn_deg_s, seconds=1.0)
+    static = np.ones((len(poses), 4, 6), np.float32)
+    static[:, 0] = 0.2
+    inverse_depth = np.full(static.shape, 0.5, np.float32)
+    inverse_depth[:, :, 0] = 0
+    return TrackedFrames(
+        frame=np.arange(len(poses)),
+        cam_from_world=poses,
+        intrinsics_px=np.array([5.0, 5.0, 3.0, 2.0]),
+        inverse_depth=inverse_depth,
+        static=static,
+        metres_per_unit=3.0,
+        focal_observed=True,
+    )
+
+
+def test_depth_masks_and_scale():
+    found = tracked_geometry(tracked((0.4, 0, 0)), 0.5)
+    assert found.poses.pose_ok and found.poses.motion_kind == "general"
+    assert found.typical_depth == pytest.approx(2.0)
+    assert found.metres_per_unit == 3.0
+    assert not found.is_depth_valid[:, :, 0].any() and found.is_depth_valid[:, :, 1:].all()
+    assert found.depth[found.is_depth_valid] == pytest.approx(2.0)
+    assert found.is_moving[:, 0].all() and not found.is_moving[:, 1:].any()
+
+
+@pytest.mark.parametrize(("turn", "kind"), [((0, 20, 0), "rotation"), ((0, 0, 0), "static")])
+def test_cameras_that_do_not_travel(turn, kind):
+    found = tracked_geometry(tracked((0.001, 0, 0), turn), 0.5)
+    assert found.poses.motion_kind == kind
+    assert (found.poses.cam_from_world[:, :3] == 0).all()
+    assert found.typical_depth is None
+
+
+def test_poses_that_are_no_numbers_are_not_fit_for_use():
+    moved = tracked((0.4, 0, 0))
+    poses = moved.cam_from_world.copy()
+    poses[2, 0] = np.nan
+    broken = replace(moved, cam_from_world=poses)
+    found = tracked_geometry(broken, 0.5)
+    assert not found.poses.pose_ok and found.poses.reason
+    assert found.depth is None and found.is_moving is None
