@@ -163,9 +163,10 @@ def _run(arguments: list[str]) -> int:
 def _plan(arguments: list[str]) -> int:
     parser = _parser("plan", "Says what would run: videos, hours, stages, models, output. Runs nothing.")
     _add_job_arguments(parser)
+    _add_deploy_argument(parser)
     options, _ = parser.parse_known_args(arguments)
     config, sources, output = _job_inputs(options)
-    print_plan(make_plan(config, sources, output), Console())
+    print_plan(make_plan(config, sources, output, load_deploy(options.deploy)), Console())
     return 0
 
 

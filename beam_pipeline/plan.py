@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from beam_pipeline.config import PipelineConfig
+from beam_pipeline.deploy import DeploySettings
+from beam_pipeline.estimate import Estimate, estimate_run, measured_costs
 from beam_pipeline.graph import make_stages
 from core.failures import ItemError
 from core.places import normalize_uri
@@ -32,6 +34,7 @@ class Plan:
     stages: tuple[tuple[str, int, bool], ...]
     models: dict[str, Any]
     output_uri: str
+    estimate: Estimate
 
 
 def describe_models(config: PipelineConfig) -> dict[str, Any]:
@@ -41,7 +44,9 @@ def describe_models(config: PipelineConfig) -> dict[str, Any]:
     return found | {s.contract.name: s.describe() for s in stages if isinstance(s, AskForCaptions)}
 
 
-def make_plan(config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str) -> Plan:
+def make_plan(
+    config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str, deploy: DeploySettings | None = None
+) -> Plan:
     """Lists and probes all inputs (headers only) and names what would run."""
     unreadable: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -75,6 +80,7 @@ def make_plan(config: PipelineConfig, sources: Sequence[SourceSpec], output_uri:
         stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in (*stages.video, *stages.clip)),
         models=describe_models(config),
         output_uri=normalize_uri(output_uri),
+        estimate=estimate_run(seconds / 3600, len(seen), measured_costs(), deploy or DeploySettings()),
     )
 
 
@@ -99,4 +105,13 @@ def print_plan(plan: Plan, console: Console) -> None:
             model.get("licence") or "",
         )
     console.print(table)
+    books = plan.estimate
+    console.print(
+        f"estimate, from the costs measured on the test videos (CPU stages only): {books.clips:.0f} candidate clips, "
+        f"{books.kept:.0f} kept; {books.total_core_hours:.2f} core hours, {books.shards_gib:.2f} GiB of shards, "
+        f"{books.store_gib:.2f} GiB in the store; {books.machine_hours:.2f} worker hours, {books.cost_usd:.2f} USD "
+        "at the prices of the runner profile",
+        markup=False,
+        highlight=False,
+    )
     console.print(f"output: {plan.output_uri}", markup=False, highlight=False)
