@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import MetricResults
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.config import PipelineConfig
@@ -33,6 +33,7 @@ from explore.outputs import RUN_FILE, Accounting, remove_stale_files
 from explore.report import write_report
 from transforms.adapter import BUSY_MS, RunContext
 from transforms.analyse import MeasureWindow
+from transforms.coders import BYTES, ELEMENTS
 
 # As RunInference calls it.
 INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
@@ -85,7 +86,8 @@ def run_job(
             with beam.Pipeline(runner=runner, options=options) as root:
                 build_graph(root, _with_threads(config, options), sources, output_uri, context, hints)
             # Asked for while the engine is there to answer.
-            times = stage_times(config, root.result.metrics())
+            metrics = root.result.metrics()
+            times, elements = stage_times(config, metrics), element_sizes(metrics)
     seconds = time.time() - started
     remove_stale_files(output)
     # What windows of long videos have measured is as large as the videos, and has been decided on.
@@ -94,6 +96,7 @@ def run_job(
     facts = _run_facts(config, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
         "stage_times": times,
+        "elements": elements,
     }
     output.write_bytes(RUN_FILE, (to_json_text(facts) + "\n").encode(), "application/json")
     report_path = write_report(output_uri)
@@ -172,6 +175,18 @@ def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dic
         if name in times and spread.result and spread.key.metric.name == INFERENCE_MICROSECONDS:
             times[name]["busy_s"] += spread.result.sum / 1e6
     return {name: {what: round(value, 3) for what, value in row.items()} for name, row in times.items()}
+
+
+def element_sizes(metrics: MetricResults) -> dict[str, float]:
+    """Records that steps handed over to each other in this run, and the bytes of one: mean and largest."""
+    name = MetricsFilter().with_namespace(ELEMENTS).with_name(BYTES)
+    spreads = [spread.result for spread in metrics.query(name)[MetricResults.DISTRIBUTIONS]]
+    count, total = sum(s.count for s in spreads), sum(s.sum for s in spreads)
+    return {
+        "count": count,
+        "mean_bytes": round(total / count, 1) if count else 0.0,
+        "largest_bytes": max((s.max for s in spreads), default=0),
+    }
 
 
 def _version(package: str) -> str | None:

@@ -9,11 +9,17 @@ import json
 from typing import Any
 
 from apache_beam.coders import Coder, registry
+from apache_beam.metrics import Metrics
 
 from core.codec import from_jsonable, to_jsonable
 from core.dataset_files import OutputFile
 from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
 from core.sources import SourceSpec
+
+ELEMENTS, BYTES = "elements", "bytes"
+"""Namespace and name of the distribution of encoded records' sizes: what steps hand over to each other."""
+
+_ELEMENT_BYTES = Metrics.distribution(ELEMENTS, BYTES)
 
 
 class RecordCoder(Coder):
@@ -27,7 +33,9 @@ class RecordCoder(Coder):
         if type(value) is not self.record_type:
             raise TypeError(f"expected {self.record_type.__name__}, got {value!r}")
         text = json.dumps(to_jsonable(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "surrogatepass")
+        encoded = text.encode("utf-8", "surrogatepass")
+        _ELEMENT_BYTES.update(len(encoded))
+        return encoded
 
     def decode(self, encoded: bytes) -> Any:
         """The record."""

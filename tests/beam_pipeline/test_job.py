@@ -58,6 +58,7 @@ def test_the_books_balance_and_both_kinds_of_clips_are_there(output):
     assert books.clips_rejected > 0
     facts = json.loads((output / "run.json").read_text())
     assert facts["accounting"]["balanced"]
+    assert 0 < facts["elements"]["largest_bytes"] < 10_000
     assert facts["config"]["analysis"]["clips"]["min_s"] == 1.0
     assert (output / "report" / "index.html").stat().st_size > 1000
 
