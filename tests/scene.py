@@ -310,6 +310,8 @@ def _sample(layer: int, texel: NDArray[np.float32], level: NDArray[np.float32]) 
     for k in range(int(level.min()), int(np.ceil(level.max())) + 1):
         weight = 1 - np.abs(level - k)
         chosen = np.flatnonzero(weight > 0)
+        if not len(chosen):
+            continue
         rows = -(-len(chosen) // 1024)
         grid = np.zeros((rows * 1024, 2), np.float32)
         grid[: len(chosen)] = (texel.take(chosen, 0) + 0.5) / 2**k - 0.5

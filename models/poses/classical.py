@@ -73,11 +73,12 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
         return without_poses(request, "no two frames show enough parallax in common points to start from")
     mapper.add_all(refine)
     mapper.polish(refine)
+    doubt = _doubt_of_share(mapper.explained_share())
     reobserve(mapper, gray, request.num_threads)
     mapper.polish(refine, rounds=1)
     mapper.sharpen()
     mapper.adjust(iterations=15, focal_too=refine)
-    return _answer(request, mapper, "general")
+    return _answer(request, mapper, "general", doubt)
 
 
 def _trials(request: PoseRequest) -> tuple[list[FloatArray], bool]:
@@ -135,7 +136,7 @@ def _explains(turning: Mapper) -> bool:
     return bool(np.median(error) < ROTATION_MEDIAN_PX and np.percentile(error, 80) < ROTATION_TAIL_PX)
 
 
-def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstimate:
+def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str | None = None) -> PoseEstimate:
     registered = mapper.is_posed.copy()
     poses = mapper.cam_from_world.copy()
     points = np.zeros((0, 3))
@@ -154,7 +155,7 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstim
     points = np.asarray(se3.act(poses[first], points)) if len(points) else points
     poses = np.asarray(se3.compose(poses, se3.invert(poses[first])))
     poses[~registered] = np.nan
-    reason = _doubt(mapper, reprojection) if kind == "general" else None
+    reason = (_doubt(mapper, reprojection) or doubt) if kind == "general" else None
     return PoseEstimate(
         cam_from_world=poses,
         registered=registered,
@@ -168,6 +169,13 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind) -> PoseEstim
     )
 
 
+def _doubt_of_share(explained_share: float) -> str | None:
+    """Why a map that explains a share of what was followed is not fit for use."""
+    if explained_share < MIN_EXPLAINED_SHARE:
+        return f"only {explained_share:.0%} of the followed points fit one still scene: most of what is seen moves"
+    return None
+
+
 def _doubt(mapper: Mapper, reprojection: float | None) -> str | None:
     """Why poses are not fit for use."""
     registered = mapper.is_posed
@@ -177,9 +185,6 @@ def _doubt(mapper: Mapper, reprojection: float | None) -> str | None:
         return "no point is seen by two frames in the places that one still scene would give it"
     if reprojection > MAX_REPROJECTION_PX:
         return f"points are off by {reprojection:.1f} px: the scene moves, or the camera does not fit a pinhole"
-    share = mapper.explained_share()
-    if share < MIN_EXPLAINED_SHARE:
-        return f"only {share:.0%} of the followed points fit one still scene: most of what is seen moves"
     placed = np.flatnonzero(registered).tolist()
     links = np.array([mapper.num_links(a, b) for a, b in pairwise(placed)])
     weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * np.median(links)))
