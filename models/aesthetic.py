@@ -139,6 +139,10 @@ def prepare_image(image_rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
 class ImageEncoder(Protocol):
     """Turns prepared images into embeddings."""
 
+    @property
+    def halvings(self) -> int:
+        """How often memory ran out, so that the forward passes were halved."""
+
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings (n, 768) of images (n, 3, 224, 224)."""
 
@@ -178,6 +182,7 @@ class ClipEncoder:
         self._device = torch.device(device)
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
         self._batch_images = batch_images
+        self.halvings = 0
         state = torch.jit.load(weights_path, map_location="cpu").state_dict()
         tower = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
         visual = open_clip.create_model(architecture, precision=precision, device="cpu").visual
@@ -191,17 +196,27 @@ class ClipEncoder:
         """Embeddings (n, 768) float32 of images (n, 3, 224, 224) float32.
 
         Every forward pass has the same number of images (the last is filled up), so that an embedding does
-        not depend on what shares its batch.
+        not depend on what shares its batch. Where memory runs out, passes are halved from then on.
         """
-        torch, size = self._torch, self._batch_images
+        torch = self._torch
         parts: list[NDArray[np.float32]] = []
+        start = 0
         with torch.inference_mode():
-            for start in range(0, len(pixels), size):
+            while start < len(pixels):
+                size = self._batch_images
                 chunk = pixels[start : start + size]
                 filled = np.zeros((size, *pixels.shape[1:]), np.float32)
                 filled[: len(chunk)] = chunk
-                batch = torch.from_numpy(filled).to(self._device, self._dtype)
-                parts.append(self._visual(batch)[: len(chunk)].float().cpu().numpy())
+                try:
+                    batch = torch.from_numpy(filled).to(self._device, self._dtype)
+                    parts.append(self._visual(batch)[: len(chunk)].float().cpu().numpy())
+                except torch.OutOfMemoryError:
+                    if size == 1:
+                        raise
+                    self._batch_images = size // 2
+                    self.halvings += 1
+                    continue
+                start += len(chunk)
         return np.concatenate(parts) if parts else np.zeros((0, EMBEDDING_SIZE), np.float32)
 
 
@@ -232,6 +247,11 @@ class AestheticModel:
     def __init__(self, encoder: ImageEncoder, head: AffineHead) -> None:
         self._encoder = encoder
         self._head = head
+
+    @property
+    def halvings(self) -> int:
+        """How often memory ran out, so that the encoder's passes were halved."""
+        return self._encoder.halvings
 
     def score_clips(self, clips_rgb_u8: Sequence[Sequence[NDArray[np.uint8]]]) -> list[AestheticScore]:
         """Scores of clips, each given by its pictures (h, w, 3) uint8; all pictures share the batches."""

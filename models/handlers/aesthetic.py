@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from core.store import Store
@@ -55,7 +56,11 @@ class AestheticHandler(ModelHandler[AestheticExample, AestheticScore, AestheticM
         Raises:
           ItemError: if any image of the batch cannot be read; all are read before the encoder starts.
         """
-        return model.score_clips([load_images(self._store, example) for example in batch])
+        before = model.halvings
+        scores = model.score_clips([load_images(self._store, example) for example in batch])
+        if halvings := model.halvings - before:
+            Metrics.counter("ScoreAesthetic", "batch_halvings").inc(halvings)
+        return scores
 
     def get_num_bytes(self, batch: Sequence[AestheticExample]) -> int:
         """Bytes of the JPEGs."""

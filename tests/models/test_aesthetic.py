@@ -106,6 +106,8 @@ def test_wrong_arrays_are_refused():
 class BrightnessEncoder:
     """Embeddings that point along the first axis for white pictures and along the second for black ones."""
 
+    halvings = 0
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 
@@ -236,6 +238,27 @@ def test_an_embedding_does_not_depend_on_its_batch(tiny_clip):
     alone = np.concatenate([encoder.encode(pixels[i : i + 1]) for i in range(6)])
     np.testing.assert_array_equal(together, alone)
     assert encoder.encode(pixels[:0]).shape == (0, 768)
+
+
+@pytest.mark.models
+def test_passes_are_halved_where_memory_runs_out(tiny_clip, monkeypatch):
+    torch = pytest.importorskip("torch")
+    encoder = ClipEncoder(str(tiny_clip[0]), architecture="tiny-vit", batch_images=8)
+    pixels = np.random.default_rng(0).standard_normal((5, 3, 224, 224)).astype(np.float32)
+    expected = encoder.encode(pixels)
+    network, most = encoder._visual, [3]
+
+    def limited(batch):
+        if len(batch) > most[0]:
+            raise torch.OutOfMemoryError("no memory left")
+        return network(batch)
+
+    monkeypatch.setattr(encoder, "_visual", limited)
+    np.testing.assert_allclose(encoder.encode(pixels), expected, atol=1e-5)
+    assert encoder.halvings == 2
+    most[0] = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.encode(pixels)
 
 
 @pytest.mark.models

@@ -195,6 +195,8 @@ def test_bad_pictures_cost_only_their_own_clips(examples):
 
 def test_the_aesthetic_handler_scores_the_same_clips(examples, monkeypatch):
     class MeanEncoder:
+        halvings = 0
+
         def encode(self, pixels):
             means = pixels.mean(axis=(2, 3))
             return np.pad(means, ((0, 0), (0, 765))) + 1e-3
