@@ -30,6 +30,7 @@ NOT_RUN = {
     r"--runner[= ](Dataflow|Flink|Portable|Prism|Spark)": "needs a cluster",
     r"\b(HOST|MODEL|PROJECT|REGION|BUCKET|IMAGE|JOBMANAGER)\b": "needs a server, a cluster or an account",
     r"download\.|launcher\.py download ": "downloads videos or published data; tested without a network",
+    r"captions\.model=transformers": "needs a model's weights; tested with random ones",
     r"launcher\.py models (fetch|verify)": "downloads or reads weights",
     r"launcher\.py view ": "runs until it is interrupted; a test of its own looks at it in a browser",
 }
