@@ -23,8 +23,6 @@ from apache_beam.runners.portability.flink_runner import FlinkJarJobServer, Flin
 from beam_pipeline.worker_pool import WorkerPool
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
-# Flink's runner would otherwise end a worker process after each step of the graph and start another for the next.
-KEEP_WORKERS_MS = 60_000
 ANSWER_TIMEOUT_S = 10.0
 logger = logging.getLogger(__name__)
 
@@ -63,8 +61,6 @@ def prepare_flink(options: PipelineOptions, stack: ExitStack) -> None:
         if flink.parallelism < 1:
             flink.parallelism = facts["slots-total"]
     _check_java(options)
-    if not portable.environment_cache_millis:
-        portable.environment_cache_millis = KEEP_WORKERS_MS
     if portable.environment_type is None and portable.environment_config is None:
         if not on_loopback(options):
             raise RunnerError(

@@ -72,7 +72,6 @@ def test_what_the_cluster_knows_is_filled_in_and_workers_are_started(jar):
         portable = options.view_as(PortableOptions)
         assert portable.environment_type == "EXTERNAL"
         assert portable.environment_config.startswith("localhost:")
-        assert portable.environment_cache_millis > 0
 
 
 def test_what_the_user_says_stays(jar):
