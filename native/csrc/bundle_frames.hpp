@@ -1,0 +1,156 @@
+// What all steps of bundle adjustment share: which frames and edges take part, and a thread's memory.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "bundle_geometry.hpp"
+
+namespace spatialbeam::bundle {
+
+struct State {
+  std::vector<double> cam_from_world, inverse_depth;
+  double intrinsics[4];
+};
+
+// An edge as linearised: the kernels' model and Ad of target from source. A change x of the target's pose and y of the
+// source's move the points in the target like x - Ad y.
+template <typename T>
+struct Edge {
+  EdgeModel<T> model;
+  double adjoint[36];
+};
+
+struct Costs {
+  double before = 0, now = 0, predicted = 0;
+};
+
+// Memory of one thread.
+template <typename T>
+struct Workspace {
+  TilePoints<T> points;
+  Projected<T> projected;
+  alignas(64) T curvature[kTile], slope[kTile], focal[kTile], root[kTile];
+  std::vector<T> rows;       // six of kTile for each group
+  std::vector<double> gram;  // products of the rows, those of the focal length's row and of the slopes
+  std::vector<PoseSums> sums;
+  std::vector<Edge<T>> edges;        // one for each group
+  std::vector<Edge<T>> moved_edges;  // the same after a step
+  std::vector<double> local;         // the frame's part of the reduced system: source, targets, focal length
+  std::vector<double> right, gradient, diagonal;
+  std::vector<const T*> gram_rows;
+  std::vector<int> gram_index;
+  std::vector<T> kept_costs;
+};
+
+// A problem by its source frames, and the variables of its reduced system.
+template <typename T>
+class Frames {
+ public:
+  Frames(const Problem& given_problem, const Options& given_options, const Kernels<T>& given_kernels)
+      : problem(given_problem),
+        options(given_options),
+        kernels(given_kernels),
+        groups(group_edges(given_problem)),
+        variable(given_problem.frames, -1),
+        next_edge_(given_problem.edges, -1) {
+    for (int i = 0; options.poses && i < problem.frames; ++i) {
+      if (!problem.fixed[i]) variable[i] = variable_count, variable_count += 6;
+    }
+    if (options.focal) focal_variable = variable_count++;
+    if (options.points) {
+      curvature.resize(std::size_t(problem.frames) * problem.points);
+      slope.resize(curvature.size());
+    }
+    for (const auto& of_frame : groups) {
+      int* next = nullptr;
+      for (const auto& group : of_frame) {
+        for (const int e : group.edges) {
+          if (next) *next = e;
+          next = &next_edge_[e];
+        }
+      }
+    }
+  }
+
+  std::vector<Workspace<T>> make_workspaces() const {
+    std::size_t most_groups = 0, most_edges = 0;
+    for (const auto& of_frame : groups) {
+      std::size_t edges = 0;
+      for (const auto& group : of_frame) edges += group.edges.size();
+      most_groups = std::max(most_groups, of_frame.size());
+      most_edges = std::max(most_edges, edges);
+    }
+    std::vector<Workspace<T>> workspaces(std::max(1, std::min(options.threads, problem.frames)));
+    for (auto& w : workspaces) reserve(w, most_groups, most_edges);
+    return workspaces;
+  }
+
+  double limited(double d) const { return std::min(std::max(d, options.min_inverse_depth), options.max_inverse_depth); }
+
+  bool has_points_prior() const { return options.points && problem.prior_weight != nullptr; }
+
+  Observations observations(int edge, int first, int count) const {
+    return observations_of(problem, edge, first, count, next_edge_[edge]);
+  }
+
+  // Whether a frame's points and edges have any part in the problem.
+  bool takes_part(int frame) const { return !groups[frame].empty() || has_points_prior(); }
+
+  void prepare_edges(const State& state, int frame, std::vector<Edge<T>>& edges) const {
+    for (std::size_t g = 0; g < groups[frame].size(); ++g) {
+      double target_from_source[se3::kPose];
+      relative_pose(state.cam_from_world.data(), frame, groups[frame][g].target, target_from_source);
+      edges[g].model = edge_model<T>(target_from_source, state.intrinsics, options);
+      se3::adjoint(target_from_source, edges[g].adjoint);
+    }
+  }
+
+  double focal_prior_cost(const State& state) const {
+    const double error = options.focal_prior - state.intrinsics[0];
+    return options.focal && options.focal_prior_weight > 0 ? options.focal_prior_weight * error * error : 0;
+  }
+
+  double point_prior_cost(const State& state, int frame, int first, int count) const {
+    double cost = 0;
+    if (!has_points_prior()) return cost;
+    for (std::size_t k = std::size_t(frame) * problem.points + first, end = k + count; k < end; ++k) {
+      if (!(problem.prior_weight[k] > 0)) continue;
+      const double error = problem.prior_inverse_depth[k] - state.inverse_depth[k];
+      cost += problem.prior_weight[k] * error * error;
+    }
+    return cost;
+  }
+
+  double absolute_point_damping(std::size_t point) const {
+    return options.point_damping_floor + (problem.point_damping ? problem.point_damping[point] : 0);
+  }
+
+  const Problem& problem;
+  const Options& options;
+  const Kernels<T> kernels;
+  const std::vector<std::vector<Group>> groups;
+  std::vector<int> variable;  // of a frame's pose, -1 for none
+  int focal_variable = -1;
+  int variable_count = 0;
+  std::vector<T> curvature, slope;  // of the points, as eliminated
+
+ private:
+  static void reserve(Workspace<T>& w, std::size_t groups, std::size_t edges) {
+    const std::size_t gram = 6 * groups + 2, local = 6 * (groups + 1) + 1;
+    w.rows.resize(6 * kTile * groups);
+    w.gram.resize(gram * gram);
+    w.sums.resize(groups);
+    w.edges.resize(groups);
+    w.moved_edges.resize(groups);
+    w.local.resize(local * local);
+    for (auto* values : {&w.right, &w.gradient, &w.diagonal}) values->resize(local);
+    w.gram_rows.reserve(gram);
+    w.gram_index.reserve(gram);
+    w.kept_costs.resize(edges * kTile);
+  }
+
+  std::vector<int> next_edge_;  // in the order in which a frame's edges are looked at, -1 after the last
+};
+
+}  // namespace spatialbeam::bundle

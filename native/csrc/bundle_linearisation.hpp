@@ -1,0 +1,102 @@
+// The normal equations of a frame's edges, with its points eliminated.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "bundle_local_system.hpp"
+
+namespace spatialbeam::bundle {
+
+template <typename T>
+class Linearisation {
+ public:
+  explicit Linearisation(Frames<T>& frames) : frames_(frames) {}
+
+  // Leaves the frame's part of the reduced system in the workspace, and its points' own equations in `frames`; returns
+  // the cost.
+  double run(const State& state, int frame, double damping, Workspace<T>& w) {
+    frames_.prepare_edges(state, frame, w.edges);
+    const int group_count = int(frames_.groups[frame].size());
+    std::fill(w.sums.begin(), w.sums.begin() + group_count, PoseSums{});
+    const std::size_t gram_size = 6 * group_count + 2;
+    std::fill_n(w.gram.begin(), gram_size * gram_size, 0.0);
+    double cost = 0;
+    for (int first = 0; first < frames_.problem.points; first += kTile) {
+      const int count = std::min(kTile, frames_.problem.points - first);
+      load_tile(frames_.problem, state.intrinsics, state.inverse_depth.data(), frame, first, count, w.points);
+      cost += frames_.point_prior_cost(state, frame, first, count);
+      cost += linearise_tile(frame, first, count, w);
+      if (frames_.options.points) eliminate_points(state, frame, first, count, damping, w);
+    }
+    build_local_system(group_count, frames_.options.points, w);
+    return cost;
+  }
+
+ private:
+  // Sums and rows of all edges of a tile; returns the cost.
+  double linearise_tile(int frame, int first, int count, Workspace<T>& w) {
+    const int padded_count = padded(count);
+    std::fill_n(w.curvature, padded_count, T(0));
+    std::fill_n(w.slope, padded_count, T(0));
+    std::fill_n(w.focal, padded_count, T(0));
+    w.gram_rows.clear();
+    w.gram_index.clear();
+    double cost = 0;
+    const auto& groups = frames_.groups[frame];
+    for (int g = 0; g < int(groups.size()); ++g) {
+      const bool moves = frames_.variable[frame] >= 0 || frames_.variable[groups[g].target] >= 0;
+      T* rows = w.rows.data() + std::size_t(6) * kTile * g;
+      bool has_rows = false;
+      for (const int e : groups[g].edges) {
+        if (!frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected)) {
+          continue;
+        }
+        cost += frames_.kernels.sum(w.projected.cost, count);
+        if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
+        if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);
+        if (!frames_.options.points) continue;
+        frames_.kernels.add_point_sums(w.projected, count, w.curvature, w.slope);
+        if (frames_.options.focal) frames_.kernels.add_focal_row(w.projected, count, w.focal);
+        if (moves) frames_.kernels.put_pose_rows(w.projected, count, has_rows, rows), has_rows = true;
+      }
+      for (int i = 0; has_rows && i < 6; ++i) {
+        w.gram_rows.push_back(rows + i * kTile);
+        w.gram_index.push_back(6 * g + i);
+      }
+    }
+    return cost;
+  }
+
+  // Adds priors and damping to the points' own equations, keeps these, and adds the products of the rows.
+  void eliminate_points(const State& state, int frame, int first, int count, double damping, Workspace<T>& w) {
+    const std::size_t offset = std::size_t(frame) * frames_.problem.points + first;
+    for (int k = 0; k < count; ++k) {
+      const std::size_t point = offset + k;
+      double curvature = w.curvature[k], slope = w.slope[k];
+      if (frames_.problem.prior_weight && frames_.problem.prior_weight[point] > 0) {
+        const double weight = frames_.problem.prior_weight[point];
+        curvature += weight;
+        slope += weight * (frames_.problem.prior_inverse_depth[point] - state.inverse_depth[point]);
+      }
+      const T damped = T(curvature * (1 + damping) + frames_.absolute_point_damping(point));
+      frames_.curvature[point] = damped;
+      frames_.slope[point] = w.slope[k] = T(slope);
+      w.root[k] = damped > 0 ? 1 / std::sqrt(damped) : T(0);
+    }
+    for (int k = count; k < padded(count); ++k) w.root[k] = 0;
+    if (frames_.variable_count == 0 || (w.gram_rows.empty() && !frames_.options.focal)) return;
+    const int group_count = int(frames_.groups[frame].size());
+    for (T* row : {w.focal, w.slope}) {
+      w.gram_index.push_back(6 * group_count + (row == w.slope));
+      w.gram_rows.push_back(row);
+    }
+    for (const T* row : w.gram_rows) frames_.kernels.scale_row(w.root, count, const_cast<T*>(row));
+    frames_.kernels.add_gram(w.gram_rows.data(), w.gram_index.data(), int(w.gram_rows.size()), count,
+                             6 * group_count + 2, w.gram.data());
+  }
+
+  Frames<T>& frames_;
+};
+
+}  // namespace spatialbeam::bundle

@@ -1,0 +1,109 @@
+// From a step of the poses to one of a frame's points, and what it does to the cost.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "bundle_frames.hpp"
+
+namespace spatialbeam::bundle {
+
+template <typename T>
+class Step {
+ public:
+  // `step` is the solution of the reduced system at `state`.
+  Step(const Frames<T>& frames, const State& state, const std::vector<double>& step)
+      : frames_(frames), state_(state), step_(step) {}
+
+  // Moves the frame's points in `trial`, whose poses have been moved; costs are compared only if steps are adaptive.
+  Costs run(int frame, double damping, State& trial, Workspace<T>& w) const {
+    Costs costs;
+    frames_.prepare_edges(state_, frame, w.edges);
+    if (frames_.options.adaptive) frames_.prepare_edges(trial, frame, w.moved_edges);
+    for (int first = 0; first < frames_.problem.points; first += kTile) {
+      const int count = std::min(kTile, frames_.problem.points - first);
+      costs.before += frames_.point_prior_cost(state_, frame, first, count);
+      load_tile(frames_.problem, state_.intrinsics, state_.inverse_depth.data(), frame, first, count, w.points);
+      substitute_back(frame, first, count, w);
+      if (frames_.options.points) costs.predicted += move_points(frame, first, count, damping, trial, w);
+      if (!frames_.options.adaptive) continue;
+      costs.now += frames_.point_prior_cost(trial, frame, first, count);
+      load_tile(frames_.problem, trial.intrinsics, trial.inverse_depth.data(), frame, first, count, w.points);
+      compare_tile(frame, first, count, w, costs);
+    }
+    return costs;
+  }
+
+ private:
+  // Takes the poses' part from the points' slopes, and keeps the costs.
+  void substitute_back(int frame, int first, int count, Workspace<T>& w) const {
+    if (frames_.options.points) {
+      const std::size_t offset = std::size_t(frame) * frames_.problem.points + first;
+      std::copy_n(frames_.slope.data() + offset, count, w.slope);
+    }
+    T* kept = w.kept_costs.data();
+    for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
+      T motion[6];
+      relative_step(frame, frames_.groups[frame][g].target, w.edges[g].adjoint, motion);
+      const T focal = frames_.options.focal ? T(step_[frames_.focal_variable]) : T(0);
+      for (const int e : frames_.groups[frame][g].edges) {
+        if (!frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected)) {
+          std::fill_n(kept, padded(count), T(-1));
+        } else {
+          if (frames_.options.points) frames_.kernels.subtract_step(w.projected, count, motion, focal, w.slope);
+          if (frames_.options.adaptive) frames_.kernels.keep_costs(w.projected, count, kept);
+        }
+        kept += kTile;
+      }
+    }
+  }
+
+  void relative_step(int source, int target, const double* adjoint, T* out) const {
+    double motion[6] = {};
+    if (frames_.variable[target] >= 0) std::copy_n(step_.data() + frames_.variable[target], 6, motion);
+    if (frames_.variable[source] >= 0) {
+      const double* step = step_.data() + frames_.variable[source];
+      for (int r = 0; r < 6; ++r) {
+        for (int c = 0; c < 6; ++c) motion[r] -= adjoint[r * 6 + c] * step[c];
+      }
+    }
+    std::transform(motion, motion + 6, out, [](double x) { return T(x); });
+  }
+
+  // Returns the decrease of the cost that the model promises.
+  double move_points(int frame, int first, int count, double damping, State& trial, const Workspace<T>& w) const {
+    double predicted = 0;
+    const std::size_t offset = std::size_t(frame) * frames_.problem.points + first;
+    for (int k = 0; k < count; ++k) {
+      const std::size_t point = offset + k;
+      const double damped = frames_.curvature[point];
+      if (!(damped > 0)) continue;
+      const double step = w.slope[k] / damped;
+      if (!std::isfinite(step)) continue;
+      const double absolute = frames_.absolute_point_damping(point);
+      const double damping_part = absolute + (damped - absolute) * damping / (1 + damping);
+      predicted += step * (frames_.slope[point] + damping_part * step);
+      trial.inverse_depth[point] = frames_.limited(state_.inverse_depth[point] + step);
+    }
+    return predicted;
+  }
+
+  void compare_tile(int frame, int first, int count, Workspace<T>& w, Costs& costs) const {
+    const T* kept = w.kept_costs.data();
+    for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
+      for (const int e : frames_.groups[frame][g].edges) {
+        const Observations observations = frames_.observations(e, first, count);
+        if (frames_.kernels.project(w.points, w.moved_edges[g].model, observations, w.projected)) {
+          frames_.kernels.compare_costs(w.projected, count, kept, costs.before, costs.now);
+        }
+        kept += kTile;
+      }
+    }
+  }
+
+  const Frames<T>& frames_;
+  const State& state_;
+  const std::vector<double>& step_;
+};
+
+}  // namespace spatialbeam::bundle

@@ -1,0 +1,95 @@
+// Vectors of numbers: a part of bundle_kernels_body.hpp.
+
+template <typename T>
+struct Lanes;
+
+template <>
+struct Lanes<float> {
+  typedef float Vec __attribute__((vector_size(VECTOR_BYTES)));
+  typedef float Floats __attribute__((vector_size(VECTOR_BYTES)));  // as many floats as there are lanes
+  typedef std::int32_t Places __attribute__((vector_size(VECTOR_BYTES)));
+  typedef std::int32_t Ints __attribute__((vector_size(VECTOR_BYTES)));
+  typedef std::int32_t Int;
+  static constexpr int kMantissaBits = 23;
+  static constexpr int kBias = 127;
+  static constexpr int kLogTerms = 5;
+};
+
+template <>
+struct Lanes<double> {
+  typedef double Vec __attribute__((vector_size(VECTOR_BYTES)));
+  typedef float Floats __attribute__((vector_size(VECTOR_BYTES / 2)));
+  typedef std::int32_t Places __attribute__((vector_size(VECTOR_BYTES / 2)));
+  typedef std::int64_t Ints __attribute__((vector_size(VECTOR_BYTES)));
+  typedef std::int64_t Int;
+  static constexpr int kMantissaBits = 52;
+  static constexpr int kBias = 1023;
+  static constexpr int kLogTerms = 11;
+};
+
+template <typename T>
+using Vec = typename Lanes<T>::Vec;
+
+template <typename T>
+constexpr int kLanes = VECTOR_BYTES / sizeof(T);
+
+template <typename T>
+INLINE Vec<T> load(const T* from) {
+  Vec<T> v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+template <typename T>
+INLINE void store(T* to, Vec<T> v) {
+  std::memcpy(to, &v, sizeof(v));
+}
+
+template <typename T>
+INLINE Vec<T> load_floats(const float* from) {
+  typename Lanes<T>::Floats v;
+  std::memcpy(&v, from, sizeof(v));
+  return __builtin_convertvector(v, Vec<T>);
+}
+
+// Splits pairs.
+template <typename T>
+INLINE void load_pairs(const float* from, Vec<T>& first, Vec<T>& second) {
+  typedef typename Lanes<T>::Floats Floats;
+  Floats even, odd;
+#if defined(__clang__)
+  for (int i = 0; i < kLanes<T>; ++i) even[i] = from[2 * i], odd[i] = from[2 * i + 1];
+#else
+  Floats low, high;
+  std::memcpy(&low, from, sizeof(low));
+  std::memcpy(&high, from + kLanes<T>, sizeof(high));
+  typename Lanes<T>::Places places;
+  for (int i = 0; i < kLanes<T>; ++i) places[i] = 2 * i;
+  even = __builtin_shuffle(low, high, places);
+  odd = __builtin_shuffle(low, high, places + 1);
+#endif
+  first = __builtin_convertvector(even, Vec<T>);
+  second = __builtin_convertvector(odd, Vec<T>);
+}
+
+// log(1 + v) for v >= 0: 1 + v = 2^e m with m near 1, and log m = 2 atanh((m - 1) / (m + 1)) by its series.
+template <typename T>
+INLINE Vec<T> log_of_one_plus(Vec<T> v) {
+  typedef typename Lanes<T>::Ints Ints;
+  typedef typename Lanes<T>::Int Int;
+  constexpr int kBits = Lanes<T>::kMantissaBits;
+  constexpr Int kOne = Int(Lanes<T>::kBias) << kBits;
+  const Vec<T> sum = v + T(1);
+  const Ints bits = (Ints)sum;
+  Ints exponent = (bits >> kBits) - Int(Lanes<T>::kBias);
+  Vec<T> mantissa = (Vec<T>)((bits & ((Int(1) << kBits) - 1)) | kOne);
+  const Ints upper = mantissa > T(1.4142135623730951);
+  mantissa = upper ? mantissa * T(0.5) : mantissa;
+  exponent -= upper;
+  const Vec<T> above = exponent == 0 ? v : mantissa - T(1);
+  const Vec<T> z = above / (above + T(2));
+  const Vec<T> z2 = z * z;
+  Vec<T> series = z2 * T(0) + T(1) / T(2 * Lanes<T>::kLogTerms - 1);
+  for (int i = Lanes<T>::kLogTerms - 1; i > 0; --i) series = series * z2 + T(1) / T(2 * i - 1);
+  return T(2) * z * series + __builtin_convertvector(exponent, Vec<T>) * T(0.6931471805599453);
+}
