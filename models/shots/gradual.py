@@ -69,7 +69,7 @@ class BlendFinder:
             max_residual=MAX_RESIDUAL,
             min_quality=MIN_QUALITY_MOVING,
         )
-        self._smalls: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
+        self._thumbnails: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
         self._frames: deque[int] = deque(maxlen=length)
         self._last_time_s = -1e9
 
@@ -83,16 +83,21 @@ class BlendFinder:
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
         self._last_time_s = time_s
-        self._smalls.append(np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8))
+        self._thumbnails.append(thumbnail)
         self._frames.append(frame)
         for candidate in self._search.push(thumbnail):
             if blend := self._judge(*candidate):
                 return blend
         return None
 
+    def _small(self, back: int) -> npt.NDArray[np.uint8]:
+        """The thumbnail `back` before the last one, at half its size."""
+        thumbnail = self._thumbnails[-1 - back]
+        return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+
     def _judge(self, quality: float, length: int, distance: float) -> Blend | None:
         """The transition that a well-blended window holds, if it is one."""
-        first, end = self._smalls[-1 - length], self._smalls[-1]
+        first, end = self._small(length), self._small(0)
         starts_flat, ends_flat = _is_flat(first), _is_flat(end)
         is_fade = starts_flat or ends_flat
         if (starts_flat and ends_flat) or not self._is_transition(length, quality, is_fade):
@@ -107,9 +112,8 @@ class BlendFinder:
             return True
         if is_fade:
             return quality >= MIN_QUALITY_FADE
-        smalls = self._smalls
-        middle = [_luma_spread(smalls[length // 2 - length - 1 + k]) for k in (-1, 0, 1)]
-        ends = min(_luma_spread(smalls[-1 - length]), _luma_spread(smalls[-1]))
+        middle = [_luma_spread(self._small(length - length // 2 - k)) for k in (-1, 0, 1)]
+        ends = min(_luma_spread(self._small(length)), _luma_spread(self._small(0)))
         return sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
 
     def _extent(self, length: int) -> tuple[int, int]:
