@@ -8,8 +8,11 @@ which is checked. Ratios are medians over the repetitions, each to the native st
 Second table: the accumulation of the normal equations alone (poses only, all points seen) against its bandwidth bound:
 the bytes that it cannot but read once (target and weight of each observation, 16 bytes, and pixel and inverse
 depth of each point, 16 bytes) divided by the rate at which NumPy copies an array too large for any cache, bytes read
-plus bytes written by second of CPU. "with Schur" adds the elimination of points, which needs arithmetic that grows with
-the edges of a frame and is not bound by memory.
+plus bytes written by second of CPU. Arithmetic sets a bound too: a vector of observations takes 77 multiplications,
+plain or fused with an addition (24 in native/csrc/bundle_projection_body.hpp, 53 in bundle_sums_body.hpp). With
+vectors of 512 bits, two a cycle and 4 GHz, that is 0.60 ns an observation in single and 1.2 ns in double precision.
+"with Schur" adds the elimination of points, which needs arithmetic that grows with the edges of a frame and is not
+bound by memory.
 """
 
 from __future__ import annotations
