@@ -141,7 +141,7 @@ def compare_memory(folder: Path) -> str:
 
 def compare_counts(folder: Path, counts: Sequence[int]) -> str:
     """Cost of runs over many small videos whose one clip each is rejected early, by their number and mode."""
-    first = make_h264(folder / "count.mp4", real_videos(0)[:1], (160, 90), 105, preset="veryfast")
+    first = make_h264(folder / "count.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
     reject = "--set=thresholds.limits.motion_score.min=13.9"
     rows: list[list[Any]] = []
     for mode in ("one worker, in memory", "two workers, processes"):
