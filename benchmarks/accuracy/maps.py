@@ -4,6 +4,7 @@ Clips are annotated as the job does it, with estimated intrinsics. Depth: mean r
 of 1.25, over the pixels that have both depths, after one scale for the whole clip (the median); the share of pixels of
 known depth that get one. Masks: intersection over union with what is truly marked, over all frames. DAVIS marks one
 thing only, so other things that move count as false there.
+
 Run: `python -m benchmarks.accuracy.maps`
 """
 

@@ -30,8 +30,9 @@ FloatArray = npt.NDArray[np.float64]
 MIN_POINTS = 30
 MIN_LINKS = 10
 STATIC_PX = 0.6
-ROTATION_MEDIAN_PX = 0.8
-ROTATION_TAIL_PX = 2.5
+MIN_ROTATION_SHARE = 0.45
+ROTATION_SHARE_OF_SIDE = 1 / 640
+MIN_ROTATION_PX = 0.4
 MAX_REPROJECTION_PX = 2.0
 MIN_REGISTERED_SHARE = 0.5
 MIN_EXPLAINED_SHARE = 0.65
@@ -62,7 +63,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     if _is_static(tracks):
         return _answer(request, _still(tracks, trials[len(trials) // 2], request.num_threads), "static")
     turning = _turning(tracks, trials, refine, request.num_threads)
-    if turning is not None and _explains(turning):
+    if turning is not None and _explains(turning, request.size):
         return _answer(request, turning, "rotation")
     zoom = find_zoom(tracks, trials[len(trials) // 2])
     if zoom is not None:
@@ -131,9 +132,14 @@ def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads
     return best
 
 
-def _explains(turning: Mapper) -> bool:
-    error = turning.residuals()
-    return bool(np.median(error) < ROTATION_MEDIAN_PX and np.percentile(error, 80) < ROTATION_TAIL_PX)
+def _explains(turning: Mapper, size: tuple[int, int]) -> bool:
+    """Whether so much of what is seen keeps to rotations that the rest must be moving by itself.
+
+    A camera that follows something turns about a far background. As a translation, the thing would be near and still;
+    but a camera that translates leaves hardly a third of a scene without parallax.
+    """
+    limit = max(MIN_ROTATION_PX, ROTATION_SHARE_OF_SIDE * max(size))
+    return bool(np.mean(turning.residuals() < limit) > MIN_ROTATION_SHARE)
 
 
 def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str | None = None) -> PoseEstimate:
