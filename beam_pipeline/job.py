@@ -180,7 +180,9 @@ def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dic
 def element_sizes(metrics: MetricResults) -> dict[str, float]:
     """Records that steps handed over to each other in this run, and the bytes of one: mean and largest."""
     name = MetricsFilter().with_namespace(ELEMENTS).with_name(BYTES)
-    spreads = [spread.result for spread in metrics.query(name)[MetricResults.DISTRIBUTIONS]]
+    found = (spread.result for spread in metrics.query(name)[MetricResults.DISTRIBUTIONS])
+    # A worker without a record reports a spread without bounds.
+    spreads = [spread for spread in found if spread and spread.count]
     count, total = sum(s.count for s in spreads), sum(s.sum for s in spreads)
     return {
         "count": count,
