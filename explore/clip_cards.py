@@ -11,10 +11,11 @@ from zipfile import BadZipFile
 
 from PIL import Image
 
+from core.digest import digest_value
 from core.failures import ItemError
 from core.store import Store
 from explore.clips import ClipRow, ShardReader
-from explore.films import Film, make_film
+from explore.films import FILM_VERSION, Film, make_film
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
 from explore.page_tables import page_blocks
@@ -36,6 +37,7 @@ _LAYER_SWITCH = "".join(
 )
 # A film takes the decoding of its clip.
 _LONGEST_FILM = 2000
+FILMS_FOLDER = "store/ReportFilms"
 _UNREADABLE = (OutputError, ItemError, OSError, ValueError, KeyError, TypeError, BadZipFile)
 _PICTURE_BOX = (240, 135)
 _JPEG_QUALITY = 80
@@ -125,11 +127,24 @@ def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
     """A film strip of a kept clip; sample images of any other, of a long one, or where its shard cannot be read."""
     if clip["shard"] is not None and (clip["clip_num_frames"] or 0) <= _LONGEST_FILM:
         try:
-            return _render_film(make_film(reader.read(clip)), clip["clip_id"])
+            return _recall_film(reader, output, clip)
         except _UNREADABLE:
             pass
     pictured = _render_pictures(load_pictures(output, clip, _PICTURE_BOX), clip["clip_id"])
     return f'<div class="pictures">{pictured}</div>'
+
+
+def _recall_film(reader: ShardReader, output: Store, clip: ClipRow) -> str:
+    """The clip's film, from the store where an earlier report left it: a report of the same clips decodes nothing."""
+    # Which shard holds a clip says nothing of the clip, and changes with its neighbours.
+    row = {name: value for name, value in clip.items() if name != "shard"}
+    digest = digest_value({"version": FILM_VERSION, "clip": row})
+    path = posixpath.join(FILMS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.html")
+    if output.exists(path):
+        return output.read_bytes(path).decode()
+    film = _render_film(make_film(reader.read(clip)), clip["clip_id"])
+    output.write_bytes(path, film.encode(), "text/html")
+    return film
 
 
 def _render_film(film: Film, clip_id: str) -> str:

@@ -12,6 +12,8 @@ from PIL import Image
 from explore.clips import Clip
 from explore.overlays import PathMap, Picture, color_depth, depth_range, moving_veil
 
+FILM_VERSION = 1
+"""To be raised whenever equal clips give other strips."""
 FRAMES = 8
 _LONGER_SIDE_PX = 224
 _JPEG_QUALITY = 70
