@@ -15,6 +15,7 @@ import pytest
 from core.policy import SPATIALVID_LIMITS
 from core.records import NOT_SCORED_REASON
 from core.tables import CONVENTIONS
+from explore.clip_cards import FILMS_FOLDER
 from explore.outputs import OutputError
 from explore.report import write_report
 from tests.explore.runs import LIMITS, clip_row, failure_row, make_run, shot_row, small_tables, video_row
@@ -223,10 +224,21 @@ def test_a_damaged_or_long_clip_is_shown_by_its_sample_images(annotated, tmp_pat
     (shard,) = (copy / "shards").iterdir()
     for size in (shard.stat().st_size // 3, 1000, 0):
         shard.write_bytes(shard.read_bytes()[:size])
+        shutil.rmtree(copy / FILMS_FOLDER, ignore_errors=True)
         page = report_of(str(copy))
         assert page.raw.count('class="film"') < 3 and page.count("article") == 5
     shard.unlink()
+    shutil.rmtree(copy / FILMS_FOLDER, ignore_errors=True)
     assert report_of(str(copy)).count("img") == 5 * 3
+
+
+def test_films_of_an_earlier_report_are_taken_from_the_store(annotated, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(annotated.path, copy)
+    first = report_of(str(copy)).raw
+    (shard,) = (copy / "shards").iterdir()
+    shard.unlink()
+    assert report_of(str(copy)).raw == first
 
 
 def test_tables_are_paged(tmp_path):
