@@ -8,7 +8,6 @@ annotating in a process of its own with two threads, without imports; memory is 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,9 @@ def annotate(path: str) -> None:
         size = info.display_width, info.display_height
         found = annotate_clip(frames, size, None, settings, estimate_poses, folder, num_threads=2)
     cost = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage, which counts in what the parent process held when it started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     kind = found.motion_kind if found.pose_ok else "not-usable"
     print(len(found.frame), found.num_windows, kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
 

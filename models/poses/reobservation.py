@@ -24,6 +24,9 @@ RADIUS_PX = 4
 MIN_MATCH = 0.85
 MAX_SHIFT_PX = 3.0
 MAX_SCALE = 2.5
+NEAR_FRAMES = 12
+FAR_FRAMES = 40
+"""A point is looked for in the frames near its anchor and in about so many of all others: cost is linear in frames."""
 MIN_FRAMES = 3
 """Points that fewer frames see are given up: they tell little, and cost as much."""
 
@@ -86,7 +89,9 @@ def _expect(mapper: Mapper, points: IntArray, frame: int, size: tuple[int, ...])
     margin = RADIUS_PX + 1
     is_inside = ((place >= margin) & (place < np.array(size[::-1]) - 1 - margin)).all(axis=1)
     is_alike = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
-    which = np.flatnonzero((depth_ratio > MIN_DEPTH_RATIO) & is_inside & is_alike & (anchor != frame))
+    apart = np.abs(anchor - frame)
+    is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_posed) // FAR_FRAMES) == 0))
+    which = np.flatnonzero((depth_ratio > MIN_DEPTH_RATIO) & is_inside & is_alike & is_wanted)
     return _Expected(which, place[which], np.asarray(np.linalg.inv(target_from_source[which]), np.float64))
 
 
