@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.flow import follow_points
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
 
@@ -19,9 +20,7 @@ MAX_POINTS = 200
 MIN_POINTS = 20
 CORNER_QUALITY = 0.005
 MIN_DISTANCE_SHARE = 1 / 50
-LK_WINDOW_PX = 15
 LK_LEVELS = 1
-MAX_RETURN_ERROR_PX = 0.7
 MAX_MEDIAN_PX = 1.0
 ROBUST_SCALE_PX = 1.0
 ITERATIONS = 8
@@ -178,25 +177,7 @@ def _follow(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     if not len(at):
         return at, np.zeros(0, bool)
-    found, ok = _lucas_kanade(before, now, at, expected)
-    returned, ok_back = _lucas_kanade(now, before, found, at)
+    found, ok = follow_points(before, now, at, expected, LK_LEVELS)
     height, width = now.shape
     inside = (found > 2).all(axis=1) & (found[:, 0] < width - 3) & (found[:, 1] < height - 3)
-    return found, ok & ok_back & inside & (np.linalg.norm(returned - at, axis=1) < MAX_RETURN_ERROR_PX)
-
-
-def _lucas_kanade(
-    before: Gray, now: Gray, at: npt.NDArray[np.float32], guess: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    found, status, _ = cv2.calcOpticalFlowPyrLK(
-        before,
-        now,
-        at.reshape(-1, 1, 2),
-        guess.reshape(-1, 1, 2).copy(),
-        winSize=(LK_WINDOW_PX, LK_WINDOW_PX),
-        maxLevel=LK_LEVELS,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-        minEigThreshold=1e-4,
-    )
-    return np.asarray(found, np.float32).reshape(-1, 2), status.reshape(-1) > 0
+    return found, ok & inside

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from models.poses.triangulation import rays_of
+
 FloatArray = npt.NDArray[np.float64]
 
 ROUNDS = 8
@@ -13,8 +15,7 @@ SCALE_PX = 1.0
 
 def bearings(position: FloatArray, intrinsics_px: FloatArray) -> FloatArray:
     """(..., 3) unit directions of (..., 2) pixel positions for fx, fy, cx, cy."""
-    fx, fy, cx, cy = intrinsics_px
-    rays = np.stack([(position[..., 0] - cx) / fx, (position[..., 1] - cy) / fy, np.ones(position.shape[:-1])], axis=-1)
+    rays = rays_of(position, intrinsics_px)
     return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.flow import FlowEngine
+from models.flow import FlowEngine, follow_points
 
 FloatArray = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
@@ -17,9 +17,7 @@ Gray = npt.NDArray[np.uint8]
 MAX_POINTS = 900
 MIN_DISTANCE_SHARE = 1 / 60
 CORNER_QUALITY = 0.002
-LK_WINDOW_PX = 15
 LK_LEVELS = 2
-MAX_RETURN_ERROR_PX = 0.7
 BORDER_PX = 4
 SHIFT_SIDE_PX = 160
 MIN_SHIFT_RESPONSE = 0.1
@@ -112,10 +110,8 @@ class _Follower:
             return
         at = np.rint(self._now).astype(int)
         guess = self._now + flow[at[:, 1], at[:, 0]]
-        forward, ok = _lucas_kanade(before, now, self._now, guess)
-        backward, ok_back = _lucas_kanade(now, before, forward, self._now)
-        returned = np.linalg.norm(backward - self._now, axis=1) < MAX_RETURN_ERROR_PX
-        keep = ok & ok_back & returned & self._is_inside(forward)
+        forward, ok = follow_points(before, now, self._now, guess, LK_LEVELS)
+        keep = ok & self._is_inside(forward)
         self._now, self._ids = forward[keep], self._ids[keep]
 
     def tracks(self) -> Tracks:
@@ -128,20 +124,3 @@ class _Follower:
         width, height = self._size
         x, y = at[:, 0], at[:, 1]
         return (x >= BORDER_PX) & (y >= BORDER_PX) & (x < width - BORDER_PX) & (y < height - BORDER_PX)
-
-
-def _lucas_kanade(
-    before: Gray, now: Gray, at: FloatArray, guess: FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    found, status, _ = cv2.calcOpticalFlowPyrLK(
-        before,
-        now,
-        at.reshape(-1, 1, 2),
-        guess.reshape(-1, 1, 2).copy(),
-        winSize=(LK_WINDOW_PX, LK_WINDOW_PX),
-        maxLevel=LK_LEVELS,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-        minEigThreshold=1e-4,
-    )
-    return np.asarray(found, np.float32).reshape(-1, 2), status.reshape(-1) > 0

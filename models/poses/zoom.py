@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models.poses.rotation import rotation_between
 from models.poses.tracks import Tracks
+from models.poses.triangulation import rays_of
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -80,9 +81,8 @@ def _scale_between(source: FloatArray, target: FloatArray, intrinsics_px: FloatA
     factor = 1.0
     for _ in range(ROUNDS):
         rotation, error = rotation_between(source, (target - centre) / factor + centre, intrinsics_px)
-        fx, fy, cx, cy = intrinsics_px
-        rays = np.stack([(source[:, 0] - cx) / fx, (source[:, 1] - cy) / fy, np.ones(len(source))], axis=1) @ rotation.T
-        turned = np.stack([fx * rays[:, 0] / rays[:, 2], fy * rays[:, 1] / rays[:, 2]], axis=1)
+        rays = rays_of(source, intrinsics_px) @ rotation.T
+        turned = intrinsics_px[:2] * rays[:, :2] / rays[:, 2:]
         weight = 1 / (1 + np.square(error))[:, None]
         factor = float((weight * turned * (target - centre)).sum() / (weight * turned**2).sum())
     return factor, error * factor
