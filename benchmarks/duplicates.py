@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.facts import ClipScores, Shot
 from core.failures import ItemError
-from core.records import ClipRecord, ClipScores, Shot
+from core.records import ClipRecord
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import VideoReader

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from core.dataset_files import OutputFile, shard_path, table_path, write_manifest, write_shard, write_table
 from core.records import NOT_SCORED_REASON
+from core.rows import Row
 from core.store import Store
-from core.tables import Row, table_specs
+from core.tables import table_specs
 from explore.clip_cards import CLIPS_SHOWN
 from explore.clips import Clip, ShardReader, find_clips
 from explore.report import write_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from core.records import TrajectoryFacts
+from core.facts import TrajectoryFacts
 from models.camera_path import (
     Array,
     camera_centres,

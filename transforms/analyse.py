@@ -14,7 +14,8 @@ from typing import Any
 import apache_beam as beam
 
 from core.codec import from_json_text, to_json_text
-from core.records import ClipRecord, VideoAnalysis, VideoRecord, VideoWindow, make_clip_id
+from core.facts import VideoAnalysis
+from core.records import ClipRecord, VideoRecord, VideoWindow, make_clip_id
 from core.stage import Stage, StageContract, StageOutput
 from core.store import Store
 from core.video_info import VideoInfo

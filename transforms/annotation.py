@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from core.clip_files import npy_bytes, read_npy
 from core.digest import DIGEST_LENGTH
-from core.records import CameraMotionFacts, ClipGeometryFacts, ClipRecord, ClipStatus, Scalar
+from core.facts import CameraMotionFacts, ClipGeometryFacts
+from core.records import ClipRecord, ClipStatus, Scalar
 from core.stage import Stage, StageContract, StageOutput
 from core.store import Ref
 from media.clip_frames import read_clip_frames

@@ -8,7 +8,8 @@ from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
 
-from core.records import CaptionFacts, CaptionUsage, ClipRecord, ClipStatus
+from core.facts import CaptionFacts, CaptionUsage
+from core.records import ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.embedded import MODEL_NAME

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from core.dataset_files import OutputFile, partition_of, shard_path, table_path, write_manifest, write_table
 from core.records import ClipRecord, ClipStatus, FailureRecord, VideoRecord
+from core.rows import Row, clip_row, failure_row, shot_row, video_row
 from core.settings import Settings
 from core.store import Store
-from core.tables import Row, TableSpec, clip_row, failure_row, shot_row, table_specs, video_row
+from core.tables import TableSpec, table_specs
 from transforms.adapter import RunContext
 from transforms.analyse import read_analysis
 from transforms.shards import WriteShard

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from apache_beam.ml.inference.base import ModelHandler
 from pydantic import Field
 
-from core.records import ClipRecord, ClipStatus, SeenDepth
+from core.facts import SeenDepth
+from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
 from core.stage import StageContract, StageOutput
 from models.annotation import AnnotationSettings

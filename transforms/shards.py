@@ -12,8 +12,9 @@ from core.codec import from_json_text, to_json_text
 from core.dataset_files import OutputFile, shard_path, write_shard
 from core.digest import digest_value
 from core.records import ClipRecord
+from core.rows import clip_row
 from core.store import Ref, Store
-from core.tables import CONVENTIONS, clip_row
+from core.tables import CONVENTIONS
 
 SHARD_FORMAT_VERSION = 2
 

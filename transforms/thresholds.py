@@ -7,8 +7,9 @@ from typing import Any
 
 from core.policy import ThresholdSettings, judge
 from core.records import ClipRecord, ClipStatus
+from core.rows import clip_row
 from core.stage import Stage, StageContract, StageOutput
-from core.tables import LATE_CLIP_COLUMNS, clip_row
+from core.tables import LATE_CLIP_COLUMNS
 
 MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
 CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from apache_beam.ml.inference.base import ModelHandler
 from pydantic import Field
 
-from core.records import ClipRecord, ClipStatus, TrackedCamera
+from core.facts import TrackedCamera
+from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
 from core.stage import StageContract, StageOutput
 from models.annotation import AnnotationSettings

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from core.records import ClipCandidate, Shot, VideoAnalysis
+from core.facts import ClipCandidate, Shot, VideoAnalysis
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame, VideoReader
 from models.analysis.frame_series import FrameSeries

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.records import ClipScores, Shot
+from core.facts import ClipScores, Shot
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from native.frame_stats import FrameStat

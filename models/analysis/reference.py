@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 
-from core.records import ClipCandidate, SampleImage, Shot
+from core.facts import ClipCandidate, SampleImage, Shot
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame, VideoReader

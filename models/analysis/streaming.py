@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, Self
 
-from core.records import ClipCandidate, SampleImage, Shot
+from core.facts import ClipCandidate, SampleImage, Shot
 from core.store import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from core.facts import ClipCandidate, SampleImage, Shot
 from core.failures import ItemError
-from core.records import ClipCandidate, SampleImage, Shot
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
 from models.analysis.frame_series import FrameSeries, LuminanceFormula

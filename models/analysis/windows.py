@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from core.records import MeasuredWindow
+from core.facts import MeasuredWindow
 from core.video_info import VideoInfo
 from media.decode import TIMED_CONTAINERS, DecodedFrame, VideoReader
 from models.analysis.clip_intervals import exact

@@ -17,8 +17,9 @@ import pyarrow as pa
 from core.clip_files import npy_bytes
 from core.codec import to_json_text
 from core.dataset_files import shard_path, table_path, write_manifest, write_shard, write_table
+from core.rows import Row
 from core.store import Store
-from core.tables import CONVENTIONS, Row, table_specs
+from core.tables import CONVENTIONS, table_specs
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from tests.explore.runs import LIMITS, clip_row, draw_samples, failure_row, shot_row, video_row
 from tests.films import Film, film

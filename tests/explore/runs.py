@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from core.records import NOT_SCORED_REASON
-from core.tables import Row, table_specs
+from core.rows import Row
+from core.tables import table_specs
 
 LIMITS = {
     "aesthetic_score": {"min": 4.0, "max": None},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from core.records import ClipRecord, ClipScores, ClipStatus, Shot
+from core.facts import ClipScores, Shot
+from core.records import ClipRecord, ClipStatus
 from core.time import FrameSpan
 from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
