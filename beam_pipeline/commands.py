@@ -22,7 +22,7 @@ from beam_pipeline.summary import print_summary
 from core.places import PlaceError
 from core.sources import SourceError, SourceSpec, make_spec
 from explore.commands import COMMANDS as EXPLORE_COMMANDS
-from explore.commands import add_bigquery_write, load_and_tell
+from explore.commands import add_bigquery_options, load_and_tell
 from explore.outputs import OutputError
 from explore.rethreshold import print_changes, rethreshold
 from explore.warehouse import check_warehouse
@@ -142,21 +142,21 @@ def _run(arguments: list[str]) -> int:
     _add_deploy_argument(parser)
     parser.add_argument("--no-progress", action="store_true", help="no live progress display")
     parser.add_argument("--bigquery_table", metavar="PROJECT:DATASET.TABLE", help="load the clip table at the end")
-    add_bigquery_write(parser)
+    add_bigquery_options(parser)
     parser.epilog = (
         "All other options go to Apache Beam: --runner=DirectRunner (default), --direct_num_workers=N, "
         "--direct_running_mode=in_memory|multi_threading|multi_processing, ..."
     )
     options, beam_arguments = parser.parse_known_args(arguments)
     if options.bigquery_table:
-        check_warehouse(options.bigquery_table)
+        check_warehouse(options.bigquery_table, options.bigquery_location)
     config, sources, output = _job_inputs(options)
     deploy = load_deploy(options.deploy)
     beam_options = make_options(add_options(deploy, beam_arguments))
     result = run_job(config, sources, output, beam_options, deploy=deploy, show_progress=not options.no_progress)
     print_summary(result, Console())
     if options.bigquery_table:
-        load_and_tell(result.output_uri, options.bigquery_table, options.bigquery_write)
+        load_and_tell(result.output_uri, options.bigquery_table, options.bigquery_write, options.bigquery_location)
     return 0
 
 

@@ -90,28 +90,31 @@ def _query(arguments: list[str]) -> int:
     return 0
 
 
-def add_bigquery_write(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that says what becomes of rows that a table has already."""
+def add_bigquery_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what becomes of rows that a table has already, and of a missing data set."""
     parser.add_argument(
         "--bigquery_write",
         choices=("merge", "replace"),
         default="merge",
         help="merge (default): rows of the same clip are replaced, others kept; replace: none but this run's are left",
     )
+    parser.add_argument(
+        "--bigquery_location", metavar="LOCATION", help="make the data set there (EU, US, ...) if there is none"
+    )
 
 
-def load_and_tell(output_uri: str, table: str, disposition: Disposition) -> None:
+def load_and_tell(output_uri: str, table: str, disposition: Disposition, location: str | None) -> None:
     """Loads the clip table into BigQuery and says so."""
-    rows = load_clips(output_uri, table, disposition)
+    rows = load_clips(output_uri, table, disposition, location)
     print(f"{table}: {rows} clips loaded")
 
 
 def _load(arguments: list[str]) -> int:
     parser = _parser("load", "Loads the clip table of a finished run into BigQuery, each clip once.")
     parser.add_argument("table", metavar="PROJECT:DATASET.TABLE")
-    add_bigquery_write(parser)
+    add_bigquery_options(parser)
     options = parser.parse_args(arguments)
-    load_and_tell(options.output, options.table, options.bigquery_write)
+    load_and_tell(options.output, options.table, options.bigquery_write, options.bigquery_location)
     return 0
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -25,23 +28,45 @@ RUN_DATE = pa.field(
     "run_date", pa.date32(), metadata={"meaning": "day (UTC) on which the run that found the clip began"}
 )
 CLUSTERED_BY = ("status", "video_id")
+ANSWER_TIMEOUT_S, JOB_TIMEOUT_S = 60.0, 3600.0
+logger = logging.getLogger(__name__)
 _TYPES = ((pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "INTEGER"), (pa.types.is_floating, "FLOAT"))
 
 
-def check_warehouse(table: str) -> None:
-    """Checks the name of a table, and that what `load_clips` needs is installed.
+def check_warehouse(table: str, location: str | None = None) -> None:
+    """Checks that `load_clips` can do its work: the table's name, the packages, the data set.
+
+    Args:
+      table: `project:dataset.table`.
+      location: where to make the data set, e.g. "EU", if there is none; None: it must be there.
 
     Raises:
       OutputError: if not.
     """
-    split_table(table)
+    project, dataset, _ = split_table(table)
     try:
-        import google.cloud.bigquery  # noqa: F401
+        from google.cloud import bigquery
     except ImportError as error:
         raise OutputError("BigQuery needs further packages: pip install 'spatialbeam[gcp]'") from error
+    from google.api_core.exceptions import NotFound
+
+    name = f"{project}.{dataset}"
+    with _refusals(table):
+        client = _client(project)
+        try:
+            client.get_dataset(name, **_bounds())
+        except NotFound as error:
+            if location is None:
+                raise OutputError(
+                    f"BigQuery knows no data set {project}:{dataset}. Remedy: check the name, or give "
+                    "--bigquery_location=LOCATION (EU, US, ...) to have it made there"
+                ) from error
+            wanted = bigquery.Dataset(name)
+            wanted.location = location
+            client.create_dataset(wanted, exists_ok=True, **_bounds())
 
 
-def load_clips(output_uri: str, table: str, disposition: Disposition = "merge") -> int:
+def load_clips(output_uri: str, table: str, disposition: Disposition = "merge", location: str | None = None) -> int:
     """Loads the clip table of a finished run into a BigQuery table; returns the number of its rows.
 
     The table is made if there is none: partitioned by `run_date`, clustered by status and video. Rows go by one load
@@ -53,27 +78,43 @@ def load_clips(output_uri: str, table: str, disposition: Disposition = "merge") 
       table: `project:dataset.table`.
       disposition: "merge" replaces rows of the same `clip_id` and keeps others (of other runs); "replace" leaves the
         rows of this run alone.
+      location: where to make the data set if there is none; None: it must be there.
 
     Raises:
-      OutputError: if the folder is no finished run, the packages are missing, or BigQuery refuses.
+      OutputError: if the folder is no finished run, the packages or the data set are missing, or BigQuery refuses or
+        does not answer in time.
     """
-    check_warehouse(table)
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
-
     project, dataset, name = split_table(table)
     output = Store(normalize_uri(output_uri))
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bigquery-") as folder:
         path = os.path.join(folder, "clips.parquet")
         schema, rows = write_load_file(output, path)
-        try:
+        check_warehouse(table, location)
+        with _refusals(table):
             _load(_client(project), f"{project}.{dataset}.{name}", path, schema, disposition)
-        except (GoogleAPIError, GoogleAuthError) as error:
-            raise OutputError(
-                f"BigQuery did not take the clips into {table!r} ({type(error).__name__}: {error}). "
-                "Remedy: check credentials, rights and that the data set exists (bq mk), then `launcher.py load`."
-            ) from error
     return rows
+
+
+@contextmanager
+def _refusals(table: str) -> Iterator[None]:
+    """What BigQuery, its credentials or the network refuse, as an error that says what to do."""
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, OSError) as error:
+        raise OutputError(
+            f"BigQuery did not take the clips into {table!r} ({type(error).__name__}: {error}). "
+            "Remedy: check network, credentials and rights on the data set, then `launcher.py load`."
+        ) from error
+
+
+def _bounds() -> dict[str, Any]:
+    """How long a single request may take, its retries included: the client's own bound is ten minutes."""
+    from google.cloud import bigquery
+
+    return {"timeout": ANSWER_TIMEOUT_S, "retry": bigquery.DEFAULT_RETRY.with_timeout(ANSWER_TIMEOUT_S)}
 
 
 def write_load_file(output: Store, path: str) -> tuple[pa.Schema, int]:
@@ -132,6 +173,7 @@ def _client(project: str) -> bigquery.Client:
 
 
 def _load(client: bigquery.Client, target: str, path: str, schema: pa.Schema, disposition: Disposition) -> None:
+    from google.api_core.exceptions import GoogleAPIError
     from google.cloud import bigquery
 
     fields = [bigquery.SchemaField.from_api_repr(field) for field in table_fields(schema)]
@@ -147,10 +189,15 @@ def _load(client: bigquery.Client, target: str, path: str, schema: pa.Schema, di
     )
     try:
         with open(path, "rb") as file:
-            client.load_table_from_file(file, staging, job_config=job).result()
-        client.query(_merge_sql(target, staging, [f.name for f in fields], disposition)).result()
+            upload = client.load_table_from_file(file, staging, job_config=job, timeout=ANSWER_TIMEOUT_S)
+        upload.result(timeout=JOB_TIMEOUT_S)
+        merge = client.query(_merge_sql(target, staging, [f.name for f in fields], disposition), **_bounds())
+        merge.result(timeout=JOB_TIMEOUT_S)
     finally:
-        client.delete_table(staging, not_found_ok=True)
+        try:
+            client.delete_table(staging, not_found_ok=True, **_bounds())
+        except (GoogleAPIError, OSError) as error:
+            logger.warning("the table %s is left over and can be removed (%s)", staging, error)
 
 
 def _make_table(client: bigquery.Client, target: str, fields: list[Any]) -> None:
@@ -160,11 +207,11 @@ def _make_table(client: bigquery.Client, target: str, fields: list[Any]) -> None
     wanted = bigquery.Table(target, schema=fields)
     wanted.time_partitioning = bigquery.TimePartitioning(field=RUN_DATE.name)
     wanted.clustering_fields = list(CLUSTERED_BY)
-    table = client.create_table(wanted, exists_ok=True)
+    table = client.create_table(wanted, exists_ok=True, **_bounds())
     known = {field.name for field in table.schema}
     if missing := [field for field in fields if field.name not in known]:
         table.schema = [*table.schema, *missing]
-        client.update_table(table, ["schema"])
+        client.update_table(table, ["schema"], **_bounds())
 
 
 def _merge_sql(target: str, staging: str, columns: list[str], disposition: Disposition) -> str:

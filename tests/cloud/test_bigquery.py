@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ import pytest
 
 from beam_pipeline.commands import main
 from core.store import Store
-from explore.outputs import read_table
+from explore import warehouse
+from explore.outputs import OutputError, read_table
 from explore.query import run_query
 from explore.saved_queries import SAVED_QUERIES, to_bigquery
 from explore.warehouse import load_clips
@@ -23,6 +25,7 @@ from tests.explore.runs import make_run, small_tables
 
 pytestmark = pytest.mark.cloud
 TABLE = "test-project:warehouse.clips"
+VIDEO = Path(__file__).parents[2] / "examples" / "videos" / "carphone_pristine.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +131,31 @@ def test_other_runs_stay_or_go_as_asked(client, output, tmp_path):
 
 
 def test_the_job_loads_at_its_end(client, tmp_path, capsys):
-    video = Path(__file__).parents[2] / "examples" / "videos" / "carphone_pristine.mp4"
-    arguments = ["--input", str(video), "--config", "demo", "--set", "text.model=none", "--no-progress"]
+    arguments = ["--input", str(VIDEO), "--config", "demo", "--set", "text.model=none", "--no-progress"]
     assert main([*arguments, "--output", str(tmp_path), "--direct_num_workers=1", "--bigquery_table", TABLE]) == 0
     assert "clips loaded" in capsys.readouterr().out
     assert without_day(loaded(client)) == expected(str(tmp_path))
     assert main(["load", str(tmp_path), "warehouse.clips"]) == 2
     assert "project:dataset.table" in capsys.readouterr().err
+
+
+def test_a_missing_data_set_is_told_at_once_or_made(client, output, capsys):
+    table = "test-project:fresh.clips"
+    assert main(["load", output, table]) == 2
+    assert "no data set test-project:fresh" in capsys.readouterr().err
+    # A run tells it before it decodes anything.
+    assert main(["--input", str(VIDEO), "--output", f"{output}-2", "--bigquery_table", table]) == 2
+    assert not Path(f"{output}-2").exists()
+    assert main(["load", output, table, "--bigquery_location", "US"]) == 0
+    assert [tuple(row) for row in client.query("SELECT count(*) FROM `test-project.fresh.clips`").result()] == [(5,)]
+
+
+def test_a_service_that_does_not_answer_ends_the_load(client, output, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(warehouse, "ANSWER_TIMEOUT_S", 0.5)
+        with pytest.raises(OutputError, match="check network"):
+            load_clips(output, TABLE)
 
 
 def test_saved_queries_give_the_same_there(client, output):
