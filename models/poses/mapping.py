@@ -77,15 +77,18 @@ class Mapper:
         self._residual: npt.NDArray[np.float32] | None = None
         self._num_threads = num_threads
 
-    def triangulate(self) -> None:
-        """Gives an inverse depth to every point without one that two posed frames see."""
-        seen = self.is_used & self.is_posed[:, None]
-        todo = np.flatnonzero(np.isnan(self.inverse_depth) & (seen.sum(axis=0) >= 2))
+    def triangulate(self, frame: int | None = None) -> None:
+        """Gives an inverse depth to every point without one that two posed frames see; only to those of a frame, if given."""
+        wanted = np.isnan(self.inverse_depth)
+        todo = np.flatnonzero(wanted if frame is None else wanted & self.is_used[frame])
+        seen = self.is_used[:, todo] & self.is_posed[:, None]
+        is_seen_twice = seen.sum(axis=0) >= 2
+        todo, seen = todo[is_seen_twice], seen[:, is_seen_twice]
         if not len(todo):
             return
-        anchor = seen[:, todo].argmax(axis=0)
+        anchor = seen.argmax(axis=0)
         self.anchor[todo] = anchor
-        found = solve_depths(self.position[:, todo], seen[:, todo], anchor, self.cam_from_world, self.intrinsics_px)
+        found = solve_depths(self.position[:, todo], seen, anchor, self.cam_from_world, self.intrinsics_px)
         ok = (found.worst_px < 2 * MAX_ERROR_PX) & ~found.is_behind
         self.inverse_depth[todo] = np.where(ok, np.maximum(found.inverse_depth, FAR), np.nan)
         self.depth_sigma[todo] = found.sigma
@@ -151,7 +154,7 @@ class Mapper:
         self.cam_from_world[frame] = guess
         self.is_posed[frame] = True
         self.adjust(free=np.array([frame]), points_too=False, iterations=10)
-        self.triangulate()
+        self.triangulate(frame)
         return True
 
     def _nearest_pose(self, frame: int) -> FloatArray:
@@ -187,25 +190,25 @@ class Mapper:
 
     def pack(self, frames: BoolArray, seen_by: BoolArray) -> PackedPoints | None:
         """The points with a depth that a frame of `seen_by` sees, as `frames` see them, edge by edge."""
-        of_interest = (self.is_used & seen_by[:, None]).any(axis=0)
+        of_interest = self.is_used[seen_by].any(axis=0)
         points = np.flatnonzero(np.isfinite(self.inverse_depth) & of_interest)
         anchor = self.anchor[points]
         seen = self.is_used[:, points] & frames[:, None]
         seen[anchor, np.arange(len(points))] = False
-        points = points[seen.any(axis=0)]
+        is_there = seen.any(axis=0)
+        points, seen = points[is_there], seen[:, is_there]
         if not len(points):
             return None
         anchor = self.anchor[points]
-        order = np.argsort(anchor, kind="stable")
-        points, anchor = points[order], anchor[order]
+        first, last = seen.argmax(axis=0), seen.shape[0] - seen[::-1].argmax(axis=0)
+        order = np.lexsort((first, last, anchor))
+        points, anchor, seen = points[order], anchor[order], seen[:, order]
         starts = np.searchsorted(anchor, anchor)
         slot = np.arange(len(points)) - starts
         width = int(slot.max()) + 1
         count = len(self.is_posed)
         pixels = np.zeros((count, width, 2), np.float32)
         pixels[anchor, slot] = self.position[anchor, points]
-        seen = self.is_used[:, points] & frames[:, None]
-        seen[anchor, np.arange(len(points))] = False
         frame, which = np.nonzero(seen)
         code, edge = np.unique(anchor[which] * count + frame, return_inverse=True)
         target_px = np.zeros((len(code), width, 2), np.float32)
@@ -303,9 +306,10 @@ class Mapper:
             return
         frame, which = self._packed.observed
         bad = ~(self.residuals() < limit_px)
-        self.is_used[frame[bad], self._packed.points[which[bad]]] = False
-        seen = (self.is_used & self.is_posed[:, None]).sum(axis=0)
-        self.inverse_depth[seen < 2] = np.nan
+        points = self._packed.points[which[bad]]
+        self.is_used[frame[bad], points] = False
+        seen = (self.is_used[:, points] & self.is_posed[:, None]).sum(axis=0)
+        self.inverse_depth[points[seen < 2]] = np.nan
 
     def sharpen(self) -> None:
         """Fits the robust kernel to the errors that are left, so that wrong places among exact ones pull little."""
@@ -336,14 +340,13 @@ class Mapper:
         failed = np.zeros(len(self.is_posed), bool)
         last_full = int(self.is_posed.sum())
         while True:
-            near = self.is_used[:, self.is_near()].sum(axis=1)
-            reachable = ~self.is_posed & ~failed
             posed = np.flatnonzero(self.is_posed)
             distance = np.abs(np.arange(len(failed))[:, None] - posed).min(axis=1)
-            reachable &= distance <= MAX_GAP_FRAMES
-            if not reachable.any():
+            reachable = np.flatnonzero(~self.is_posed & ~failed & (distance <= MAX_GAP_FRAMES))
+            if not len(reachable):
                 return
-            frame = int(np.where(reachable, near - distance * 1e-3, -1.0).argmax())
+            near = (self.is_used[reachable] & self.is_near()).sum(axis=1)
+            frame = int(reachable[(near - distance[reachable] * 1e-3).argmax()])
             if not self.add(frame):
                 failed[frame] = True
                 continue
@@ -352,12 +355,13 @@ class Mapper:
             if len(posed) >= FULL_EVERY * last_full:
                 self.adjust(iterations=8, focal_too=refine_focal)
                 self.drop_outliers()
+                self.triangulate()
                 last_full = len(posed)
             else:
                 window = posed[np.argsort(np.abs(posed - frame), kind="stable")[:LOCAL_FRAMES]]
                 self.adjust(free=window, iterations=5)
                 self.drop_outliers()
-            self.triangulate()
+                self.triangulate(frame)
 
     def polish(self, refine_focal: bool, rounds: int = 2, iterations: int = 15) -> None:
         """Adjusts everything, drops what is off, takes up what fits after all, and adjusts again."""

@@ -166,7 +166,7 @@ class Solver {
 
   void finish(double damping, Result& result) {
     if (options_.residuals) {
-      result.residuals.resize(std::size_t(problem_.edges) * problem_.points);
+      result.residuals.assign(std::size_t(problem_.edges) * problem_.points, std::numeric_limits<float>::quiet_NaN());
       result.cost_history.push_back(measure(result.residuals.data()));
     }
     result.focal_variance = kNaN;
@@ -183,17 +183,17 @@ class Solver {
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
       auto& w = workspaces_[worker];
       frames_.prepare_edges(state_, frame, w.edges);
-      for (int first = 0; first < problem_.points; first += kTile) {
-        const int count = std::min(kTile, problem_.points - first);
+      frames_.for_each_tile(frame, [&](int first, int count) {
         costs[frame] += frames_.point_prior_cost(state_, frame, first, count);
         load_tile(problem_, state_.intrinsics, state_.inverse_depth.data(), frame, first, count, w.points);
         for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
           for (const int e : frames_.groups[frame][g].edges) {
+            if (!frames_.observes(e, first)) continue;
             float* to = residuals + std::size_t(e) * problem_.points + first;
             costs[frame] += measure_tile(w.edges[g].model, frames_.observations(e, first, count), w, to);
           }
         }
-      }
+      });
     });
     double cost = frames_.focal_prior_cost(state_);
     for (const double c : costs) cost += c;
@@ -201,10 +201,7 @@ class Solver {
   }
 
   double measure_tile(const EdgeModel<T>& model, const Observations& observations, Workspace<T>& w, float* to) const {
-    if (!frames_.kernels.project(w.points, model, observations, w.projected)) {
-      std::fill_n(to, observations.count, std::numeric_limits<float>::quiet_NaN());
-      return 0;
-    }
+    frames_.kernels.project(w.points, model, observations, w.projected);
     const auto& p = w.projected;
     for (int k = 0; k < observations.count; ++k) {
       const T u = p.ru[k] * model.fx, v = p.rv[k] * model.fy;

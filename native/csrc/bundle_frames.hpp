@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bundle_geometry.hpp"
+#include "bundle_tiles.hpp"
 
 namespace spatialbeam::bundle {
 
@@ -37,6 +38,7 @@ struct Workspace {
   std::vector<Edge<T>> edges;        // one for each group
   std::vector<Edge<T>> moved_edges;  // the same after a step
   std::vector<double> local;         // the frame's part of the reduced system: source, targets, focal length
+  std::vector<double> adjoints, cross;  // of all edges, one below the other; of the source with the targets
   std::vector<double> right, gradient, diagonal;
   std::vector<const T*> gram_rows;
   std::vector<int> gram_index;
@@ -53,6 +55,7 @@ class Frames {
         kernels(given_kernels),
         groups(group_edges(given_problem)),
         variable(given_problem.frames, -1),
+        tiles_(given_problem),
         next_edge_(given_problem.edges, -1) {
     for (int i = 0; options.poses && i < problem.frames; ++i) {
       if (!problem.fixed[i]) variable[i] = variable_count, variable_count += 6;
@@ -92,6 +95,22 @@ class Frames {
 
   Observations observations(int edge, int first, int count) const {
     return observations_of(problem, edge, first, count, next_edge_[edge]);
+  }
+
+  // Whether an edge has an observation of the tile that begins with the point `first`.
+  bool observes(int edge, int first) const { return tiles_.observes(edge, first); }
+
+  // Calls `work(first, count)` for all tiles of a frame's points that have any part in the problem.
+  template <typename Work>
+  void for_each_tile(int frame, Work work) const {
+    for (int first = 0; first < problem.points; first += tiles_.size()) {
+      const auto has_observation = [&](const Group& group) {
+        return std::any_of(group.edges.begin(), group.edges.end(), [&](int e) { return observes(e, first); });
+      };
+      if (has_points_prior() || std::any_of(groups[frame].begin(), groups[frame].end(), has_observation)) {
+        work(first, std::min(tiles_.size(), problem.points - first));
+      }
+    }
   }
 
   // Whether a frame's points and edges have any part in the problem.
@@ -143,13 +162,16 @@ class Frames {
     w.sums.resize(groups);
     w.edges.resize(groups);
     w.moved_edges.resize(groups);
-    w.local.resize(local * local);
+    w.local.resize(local * local + kMaxLanes);
+    w.adjoints.resize(36 * groups);
+    w.cross.resize(6 * (local + kMaxLanes));
     for (auto* values : {&w.right, &w.gradient, &w.diagonal}) values->resize(local);
     w.gram_rows.reserve(gram);
     w.gram_index.reserve(gram);
     w.kept_costs.resize(edges * kTile);
   }
 
+  Tiles tiles_;
   std::vector<int> next_edge_;  // in the order in which a frame's edges are looked at, -1 after the last
 };
 

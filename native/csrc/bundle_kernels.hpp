@@ -68,8 +68,7 @@ struct PoseSums {
 
 template <typename T>
 struct Kernels {
-  // False, and nothing is written, if there is no weight above 0.
-  bool (*project)(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
+  void (*project)(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
                   Projected<T>& out);
   void (*add_pose_sums)(const Projected<T>& projected, int count, PoseSums& sums);
   void (*add_focal_sums)(const Projected<T>& projected, int count, bool with_poses, PoseSums& sums);
@@ -89,6 +88,10 @@ struct Kernels {
   void (*scale_row)(const T* factors, int count, T* row);
   // Adds the products of rows to out[index[r] * size + index[c]], c <= r. Rows are read up to a multiple of kMaxLanes.
   void (*add_gram)(const T* const* rows, const int* index, int row_count, int count, int size, double* out);
+  // Adds A^T B to `out`: A has rows of 6, B and `out` have rows of their strides, read and written up to a multiple of
+  // kMaxLanes columns.
+  void (*add_transposed_product)(const double* a, const double* b, int rows, int stride, int columns, int out_stride,
+                                 double* out);
   double (*dot)(const double* a, const double* b, int count);
 };
 

@@ -78,6 +78,20 @@ TARGET void add_gram(const T* const* rows, const int* index, int row_count, int 
   }
 }
 
+TARGET void add_transposed_product(const double* a, const double* b, int rows, int stride, int columns, int out_stride,
+                                   double* out) {
+  constexpr int kWidth = kLanes<double>;
+  for (int c = 0; c < columns; c += kWidth) {
+    Vec<double> sums[6];
+    for (int i = 0; i < 6; ++i) sums[i] = load(out + i * out_stride + c);
+    for (int r = 0; r < rows; ++r) {
+      const Vec<double> row = load(b + std::size_t(r) * stride + c);
+      for (int i = 0; i < 6; ++i) sums[i] += a[6 * r + i] * row;
+    }
+    for (int i = 0; i < 6; ++i) store(out + i * out_stride + c, sums[i]);
+  }
+}
+
 TARGET double dot(const double* a, const double* b, int count) {
   constexpr int kStep = 4 * kLanes<double>;
   Vec<double> sums[4] = {};
@@ -97,5 +111,5 @@ template <typename T>
 Kernels<T> make_kernels() {
   return {project<T>,        add_pose_sums<T>, add_focal_sums<T>, sum<T>,           put_pose_rows<T>,
           add_focal_row<T>,  add_point_sums<T>, subtract_step<T>, keep_costs<T>,    compare_costs<T>,
-          scale_row<T>,      add_gram<T>,       dot};
+          scale_row<T>,      add_gram<T>,       add_transposed_product, dot};
 }

@@ -22,14 +22,13 @@ class Linearisation {
     const std::size_t gram_size = 6 * group_count + 2;
     std::fill_n(w.gram.begin(), gram_size * gram_size, 0.0);
     double cost = 0;
-    for (int first = 0; first < frames_.problem.points; first += kTile) {
-      const int count = std::min(kTile, frames_.problem.points - first);
+    frames_.for_each_tile(frame, [&](int first, int count) {
       load_tile(frames_.problem, state.intrinsics, state.inverse_depth.data(), frame, first, count, w.points);
       cost += frames_.point_prior_cost(state, frame, first, count);
       cost += linearise_tile(frame, first, count, w);
       if (frames_.options.points) eliminate_points(state, frame, first, count, damping, w);
-    }
-    build_local_system(group_count, frames_.options.points, w);
+    });
+    build_local_system(frames_.kernels, group_count, frames_.options.points, w);
     return cost;
   }
 
@@ -49,9 +48,8 @@ class Linearisation {
       T* rows = w.rows.data() + std::size_t(6) * kTile * g;
       bool has_rows = false;
       for (const int e : groups[g].edges) {
-        if (!frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected)) {
-          continue;
-        }
+        if (!frames_.observes(e, first)) continue;
+        frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
         cost += frames_.kernels.sum(w.projected.cost, count);
         if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
         if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);

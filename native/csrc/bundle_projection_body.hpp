@@ -1,19 +1,5 @@
 // The projection of a tile's points by an edge: a part of bundle_kernels_body.hpp.
 
-TARGET bool any_weight(const float* weight, int count) {
-  constexpr int kBlock = 32;
-  for (int first = 0; first < count; first += kBlock) {
-    std::uint32_t any = 0;
-    for (int i = first; i < std::min(first + kBlock, count); ++i) {
-      std::uint32_t bits;
-      std::memcpy(&bits, weight + i, sizeof(bits));
-      any |= bits << 1;  // without the sign: of both zeros
-    }
-    if (any) return true;
-  }
-  return false;
-}
-
 // Asks memory for what the next call will read at the same place: tiles of different edges lie far apart.
 template <typename T>
 INLINE void prefetch(const Observations& observations, int k) {
@@ -56,10 +42,9 @@ INLINE typename Lanes<T>::Ints is_finite(Vec<T> v) {
 }
 
 template <typename T>
-TARGET bool project(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
+TARGET void project(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
                     Projected<T>& out) {
   typedef typename Lanes<T>::Ints Ints;
-  if (!any_weight(observations.weight, observations.count * observations.channels)) return false;
   const T* r = model.rotation;
   const T* t = model.translation;
   const T scale_u = 1 / model.fx, scale_v = 1 / model.fy;
@@ -112,5 +97,4 @@ TARGET bool project(const TilePoints<T>& points, const EdgeModel<T>& model, cons
       store(out.fv + k, yn + (qy - yn * qz) * inverse_z);
     }
   }
-  return true;
 }

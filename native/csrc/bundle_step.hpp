@@ -20,17 +20,16 @@ class Step {
     Costs costs;
     frames_.prepare_edges(state_, frame, w.edges);
     if (frames_.options.adaptive) frames_.prepare_edges(trial, frame, w.moved_edges);
-    for (int first = 0; first < frames_.problem.points; first += kTile) {
-      const int count = std::min(kTile, frames_.problem.points - first);
+    frames_.for_each_tile(frame, [&](int first, int count) {
       costs.before += frames_.point_prior_cost(state_, frame, first, count);
       load_tile(frames_.problem, state_.intrinsics, state_.inverse_depth.data(), frame, first, count, w.points);
       substitute_back(frame, first, count, w);
       if (frames_.options.points) costs.predicted += move_points(frame, first, count, damping, trial, w);
-      if (!frames_.options.adaptive) continue;
+      if (!frames_.options.adaptive) return;
       costs.now += frames_.point_prior_cost(trial, frame, first, count);
       load_tile(frames_.problem, trial.intrinsics, trial.inverse_depth.data(), frame, first, count, w.points);
       compare_tile(frame, first, count, w, costs);
-    }
+    });
     return costs;
   }
 
@@ -47,9 +46,8 @@ class Step {
       relative_step(frame, frames_.groups[frame][g].target, w.edges[g].adjoint, motion);
       const T focal = frames_.options.focal ? T(step_[frames_.focal_variable]) : T(0);
       for (const int e : frames_.groups[frame][g].edges) {
-        if (!frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected)) {
-          std::fill_n(kept, padded(count), T(-1));
-        } else {
+        if (frames_.observes(e, first)) {
+          frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
           if (frames_.options.points) frames_.kernels.subtract_step(w.projected, count, motion, focal, w.slope);
           if (frames_.options.adaptive) frames_.kernels.keep_costs(w.projected, count, kept);
         }
@@ -92,8 +90,9 @@ class Step {
     const T* kept = w.kept_costs.data();
     for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
       for (const int e : frames_.groups[frame][g].edges) {
-        const Observations observations = frames_.observations(e, first, count);
-        if (frames_.kernels.project(w.points, w.moved_edges[g].model, observations, w.projected)) {
+        if (frames_.observes(e, first)) {
+          const Observations observations = frames_.observations(e, first, count);
+          frames_.kernels.project(w.points, w.moved_edges[g].model, observations, w.projected);
           frames_.kernels.compare_costs(w.projected, count, kept, costs.before, costs.now);
         }
         kept += kTile;
