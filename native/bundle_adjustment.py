@@ -21,7 +21,7 @@ The same input gives the same bytes for any number of threads; other processors'
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -189,7 +189,7 @@ def bundle_adjust(problem: BundleProblem, options: BundleOptions | None = None) 
     n = len(scene[0])
     fixed = np.arange(n) == 0 if problem.fixed is None else np.asarray(problem.fixed, bool)
     _check_options(problem, options, fixed)
-    numbers = asdict(options)
+    numbers = {field.name: getattr(options, field.name) for field in fields(options)}
     numbers["focal_prior"] = numbers.pop("focal_prior_px")
     numbers["single_precision"] = numbers.pop("precision") == "single"
     found = _native.bundle_adjust(

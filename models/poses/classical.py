@@ -20,7 +20,7 @@ from models.poses.estimate import (
 from models.poses.initial import FOCAL_TRIALS, best_pairs, start_mapping
 from models.poses.mapping import Mapper
 from models.poses.reobservation import reobserve
-from models.poses.rotation import rotation_between
+from models.poses.rotation import rotations_between
 from models.poses.tracks import Tracks, track_points
 from models.poses.zoom import find_zoom
 from native import se3
@@ -116,16 +116,19 @@ def _still(tracks: Tracks, intrinsics: FloatArray, num_threads: int) -> Mapper:
 def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads: int) -> Mapper | None:
     """The best explanation of all frames by rotations about one centre; None if two frames share no points."""
     best: Mapper | None = None
+    middle = trials[len(trials) // 2]
+    frames = np.arange(1, len(tracks.position))
+    steps = np.tile(np.eye(4), (len(frames), 1, 1))
+    steps[:, :3, :3], _ = rotations_between(*tracks.of_pairs(frames - 1, frames), middle)
+    turns = se3.log(se3.from_matrix(steps))
     for intrinsics in trials:
         mapper = Mapper(tracks, intrinsics, num_threads)
         mapper.place_at_infinity()
-        for frame in range(1, len(mapper.is_posed)):
-            common = np.flatnonzero(mapper.is_used[frame] & mapper.is_used[frame - 1])
-            before, now = (mapper.position[f, common] for f in (frame - 1, frame))
-            rotation, _ = rotation_between(before, now, intrinsics)
-            matrix = np.eye(4)
-            matrix[:3, :3] = rotation
-            mapper.cam_from_world[frame] = se3.compose(se3.from_matrix(matrix), mapper.cam_from_world[frame - 1])
+        # The same shift in pixels is a turn in inverse proportion to the focal length.
+        poses = [mapper.cam_from_world[0]]
+        for step in se3.exp(turns * (middle[0] / intrinsics[0])):
+            poses.append(se3.compose(step, poses[-1]))
+        mapper.cam_from_world = np.array(poses)
         mapper.adjust(points_too=False, focal_too=refine, iterations=10)
         if best is None or mapper.fit_score() > best.fit_score():
             best = mapper

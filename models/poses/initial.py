@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.poses.mapping import MIN_COMMON_POINTS, USUAL_FOCAL, Mapper
-from models.poses.rotation import rotation_between
+from models.poses.rotation import rotations_between
 from models.poses.tracks import Tracks
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,13 +50,15 @@ def best_pairs(tracks: Tracks, intrinsics_px: FloatArray, count: int) -> list[Pa
     pairs: list[Pair] = []
     for first in range(0, num_frames - 1, max(1, num_frames // 12)):
         best: Pair | None = None
-        for second in range(first + 1, min(num_frames, first + MAX_SPAN)):
-            common = np.flatnonzero(seen[first] & seen[second])
-            if len(common) < 2 * MIN_COMMON_POINTS:
-                break
-            a, b = (tracks.position[f, common].astype(np.float64) for f in (first, second))
-            _, error = rotation_between(a, b, intrinsics_px)
-            pair = Pair(first, second, float(np.median(error)), len(common))
+        num_common = (seen[first + 1 : first + MAX_SPAN] & seen[first]).sum(axis=1)
+        span = int(np.append(num_common < 2 * MIN_COMMON_POINTS, True).argmax())
+        if not span:
+            continue
+        points = tracks.of_pairs(np.full(span, first), first + 1 + np.arange(span))
+        _, errors = rotations_between(*points, intrinsics_px)
+        for later, error in enumerate(errors):
+            shared = int(num_common[later])
+            pair = Pair(first, first + 1 + later, float(np.median(error[:shared])), shared)
             if pair.parallax_px >= MIN_PARALLAX_PX and (best is None or pair.score > best.score):
                 best = pair
         if best:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from models.flow import FlowEngine, follow_points
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 Gray = npt.NDArray[np.uint8]
 
 MAX_POINTS = 900
@@ -21,6 +23,19 @@ LK_LEVELS = 2
 BORDER_PX = 4
 SHIFT_SIDE_PX = 160
 MIN_SHIFT_RESPONSE = 0.1
+
+
+class PairPoints(NamedTuple):
+    """Points that two frames see, for many pairs of frames at once.
+
+    Attributes:
+      source, target: (b, k, 2) float64 pixels in the first and second frame of each pair, 0 where there is no point.
+      is_common: (b, k): where there is one.
+    """
+
+    source: npt.NDArray[np.float64]
+    target: npt.NDArray[np.float64]
+    is_common: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +52,17 @@ class Tracks:
     def is_seen(self) -> npt.NDArray[np.bool_]:
         """(n, m): whether a frame sees a point."""
         return np.isfinite(self.position[..., 0])
+
+    def of_pairs(self, first: IntArray, second: IntArray) -> PairPoints:
+        """The points that both frames of each pair see; (b,) frames each."""
+        is_both = self.is_seen[first] & self.is_seen[second]
+        count = is_both.sum(axis=1)
+        is_common = np.arange(count.max(initial=0)) < count[:, None]
+        source, target = (np.zeros((*is_common.shape, 2)) for _ in range(2))
+        pair, point = np.nonzero(is_both)
+        source[is_common] = self.position[first[pair], point]
+        target[is_common] = self.position[second[pair], point]
+        return PairPoints(source, target, is_common)
 
 
 def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = None) -> Tracks:

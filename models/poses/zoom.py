@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.rotation import rotation_between
-from models.poses.tracks import Tracks
+from models.poses.rotation import rotations_between
+from models.poses.tracks import PairPoints, Tracks
 from models.poses.triangulation import rays_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,35 +54,35 @@ def find_zoom(tracks: Tracks, intrinsics_px: FloatArray) -> Zoom | None:
     looks the same, and is taken for a zoom too: nothing tells them apart.
     """
     seen = tracks.is_seen
-    strongest: Zoom | None = None
+    pairs: list[tuple[int, int]] = []
     for first in range(0, len(seen) - 1, max(1, len(seen) // 12)):
-        shared = (seen[first + 1 :] & seen[first]).sum(axis=1)
-        enough = np.flatnonzero(shared >= MIN_COMMON_POINTS)
-        if not len(enough):
-            continue
-        second = first + 1 + int(enough[-1])
-        common = np.flatnonzero(seen[first] & seen[second])
-        a, b = (tracks.position[f, common].astype(np.float64) for f in (first, second))
-        factor, error = _scale_between(a, b, intrinsics_px)
-        strength = abs(np.log(factor))
-        if strength < np.log(MIN_ZOOM):
-            continue
-        slack = 1 + GROWTH * strength
-        if np.median(error) > MEDIAN_PX * slack or np.percentile(error, 80) > TAIL_PX * slack:
-            return None
-        if strongest is None or strength > abs(np.log(strongest.factor)):
-            strongest = Zoom(first, second, factor)
-    return strongest
+        enough = np.flatnonzero((seen[first + 1 :] & seen[first]).sum(axis=1) >= MIN_COMMON_POINTS)
+        if len(enough):
+            pairs.append((first, first + 1 + int(enough[-1])))
+    if not pairs:
+        return None
+    first, second = np.array(pairs).T
+    factor, error = _scales_between(tracks.of_pairs(first, second), intrinsics_px)
+    strength = np.abs(np.log(factor))
+    is_strong = strength >= np.log(MIN_ZOOM)
+    slack = 1 + GROWTH * strength
+    is_off = (np.nanmedian(error, axis=1) > MEDIAN_PX * slack) | (np.nanpercentile(error, 80, axis=1) > TAIL_PX * slack)
+    if not is_strong.any() or (is_strong & is_off).any():
+        return None
+    strongest = int(strength.argmax())
+    return Zoom(int(first[strongest]), int(second[strongest]), float(factor[strongest]))
 
 
-def _scale_between(source: FloatArray, target: FloatArray, intrinsics_px: FloatArray) -> tuple[float, FloatArray]:
-    """The change of scale about the principal point that, with a rotation, explains pixels best, and what is left."""
+def _scales_between(points: PairPoints, intrinsics_px: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(b,) changes of scale about the principal point that, with rotations, explain pixels best, and (b, k) errors."""
     centre = intrinsics_px[2:]
-    factor = 1.0
+    target = points.target - centre
+    factor = np.ones(len(target))
     for _ in range(ROUNDS):
-        rotation, error = rotation_between(source, (target - centre) / factor + centre, intrinsics_px)
-        rays = rays_of(source, intrinsics_px) @ rotation.T
-        turned = intrinsics_px[:2] * rays[:, :2] / rays[:, 2:]
-        weight = 1 / (1 + np.square(error))[:, None]
-        factor = float((weight * turned * (target - centre)).sum() / (weight * turned**2).sum())
-    return factor, error * factor
+        shrunk = target / factor[:, None, None] + centre
+        rotation, error = rotations_between(points.source, shrunk, points.is_common, intrinsics_px)
+        rays = rays_of(points.source, intrinsics_px) @ np.swapaxes(rotation, 1, 2)
+        turned = intrinsics_px[:2] * rays[..., :2] / rays[..., 2:]
+        weight = np.nan_to_num(1 / (1 + np.square(error)))[..., None]
+        factor = (weight * turned * target).sum(axis=(1, 2)) / (weight * turned**2).sum(axis=(1, 2))
+    return factor, error * factor[:, None]
