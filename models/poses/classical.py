@@ -121,7 +121,7 @@ def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads
     steps = np.tile(np.eye(4), (len(frames), 1, 1))
     steps[:, :3, :3], _ = rotations_between(*tracks.of_pairs(frames - 1, frames), middle)
     turns = se3.log(se3.from_matrix(steps))
-    for intrinsics in trials:
+    for intrinsics in trials[::2]:
         mapper = Mapper(tracks, intrinsics, num_threads)
         mapper.place_at_infinity()
         # The same shift in pixels is a turn in inverse proportion to the focal length.

@@ -62,7 +62,7 @@ class Mapper:
     """
 
     def __init__(self, tracks: Tracks, intrinsics_px: FloatArray, num_threads: int = 1) -> None:
-        self.position = tracks.position.astype(np.float64)
+        self.position = tracks.position
         self.is_used = tracks.is_seen.copy()
         self.intrinsics_px = np.array(intrinsics_px, np.float64)
         count, points = self.is_used.shape

@@ -72,6 +72,7 @@ def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads
     )
     with np.errstate(invalid="ignore"):
         good = (match > MIN_MATCH) & (np.linalg.norm(found - place, axis=1) < MAX_SHIFT_PX)
+    mapper.position = mapper.position.copy()  # the tracks stay as they are
     mapper.is_used[:, points] = False
     mapper.is_used[anchor, points] = True
     mapper.position[frame[good], points[which[good]]] = found[good]
@@ -80,19 +81,21 @@ def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads
 
 def _expect(mapper: Mapper, points: IntArray, frame: int, size: tuple[int, ...]) -> _Expected:
     """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
-    anchor = mapper.anchor[points]
-    place, depth_ratio = _project(mapper, points, (0.0, 0.0), frame)
-    beside, _ = _project(mapper, points, (1.0, 0.0), frame)
-    below, _ = _project(mapper, points, (0.0, 1.0), frame)
-    target_from_source = np.stack([beside - place, below - place], axis=2)
-    scale = np.sqrt(np.maximum(np.linalg.det(target_from_source), 0.0))
+    apart = np.abs(mapper.anchor[points] - frame)
+    is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_posed) // FAR_FRAMES) == 0))
+    which = np.flatnonzero(is_wanted)
+    place, depth_ratio = _project(mapper, points[which], (0.0, 0.0), frame)
     margin = RADIUS_PX + 1
     is_inside = ((place >= margin) & (place < np.array(size[::-1]) - 1 - margin)).all(axis=1)
+    is_seen = is_inside & (depth_ratio > MIN_DEPTH_RATIO)
+    which, place = which[is_seen], place[is_seen]
+    beside, _ = _project(mapper, points[which], (1.0, 0.0), frame)
+    below, _ = _project(mapper, points[which], (0.0, 1.0), frame)
+    target_from_source = np.stack([beside - place, below - place], axis=2)
+    scale = np.sqrt(np.maximum(np.linalg.det(target_from_source), 0.0))
     is_alike = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
-    apart = np.abs(anchor - frame)
-    is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_posed) // FAR_FRAMES) == 0))
-    which = np.flatnonzero((depth_ratio > MIN_DEPTH_RATIO) & is_inside & is_alike & is_wanted)
-    return _Expected(which, place[which], np.asarray(np.linalg.inv(target_from_source[which]), np.float64))
+    warp = np.asarray(np.linalg.inv(target_from_source[is_alike]), np.float64)
+    return _Expected(which[is_alike], place[is_alike], warp)
 
 
 def _project(mapper: Mapper, points: IntArray, shift: tuple[float, float], frame: int) -> tuple[FloatArray, FloatArray]:

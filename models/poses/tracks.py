@@ -43,10 +43,10 @@ class Tracks:
     """Points of the scene as seen in some frames of a clip.
 
     Attributes:
-      position: (n, m, 2) float32: x and y of each point in each frame, in pixels; NaN where it is not seen.
+      position: (n, m, 2) float64: x and y of each point in each frame, in pixels; NaN where it is not seen.
     """
 
-    position: FloatArray
+    position: npt.NDArray[np.float64]
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
@@ -141,7 +141,7 @@ class _Follower:
         self._now, self._ids = forward[keep], self._ids[keep]
 
     def tracks(self) -> Tracks:
-        position = np.full((self._num_frames, self._count, 2), np.nan, np.float32)
+        position = np.full((self._num_frames, self._count, 2), np.nan)
         for index, (ids, at) in enumerate(self._seen):
             position[index, ids] = at
         return Tracks(position=position)
