@@ -363,7 +363,7 @@ class Mapper:
                 self.drop_outliers()
                 self.triangulate(frame)
 
-    def polish(self, refine_focal: bool, rounds: int = 2, iterations: int = 15) -> None:
+    def polish(self, refine_focal: bool, rounds: int = 2, iterations: int = 8) -> None:
         """Adjusts everything, drops what is off, takes up what fits after all, and adjusts again."""
         for _ in range(rounds):
             self.adjust(iterations=iterations, focal_too=refine_focal)
