@@ -98,11 +98,13 @@ def time_adjustment(frames: int, edges: int) -> dict[str, float]:
     seen = reproject(cameras, i, j)
     weight = torch.rand_like(seen)
     eta, alpha = torch.full_like(cameras.inverse_depth, 1e-5), torch.full((1,), 0.05, device=i.device)
+    moves = torch.ones(1, dtype=torch.bool, device=i.device)
     found = {}
     for name, with_focal, options in (
         ("", None, dense_ba.BundleOptions()),
         (", poses only", None, dense_ba.BundleOptions(motion_only=True)),
-        (", with focal length", torch.ones(1, dtype=torch.bool, device=i.device), dense_ba.BundleOptions()),
+        (", with focal length", moves, dense_ba.BundleOptions()),
+        (", with focal length, 4 steps", moves, dense_ba.BundleOptions(iterations=4)),
     ):
         call = partial(dense_ba.adjust, cameras, plan, seen, weight, eta, alpha, with_focal, options)
         found[f"adjustment, {frames} frames, {edges} edges{name}"] = median_ms(call)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from models.raft.clip_flow import ClipFlow
 from models.tracking.geometry import pixel_grid
 from native.cuda import kernels
+from native.cuda.library import usable_for
 
 LOG_WEIGHT = 0.25
 FLOW_WEIGHT = 0.2
@@ -70,7 +71,7 @@ def pair_loss(inverse_depth: Tensor, certainty: Tensor, pairs: PairGeometry) -> 
       certainty: (t, h, w) float32; its logarithm is subtracted, so that it does not pay to be uncertain everywhere.
       pairs: see there.
     """
-    if kernels.usable_for(inverse_depth):
+    if usable_for(inverse_depth):
         return _FusedPairLoss.apply(inverse_depth, certainty, pairs)
     flow = pairs.flow
     height, width = inverse_depth.shape[1:]

@@ -44,6 +44,11 @@ class BundlePlan:
     poses: int
 
     @property
+    def ends(self) -> tuple[Tensor, ...]:
+        """Of the edges in the slots."""
+        return self.edge, self.source, self.target, self.source_column, self.target_column
+
+    @property
     def variables(self) -> int:
         """Of a clip's system: six a pose, and the focal length."""
         return 6 * self.poses + 1

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.tracking.layers import pad_channels
 from native.cuda import kernels
+from native.cuda.library import usable_for
 
 NUM_LEVELS = 4
 RADIUS = 3
@@ -91,7 +92,7 @@ def make_volume(pyramid: FeaturePyramid, source: Tensor, target: Tensor) -> Tens
 def look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int = RADIUS) -> Tensor:
     """A volume (e, p, columns) around places (e, h, w, 2): (e, channels, h, w) as from `correlate`."""
     shape, coords_px = coords_px.shape, coords_px.flatten(1, 2)
-    if volume.dtype == torch.float16 and kernels.usable_for(volume):
+    if volume.dtype == torch.float16 and usable_for(volume):
         found = kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels(), radius)
     else:
         found = _look_up(volume, pyramid, coords_px, radius)

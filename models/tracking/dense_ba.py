@@ -5,7 +5,7 @@ A pixel's observation depends on the poses only through the edge's own motion y 
 taken edge by edge in (y, log f), inverse depths are eliminated frame by frame there, and one small matrix a frame,
 which holds the -Ad blocks, carries the rest to the clip's variables. All sums are matrix products, which add in one
 order: equal inputs give equal bits. The last system, 6 to a free pose and one for the focal length, is solved densely
-in double precision.
+in double precision. Where our CUDA kernels can be used, eight of them do a step.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from models.tracking.bundle_plan import BundlePlan
-from models.tracking.edge_terms import ROWS, EdgeTerms, linearise, retract, sum_points
+from models.tracking.edge_terms import ROWS, EdgeTerms, carry_edges, linearise, linearise_on_device, sum_points
 from models.tracking.geometry import Cameras
+from native.cuda import adjustment as kernels
 
 MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-3, 100.0
 MAX_FOCAL_STEP = 0.2
@@ -66,15 +67,19 @@ def adjust(
     """
     options = options or BundleOptions()
     for _ in range(options.iterations):
-        terms = linearise(cameras, plan, target_px, weight, with_focal)
+        if cameras.fit_kernels:
+            _step_on_device(cameras, plan, target_px, weight, eta, alpha, with_focal, options)
+            continue
+        terms = linearise(cameras, plan, target_px, weight)
+        carry = carry_edges(cameras, plan, with_focal)
         if options.motion_only:
-            step = _solve(plan, terms, options, None)
+            step = _solve(plan, terms, carry, options, None)
         else:
-            points = _Points(plan, terms, *sum_points(cameras, plan, terms.points, eta, alpha))
-            step = _solve(plan, terms, options, points)
+            points = _Points(plan, terms, carry, *sum_points(cameras, plan, terms.points, eta, alpha))
+            step = _solve(plan, terms, carry, options, points)
             moved = cameras.inverse_depth[plan.used_frame] + points.move(step).reshape(-1, *eta.shape[1:])
             cameras.inverse_depth[plan.used_frame] = moved.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH)
-        retract(cameras, plan, step)
+        cameras.retract(plan.free, step[:, :-1].reshape(-1, 6)[plan.free_place])
         if with_focal is not None:
             intrinsics = cameras.intrinsics[plan.clips]
             change = (2 * intrinsics[:, 2] * step[:, -1] / intrinsics[:, 0]).clamp(-MAX_FOCAL_STEP, MAX_FOCAL_STEP)
@@ -82,14 +87,42 @@ def adjust(
             cameras.intrinsics[plan.clips] = intrinsics
 
 
+def _step_on_device(
+    cameras: Cameras,
+    plan: BundlePlan,
+    target_px: Tensor,
+    weight: Tensor,
+    eta: Tensor,
+    alpha: Tensor,
+    with_focal: Tensor | None,
+    options: BundleOptions,
+) -> None:
+    """One step by the CUDA kernels."""
+    layout = ((*plan.ends, plan.frame, plan.clips), plan.shape, plan.poses, with_focal)
+    sums, mixed, points = linearise_on_device(cameras, plan, target_px, weight)
+    known, taken = None, None
+    if not options.motion_only:
+        maps = (cameras.prior, eta, alpha, plan.frame, plan.edge)
+        inverse, gradient, taken = kernels.eliminate(cameras.tensors, *maps, mixed, points)
+        known = (mixed, inverse, gradient)
+    damping = (options.damping, options.damping_floor)
+    systems, motion = kernels.build_systems(cameras.tensors, *layout, sums, taken, *damping)
+    if plan.variables <= kernels.MAX_VARIABLES:
+        steps = kernels.solve_systems(systems)
+    else:
+        steps = _solve_dense(systems[:, :-1], systems[:, -1])
+    limits = (MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH, MAX_FOCAL_STEP)
+    kernels.move(cameras.tensors, *layout, plan.free, plan.free_place, steps, motion, known, limits)
+
+
 class _Points:
     """Inverse depths, eliminated from the system and found again from its solution."""
 
-    def __init__(self, plan: BundlePlan, terms: EdgeTerms, inverse: Tensor, gradient: Tensor) -> None:
+    def __init__(self, plan: BundlePlan, terms: EdgeTerms, carry: Tensor, inverse: Tensor, gradient: Tensor) -> None:
         b, k, d = plan.shape
         self._plan, self._inverse, self._gradient = plan, inverse, gradient
         self._mixed = terms.mixed.reshape(b * k, d * ROWS, -1)
-        self._carry = terms.carry.reshape(b, -1, plan.variables)
+        self._carry = carry.reshape(b, -1, plan.variables)
 
     def curvature(self) -> tuple[Tensor, Tensor]:
         """(b k, d 7, d 7) and (b k, d 7) float64 what the elimination takes from curvature and gradient."""
@@ -103,10 +136,9 @@ class _Points:
         return (self._inverse * (self._gradient - (own @ self._mixed)[:, 0]))[self._plan.used_row]
 
 
-def _solve(plan: BundlePlan, terms: EdgeTerms, options: BundleOptions, points: _Points | None) -> Tensor:
+def _solve(plan: BundlePlan, terms: EdgeTerms, carry: Tensor, options: BundleOptions, points: _Points | None) -> Tensor:
     """Steps (b, variables) float64 of poses and of focal lengths / (2 cx)."""
     b, k, d = plan.shape
-    carry = terms.carry
     bent = terms.curvature.double() @ carry
     diagonal = (carry * bent).reshape(b, -1, plan.variables).sum(1)
     gradient = terms.gradient.double().reshape(b * k, d * ROWS)
@@ -118,7 +150,12 @@ def _solve(plan: BundlePlan, terms: EdgeTerms, options: BundleOptions, points: _
     across = carry.reshape(b, -1, plan.variables).transpose(1, 2)
     system = across @ bent.reshape(b, -1, plan.variables)
     system.diagonal(dim1=1, dim2=2).add_(diagonal * options.damping + options.damping_floor)
+    return _solve_dense(system, (across @ gradient.reshape(b, -1, 1))[..., 0])
+
+
+def _solve_dense(system: Tensor, right: Tensor) -> Tensor:
+    """Solutions (b, n) of positive systems (b, n, n), 0 where one is not."""
     # Only the lower triangle is read, so that rounding cannot make the system unsymmetric.
     factor, status = torch.linalg.cholesky_ex(system)
-    found = torch.cholesky_solve(across @ gradient.reshape(b, -1, 1), factor)[..., 0]
+    found = torch.cholesky_solve(right[..., None], factor)[..., 0]
     return torch.where((status == 0)[:, None], found, 0.0)

@@ -1,18 +1,19 @@
 """What each edge's pixels say of its motion, its focal length and its source's inverse depths.
 
-One CUDA kernel each where they are built and tensors are single precision; else PyTorch, in any precision.
+One CUDA kernel where it is built and tensors are single precision; else PyTorch, in any precision.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from models.tracking.bundle_plan import BundlePlan
 from models.tracking.geometry import MIN_DEPTH_RATIO, Cameras, adjoint, pixel_grid
-from native.cuda import kernels
+from native.cuda.adjustment import UPPER, linearise_edges
 
 RESIDUAL_WEIGHT = 0.001
 ROWS = 7
@@ -24,34 +25,23 @@ class EdgeTerms:
     """Sums over the pixels of the edge in each slot; 0 in empty slots.
 
     Attributes:
-      carry: (s, 7, variables) float64: the edge's variables from those of its clip.
       curvature, gradient: (s, 7, 7), (s, 7).
       mixed: (s, 7, p) products with the derivative by inverse depth, for each pixel.
       points: (s, 2, p) curvature and gradient by inverse depth.
     """
 
-    carry: Tensor
     curvature: Tensor
     gradient: Tensor
     mixed: Tensor
     points: Tensor
 
 
-def linearise(
-    cameras: Cameras, plan: BundlePlan, target_px: Tensor, weight: Tensor, with_focal: Tensor | None = None
-) -> EdgeTerms:
+def linearise(cameras: Cameras, plan: BundlePlan, target_px: Tensor, weight: Tensor) -> EdgeTerms:
     """Residuals and derivatives of the plan's edges, summed; observations behind the camera do not count."""
     if cameras.fit_kernels:
-        pose, carry = kernels.carry_edges(
-            cameras.rotation, cameras.translation, cameras.intrinsics, cameras.clip,
-            plan.edge, plan.source, plan.target, plan.source_column, plan.target_column, with_focal, plan.poses,
-        )  # fmt: skip
-        sums, mixed, points = kernels.linearise_edges(
-            pose, cameras.inverse_depth, plan.source, plan.edge, target_px, weight, RESIDUAL_WEIGHT, MIN_DEPTH_RATIO
-        )
-        full, gradient = sums[:, kernels.full_from_upper(sums.device)], sums[:, kernels.UPPER :]
-        curvature = full.unflatten(1, (ROWS, ROWS))
-        return EdgeTerms(carry=carry, curvature=curvature, gradient=gradient, mixed=mixed, points=points)
+        sums, mixed, points = linearise_on_device(cameras, plan, target_px, weight)
+        curvature = sums[:, _full_from_upper(sums.device)].unflatten(1, (ROWS, ROWS))
+        return EdgeTerms(curvature=curvature, gradient=sums[:, UPPER:], mixed=mixed, points=points)
     dtype, rows = target_px.dtype, plan.edge.clamp(min=0)
     rotation, translation = cameras.relative(plan.source, plan.target)
     intrinsics = cameras.intrinsics[cameras.clip[plan.source]]
@@ -62,7 +52,6 @@ def linearise(
     w = RESIDUAL_WEIGHT * counted[..., None] * weight[rows].flatten(1, 2)
     weighted = jacobian * w[:, None]
     return EdgeTerms(
-        carry=_carry(plan, -adjoint(rotation, translation), cameras.clip, with_focal),
         curvature=weighted.flatten(2) @ jacobian.flatten(2).transpose(1, 2),
         gradient=(weighted * residual[:, None]).sum((2, 3)),
         mixed=(weighted * by_depth[:, None]).sum(3),
@@ -73,9 +62,6 @@ def linearise(
 def sum_points(cameras: Cameras, plan: BundlePlan, points: Tensor, eta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """1 / curvature, 0 for none, and gradient (b k, p) of inverse depths: edges, prior or damping; see `adjust`."""
     b, k, d = plan.shape
-    if cameras.fit_kernels:
-        rows = (points, plan.frame, cameras.clip, cameras.inverse_depth, cameras.prior, eta, alpha)
-        return kernels.sum_points(*rows, d)
     curvature, gradient = points.unflatten(0, (b * k, d)).sum(1).unbind(1)
     prior, inverse_depth = cameras.prior[plan.frame].flatten(1), cameras.inverse_depth[plan.frame].flatten(1)
     strength = alpha[cameras.clip[plan.frame]][:, None].to(curvature.dtype) * (prior > 0)
@@ -85,24 +71,34 @@ def sum_points(cameras: Cameras, plan: BundlePlan, points: Tensor, eta: Tensor, 
     return inverse, gradient - used * strength * (inverse_depth - prior)
 
 
-def retract(cameras: Cameras, plan: BundlePlan, step: Tensor) -> None:
-    """Moves the free poses by a step (b, variables) float64."""
-    if cameras.fit_kernels:
-        kernels.retract(step, plan.free, plan.free_place, cameras.rotation, cameras.translation, plan.poses)
-    else:
-        cameras.retract(plan.free, step[:, :-1].reshape(-1, 6)[plan.free_place])
-
-
-def _carry(plan: BundlePlan, motion: Tensor, clip: Tensor, with_focal: Tensor | None) -> Tensor:
-    """See `EdgeTerms`; `motion` (s, 6, 6) is what the source's own motion does to the edge's."""
+def carry_edges(cameras: Cameras, plan: BundlePlan, with_focal: Tensor | None) -> Tensor:
+    """(s, 7, variables) float64: the edges' own variables from those of their clips."""
+    motion = -adjoint(*cameras.relative(plan.source, plan.target))
     each = torch.arange(len(motion), device=motion.device)
     carry = motion.new_zeros(len(motion), ROWS, plan.poses + 1, 6)
     carry[each, :6, plan.source_column] = motion
     carry[each, :6, plan.target_column] = torch.eye(6, dtype=motion.dtype, device=motion.device)
     carry[:, :, plan.poses] = 0  # what happens to fixed poses
     if with_focal is not None:
-        carry[:, 6, plan.poses, 0] = with_focal[clip[plan.source]].to(motion.dtype)
+        carry[:, 6, plan.poses, 0] = with_focal[cameras.clip[plan.source]].to(motion.dtype)
     return carry.flatten(2)[:, :, : plan.variables]
+
+
+def linearise_on_device(
+    cameras: Cameras, plan: BundlePlan, target_px: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums, mixed and points of `native.cuda.adjustment.linearise_edges`."""
+    ends = (plan.source, plan.target, plan.edge)
+    return linearise_edges(cameras.tensors, *ends, target_px, weight, RESIDUAL_WEIGHT, MIN_DEPTH_RATIO)
+
+
+@lru_cache(maxsize=8)
+def _full_from_upper(device: torch.device) -> Tensor:
+    """(49,) int64 where each element of a symmetric matrix (7, 7) is in its upper triangle, row by row."""
+    place = torch.zeros(ROWS, ROWS, dtype=torch.int64)
+    upper = torch.triu_indices(ROWS, ROWS)
+    place[upper[0], upper[1]] = place[upper[1], upper[0]] = torch.arange(UPPER)
+    return place.flatten().to(device)
 
 
 def _differentiate(

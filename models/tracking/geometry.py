@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from native.cuda import kernels
+from native.cuda.library import usable_for
 
 MIN_DEPTH_RATIO = 0.25
 """Points whose depth in the target is less than this share of that in their own frame do not count."""
@@ -43,7 +44,7 @@ class Cameras:
     @property
     def fit_kernels(self) -> bool:
         """Whether our CUDA kernels can take these."""
-        return self.inverse_depth.dtype == torch.float32 and kernels.usable_for(self.inverse_depth)
+        return self.inverse_depth.dtype == torch.float32 and usable_for(self.inverse_depth)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

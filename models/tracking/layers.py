@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from native.cuda import kernels
+from native.cuda.library import usable_for
 
 NORM_EPSILON = 1e-6
 CHANNEL_MULTIPLE = 8
@@ -101,7 +102,7 @@ def gated_mean(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
 
 
 def _fits_kernels(x: Tensor) -> bool:
-    return x.dtype == torch.float16 and kernels.usable_for(x)
+    return x.dtype == torch.float16 and usable_for(x)
 
 
 def _rows(x: Tensor) -> Tensor:

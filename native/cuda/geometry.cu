@@ -3,37 +3,16 @@
 
 #include <cstdint>
 
+#include "cameras.cuh"
+
 namespace {
+
+using spatialbeam::Cameras;
+using spatialbeam::LoadEdge;
+using spatialbeam::MakeCameras;
 
 constexpr int kThreads = 256;
 constexpr float kMinProjectedDepth = 0.1f;
-
-struct Cameras {
-  const double *rotation, *translation, *intrinsics;
-  const int64_t* clip;
-  const float* inverse_depth;
-};
-
-// Rotation, translation and camera of an edge, by the first threads of the block.
-__device__ void LoadEdge(const Cameras& cameras, int64_t i, int64_t j, float* edge) {
-  const int k = threadIdx.x;
-  const double *ri = cameras.rotation + 9 * i, *rj = cameras.rotation + 9 * j;
-  if (k < 9) {
-    const double *a = rj + 3 * (k / 3), *b = ri + 3 * (k % 3);
-    edge[k] = static_cast<float>(a[0] * b[0] + a[1] * b[1] + a[2] * b[2]);
-  } else if (k < 12) {
-    const double *a = rj + 3 * (k - 9), *ti = cameras.translation + 3 * i;
-    double moved = cameras.translation[3 * j + k - 9];
-    for (int c = 0; c < 3; ++c) {
-      const double* b = ri + 3 * c;
-      moved -= (a[0] * b[0] + a[1] * b[1] + a[2] * b[2]) * ti[c];
-    }
-    edge[k] = static_cast<float>(moved);
-  } else if (k < 16) {
-    edge[k] = static_cast<float>(cameras.intrinsics[4 * cameras.clip[i] + k - 12]);
-  }
-  __syncthreads();
-}
 
 // Pixel in the target times its depth there, and that depth, in units of the source's.
 __device__ float3 Move(const float* e, float px, float py, float h, bool turn) {
@@ -93,13 +72,6 @@ __global__ void __launch_bounds__(kThreads)
     }
     out[blockIdx.x] = counted >= min_share * pixels ? total / counted : invalid;
   }
-}
-
-Cameras MakeCameras(const void* rotation, const void* translation, const void* intrinsics, const void* clip,
-                    const void* inverse_depth) {
-  return {static_cast<const double*>(rotation), static_cast<const double*>(translation),
-          static_cast<const double*>(intrinsics), static_cast<const int64_t*>(clip),
-          static_cast<const float*>(inverse_depth)};
 }
 
 }  // namespace

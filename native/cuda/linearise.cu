@@ -3,9 +3,19 @@
 
 #include <cstdint>
 
+#include "cameras.cuh"
+#include "plan.cuh"
+
 namespace {
 
-constexpr int kRows = 7, kUpper = kRows * (kRows + 1) / 2, kSums = kUpper + kRows, kThreads = 256;
+using spatialbeam::Cameras;
+using spatialbeam::kRows;
+using spatialbeam::kSums;
+using spatialbeam::kUpper;
+using spatialbeam::LoadEdge;
+using spatialbeam::MakeCameras;
+
+constexpr int kThreads = 256;
 
 // Derivatives of a projected pixel (u, v) by the edge's motion, the focal length and the inverse depth.
 struct Pixel {
@@ -42,23 +52,22 @@ __device__ Pixel Differentiate(const float* pose, float px, float py, float h, f
 }
 
 __global__ void __launch_bounds__(kThreads)
-    Linearise(const float* __restrict__ poses, const float* __restrict__ inverse_depth,
-              const int64_t* __restrict__ source, const int64_t* __restrict__ edge, const float2* __restrict__ target,
-              const float2* __restrict__ weight, float* __restrict__ sums, float* __restrict__ mixed,
-              float* __restrict__ points, int64_t pixels, int64_t width, float scale, float min_depth) {
+    Linearise(Cameras cameras, const int64_t* __restrict__ source, const int64_t* __restrict__ target,
+              const int64_t* __restrict__ edge, const float2* __restrict__ seen, const float2* __restrict__ weight,
+              float* __restrict__ sums, float* __restrict__ mixed, float* __restrict__ points, int64_t pixels,
+              int64_t width, float scale, float min_depth) {
   __shared__ float pose[16];
   __shared__ float partial[kThreads / 32][kSums];
   const int64_t slot = blockIdx.x;
-  if (threadIdx.x < 16) pose[threadIdx.x] = poses[slot * 16 + threadIdx.x];
-  __syncthreads();
   if (edge[slot] < 0) {
     for (int64_t k = threadIdx.x; k < kRows * pixels; k += kThreads) mixed[slot * kRows * pixels + k] = 0;
     for (int64_t k = threadIdx.x; k < 2 * pixels; k += kThreads) points[slot * 2 * pixels + k] = 0;
     if (threadIdx.x < kSums) sums[slot * kSums + threadIdx.x] = 0;
     return;
   }
-  const float* depth = inverse_depth + source[slot] * pixels;
-  const float2 *to = target + edge[slot] * pixels, *sure = weight + edge[slot] * pixels;
+  LoadEdge(cameras, source[slot], target[slot], pose);
+  const float* depth = cameras.inverse_depth + source[slot] * pixels;
+  const float2 *to = seen + edge[slot] * pixels, *sure = weight + edge[slot] * pixels;
   float sum[kSums] = {};
   for (int64_t k = threadIdx.x; k < pixels; k += kThreads) {
     const Pixel p = Differentiate(pose, static_cast<float>(k % width), static_cast<float>(k / width), depth[k], to[k],
@@ -94,15 +103,16 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-extern "C" int sb_linearise_edges(const void* poses, const void* inverse_depth, const void* source, const void* edge,
-                                  const void* target, const void* weight, void* sums, void* mixed, void* points,
-                                  int64_t slots, int64_t pixels, int64_t width, float scale, float min_depth,
-                                  void* stream) {
+extern "C" int sb_linearise_edges(const void* rotation, const void* translation, const void* intrinsics,
+                                  const void* clip, const void* inverse_depth, const void* source, const void* target,
+                                  const void* edge, const void* seen, const void* weight, void* sums, void* mixed,
+                                  void* points, int64_t slots, int64_t pixels, int64_t width, float scale,
+                                  float min_depth, void* stream) {
   if (slots == 0) return 0;
   Linearise<<<static_cast<unsigned>(slots), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const float*>(poses), static_cast<const float*>(inverse_depth), static_cast<const int64_t*>(source),
-      static_cast<const int64_t*>(edge), static_cast<const float2*>(target), static_cast<const float2*>(weight),
-      static_cast<float*>(sums), static_cast<float*>(mixed), static_cast<float*>(points), pixels, width, scale,
-      min_depth);
+      MakeCameras(rotation, translation, intrinsics, clip, inverse_depth), static_cast<const int64_t*>(source),
+      static_cast<const int64_t*>(target), static_cast<const int64_t*>(edge), static_cast<const float2*>(seen),
+      static_cast<const float2*>(weight), static_cast<float*>(sums), static_cast<float*>(mixed),
+      static_cast<float*>(points), pixels, width, scale, min_depth);
   return cudaGetLastError();
 }

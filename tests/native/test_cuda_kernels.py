@@ -1,6 +1,7 @@
 """CUDA kernels against the same formulas in float64 on the CPU, on fresh random inputs each run."""
 
 import secrets
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from models.raft.clip_flow import ClipFlow  # noqa: E402
 from models.tracking import bundle_plan, correlation, dense_ba, edge_terms, geometry, layers  # noqa: E402
 from models.tracking.geometry import Cameras  # noqa: E402
 from native import se3  # noqa: E402
-from native.cuda import kernels  # noqa: E402
+from native.cuda import adjustment  # noqa: E402
 from native.cuda.build import LIBRARY  # noqa: E402
+from native.cuda.library import usable_for  # noqa: E402
 
 pytestmark = [
     pytest.mark.models,
@@ -105,12 +107,19 @@ def make_cameras(seed, frames, height, width, dtype, device):
 
 
 def observe(seed, dtype, device):
-    """Cameras, plan, observations and weights that are the same on every device."""
-    frames, height, width = 6, 41, 73
+    """Cameras, plan, observations and weights of two clips that are the same on every device."""
+    sizes, height, width = (9, 6), 41, 73
+    clip_of = np.repeat([0, 1], sizes)
+    frames = np.arange(len(clip_of))
     # Frames have different numbers of edges, so that some slots are empty.
-    pairs = np.array([(i, j) for i in range(frames) for j in range(frames) if i != j and (i + j) % 3])
-    cameras = make_cameras(seed, frames, height, width, dtype, device)
-    clip_of, free = np.zeros(frames, np.int64), [np.arange(1, frames)]
+    pairs = np.array([(i, j) for i in frames for j in frames if clip_of[i] == clip_of[j] and i != j and (i + j) % 3])
+    camera = [[width * 0.9, width * 0.95, width / 2, height / 2], [width, width, width / 2 - 1, height / 2]]
+    cameras = replace(
+        make_cameras(seed, len(frames), height, width, dtype, device),
+        clip=torch.from_numpy(clip_of).to(device),
+        intrinsics=torch.tensor(camera, dtype=torch.float64).to(device),
+    )
+    free = [np.arange(1, sizes[0]), np.arange(sizes[0] + 1, len(frames))]
     plan = bundle_plan.plan_bundle(*pairs.T, clip_of, free, torch.device(device))
     rng = np.random.default_rng(seed + 1)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
@@ -134,22 +143,42 @@ def test_reprojection_and_distance(seed):
 def test_linearise(seed):
     expected = edge_terms.linearise(*observe(seed, torch.float64, "cpu"))
     found = edge_terms.linearise(*observe(seed, torch.float32, "cuda"))
-    for name in ("carry", "curvature", "gradient", "mixed", "points"):
+    for name in ("curvature", "gradient", "mixed", "points"):
         assert relative(getattr(found, name), getattr(expected, name)) < 1e-5, name
 
 
-@pytest.mark.parametrize("with_focal", [False, True])
-def test_adjust(seed, with_focal):
+@pytest.mark.parametrize("with_focal", [None, [True, True], [False, True]])
+@pytest.mark.parametrize("motion_only", [False, True])
+@pytest.mark.parametrize("max_variables", [adjustment.MAX_VARIABLES, 0])
+def test_adjust(seed, with_focal, motion_only, max_variables, monkeypatch):
+    monkeypatch.setattr(adjustment, "MAX_VARIABLES", max_variables)
+    options = dense_ba.BundleOptions(iterations=1, motion_only=motion_only)
     after = []
     for dtype, device in ((torch.float64, "cpu"), (torch.float32, "cuda")):
         cameras, plan, seen, weight = observe(seed, dtype, device)
-        before = (cameras.translation.clone(), cameras.inverse_depth.clone())
-        eta, alpha = torch.full_like(cameras.inverse_depth, 1e-3), torch.full((1,), 0.05, device=device)
-        focal = torch.ones(1, dtype=torch.bool, device=device) if with_focal else None
-        dense_ba.adjust(cameras, plan, seen, weight, eta, alpha, focal, dense_ba.BundleOptions(iterations=1))
-        after.append([cameras.translation - before[0], cameras.inverse_depth - before[1], cameras.intrinsics])
+        before = [t.clone() for t in (cameras.rotation, cameras.translation, cameras.inverse_depth)]
+        eta, alpha = torch.full_like(cameras.inverse_depth, 1e-3), torch.tensor([0.05, 0.0], device=device)
+        focal = None if with_focal is None else torch.tensor(with_focal, device=device)
+        dense_ba.adjust(cameras, plan, seen, weight, eta, alpha, focal, options)
+        moved = zip((cameras.rotation, cameras.translation, cameras.inverse_depth), before, strict=True)
+        after.append([*(now - then for now, then in moved), cameras.intrinsics])
     for expected, found in zip(*after, strict=True):
-        assert relative(found, expected.double()) < 1e-3
+        assert torch.linalg.norm(found.double().cpu() - expected) <= 1e-3 * torch.linalg.norm(expected)
+    assert bool(after[1][2].any()) != motion_only
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 145, 176, adjustment.MAX_VARIABLES])
+def test_solve_systems(seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    roots = torch.randn(3, size, size, generator=generator, dtype=torch.float64)
+    systems = roots @ roots.transpose(1, 2) + size * torch.eye(size, dtype=torch.float64)
+    systems[1, size // 2, size // 2] = -1
+    right = torch.randn(3, size, generator=generator, dtype=torch.float64)
+    expected = torch.linalg.solve(systems, right)
+    expected[1] = 0
+    lower = torch.where(torch.tril(torch.ones(size, size)) > 0, systems, torch.nan)
+    found = adjustment.solve_systems(torch.cat([lower, right[:, None]], 1).cuda())
+    assert relative(found, expected) < 1e-9
 
 
 def make_pairs(seed, dtype, device):
@@ -187,4 +216,4 @@ def test_the_same_input_gives_the_same_bits(seed):
     first, second = (edge_terms.linearise(*observe(seed, torch.float32, "cuda")) for _ in range(2))
     assert torch.equal(first.curvature, second.curvature)
     assert torch.equal(first.mixed, second.mixed)
-    assert kernels.usable_for(first.mixed)
+    assert usable_for(first.mixed)
