@@ -60,7 +60,7 @@ def follow_points(before: Gray, now: Gray, at: Map, guess: Map, levels: int) -> 
       (k, 2) float32 places in `now`, and (k,) bool.
     """
     found, ok = _lucas_kanade(before, now, at, guess, levels)
-    # The way back begins where it should end: a point at a wrong place does not stay there, and needs no search for that.
+    # The way back begins where it should end: a point at a wrong place does not stay there, and that needs no search.
     returned, ok_back = _lucas_kanade(now, before, found, at, 0)
     return found, ok & ok_back & (np.linalg.norm(returned - at, axis=1) < MAX_RETURN_ERROR_PX)
 

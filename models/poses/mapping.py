@@ -78,7 +78,7 @@ class Mapper:
         self._num_threads = num_threads
 
     def triangulate(self, frame: int | None = None) -> None:
-        """Gives an inverse depth to every point without one that two posed frames see; only to those of a frame, if given."""
+        """Gives an inverse depth to every point without one that two posed frames see; of one frame only, if given."""
         wanted = np.isnan(self.inverse_depth)
         todo = np.flatnonzero(wanted if frame is None else wanted & self.is_used[frame])
         seen = self.is_used[:, todo] & self.is_posed[:, None]
