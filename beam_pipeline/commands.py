@@ -14,6 +14,7 @@ from rich.console import Console
 from beam_pipeline.config import RUNNER_PROFILES, ConfigError, PipelineConfig, load_config, profiles, to_yaml
 from beam_pipeline.deploy import add_options, load_deploy
 from beam_pipeline.flink import RunnerError
+from beam_pipeline.graph import needs_gpu
 from beam_pipeline.job import RunError, default_output, run_job
 from beam_pipeline.model_shelf import fetch_models, print_models, verify_models
 from beam_pipeline.plan import make_plan, print_plan
@@ -152,7 +153,7 @@ def _run(arguments: list[str]) -> int:
         check_warehouse(options.bigquery_table, options.bigquery_location)
     config, sources, output = _job_inputs(options)
     deploy = load_deploy(options.deploy)
-    beam_options = make_options(add_options(deploy, beam_arguments))
+    beam_options = make_options(add_options(deploy, beam_arguments), share_models=needs_gpu(config))
     result = run_job(config, sources, output, beam_options, deploy=deploy, show_progress=not options.no_progress)
     print_summary(result, Console())
     if options.bigquery_table:

@@ -91,6 +91,12 @@ def make_stages(config: PipelineConfig) -> Stages:
     return stages
 
 
+def needs_gpu(config: PipelineConfig) -> bool:
+    """Whether models of some stage run on a GPU."""
+    stages = make_stages(config)
+    return any(stage.device == "cuda" for stage in (*stages.video, *stages.clip))
+
+
 def build_graph(
     root: beam.Pipeline,
     config: PipelineConfig,

@@ -66,13 +66,17 @@ def _end_job_server(runner: PortableRunner, stack: ExitStack) -> None:
     runner.default_job_server = make_and_remember
 
 
-def make_options(beam_arguments: Sequence[str]) -> PipelineOptions:
+def make_options(beam_arguments: Sequence[str], *, share_models: bool = False) -> PipelineOptions:
     """Beam's options with this program's defaults filled in.
 
     `DirectRunner` means Beam's in-process `FnApiRunner`: Beam's own switch would try to download and
     start another engine first, so that the same command behaved differently with and without network.
     All cores are used, one process each: that measures best (docs/performance.md). Threads start two
     seconds sooner, but share the interpreter lock between the calls into native code.
+
+    Args:
+      beam_arguments: the command line's options for Beam.
+      share_models: local workers are threads of one process, so that a model lies on the GPU once.
     """
     chosen = {argument.split("=")[0].lstrip("-") for argument in beam_arguments}
     options = PipelineOptions(list(beam_arguments))
@@ -84,7 +88,7 @@ def make_options(beam_arguments: Sequence[str]) -> PipelineOptions:
         if "direct_num_workers" not in chosen:
             direct.direct_num_workers = os.cpu_count() or 1
         if "direct_running_mode" not in chosen and direct.direct_num_workers != 1:
-            direct.direct_running_mode = "multi_processing"
+            direct.direct_running_mode = "multi_threading" if share_models else "multi_processing"
     return options
 
 

@@ -143,6 +143,11 @@ class CaptionLocally(ModelStage[ClipRecord]):
         """Weights and prompts."""
         return f"{self.digests[0]}+{prompts_id()}"
 
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self._full.transformers.device
+
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are captioned."""
         return record.status is ClipStatus.KEPT

@@ -7,7 +7,9 @@ import importlib.util
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from PIL import Image
@@ -38,20 +40,24 @@ def check_local(settings: LocalSettings) -> tuple[str, str]:
             "in the layout of transformers (config.json, *.safetensors, tokenizer, processor)"
         )
     name = os.path.basename(os.path.normpath(folder))
-    return name, _folder_digest(folder)
+    files = [os.path.join(folder, file) for file in sorted(os.listdir(folder)) if file.endswith(DECISIVE)]
+    return name, _digest_of(tuple((path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in files))
 
 
-def _folder_digest(folder: str) -> str:
-    """SHA-256 over names and contents of the model's files."""
+@lru_cache(maxsize=4)
+def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    """SHA-256 over names and contents of files, given with size and time so that it is taken once."""
     digest = hashlib.sha256()
-    for file_name in sorted(name for name in os.listdir(folder) if name.endswith(DECISIVE)):
-        with open(os.path.join(folder, file_name), "rb") as file:
-            digest.update(f"{file_name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    for path, _, _ in files:
+        with open(path, "rb") as file:
+            digest.update(f"{os.path.basename(path)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
     return digest.hexdigest()
 
 
 class LocalChat:
     """A vision-language model loaded into this process. Runs no code that comes with the weights.
+
+    Threads may share it: their batches are answered one after the other, so that memory is that of one batch.
 
     Args:
       settings: where it is, and where it runs.
@@ -78,6 +84,7 @@ class LocalChat:
         size = self._model.config.get_text_config().vocab_size
         tokens = xgrammar.TokenizerInfo.from_huggingface(self._processor.tokenizer, vocab_size=size)
         self._compiler = xgrammar.GrammarCompiler(tokens)
+        self._lock = threading.Lock()
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """One reply to each request, in order; those alike are answered together, `batch_size` at a time."""
@@ -105,7 +112,7 @@ class LocalChat:
         ).to(self._device)
         room = requests[0].max_output_tokens
         grammar = self._compiler.compile_json_schema(_bounded_schema(requests[0].answer_type), any_whitespace=False)
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             output = self._model.generate(
                 **inputs,
                 max_new_tokens=room,

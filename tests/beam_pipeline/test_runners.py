@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, PipelineOptions, PortableOptions
 from apache_beam.testing.util import assert_that, equal_to
 
 from beam_pipeline.commands import main
@@ -143,3 +143,13 @@ def test_a_worker_that_cannot_see_the_store_says_so(tmp_path):
         context.open_store()
     context.make_store()
     assert context.open_store().root_uri == context.store_uri
+
+
+def test_local_workers_are_threads_where_models_lie_on_a_gpu():
+    def mode(*arguments, share_models):
+        options = make_options(["--direct_num_workers=4", *arguments], share_models=share_models)
+        return options.view_as(DirectOptions).direct_running_mode
+
+    assert mode(share_models=False) == "multi_processing"
+    assert mode(share_models=True) == "multi_threading"
+    assert mode("--direct_running_mode=multi_processing", share_models=True) == "multi_processing"

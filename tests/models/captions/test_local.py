@@ -50,9 +50,15 @@ def short_texts(monkeypatch):
 def folder(tmp_path_factory):
     for package in ("torch", "transformers", "xgrammar"):
         pytest.importorskip(package, reason="needs the [vlm] extra")
+    import torch
+
+    # Threads cost such a small model more than they give, most of all on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("tiny-vlm")
     write_tiny_vlm(path)
-    return path
+    yield path
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.models
@@ -71,22 +77,66 @@ def test_answers_have_the_form_that_is_asked_for(folder):
 
 
 @pytest.mark.models
-def test_the_job_captions_by_a_local_model(folder, tmp_path):
+def test_a_model_is_told_what_was_wrong_until_it_is_given_up(folder, monkeypatch):
+    # The grammar leaves room for empty texts alone, and those are no answer.
+    monkeypatch.setattr("models.captions.local.TEXT_CHARS", 0)
+    chat = LocalChat(LocalSettings(folder=str(folder), device="cpu"))
+    writers = Writers(vision=chat, text=chat, vision_tokens=ROOM, text_tokens=ROOM, max_repairs=2)
+    (written,) = write_captions([CLIP], writers)
+    assert (written.error.error_class, written.usage.requests) == ("InvalidAnswer", 3)
+    assert "must not be empty" in written.error.cause
+
+
+def run_captions(folder, output, *settings, device="cpu", workers=1):
+    """Rows of the kept clips of a small job whose captions the model writes."""
     settings = [
         "annotate.pose.model=none",
         "text.model=none",
         "captions.model=transformers",
         f"captions.transformers.folder={folder}",
-        "captions.transformers.device=cpu",
+        f"captions.transformers.device={device}",
         f"captions.transformers.max_output_tokens={ROOM}",
         "captions.frames.max_frames=2",
         "thresholds.limits.motion_score.min=0",
+        *settings,
     ]
     overrides = [part for setting in settings for part in ("--set", setting)]
-    arguments = ["--config", "demo", "--no-progress", "--direct_num_workers=1", *overrides]
-    assert main(["--input", str(VIDEO), "--output", str(tmp_path / "out"), *arguments]) == 0
-    assert Accounting.of(str(tmp_path / "out")).problems() == []
-    rows = [r for r in read_table(str(tmp_path / "out"), "clips").to_pylist() if r["status"] == "kept"]
+    arguments = ["--config", "demo", "--no-progress", f"--direct_num_workers={workers}", *overrides]
+    assert main(["--input", str(VIDEO), "--output", str(output), *arguments]) == 0
+    assert Accounting.of(str(output)).problems() == []
+    rows = [r for r in read_table(str(output), "clips").to_pylist() if r["status"] == "kept"]
     assert rows
+    return rows
+
+
+@pytest.mark.models
+def test_the_job_captions_by_a_local_model(folder, tmp_path):
+    rows = run_captions(folder, tmp_path / "out")
     assert {r["caption_reason"] for r in rows} == {None}
     assert all(r["caption_model"].startswith(folder.name + "@") and r["caption_output_tokens"] > 0 for r in rows)
+
+
+@pytest.mark.models
+def test_a_clip_whose_answers_do_not_end_stays_kept_with_the_reason(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.captions.local.TEXT_CHARS", 900)
+    rows = run_captions(folder, tmp_path / "out", "captions.transformers.max_output_tokens=64")
+    assert all("TruncatedAnswer" in r["caption_reason"] and r["scene_summary"] is None for r in rows)
+    assert all(r["caption_requests"] == 3 for r in rows)
+
+
+@pytest.mark.gpu
+def test_workers_share_one_model_on_the_gpu(folder, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs the [vlm] extra")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    loaded = []
+    load = LocalChat.__init__
+
+    def count(chat, settings):
+        load(chat, settings)
+        loaded.append(chat._model.device.type)
+
+    monkeypatch.setattr(LocalChat, "__init__", count)
+    rows = run_captions(folder, tmp_path / "out", device="cuda", workers=4)
+    assert {r["caption_reason"] for r in rows} == {None}
+    assert loaded == ["cuda"]
