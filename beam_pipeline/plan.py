@@ -74,7 +74,7 @@ def make_plan(
     stages = make_stages(config)
     return Plan(
         videos=len(seen),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(sorted(unreadable)),
         hours=seconds / 3600,
         unknown_duration=unknown,
         stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in (*stages.video, *stages.clip)),

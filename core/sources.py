@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import posixpath
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.failures import Failure, ItemError
+from core.listing import stream_files
 from core.places import is_local, is_url, normalize_uri, open_place
 from core.records import Scalar, VideoRecord, make_video_id
 from core.tables import RESERVED_COLUMNS
@@ -95,19 +97,50 @@ def _checked_spec(uri: str, fs: fsspec.AbstractFileSystem, path: str) -> SourceS
         if not fs.exists(path):
             raise SourceError(f"manifest {uri!r} does not exist: check --input")
         return SourceSpec(uri=uri, extra_types=_manifest_types(uri))
-    if not fs.exists(path) and not any(True for _ in _listed_paths(fs, path)):
+    # One match is enough to know: all of them are looked for by a worker.
+    if not fs.exists(path) and next(stream_files(fs, path), None) is None:
         raise SourceError(f"input {uri!r} does not exist or matches no file: check --input")
     return SourceSpec(uri=uri)
 
 
 def list_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
-    """All videos that a source names, as records; a bad manifest row comes with its failure."""
-    if is_manifest(spec.uri):
-        yield from _manifest_videos(spec)
-        return
+    """All videos that a source names, as records, of which only a few are held at a time.
+
+    What cannot be used comes as a record with its failure: a bad manifest row, a folder that cannot be read, a source
+    without any video.
+    """
+    found = False
+    for video in _manifest_videos(spec) if is_manifest(spec.uri) else _stored_videos(spec):
+        found = True
+        yield video
+    if not found:
+        extensions = " ".join(sorted(VIDEO_EXTENSIONS))
+        remedy = f"check --input. In folders, files are looked for that end with one of {extensions}."
+        yield _failed_listing(spec.uri, "NothingFound", f"{spec.uri!r} holds no video. Remedy: {remedy}")
+
+
+def _stored_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
+    """The file, those with a video's extension below the folder, or those behind the pattern."""
     fs, path = open_place(spec.uri)
-    for found in _listed_paths(fs, path):
-        yield _listed_video(found if is_local(fs) else fs.unstrip_protocol(found))
+    unreadable: list[OSError] = []
+    any_name = not fs.isdir(path)
+    for found in stream_files(fs, path, on_error=unreadable.append):
+        if any_name or posixpath.splitext(found)[1].lower() in VIDEO_EXTENSIONS:
+            yield _listed_video(found if is_local(fs) else fs.unstrip_protocol(found))
+        while unreadable:
+            yield _unreadable_folder(unreadable.pop())
+    yield from map(_unreadable_folder, unreadable)
+
+
+def _unreadable_folder(error: OSError) -> VideoRecord:
+    folder = str(error.filename or error)
+    message = f"the folder {folder!r} cannot be read ({error.strerror or error}). Remedy: check its rights."
+    return _failed_listing(folder, "UnreadableFolder", message)
+
+
+def _failed_listing(uri: str, error_class: str, message: str) -> VideoRecord:
+    failure = Failure(stage="ListVideos", error_class=error_class, message=message)
+    return VideoRecord(video_id=make_video_id(uri), uri=uri, failure=failure)
 
 
 def _listed_video(uri: str) -> VideoRecord:
@@ -115,27 +148,9 @@ def _listed_video(uri: str) -> VideoRecord:
         uri.encode()
     except UnicodeEncodeError:
         shown = uri.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        failure = Failure(
-            stage="ListVideos",
-            error_class="InvalidFileName",
-            message=f"the name of {shown!r} is not UTF-8, which tables cannot hold. Remedy: rename the file.",
-        )
-        return VideoRecord(video_id=make_video_id(uri), uri=shown, failure=failure)
+        message = f"the name of {shown!r} is not UTF-8, which tables cannot hold. Remedy: rename the file."
+        return dataclasses.replace(_failed_listing(uri, "InvalidFileName", message), uri=shown)
     return VideoRecord(video_id=make_video_id(uri), uri=uri)
-
-
-def _listed_paths(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
-    """Files at `path` in sorted order: itself, those below a folder with a video's extension, or a glob's."""
-    if fs.isfile(path):
-        yield path
-    elif fs.isdir(path):
-        for found in sorted(fs.find(path)):
-            if posixpath.splitext(found)[1].lower() in VIDEO_EXTENSIONS:
-                yield found
-    elif any(c in path for c in "*?["):
-        for found in sorted(fs.glob(path)):
-            if fs.isfile(found):
-                yield found
 
 
 def _manifest_rows(uri: str) -> Iterator[dict[str, Any]]:
@@ -212,9 +227,7 @@ def _manifest_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
         try:
             yield _manifest_video(row, base, spec.extra_types)
         except ItemError as error:
-            place = f"{spec.uri}#row={number}"
-            failure = Failure(stage="ListVideos", error_class=error.error_class, message=str(error))
-            yield VideoRecord(video_id=make_video_id(place), uri=place, failure=failure)
+            yield _failed_listing(f"{spec.uri}#row={number}", error.error_class, str(error))
 
 
 def _manifest_video(row: Mapping[str, Any], base: str, types: Mapping[str, str]) -> VideoRecord:

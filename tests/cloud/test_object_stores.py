@@ -9,6 +9,8 @@ import fsspec
 import pytest
 
 from beam_pipeline.commands import main
+from core import listing
+from core.sources import SourceError, SourceSpec, list_videos, make_spec
 from core.store import Store
 from explore.outputs import read_table
 from media.decode import VideoReader
@@ -152,3 +154,17 @@ def test_missing_places_end_with_a_message(bucket, capsys, tmp_path):
     assert run(EXAMPLES / NAMES[0], f"{bucket.replace('bucket', 'no-such-bucket')}/out") == 2
     assert "cannot be written" in capsys.readouterr().err
     assert not Path(tmp_path / "out").exists()
+
+
+def test_more_objects_than_a_page_holds_are_listed(bucket, monkeypatch):
+    monkeypatch.setattr(listing, "PAGE_OBJECTS", 5)
+    fs, root = fsspec.url_to_fs(bucket)
+    names = [f"{root}/many/{number:02d}/x.{'mp4' if number % 2 else 'txt'}" for number in range(12)]
+    fs.pipe(dict.fromkeys(names, b"x"))
+    listed = [video.uri for video in list_videos(SourceSpec(uri=f"{bucket}/many"))]
+    assert sorted(listed) == [fs.unstrip_protocol(name) for name in names[1::2]]
+    for pattern, expected in {"many/0?/*.txt": names[:10:2], "many/*.txt": [], "ma*/**/x.*": names}.items():
+        assert sorted(listing.stream_files(fs, f"{root}/{pattern}")) == expected, pattern
+    assert make_spec(f"{bucket}/many/*5/x.mp4").uri.endswith("*5/x.mp4")
+    with pytest.raises(SourceError, match="matches no file"):
+        make_spec(f"{bucket}/many/*.mkv")

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from core import listing
 from core.places import normalize_uri
-from core.sources import SourceError, column_name, list_videos, make_spec
+from core.sources import SourceError, SourceSpec, column_name, list_videos, make_spec
 
 HARD_NAMES = [
     "a b.mp4",
@@ -37,7 +41,7 @@ def test_a_folder_is_searched_for_videos_only(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("b.MP4", "deep/a.mkv", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-    assert [v.uri for v in listed(tmp_path)] == [str(tmp_path / "b.MP4"), str(tmp_path / "deep/a.mkv")]
+    assert {v.uri for v in listed(tmp_path)} == {str(tmp_path / "b.MP4"), str(tmp_path / "deep/a.mkv")}
 
 
 def test_files_of_one_name_in_two_folders_have_two_ids(tmp_path):
@@ -136,7 +140,101 @@ def test_a_name_that_is_not_utf8_is_a_failure_of_its_own(tmp_path):
     with open(os.path.join(os.fsencode(tmp_path), b"bad\xff.mp4"), "wb") as file:
         file.write(b"x")
     (tmp_path / "good.mp4").write_bytes(b"x")
-    bad, good = listed(tmp_path)
+    good, bad = sorted(listed(tmp_path), key=lambda video: video.failure is not None)
     assert bad.failure.error_class == "InvalidFileName"
     assert bad.uri.endswith("bad\\xff.mp4")
     assert good.failure is None
+
+
+class Endless(fsspec.AbstractFileSystem):
+    """Folders without end; keeps count of those that were listed."""
+
+    protocol = "endless"
+    listed = 0
+
+    def ls(self, path, detail=True, **kwargs):
+        type(self).listed += 1
+        number = path.rsplit("/", 1)[-1]
+        if number.endswith(".mp4"):
+            raise FileNotFoundError(path)
+        inside = {f"{path}/{name}.mp4": "file" for name in "ab"} | {f"{path}/{number}x": "directory"}
+        return [{"name": name, "size": 1, "type": kind} for name, kind in inside.items()]
+
+    def info(self, path, **kwargs):
+        if "*" in path:
+            raise FileNotFoundError(path)
+        return {"name": path, "size": 1, "type": "file" if path.endswith(".mp4") else "directory"}
+
+
+@pytest.mark.parametrize("name", ["endless://videos", "endless://videos/**/*.mp4"])
+def test_no_more_is_listed_than_is_taken(name):
+    fsspec.register_implementation("endless", Endless, clobber=True)
+    Endless.listed = 0
+    spec = make_spec(name)
+    assert Endless.listed <= 1
+    videos = [video.uri for video in itertools.islice(list_videos(spec), 5)]
+    assert videos[:3] == ["endless://videos/a.mp4", "endless://videos/b.mp4", "endless://videos/videosx/a.mp4"]
+    assert Endless.listed <= 4
+
+
+class Pages(fsspec.AbstractFileSystem):
+    """A bucket of the Google store's protocol as its service answers: page by page."""
+
+    protocol = ("gs",)
+    names = tuple(f"in/{number:02d}.mp4" for number in range(7))
+    asked = 0
+
+    def info(self, path, **kwargs):
+        return {"name": path, "size": 0, "type": "directory"}
+
+    def call(self, method, path, bucket, *, prefix, pageToken, maxResults, fields, json_out):
+        self.asked += 1
+        start = int(pageToken or 0)
+        page = {"items": [{"name": name} for name in self.names[start : start + maxResults]]}
+        return page | ({"nextPageToken": str(start + maxResults)} if start + maxResults < len(self.names) else {})
+
+
+def test_a_bucket_is_listed_page_by_page(monkeypatch):
+    monkeypatch.setattr(listing, "PAGE_OBJECTS", 3)
+    fs = Pages()
+    found = listing.stream_files(fs, "bucket/in")
+    assert (next(found), fs.asked) == ("bucket/in/00.mp4", 1)
+    assert [*found] == [f"bucket/{name}" for name in fs.names[1:]]
+    assert fs.asked == 3
+
+
+@pytest.mark.parametrize("pattern", ["*.mp4", "s?b/[a-y]*.mp4", "**/*.mp4", "**", "*/*/*", "none*", "*"])
+def test_a_pattern_means_what_it_means_elsewhere(tmp_path, pattern):
+    for name in ("a.mp4", "sub/b.mp4", "sub/deep/c.mp4", "sub/z.mp4", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "sub")
+    (tmp_path / "other.mp4").symlink_to(tmp_path / "a.mp4")
+    fs = LocalFileSystem()
+    expected = [path for path in fs.glob(f"{tmp_path}/{pattern}") if fs.isfile(path)]
+    assert sorted(listing.stream_files(fs, f"{tmp_path}/{pattern}")) == expected
+
+
+def test_what_holds_no_video_is_a_failure_of_its_own(tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"x")
+    (tmp_path / "rows.csv").write_text("uri,id\n")
+    for path in (tmp_path, tmp_path / "rows.csv"):
+        spec = SourceSpec(uri=str(path))
+        (nothing,) = list_videos(spec)
+        assert (nothing.uri, nothing.failure.error_class) == (str(path), "NothingFound")
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_and_the_rest_is_found(tmp_path, monkeypatch):
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.mp4").write_bytes(b"x")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = {os.path.relpath(v.uri, tmp_path): v.failure and v.failure.error_class for v in listed(tmp_path)}
+    assert found == {"open/x.mp4": None, "closed": "UnreadableFolder"}
