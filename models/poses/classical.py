@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.poses.doubts import MIN_LINKS, doubt_followed, doubt_map
 from models.poses.estimate import (
     DISPARITY_TOP,
     Intrinsics,
@@ -18,6 +17,7 @@ from models.poses.estimate import (
     without_poses,
 )
 from models.poses.initial import FOCAL_TRIALS, best_pairs, start_mapping
+from models.poses.links import bridge_weak_links
 from models.poses.mapping import Mapper
 from models.poses.reobservation import reobserve
 from models.poses.rotation import rotations_between
@@ -28,15 +28,10 @@ from native import se3
 FloatArray = npt.NDArray[np.float64]
 
 MIN_POINTS = 30
-MIN_LINKS = 10
 STATIC_PX = 0.6
 MIN_ROTATION_SHARE = 0.45
 ROTATION_SHARE_OF_SIDE = 1 / 640
 MIN_ROTATION_PX = 0.4
-MAX_REPROJECTION_PX = 2.0
-MIN_REGISTERED_SHARE = 0.5
-MIN_EXPLAINED_SHARE = 0.65
-MIN_LINK_SHARE = 0.1
 NUM_STARTS = 2
 
 
@@ -59,6 +54,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
         return without_poses(
             request, f"annotated frames {broken} and {broken + 1} have no points in common (a cut, blur, or no texture)"
         )
+    tracks = bridge_weak_links(tracks, gray)
     trials, refine = _trials(request)
     if _is_static(tracks):
         return _answer(request, _still(tracks, trials[len(trials) // 2], request.num_threads), "static")
@@ -74,7 +70,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
         return without_poses(request, "no two frames show enough parallax in common points to start from")
     mapper.add_all(refine)
     mapper.polish(refine)
-    doubt = _doubt_of_share(mapper.explained_share())
+    doubt = doubt_followed(mapper)
     reobserve(mapper, gray, request.num_threads)
     mapper.polish(refine, rounds=1)
     mapper.sharpen()
@@ -164,7 +160,7 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str |
     points = np.asarray(se3.act(poses[first], points)) if len(points) else points
     poses = np.asarray(se3.compose(poses, se3.invert(poses[first])))
     poses[~registered] = np.nan
-    reason = (_doubt(mapper, reprojection) or doubt) if kind == "general" else None
+    reason = (doubt_map(mapper, reprojection) or doubt) if kind == "general" else None
     return PoseEstimate(
         cam_from_world=poses,
         registered=registered,
@@ -176,28 +172,3 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str |
         reprojection_px=reprojection,
         focal_sigma=None if kind == "static" else mapper.focal_sigma,
     )
-
-
-def _doubt_of_share(explained_share: float) -> str | None:
-    """Why a map that explains a share of what was followed is not fit for use."""
-    if explained_share < MIN_EXPLAINED_SHARE:
-        return f"only {explained_share:.0%} of the followed points fit one still scene: most of what is seen moves"
-    return None
-
-
-def _doubt(mapper: Mapper, reprojection: float | None) -> str | None:
-    """Why poses are not fit for use."""
-    registered = mapper.is_posed
-    if registered.mean() < MIN_REGISTERED_SHARE:
-        return f"only {registered.sum()} of {len(registered)} annotated frames could be placed"
-    if reprojection is None:
-        return "no point is seen by two frames in the places that one still scene would give it"
-    if reprojection > MAX_REPROJECTION_PX:
-        return f"points are off by {reprojection:.1f} px: the scene moves, or the camera does not fit a pinhole"
-    placed = np.flatnonzero(registered).tolist()
-    links = np.array([mapper.num_links(a, b) for a, b in pairwise(placed)])
-    weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * np.median(links)))
-    if len(weak):
-        first, second = placed[weak[0]], placed[weak[0] + 1]
-        return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
-    return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.poses.packing import PackedPoints, pack_points
+from models.poses.rotation import rotations_between
 from models.poses.tracks import Tracks
 from models.poses.triangulation import into_frames, rays_of, solve_depths
 from native import se3
@@ -24,6 +24,7 @@ KERNEL_MEDIANS = 2.0
 """Scale of the robust kernel once places are exact, in medians of their errors."""
 MIN_COMMON_POINTS = 30
 MIN_PNP_POINTS = 12
+MIN_SCALE_POINTS = 6
 MIN_PARALLAX_SIGMAS = 6.0
 LOCAL_FRAMES = 8
 FULL_EVERY = 1.3
@@ -35,21 +36,6 @@ USUAL_FOCAL = 0.85
 FOCAL_PULL = 0.002
 FAR = 1e-6
 """Inverse depth of a point without parallax."""
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPoints:
-    """Points and their observations as the bundle adjuster wants them."""
-
-    points: IntArray
-    slots: tuple[IntArray, IntArray]
-    source: npt.NDArray[np.int32]
-    target: npt.NDArray[np.int32]
-    pixels: npt.NDArray[np.float32]
-    target_px: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32]
-    edge: IntArray
-    observed: tuple[IntArray, IntArray]
 
 
 class Mapper:
@@ -142,24 +128,32 @@ class Mapper:
 
     def add(self, frame: int) -> bool:
         """Poses a frame by the points that it sees; False if it sees too few."""
-        near = self.is_near() & self.is_used[frame]
-        points = np.flatnonzero(near)
-        guess = self._nearest_pose(frame)
-        if len(points) >= MIN_PNP_POINTS:
-            found = self._resect(frame, points)
-            if found is not None:
-                guess = found
-        elif np.count_nonzero(np.isfinite(self.inverse_depth) & self.is_used[frame]) < MIN_PNP_POINTS:
-            return False
-        self.cam_from_world[frame] = guess
+        points = np.flatnonzero(self.is_near() & self.is_used[frame])
+        found = self._resect(frame, points) if len(points) >= MIN_PNP_POINTS else None
+        if found is None and len(points) < MIN_PNP_POINTS:
+            known = np.count_nonzero(np.isfinite(self.inverse_depth) & self.is_used[frame])
+            shared = (self.is_used[self.is_posed] & self.is_used[frame]).sum(axis=1).max()
+            # Two views of many points tell where to, and a few of known depth how far.
+            if known < MIN_PNP_POINTS and (known < MIN_SCALE_POINTS or shared < MIN_COMMON_POINTS):
+                return False
+        self.cam_from_world[frame] = self._turned_pose(frame) if found is None else found
         self.is_posed[frame] = True
         self.adjust(free=np.array([frame]), points_too=False, iterations=10)
         self.triangulate(frame)
         return True
 
-    def _nearest_pose(self, frame: int) -> FloatArray:
+    def _turned_pose(self, frame: int) -> FloatArray:
+        """The pose of the posed frame that shares most points, turned as these tell; the nearer one of equals."""
         posed = np.flatnonzero(self.is_posed)
-        return self.cam_from_world[posed[np.abs(posed - frame).argmin()]].copy()
+        shared = (self.is_used[posed] & self.is_used[frame]).sum(axis=1)
+        other = int(posed[np.lexsort((np.abs(posed - frame), -shared))[0]])
+        common = self.is_used[other] & self.is_used[frame]
+        step = np.eye(4)
+        if np.count_nonzero(common) >= MIN_PNP_POINTS:
+            source, target = self.position[other, common][None], self.position[frame, common][None]
+            is_common = np.ones(source.shape[:2], bool)
+            step[:3, :3] = rotations_between(source, target, is_common, self.intrinsics_px)[0][0]
+        return np.asarray(se3.compose(se3.from_matrix(step), self.cam_from_world[other]))
 
     def _resect(self, frame: int, points: IntArray) -> FloatArray | None:
         fx, fy, cx, cy = self.intrinsics_px
@@ -188,45 +182,6 @@ class Mapper:
 
     # Adjustment.
 
-    def pack(self, frames: BoolArray, seen_by: BoolArray) -> PackedPoints | None:
-        """The points with a depth that a frame of `seen_by` sees, as `frames` see them, edge by edge."""
-        of_interest = self.is_used[seen_by].any(axis=0)
-        points = np.flatnonzero(np.isfinite(self.inverse_depth) & of_interest)
-        anchor = self.anchor[points]
-        seen = self.is_used[:, points] & frames[:, None]
-        seen[anchor, np.arange(len(points))] = False
-        is_there = seen.any(axis=0)
-        points, seen = points[is_there], seen[:, is_there]
-        if not len(points):
-            return None
-        anchor = self.anchor[points]
-        first, last = seen.argmax(axis=0), seen.shape[0] - seen[::-1].argmax(axis=0)
-        order = np.lexsort((first, last, anchor))
-        points, anchor, seen = points[order], anchor[order], seen[:, order]
-        starts = np.searchsorted(anchor, anchor)
-        slot = np.arange(len(points)) - starts
-        width = int(slot.max()) + 1
-        count = len(self.is_posed)
-        pixels = np.zeros((count, width, 2), np.float32)
-        pixels[anchor, slot] = self.position[anchor, points]
-        frame, which = np.nonzero(seen)
-        code, edge = np.unique(anchor[which] * count + frame, return_inverse=True)
-        target_px = np.zeros((len(code), width, 2), np.float32)
-        weight = np.zeros((len(code), width), np.float32)
-        target_px[edge, slot[which]] = self.position[frame, points[which]]
-        weight[edge, slot[which]] = 1.0
-        return PackedPoints(
-            points=points,
-            slots=(anchor, slot),
-            source=(code // count).astype(np.int32),
-            target=(code % count).astype(np.int32),
-            pixels=pixels,
-            target_px=target_px,
-            weight=weight,
-            edge=edge,
-            observed=(frame, which),
-        )
-
     def adjust(
         self,
         *,
@@ -240,7 +195,14 @@ class Mapper:
         fixed[np.flatnonzero(self.is_posed)[1:] if free is None else free] = False
         fixed |= ~self.is_posed
         seen_by = self.is_posed if free is None else ~fixed
-        packed = self.pack(self.is_posed if points_too else ~fixed, seen_by)
+        packed = pack_points(
+            self.position,
+            self.is_used,
+            self.anchor,
+            np.isfinite(self.inverse_depth),
+            frames=self.is_posed if points_too else ~fixed,
+            seen_by=seen_by,
+        )
         if packed is None:
             return
         inverse_depth = np.zeros(packed.pixels.shape[:2])
@@ -318,18 +280,6 @@ class Mapper:
         if len(error):
             scale = KERNEL_MEDIANS * float(np.median(error))
             self.robust_scale_px = float(np.clip(scale, MIN_ROBUST_SCALE_PX, ROBUST_SCALE_PX))
-
-    def num_links(self, first: int, second: int) -> int:
-        """Points with a depth that both frames see where the map says."""
-        known = np.isfinite(self.inverse_depth)
-        return int(np.count_nonzero(self.is_used[first] & self.is_used[second] & known))
-
-    def explained_share(self) -> float:
-        """Share of the observations in posed frames that the map explains, of points seen at least three times."""
-        seen = np.isfinite(self.position[..., 0]) & self.is_posed[:, None]
-        long = seen.sum(axis=0) >= 3
-        explained = self.is_used[:, long] & np.isfinite(self.inverse_depth[long]) & seen[:, long]
-        return float(explained.sum() / max(1, seen[:, long].sum()))
 
     def fit_score(self) -> float:
         """How many observations the last adjustment explains, those off by a pixel counting half."""

@@ -1,0 +1,78 @@
+"""Why a map is not fit for use, in words for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.poses.mapping import Mapper
+from models.poses.triangulation import solve_depths
+
+MIN_LINKS = 10
+MIN_LINK_SHARE = 0.1
+MAX_REPROJECTION_PX = 2.0
+MIN_REGISTERED_SHARE = 0.5
+MIN_EXPLAINED_SHARE = 0.65
+MIN_CERTAINTY = 40.0
+"""Real clips with good poses have 80 or more, and TUM fr1/rpy, whose camera hardly leaves its place, 20."""
+
+
+def doubt_followed(mapper: Mapper) -> str | None:
+    """Why a map is not fit for use that explains too little of what was followed from frame to frame."""
+    seen = np.isfinite(mapper.position[..., 0]) & mapper.is_posed[:, None]
+    long = seen.sum(axis=0) >= 3
+    explained = mapper.is_used[:, long] & np.isfinite(mapper.inverse_depth[long]) & seen[:, long]
+    share = float(explained.sum() / max(1, seen[:, long].sum()))
+    if share < MIN_EXPLAINED_SHARE:
+        return f"only {share:.0%} of the followed points fit one still scene: most of what is seen moves"
+    return None
+
+
+def doubt_map(mapper: Mapper, reprojection_px: float | None) -> str | None:
+    """Why the poses of a finished map are not fit for use.
+
+    Args:
+      mapper: the map.
+      reprojection_px: root mean square error of its points' images; None without points.
+    """
+    registered = mapper.is_posed
+    if registered.mean() < MIN_REGISTERED_SHARE:
+        return f"only {registered.sum()} of {len(registered)} annotated frames could be placed"
+    if reprojection_px is None:
+        return "no point is seen by two frames in the places that one still scene would give it"
+    if reprojection_px > MAX_REPROJECTION_PX:
+        return f"points are off by {reprojection_px:.1f} px: the scene moves, or the camera does not fit a pinhole"
+    placed = np.flatnonzero(registered)
+    links = _num_links(mapper)[placed[:-1]]
+    weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * np.median(links)))
+    if len(weak):
+        first, second = placed[weak[0]], placed[weak[0] + 1]
+        return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
+    certainty = _certainty(mapper)
+    if certainty < MIN_CERTAINTY:
+        return (
+            f"three quarters of the depths are uncertain by {1 / certainty:.1%} or more: "
+            "the camera hardly leaves its place, so that its translation is not known well"
+        )
+    return None
+
+
+def _num_links(mapper: Mapper) -> npt.NDArray[np.int64]:
+    """(n - 1,) points with a depth that are seen where the map says both up to a posed frame and after it."""
+    seen = (mapper.is_used & mapper.is_posed[:, None])[:, np.isfinite(mapper.inverse_depth)]
+    seen = seen[:, seen.any(axis=0)]
+    first, last = seen.argmax(axis=0), len(seen) - 1 - seen[::-1].argmax(axis=0)
+    changes = np.bincount(first, minlength=len(seen)) - np.bincount(last, minlength=len(seen))
+    return np.asarray(np.cumsum(changes)[:-1], np.int64)
+
+
+def _certainty(mapper: Mapper) -> float:
+    """Inverse depth over its deviation that a quarter of the points exceeds, for places known to half a pixel."""
+    seen = mapper.is_used & mapper.is_posed[:, None]
+    points = np.flatnonzero(np.isfinite(mapper.inverse_depth) & (seen.sum(axis=0) >= 2))
+    if not len(points):
+        return 0.0
+    found = solve_depths(
+        mapper.position[:, points], seen[:, points], mapper.anchor[points], mapper.cam_from_world, mapper.intrinsics_px
+    )
+    return float(np.percentile(found.inverse_depth / found.sigma, 75))

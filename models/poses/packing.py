@@ -1,0 +1,93 @@
+"""Sparse points and where frames see them, as the arrays that the bundle adjuster takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPoints:
+    """Points and their observations, those of a frame ("anchor") in slots of its own.
+
+    Attributes:
+      points: (k,) numbers of the points.
+      slots: (k,) anchors and (k,) places in them.
+      source, target: (e,) frames of the edges.
+      pixels: (n, width, 2) where anchors see their points.
+      target_px, weight: (e, width, 2) and (e, width): where the targets see them, and 1 where they do.
+      edge: (o,) edge of each observation.
+      observed: (o,) frames and (o,) places in `points` of the observations.
+    """
+
+    points: IntArray
+    slots: tuple[IntArray, IntArray]
+    source: npt.NDArray[np.int32]
+    target: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.float32]
+    target_px: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    edge: IntArray
+    observed: tuple[IntArray, IntArray]
+
+
+def pack_points(
+    position: FloatArray,
+    is_used: BoolArray,
+    anchor: IntArray,
+    is_known: BoolArray,
+    frames: BoolArray,
+    seen_by: BoolArray,
+) -> PackedPoints | None:
+    """The known points that a frame of `seen_by` sees, as `frames` see them, edge by edge; None without any.
+
+    Points of an anchor that the same frames see come to lie together: the bundle adjuster skips what none sees.
+
+    Args:
+      position, is_used: (n, m, 2) and (n, m): where frames see points, and whether that counts.
+      anchor: (m,) the frame of each known point's depth.
+      is_known: (m,).
+      frames, seen_by: (n,).
+    """
+    of_interest = is_used[seen_by].any(axis=0)
+    points = np.flatnonzero(is_known & of_interest)
+    own = anchor[points]
+    seen = is_used[:, points] & frames[:, None]
+    seen[own, np.arange(len(points))] = False
+    is_there = seen.any(axis=0)
+    points, seen = points[is_there], seen[:, is_there]
+    if not len(points):
+        return None
+    own = anchor[points]
+    first, last = seen.argmax(axis=0), seen.shape[0] - seen[::-1].argmax(axis=0)
+    order = np.lexsort((first, last, own))
+    points, own, seen = points[order], own[order], seen[:, order]
+    starts = np.searchsorted(own, own)
+    slot = np.arange(len(points)) - starts
+    width = int(slot.max()) + 1
+    count = len(is_used)
+    pixels = np.zeros((count, width, 2), np.float32)
+    pixels[own, slot] = position[own, points]
+    frame, which = np.nonzero(seen)
+    code, edge = np.unique(own[which] * count + frame, return_inverse=True)
+    target_px = np.zeros((len(code), width, 2), np.float32)
+    weight = np.zeros((len(code), width), np.float32)
+    target_px[edge, slot[which]] = position[frame, points[which]]
+    weight[edge, slot[which]] = 1.0
+    return PackedPoints(
+        points=points,
+        slots=(own, slot),
+        source=(code // count).astype(np.int32),
+        target=(code % count).astype(np.int32),
+        pixels=pixels,
+        target_px=target_px,
+        weight=weight,
+        edge=edge,
+        observed=(frame, which),
+    )

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from models.poses.doubts import doubt_map
+from models.poses.mapping import Mapper
+from models.poses.tracks import Tracks
+from native import se3
+
+INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
+
+
+def map_of(step_m, num_frames=10, noise_px=0.2, sees=None):
+    """A camera that turns by 2 degrees a frame and moves sideways, and 300 points 2 to 8 m away."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-3, -2, 2], [3, 2, 8], (300, 3))
+    frames = np.arange(num_frames)[:, None]
+    turns = np.concatenate([np.zeros((num_frames, 3)), frames * [0, np.radians(2), 0]], axis=1)
+    poses = se3.exp(turns)
+    poses[:, 0] += -step_m * frames[:, 0]
+    local = np.stack([se3.act(np.tile(pose, (len(points), 1)), points) for pose in poses])
+    position = local[..., :2] / local[..., 2:] * 500 + INTRINSICS_PX[2:]
+    position += rng.normal(0, noise_px, position.shape)
+    if sees is not None:
+        position[~sees(num_frames, len(points))] = np.nan
+    mapper = Mapper(Tracks(position=position), INTRINSICS_PX)
+    mapper.cam_from_world = poses
+    mapper.is_posed[:] = True
+    mapper.triangulate()
+    return mapper
+
+
+def test_a_camera_that_leaves_its_place_is_not_doubted():
+    assert doubt_map(map_of(0.1), 0.3) is None
+
+
+def test_a_camera_that_hardly_leaves_its_place_is_doubted():
+    assert "hardly leaves its place" in doubt_map(map_of(0.003), 0.3)
+
+
+def test_frames_that_no_point_joins_are_doubted():
+    def in_halves(num_frames, num_points):
+        sees = np.zeros((num_frames, num_points), bool)
+        sees[:5, :150] = sees[5:, 150:] = True
+        return sees
+
+    assert "frames 4 and 5 are linked by 0 points" in doubt_map(map_of(0.1, sees=in_halves), 0.3)
+
+
+def test_a_frame_that_sees_nothing_is_no_doubt_where_points_are_seen_on_both_sides():
+    def but_one(num_frames, num_points):
+        return np.arange(num_frames)[:, None] != np.full(num_points, 5)
+
+    assert doubt_map(map_of(0.1, sees=but_one), 0.3) is None
+
+
+@pytest.mark.parametrize(("reprojection_px", "words"), [(None, "no point is seen"), (3.0, "off by 3.0 px")])
+def test_errors_of_the_points_are_doubted(reprojection_px, words):
+    assert words in doubt_map(map_of(0.1), reprojection_px)
