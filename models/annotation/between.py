@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,11 +68,13 @@ def correct_between(window: Window, geometry: ClipGeometry, first: int, last: in
 
 def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> Anchor:
     rgb = window.frames[position].rgb
-    usable = np.ones(rgb.shape[:2], bool) if geometry.is_moving is None else ~geometry.is_moving[ordinal]
+    usable = np.ones(rgb.shape[:2], bool)
+    if geometry.is_moving is not None:
+        usable = _enlarged(geometry.is_moving[ordinal].astype(np.uint8), rgb.shape) == 0
     inverse_depth = np.zeros(rgb.shape[:2], np.float32)
     if geometry.poses.motion_kind == "general" and geometry.depth is not None and geometry.is_depth_valid is not None:
-        usable &= geometry.is_depth_valid[ordinal]
-        np.divide(1, geometry.depth[ordinal], out=inverse_depth, where=usable)
+        usable &= _enlarged(geometry.is_depth_valid[ordinal].astype(np.uint8), rgb.shape) > 0
+        np.divide(1, _enlarged(geometry.depth[ordinal], rgb.shape), out=inverse_depth, where=usable)
     intrinsics = np.broadcast_to(geometry.poses.intrinsics_px, (len(geometry.poses.cam_from_world), 4))
     return Anchor(
         gray=np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8),
@@ -80,3 +83,8 @@ def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int)
         inverse_depth=inverse_depth,
         is_usable=usable,
     )
+
+
+def _enlarged(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A map at a frame's size, each pixel with the value of the one that it lies in."""
+    return np.asarray(cv2.resize(values, shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT))

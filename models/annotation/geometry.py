@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from media.clip_frames import ClipFrames
+from models.annotation.files import map_size
+from models.depth.consensus import agree_on_depth
 from models.depth.fusion import fuse_depth, metric_depth
-from models.depth.motion_stereo import DepthMaps, estimate_depth
+from models.depth.motion_stereo import DepthMaps, MapOver, estimate_depth
 from models.depth.prior import FrameDepths
+from models.depth.sparse_guess import guess_inverse_depth
+from models.flow import FlowPairs
 from models.masks.residual_motion import moving_masks
+from models.posed_frames import PosedFrames
 from models.poses.classical import estimate_poses
 from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
 from native import se3
@@ -20,6 +27,8 @@ from native import se3
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+MIN_MAPS_SIDE_PX = 320
+"""Longest side at which depth and masks are worked out at least, however small they are stored."""
 FAR_FACTOR = 50.0
 """Depths beyond so many times the scene's typical one are as good as infinite: they are not valid."""
 
@@ -27,6 +36,8 @@ FAR_FACTOR = 50.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipGeometry:
     """Spatial annotation of a clip's annotated frames.
+
+    Depth and masks have one size, which may be smaller than the frames'.
 
     Attributes:
       poses: camera poses and intrinsics, in pixels of the annotated frames.
@@ -56,6 +67,7 @@ def annotate_frames(
     num_threads: int = 1,
     *,
     estimate: PoseEstimator = estimate_poses,
+    maps_side_px: int = MIN_MAPS_SIDE_PX,
     relative: FrameDepths | None = None,
     metric: FrameDepths | None = None,
 ) -> ClipGeometry:
@@ -67,7 +79,9 @@ def annotate_frames(
       mode: what is done with them.
       num_threads: most threads to use.
       estimate: what finds the poses.
-      relative, metric: depth that networks see in these frames, which fills the depth from motion; None without.
+      maps_side_px: longest side of the maps.
+      relative, metric: depth that networks see in these frames, at the maps' size, which fills the depth from motion;
+        None without.
     """
     poses = estimate(
         PoseRequest(
@@ -80,13 +94,9 @@ def annotate_frames(
     )
     if not poses.pose_ok:
         return _without_depth(poses, None)
-    gray = [np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for rgb in frames.rgb]
     typical = _typical_depth(poses)
-    maps = _unknown_depth((len(gray), *gray[0].shape))
-    if typical is not None:
-        maps = estimate_depth(gray, poses.cam_from_world, poses.intrinsics_px, 1 / typical)
-        maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
-    is_moving = moving_masks(gray, poses.cam_from_world, poses.intrinsics_px, maps.inverse_depth, maps.is_valid)
+    with _threads(num_threads) as map_over:
+        maps, is_moving = _maps(frames, poses, typical, map_size(frames.size, maps_side_px), map_over)
     metres: float | None = None
     if typical is not None:
         fused = fuse_depth(maps, ~is_moving, relative, metric)
@@ -110,6 +120,31 @@ def annotate_frames(
         is_moving=is_moving,
         metres_per_unit=metres,
     )
+
+
+def _maps(
+    frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_over: MapOver
+) -> tuple[DepthMaps, BoolArray]:
+    """Depth from motion, nothing valid without a typical depth, and moving pixels."""
+    posed = PosedFrames.shrunk(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
+    if typical is None:
+        flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, np.float32(0)))
+        return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
+    guess = guess_inverse_depth(posed, poses.points_world)
+    flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, guess[source]))
+    maps = agree_on_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
+    maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
+    return maps, moving_masks(posed, flows, maps, map_over)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[MapOver]:
+    """What goes over frames with so many threads; the order of what it yields is that of the frames."""
+    if count == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="maps") as pool:
+        yield pool.map
 
 
 def _unknown_depth(shape: tuple[int, int, int]) -> DepthMaps:

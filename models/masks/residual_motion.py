@@ -1,136 +1,231 @@
-"""Which pixels move by themselves: motion that neither the camera nor the scene's depth explains."""
+"""Which pixels move by themselves: what neither the camera's motion nor the scene's depth explains."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.flow import FlowEngine, length_of, pixel_grid, sample_along
-from native import se3
+from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
+from models.flow import FlowPairs
+from models.masks.voting import clean_masks, comes_back, vote_over_time
+from models.posed_frames import PosedFrames
 
-FloatArray = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-BASE_PX = 1.0
-FLOW_SHARE = 0.1
-STRONG_FACTOR = 2.0
-MIN_AREA_SHARE = 0.001
-CLEAN_PX = 5
-MIN_GRADIENT = 1.0
-MEMORY = 0.5
+BASE_PX = 0.75
+PARALLAX_SHARE = 0.05
+GRAY_LEVELS = 2.0
+PATCH_PX, WINDOW_PX = 3, 7
+MAX_EXCESS = 4.0
+SEEN_MORE = 1.0
+NEAR_PX = 31
+MIN_NEAR_SHARE = 0.2
+NEAR_FACTOR = 1.2
+TOP_FACTOR = 1.5
+DOUBT_FACTOR = 1.4
+TOP_PERCENTILE = 98
+SURE_PX = 4.0
+SPREADS = ((3.0, 1.0), (12.0, 1e-2), (40.0, 1e-4))
+SHRINK = 4
+SMALL = np.float32(1e-7)
 
 
-def moving_masks(
-    gray: Sequence[npt.NDArray[np.uint8]],
-    cam_from_world: FloatArray,
-    intrinsics_px: FloatArray,
-    inverse_depth: Map,
-    is_valid: BoolArray,
-) -> BoolArray:
-    """(n, h, w) bool, true = moving.
+def moving_masks(frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None, map_over: MapOver = map) -> BoolArray:
+    """(n, h, w) bool, true = moving; nothing is marked in frames without a pose.
 
-    The flow from a frame to a near one is compared with what a static scene would show: where depth is known, with
-    the point that pose and depth predict; elsewhere with the epipolar line (for a camera that only turns, with the
-    point at infinity). A pixel is moving where the difference is beyond the flow's own error; evidence is carried
-    along the flow from frame to frame, so that an object that pauses stays marked for a while and flicker does not.
+    Each frame is compared with the ones before and behind it. A pixel is still if one of them shows it where the pose
+    and its depth put it: by the flow, within its error, or by the grey levels, as far as there is texture to tell (flow
+    reaches over the edges of things, and loses fast ones; grey levels do neither). Of two frames one sees what a moving
+    thing hides in the other. Where depth is not known, it is what both frames agree on, if they do, within the depths
+    that are known near by. Evidence is averaged along the flow over neighbouring frames, kept for a while, and
+    smoothed within edges of the picture.
 
     Args:
-      gray: (h, w) uint8 frames.
-      cam_from_world: (n, 7), NaN in frames without a pose: nothing is marked there.
-      intrinsics_px: (4,) fx, fy, cx, cy.
-      inverse_depth, is_valid: (n, h, w), in the units of the poses; all invalid if there is no depth.
+      frames: at the masks' size.
+      flows: between them.
+      depth: of the frames; None for a camera that does not translate.
+      map_over: how the frames are gone over.
     """
-    engine = FlowEngine()
-    posed = np.asarray(np.isfinite(cam_from_world).all(axis=1))
-    masks = np.zeros(inverse_depth.shape, bool)
-    memory: Map | None = None
-    for frame in range(len(gray)):
-        other = frame + 1 if frame + 1 < len(gray) else frame - 1
-        if not posed[frame] or other < 0 or not posed[other]:
-            memory = None
-            continue
-        flow = engine.between(gray[frame], gray[other])
-        back = engine.between(gray[other], gray[frame])
-        excess = _excess(flow, frame, other, cam_from_world, intrinsics_px, inverse_depth[frame], is_valid[frame])
-        excess = _trusted_mean(excess, _returns(flow, back) & _has_texture(gray[frame]))
-        if memory is not None:
-            excess = np.maximum(excess * (1 - MEMORY) + memory * MEMORY, excess * MEMORY)
-        masks[frame] = _clean(excess)
-        memory = None if other < frame else sample_along(excess, back)
-    return masks
+    judge = _Judge(frames, flows, depth)
+    evidence = list(map_over(judge.evidence, range(len(frames))))
+    excess = vote_over_time(flows, [e.excess for e in evidence], [e.weight for e in evidence], frames.is_posed)
+    return clean_masks(frames.gray, *excess, map_over)
 
 
-def _excess(
-    flow: Map,
-    source: int,
-    target: int,
-    cam_from_world: FloatArray,
-    intrinsics_px: FloatArray,
-    inverse_depth: Map,
-    is_valid: BoolArray,
-) -> Map:
-    """Unexplained motion in units of the flow's expected error."""
-    fx, fy, cx, cy = (np.float32(v) for v in intrinsics_px)
-    height, width = flow.shape[:2]
-    columns, rows = pixel_grid(height, width)
-    motion = se3.to_matrix(se3.compose(cam_from_world[target], se3.invert(cam_from_world[source]))).astype(np.float32)
-    x, y = (columns - cx) / fx, (rows - cy) / fy
-    turned = [row[0] * x + row[1] * y + row[2] for row in motion[:3, :3]]
-    seen_x, seen_y = columns + flow[..., 0], rows + flow[..., 1]
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """(h, w) float32 each: motion in units of what errors explain (1 is the limit), and how much it counts."""
 
-    def image(depth: Map | np.float32) -> tuple[Map, Map]:
-        px, py, pz = (t + m * depth for t, m in zip(turned, motion[:3, 3], strict=True))
-        pz = np.maximum(pz, np.float32(0.05))
-        return fx * px / pz + cx, fy * py / pz + cy
-
-    at_x, at_y = image(inverse_depth)
-    with_depth = cv2.magnitude(seen_x - at_x, seen_y - at_y)
-    far_x, far_y = image(np.float32(0))
-    near_x, near_y = image(np.float32(max(float(inverse_depth.max()), 1e-3)))
-    line_x, line_y = near_x - far_x, near_y - far_y
-    length = cv2.magnitude(line_x, line_y)
-    off_x, off_y = seen_x - far_x, seen_y - far_y
-    along = np.clip((off_x * line_x + off_y * line_y) / np.maximum(length, 1e-3), 0, length)
-    scale = along / np.maximum(length, 1e-3)
-    off_line = cv2.magnitude(off_x - scale * line_x, off_y - scale * line_y)
-    residual = np.where(is_valid, with_depth, off_line)
-    expected = BASE_PX + FLOW_SHARE * length_of(flow)
-    return np.asarray(residual / expected, np.float32)
+    excess: Map
+    weight: Map
 
 
-def _returns(flow: Map, back: Map) -> BoolArray:
-    """Where the flow back undoes the flow, up to its error."""
-    returned = sample_along(back, flow) + flow
-    return np.asarray(length_of(returned) < BASE_PX + FLOW_SHARE * length_of(flow))
+@dataclass(frozen=True, slots=True)
+class _Assumed:
+    """The depth that a frame's pixels have if they are still.
+
+    Attributes:
+      inverse_depth: (h, w).
+      is_known: (h, w) bool: otherwise it may be anything from 0 to `nearest`.
+      doubt: (h, w) factor on what may be off.
+      nearest: inverse depth.
+    """
+
+    inverse_depth: Map
+    is_known: BoolArray
+    doubt: Map
+    nearest: np.float32
 
 
-def _has_texture(gray: npt.NDArray[np.uint8]) -> BoolArray:
-    """Where flow is more than a guess: neighbouring pixels differ by more than noise."""
-    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0).astype(np.float32)
-    gradient = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)) / 8
-    return np.asarray(cv2.blur(gradient, (2 * CLEAN_PX + 1, 2 * CLEAN_PX + 1)) > MIN_GRADIENT)
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The line in another frame on which still points of unknown depth lie, and the flow, in pixels (h, w).
+
+    Attributes:
+      x, y: of its point next to where the flow leads.
+      length: from depths at infinity to the nearest.
+      parallax: from depths at infinity to where the flow leads.
+    """
+
+    x: Map
+    y: Map
+    length: Map
+    parallax: Map
+
+    @classmethod
+    def of(cls, frames: PosedFrames, frame: int, other: int, nearest: np.float32, to_x: Map, to_y: Map) -> _Line:
+        """For inverse depths from 0 to `nearest`, and flow to the given places."""
+        far_x, far_y, _ = frames.seen_in(frame, other, np.float32(0))
+        near_x, near_y, _ = frames.seen_in(frame, other, nearest)
+        line_x, line_y = near_x - far_x, near_y - far_y
+        length = np.asarray(cv2.magnitude(line_x, line_y), np.float32)
+        along = ((to_x - far_x) * line_x + (to_y - far_y) * line_y) / np.maximum(length, np.float32(1e-3)) ** 2
+        along = np.clip(along, 0, 1)
+        parallax = np.asarray(cv2.magnitude(to_x - far_x, to_y - far_y), np.float32)
+        return cls(far_x + along * line_x, far_y + along * line_y, length, parallax)
 
 
-def _trusted_mean(excess: Map, trusted: BoolArray) -> Map:
-    """Local mean over trusted pixels, pulled to nothing where few are."""
-    weight = trusted.astype(np.float32)
-    window = (2 * CLEAN_PX + 1, 2 * CLEAN_PX + 1)
-    return np.asarray(cv2.blur(excess * weight, window) / (cv2.blur(weight, window) + 0.2), np.float32)
+class _Judge:
+    def __init__(self, frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None) -> None:
+        self._frames = frames
+        self._flows = flows
+        self._depth = depth
+        self._top = np.float32(0)
+        if depth is not None and depth.is_valid.any():
+            self._top = np.float32(TOP_FACTOR * np.percentile(depth.inverse_depth[depth.is_valid], TOP_PERCENTILE))
+
+    def evidence(self, frame: int) -> _Evidence:
+        """What speaks for a frame's pixels moving."""
+        frames = self._frames
+        shape = frames.shape[1:]
+        others = [k for k in (frame - 1, frame + 1) if 0 <= k < len(frames) and frames.is_posed[[k, frame]].all()]
+        if not others:
+            return _Evidence(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        texture = _box(_gradient(frames.gray[frame]), PATCH_PX) + np.float32(GRAY_LEVELS)
+        informed = 1 - np.float32(GRAY_LEVELS) / texture
+        assumed = self._assumed(frame, others)
+        by_flow, by_gray = (np.full(shape, np.inf, np.float32) for _ in range(2))
+        seen, returns_once = np.zeros(shape, np.int32), np.zeros(shape, bool)
+        for other in others:
+            moved, differs, known, returns = self._compare(frame, other, assumed, texture)
+            differs = _box(informed * np.minimum(differs, MAX_EXCESS), WINDOW_PX) / (_box(informed, WINDOW_PX) + 0.05)
+            by_flow = np.where(known, np.minimum(by_flow, np.minimum(moved, MAX_EXCESS)), by_flow)
+            by_gray = np.where(known, np.minimum(by_gray, differs), by_gray)
+            seen += known
+            returns_once |= known & returns
+        # What one frame alone shows may be hidden in it by something that moves: flow there does not come back.
+        decided = (seen > 1) | returns_once
+        by_flow, by_gray = (np.where(decided, e, 0) for e in (by_flow, by_gray))
+        excess = np.maximum(np.sqrt(by_flow * by_gray), by_gray - np.float32(SEEN_MORE))
+        weight = np.where(decided, np.maximum(informed, 0.1), 1e-3)
+        return _Evidence(excess.astype(np.float32), weight.astype(np.float32))
+
+    def _assumed(self, frame: int, others: list[int]) -> _Assumed:
+        """Depth where it is valid, else what the flows to both neighbours agree on, within reason, else a guess."""
+        shape = self._frames.shape[1:]
+        if self._depth is None:
+            return _Assumed(
+                np.zeros(shape, np.float32), np.ones(shape, bool), np.ones(shape, np.float32), np.float32(0)
+            )
+        depth, valid = self._depth.inverse_depth[frame], self._depth.is_valid[frame]
+        share = valid.astype(np.float32)
+        around = _spread(depth, share)
+        kernel = np.ones((NEAR_PX, NEAR_PX), np.uint8)
+        is_near = _box(share, NEAR_PX) > MIN_NEAR_SHARE
+        nearest = np.where(is_near, NEAR_FACTOR * cv2.dilate(depth * share, kernel), self._top)
+        farthest = np.where(is_near, cv2.erode(np.where(valid, depth, np.inf), kernel) / NEAR_FACTOR, 0)
+        joint, information = np.zeros(shape, np.float32), np.full(shape, SMALL, np.float32)
+        for other in others:
+            by_flow, certainty = triangulate(self._frames, self._flows, frame, other)
+            joint += certainty * by_flow
+            information += certainty
+        agreed = np.clip(joint / information, farthest, nearest)
+        found = information > 2 * SMALL
+        assumed = np.where(valid, depth, np.where(found, agreed, around))
+        doubt = np.where(valid | is_near, np.float32(1), np.float32(DOUBT_FACTOR))
+        return _Assumed(assumed.astype(np.float32), valid | found, doubt, self._top)
+
+    def _compare(
+        self, frame: int, other: int, assumed: _Assumed, texture: Map
+    ) -> tuple[Map, Map, BoolArray, BoolArray]:
+        """One frame against another, (h, w) each.
+
+        Returns:
+          How far the flow, and the grey levels, are from a still scene, in units of their errors; where that counts;
+          where the flow comes back.
+        """
+        frames = self._frames
+        flow = self._flows.between(frame, other)
+        to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
+        x, y, _ = frames.seen_in(frame, other, assumed.inverse_depth)
+        _, height, width = frames.shape
+        known = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
+        off, differs = cv2.magnitude(to_x - x, to_y - y), self._difference(frame, other, x, y)
+        inside, returns = known, comes_back(self._flows, frame, other)
+        allowed: Map | np.float32 = np.float32(BASE_PX)
+        if self._depth is not None:
+            line = _Line.of(frames, frame, other, assumed.nearest, to_x, to_y)
+            off = np.where(assumed.is_known, off, cv2.magnitude(to_x - line.x, to_y - line.y))
+            on_line = self._difference(frame, other, line.x, line.y)
+            differs = np.where(assumed.is_known, differs, np.minimum(differs, on_line))
+            known = inside & (returns | self._depth.is_valid[frame] | (line.length < SURE_PX))
+            allowed = BASE_PX + PARALLAX_SHARE * line.parallax
+        if inside.any():
+            off = np.maximum(off - 2 * np.median(off[inside]), 0)
+            differs = np.maximum(differs - 2 * np.median(differs[inside]), 0)
+        differs = differs / (texture * np.float32(BASE_PX))
+        return off / (allowed * assumed.doubt), differs / assumed.doubt, known, returns
+
+    def _difference(self, frame: int, other: int, x: Map, y: Map) -> Map:
+        """Mean difference of grey levels around each pixel and where it is in the other frame, but for one of all."""
+        seen = cv2.remap(self._frames.gray[other], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        difference = seen.astype(np.float32) - self._frames.gray[frame]
+        return _box(np.abs(difference - np.median(difference)), PATCH_PX)
 
 
-def _clean(excess: Map) -> BoolArray:
-    """Regions above the error that contain strong evidence and are not tiny."""
-    smooth = cv2.blur(excess, (CLEAN_PX, CLEAN_PX))
-    weak = (smooth > 1).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CLEAN_PX, CLEAN_PX))
-    joined = cv2.morphologyEx(cv2.morphologyEx(weak, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel, iterations=2)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(joined, np.uint8), connectivity=8)
-    strong = np.zeros(count, bool)
-    strong[np.unique(labels[smooth > STRONG_FACTOR])] = True
-    strong[0] = False
-    strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * excess.size
-    return np.asarray(strong[labels])
+def _spread(values: Map, weight: Map) -> Map:
+    """Means of what is known near each pixel; wider ones count where the narrower find nothing."""
+    height, width = values.shape
+    small = (-(-width // SHRINK), -(-height // SHRINK))
+    sums = cv2.resize(np.dstack([values * weight, weight]), small, interpolation=cv2.INTER_AREA)
+    total: Map = np.zeros_like(sums, np.float32)
+    for spread, part in SPREADS:
+        total += np.asarray(part * cv2.GaussianBlur(sums, (0, 0), spread / SHRINK), np.float32)
+    mean = total[..., 0] / (total[..., 1] + SMALL)
+    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _box(values: Map, side: int) -> Map:
+    return np.asarray(cv2.blur(values, (side, side)), np.float32)
+
+
+def _gradient(gray: npt.NDArray[np.uint8]) -> Map:
+    """Grey levels a pixel."""
+    smooth = cv2.GaussianBlur(gray, (0, 0), 0.8).astype(np.float32)
+    return np.asarray(
+        cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)) / 8, np.float32
+    )

@@ -1,0 +1,76 @@
+"""Depth maps of neighbouring frames brought to agree: each depth is checked, and averaged, with those near in time."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.depth.motion_stereo import DepthMaps, MapOver
+from models.posed_frames import PosedFrames
+
+Map = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+REACH = 3
+MIN_WITNESSES = 1
+SIGMAS_APART = 3.0
+RELATIVE_APART = 0.02
+
+
+def agree_on_depth(frames: PosedFrames, maps: DepthMaps, map_over: MapOver = map) -> DepthMaps:
+    """Each frame's depths with those of up to three posed frames before and behind it, moved into it by the poses.
+
+    Where one of these at least agrees, the mean counts; where none that sees the point does, the depth is not valid.
+
+    Args:
+      frames: that the maps belong to.
+      maps: their depths.
+      map_over: how the frames are gone over.
+    """
+    known = np.where(maps.is_valid, maps.inverse_depth, 0)
+    layers = [
+        np.stack([depth, sigma, valid.astype(np.float32)], axis=-1)
+        for depth, sigma, valid in zip(known, np.where(maps.is_valid, maps.sigma, 0), maps.is_valid, strict=True)
+    ]
+    found = list(map_over(lambda k: _agreed(frames, layers, k), range(len(frames))))
+    inverse_depth, sigma, is_valid = (np.stack([one[i] for one in found]) for i in range(3))
+    return DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
+
+
+def _agreed(frames: PosedFrames, layers: list[Map], frame: int) -> tuple[Map, Map, BoolArray]:
+    depth, sigma, valid = np.moveaxis(layers[frame], -1, 0)
+    weight = np.where(valid > 0, 1 / np.maximum(sigma, np.float32(1e-12)) ** 2, 0)
+    total, mean = weight.copy(), weight * depth
+    witnesses = np.zeros(depth.shape, np.int32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for other in _around(frames, frame):
+            there, spread = _moved(frames, layers[other], frame, other, depth)
+            near = np.abs(there - depth) < SIGMAS_APART * np.sqrt(spread**2 + sigma**2) + RELATIVE_APART * depth
+            near &= (spread > 0) & (valid > 0)
+            information = np.where(near, 1 / spread**2, 0)
+            total += information
+            mean += information * np.where(near, there, 0)
+            witnesses += near
+        mean = np.where(total > 0, mean / total, 0).astype(np.float32)
+        # Neighbouring frames share poses and texture, so that their errors do not average out.
+        sigma = np.where(total > 0, np.sqrt((witnesses + 1) / total), np.inf).astype(np.float32)
+    return mean, sigma, (valid > 0) & (witnesses >= MIN_WITNESSES)
+
+
+def _around(frames: PosedFrames, frame: int) -> list[int]:
+    near = [frame + side * step for step in range(1, REACH + 1) for side in (-1, 1)]
+    return [k for k in near if 0 <= k < len(frames) and frames.is_posed[k] and frames.is_posed[frame]]
+
+
+def _moved(frames: PosedFrames, layer: Map, frame: int, other: int, inverse_depth: Map) -> tuple[Map, Map]:
+    """Inverse depths in `frame` of what `other` sees where these points lie in it, and their sigma; 0 where nothing."""
+    columns, rows, _ = frames.seen_in(frame, other, inverse_depth)
+    depth, sigma, share = np.moveaxis(cv2.remap(layer, columns, rows, cv2.INTER_LINEAR), -1, 0)
+    rotation, translation = frames.motion(frame, other)
+    # Along a pixel's ray, depth there over depth here is turned + translation * inverse depth here.
+    turned = frames.turned(rotation)[2]
+    rest = 1 - translation[2] * depth
+    known = (share > 0.99) & (rest > 0.05) & (turned > 0.05)
+    rest = np.where(known, rest, 1)
+    return np.where(known, depth * turned / rest, 0), np.where(known, sigma * turned / rest**2, 0)

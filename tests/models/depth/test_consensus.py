@@ -1,0 +1,85 @@
+"""Depth maps that agree between frames, on a slanted plane with exact truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.depth.consensus import agree_on_depth
+from models.depth.motion_stereo import DepthMaps, mean_of_agreeing
+from models.depth.sparse_guess import guess_inverse_depth
+from models.posed_frames import PosedFrames
+
+SIZE = (64, 48)
+INTRINSICS = np.array([60.0, 60.0, 31.5, 23.5])
+
+
+def frames(count: int) -> PosedFrames:
+    """A camera that moves to the right, a tenth of a unit a frame."""
+    poses = np.tile([0.0, 0, 0, 0, 0, 0, 1], (count, 1))
+    poses[:, 0] = -0.1 * np.arange(count)
+    return PosedFrames([np.zeros(SIZE[::-1], np.uint8)] * count, poses, INTRINSICS)
+
+
+def plane(posed: PosedFrames) -> np.ndarray:
+    """Inverse depth of the plane z = 4 + x / 2 in each frame."""
+    x = (posed.columns - INTRINSICS[2]) / INTRINSICS[0]
+    return np.stack([(1 - 0.5 * x) / (4 + 0.5 * centre[0]) for centre in posed.centres]).astype(np.float32)
+
+
+def maps(inverse_depth: np.ndarray, share: float = 0.02) -> DepthMaps:
+    valid = inverse_depth > 0
+    return DepthMaps(
+        inverse_depth=inverse_depth,
+        sigma=np.where(valid, share * inverse_depth, np.inf).astype(np.float32),
+        is_valid=valid,
+    )
+
+
+def test_noise_is_averaged_over_frames_and_no_bias_comes_in():
+    posed = frames(9)
+    true = plane(posed)
+    noisy = (true * (1 + 0.02 * np.random.default_rng(0).standard_normal(true.shape))).astype(np.float32)
+    found = agree_on_depth(posed, maps(noisy))
+    middle = np.s_[4, 4:-4, 12:-12]
+    error = found.inverse_depth[middle] / true[middle] - 1
+    assert found.is_valid[middle].all()
+    assert error.std() < 0.5 * (noisy[middle] / true[middle] - 1).std()
+    assert abs(error.mean()) < 0.002
+
+
+def test_what_no_other_frame_confirms_is_not_valid():
+    posed = frames(7)
+    wrong = plane(posed)
+    wrong[3, 20:28, 28:36] *= 2
+    found = agree_on_depth(posed, maps(wrong))
+    assert not found.is_valid[3, 20:28, 28:36].any()
+    assert found.is_valid[3, 4:16, 12:-12].all()
+
+
+def test_depths_are_the_same_whoever_goes_over_the_frames():
+    posed = frames(5)
+    given = maps(plane(posed))
+    one, other = agree_on_depth(posed, given), agree_on_depth(posed, given, lambda f, k: [f(i) for i in k])
+    np.testing.assert_array_equal(one.inverse_depth, other.inverse_depth)
+
+
+def test_observations_that_contradict_the_surest_do_not_count():
+    depths = np.array([1.0, 1.01, 2.0], np.float32).reshape(3, 1, 1)
+    informations = np.array([1e4, 1e4, 5e3], np.float32).reshape(3, 1, 1)
+    mean, sigma = mean_of_agreeing(depths, informations)
+    assert mean.item() == pytest.approx(1.005)
+    assert sigma.item() == pytest.approx(0.01 / np.sqrt(2), rel=1e-4)
+    nothing = mean_of_agreeing(depths, 0 * informations)
+    assert (nothing[0].item(), nothing[1].item()) == (0, np.inf)
+
+
+def test_sparse_points_give_a_guess_everywhere():
+    posed = frames(2)
+    points = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 9)), -1).reshape(-1, 2)
+    points = np.column_stack([points, np.where(points[:, 0] < 0, 2.0, 4.0)])
+    guess = guess_inverse_depth(posed, points)
+    assert guess.shape == posed.shape and (guess > 0).all()
+    assert guess[0, 24, 18] == pytest.approx(0.5, rel=0.1)
+    assert guess[0, 24, 60] == pytest.approx(0.25, rel=0.1)
+    assert not guess_inverse_depth(posed, np.array([[0.0, 0, -1]])).any()
