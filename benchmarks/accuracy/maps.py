@@ -1,9 +1,11 @@
 """Depth maps and masks of moving things against the truth: real sequences, DAVIS, and rendered films.
 
-Clips are annotated as the job does it, with estimated intrinsics. Depth: mean relative error and share within a factor
-of 1.25, over the pixels that have both depths, after one scale for the whole clip (the median); the share of pixels of
-known depth that get one. Masks: intersection over union with what is truly marked, over all frames. DAVIS marks one
-thing only, so other things that move count as false there.
+Clips are annotated as the job does it, with estimated intrinsics; maps are enlarged to the truth's size, each pixel
+with the value of the one that it lies in. Depth: mean relative error and share within a factor of 1.25, over the pixels
+that have both depths, after one scale for the whole clip (the median); the share of pixels of known depth that get one;
+how many errors are within one and two of the stored standard deviations (68 and 95 % if they were normal). Masks:
+intersection over union with what is truly marked, over all frames; where nothing moves, the share that is marked. DAVIS
+marks one thing only, so other things that move count as false there.
 
 Run: `python -m benchmarks.accuracy.maps`
 """
@@ -22,7 +24,7 @@ import numpy.typing as npt
 
 from benchmarks.accuracy.depths import compare_depths
 from benchmarks.accuracy.masks import compare_masks
-from benchmarks.accuracy.sequences import load_sequences, rendered_sequences
+from benchmarks.accuracy.sequences import TrueSequence, load_sequences, rendered_sequences
 from benchmarks.measure import DATA, markdown_table
 from media.clip_frames import ClipFrames, read_clip_frames
 from media.probe import probe_video
@@ -31,6 +33,7 @@ from models.annotation.geometry import ClipGeometry, annotate_frames
 FPS = 5.0
 MAX_SIDE_PX = 640
 FILMS = ("handheld, moving things", "orbit", "driving", "still, moving things")
+STILL_FILMS = ("handheld", "Dolly In", "Truck Right", "rotation with shake")
 
 
 def frames_of(
@@ -40,21 +43,32 @@ def frames_of(
     return ClipFrames(rgb=tuple(images), frame=np.arange(len(images)), time_s=times_s, clip_size=size)
 
 
-def depth_rows(names: list[str]) -> Iterator[list[str | float]]:
-    """A row for each sequence with true depths."""
-    for sequence in load_sequences(names):
-        if not sequence.depth_m:
-            continue
+def clips_of(names: list[str]) -> Iterator[tuple[TrueSequence, ClipGeometry, float]]:
+    """Sequences and films with their annotation, and the CPU seconds that it took."""
+    films = [f for f in (*FILMS, *STILL_FILMS) if not names or any(name in f for name in names)]
+    for sequence in (*load_sequences(names), *rendered_sequences(films)):
         start = time.process_time()
         found = annotate_frames(frames_of(list(sequence.frames), sequence.times_s, sequence.size), None, "estimate")
-        cpu_s = time.process_time() - start
-        if found.depth is None or found.is_depth_valid is None:
-            yield [sequence.name, "", "", 0.0, found.poses.reason or found.poses.motion_kind, cpu_s]
-            continue
-        chosen = sorted(sequence.depth_m)
-        depth = np.where(found.is_depth_valid, found.depth, 0)[chosen]
-        error = compare_depths(depth, np.stack([sequence.depth_m[k] for k in chosen]))
-        yield [sequence.name, 100 * error.abs_rel, 100 * error.delta1, 100 * error.valid_share, "", cpu_s]
+        yield sequence, found, time.process_time() - start
+
+
+def depth_row(sequence: TrueSequence, found: ClipGeometry, cpu_s: float) -> list[str | float]:
+    """What a table says of depths."""
+    if found.depth is None or found.depth_sigma is None:
+        return [sequence.name, "", "", 0.0, "", "", found.poses.reason or found.poses.motion_kind, cpu_s]
+    chosen = sorted(sequence.depth_m)
+    truth = np.stack([sequence.depth_m[k] for k in chosen])
+    depth, sigma = (enlarged(maps[chosen], sequence.size) for maps in (found.depth, found.depth_sigma))
+    error = compare_depths(depth, truth)
+    both = (depth > 0) & (truth > 0)
+    off = np.abs(error.scale * depth[both] / truth[both] - 1) / np.maximum(sigma[both], 1e-9)
+    within = [100 * float((off < limit).mean()) for limit in (1, 2)]
+    return [sequence.name, 100 * error.abs_rel, 100 * error.delta1, 100 * error.valid_share, *within, "", cpu_s]
+
+
+def enlarged(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Maps (n, h, w) at a (width, height)."""
+    return np.stack([np.asarray(cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32) for m in maps])
 
 
 def davis_clip(folder: Path) -> tuple[ClipFrames, npt.NDArray[np.bool_]]:
@@ -72,25 +86,25 @@ def davis_clip(folder: Path) -> tuple[ClipFrames, npt.NDArray[np.bool_]]:
     return frames, np.stack(masks)
 
 
-def mask_rows(names: list[str]) -> Iterator[list[str | float]]:
-    """A row for each clip with true masks."""
+def davis_rows(names: list[str]) -> Iterator[list[str | float]]:
+    """A row for each clip of DAVIS."""
     for folder in sorted((DATA / "masks").glob("*")):
         if not names or any(name in folder.name for name in names):
             frames, truth = davis_clip(folder)
-            yield _mask_row(folder.name, annotate_frames(frames, None, "estimate"), truth)
-    for sequence in rendered_sequences([f for f in FILMS if not names or any(n in f for n in names)]):
-        if sequence.moving is not None:
-            frames = frames_of(list(sequence.frames), sequence.times_s, sequence.size)
-            yield _mask_row(sequence.name, annotate_frames(frames, None, "estimate"), sequence.moving)
+            yield mask_row(folder.name, annotate_frames(frames, None, "estimate"), truth)
 
 
-def _mask_row(name: str, found: ClipGeometry, truth: npt.NDArray[np.bool_]) -> list[str | float]:
-    poses = found.poses
+def mask_row(name: str, found: ClipGeometry, truth: npt.NDArray[np.bool_]) -> list[str | float]:
+    """What a table says of masks."""
+    poses, moving = found.poses, 100 * float(truth.mean())
     if found.is_moving is None:
-        return [name, "", "", "", 100 * float(truth.mean()), poses.reason or ""]
-    agreement = compare_masks(found.is_moving, truth)
+        return [name, "", "", "", "", moving, poses.reason or ""]
+    marked = enlarged(found.is_moving.astype(np.float32), truth.shape[:0:-1]) > 0
+    if not truth.any():
+        return [name, "", "", "", 100 * float(marked.mean()), moving, poses.motion_kind]
+    agreement = compare_masks(marked, truth)
     shares = ["" if value is None else 100 * value for value in (agreement.precision, agreement.recall)]
-    return [name, 100 * agreement.iou, *shares, 100 * float(truth.mean()), poses.motion_kind]
+    return [name, 100 * agreement.iou, *shares, 100 * float(marked.mean()), moving, poses.motion_kind]
 
 
 def main() -> None:
@@ -100,11 +114,20 @@ def main() -> None:
     options = parser.parse_args()
     if not DATA.exists():
         print(f"no test data at {DATA}: only rendered films can be measured", file=sys.stderr)
-    header = ["sequence", "abs-rel %", "within 1.25, %", "pixels with depth, %", "without", "CPU s"]
-    print(markdown_table(header, list(depth_rows(options.sequences))))
+    depth_rows: list[list[str | float]] = []
+    mask_rows = list(davis_rows(options.sequences))
+    for sequence, found, cpu_s in clips_of(options.sequences):
+        if sequence.depth_m:
+            depth_rows.append(depth_row(sequence, found, cpu_s))
+        truth = sequence.moving
+        if truth is None:
+            truth = np.zeros((len(sequence.frames), *sequence.frames[0].shape[:2]), bool)
+        mask_rows.append(mask_row(sequence.name, found, truth))
+    header = ["sequence", "abs-rel %", "within 1.25, %", "pixels with depth, %", "within sigma, %", "two, %", "without"]
+    print(markdown_table([*header, "CPU s"], depth_rows))
     print()
-    header = ["clip", "IoU %", "precision %", "recall %", "truly moving, %", "camera"]
-    print(markdown_table(header, list(mask_rows(options.sequences))))
+    header = ["clip", "IoU %", "precision %", "recall %", "marked, %", "truly moving, %", "camera"]
+    print(markdown_table(header, mask_rows))
 
 
 if __name__ == "__main__":
