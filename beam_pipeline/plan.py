@@ -16,11 +16,14 @@ from beam_pipeline.graph import make_stages
 from core.failures import ItemError
 from core.places import normalize_uri
 from core.sources import SourceSpec, list_videos
+from core.stage import StageBase
 from media.pages import is_page
 from media.probe import probe_video
+from models.registry import ModelCard
 from transforms.adapter import ModelStage
+from transforms.analyse import AnalyseVideo
 from transforms.captions import AskForCaptions
-from transforms.scores import LeaveUnscored, describe_model
+from transforms.scores import LeaveUnscored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,32 @@ class Plan:
 
 def describe_models(config: PipelineConfig) -> dict[str, Any]:
     """Models of the run by stage: id, digest, licence, source; or the reason why there is none."""
-    stages = make_stages(config).clip
-    found = {s.contract.name: describe_model(s) for s in stages if isinstance(s, (ModelStage, LeaveUnscored))}
-    return found | {s.contract.name: s.describe() for s in stages if isinstance(s, AskForCaptions)}
+    stages = make_stages(config)
+    found = {stage.contract.name: _describe(stage) for stage in (*stages.video, *stages.clip)}
+    return {name: facts for name, facts in found.items() if facts is not None}
+
+
+def _describe(stage: StageBase[Any]) -> dict[str, Any] | None:
+    if isinstance(stage, LeaveUnscored):
+        return {"reason": stage.reason}
+    if isinstance(stage, AskForCaptions):
+        return stage.describe()
+    if isinstance(stage, (ModelStage, AnalyseVideo)) and stage.cards:
+        return _describe_cards(stage.cards, stage.digests)
+    return None
+
+
+def _describe_cards(cards: Sequence[ModelCard], digests: Sequence[str]) -> dict[str, Any]:
+    (first, digest), *others = zip(cards, digests, strict=True)
+    return {
+        "id": first.model_id,
+        "computes": first.computes,
+        "sha256": digest,
+        "licence": first.licence,
+        "commercial_use": first.commercial_use,
+        "source": first.source,
+        "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
+    }
 
 
 def make_plan(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import cv2
@@ -32,7 +33,7 @@ Image = npt.NDArray[np.uint8]
 EVERY, MOST_PICTURES = 50, 6
 COPY_SHARE, PICTURES = 0.02, 3
 EXAMPLE = "examples/videos/bikes.mp4"
-_SHOT = Shot(
+SHOT = Shot(
     start_frame=0,
     end_frame=100,
     start_s=0.0,
@@ -44,7 +45,7 @@ _SHOT = Shot(
     motion_mean=3.0,
     motion_normalized_mean=3.0,
 )
-_SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
+SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
 
 
 def _halve(rgb: Image) -> Image:
@@ -113,7 +114,7 @@ def print_grouping(count: int) -> None:
     flips = np.packbits(rng.random((copies, PICTURES, HASH_BITS)) < 0.05, axis=2)
     hashes[-copies:] = hashes[:copies] ^ flips
     info = probe_video(EXAMPLE)
-    clips = [_clip(index, info, pictures) for index, pictures in enumerate(hashes)]
+    clips = [made_up_clip(f"v_{i:07d}", info, [p.tobytes() for p in pictures]) for i, pictures in enumerate(hashes)]
     started = time.process_time()
     with beam.Pipeline(runner="FnApiRunner") as root:
         found = root | beam.Create(clips) | FindDuplicates(DuplicateSettings()).transform(RunContext("unused"))
@@ -123,22 +124,23 @@ def print_grouping(count: int) -> None:
     print(f"{count} clips: {seconds:.1f} CPU s, {1000 * seconds / count:.2f} ms a clip")
 
 
-def _clip(index: int, info: VideoInfo, pictures: npt.NDArray[np.uint8]) -> ClipRecord:
+def made_up_clip(clip_id: str, info: VideoInfo, hashes: Sequence[bytes], **changes: Any) -> ClipRecord:
+    """A clip of which nothing counts but its id and the hashes of its pictures, and what `changes` says."""
+    fields: dict[str, Any] = {"width": 1280, "height": 720} | changes
     return ClipRecord(
-        clip_id=f"v_{index:07d}",
+        clip_id=clip_id,
         video_id="v",
         uri="v.mp4",
         extra={},
         fingerprint="",
         info=info,
         span=FrameSpan(start_frame=0, end_frame=100, start_pts=0, end_pts=100, time_base=Fraction(1, 25)),
-        width=1280,
-        height=720,
-        shot=_SHOT,
+        shot=SHOT,
         shot_index=0,
         samples=(),
-        scores=_SCORES,
-        picture_hashes=tuple(p.tobytes().hex() for p in pictures),
+        scores=SCORES,
+        picture_hashes=tuple(value.hex() for value in hashes),
+        **fields,
     )
 
 

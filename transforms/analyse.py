@@ -21,6 +21,7 @@ from core.store import Store
 from core.video_info import VideoInfo
 from models.analysis import AnalysisSettings, analyse_measured, analyse_video
 from models.analysis.windows import UnfitWindowError, join_windows, measure_window, plan_windows
+from models.registry import TRANSNET_V2, ModelCard, resolve_model
 from transforms.adapter import RunContext
 from transforms.parts import PartedStage
 
@@ -74,6 +75,9 @@ class AnalyseVideo(PartedStage[VideoRecord, VideoWindow]):
     Args:
       settings: what is computed.
       window_s: length of the windows of long videos, in seconds.
+
+    Raises:
+      WeightsError: if the shot detector's package is missing.
     """
 
     contract = StageContract(
@@ -88,7 +92,21 @@ class AnalyseVideo(PartedStage[VideoRecord, VideoWindow]):
     def __init__(self, settings: AnalysisSettings, window_s: float = math.inf) -> None:
         self.settings = settings
         self.window_s = window_s
+        self.cards: tuple[ModelCard, ...] = ()
+        self.digests: tuple[str, ...] = ()
+        if settings.shots.mode == "transnetv2":
+            self.cards, self.digests = (TRANSNET_V2,), (resolve_model(TRANSNET_V2).digest,)
         self.part_stage = MeasureWindow(settings)
+
+    @property
+    def model_digest(self) -> str | None:
+        """Digest of the shot detector's weights."""
+        return "+".join(self.digests) or None
+
+    @property
+    def device(self) -> str:
+        """Where the shot detector runs."""
+        return self.settings.shots.transnetv2.device if self.cards else "cpu"
 
     def parts(self, record: VideoRecord) -> list[VideoWindow]:
         """The windows of a long video."""

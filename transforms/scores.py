@@ -161,19 +161,3 @@ def aesthetic_stage(settings: AestheticSettings) -> ScoreAesthetic | LeaveUnscor
     if settings.model == "none":
         return LeaveUnscored(ScoreAesthetic.contract, settings, NO_MODEL_REASON)
     return ScoreAesthetic(settings)
-
-
-def describe_model(stage: ModelStage[Any] | LeaveUnscored) -> dict[str, Any]:
-    """What `plan` and `run.json` say of a step's models."""
-    if isinstance(stage, LeaveUnscored):
-        return {"reason": stage.reason}
-    (first, digest), *others = zip(stage.cards, stage.digests, strict=True)
-    return {
-        "id": first.model_id,
-        "computes": first.computes,
-        "sha256": digest,
-        "licence": first.licence,
-        "commercial_use": first.commercial_use,
-        "source": first.source,
-        "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
-    }

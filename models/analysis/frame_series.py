@@ -48,6 +48,20 @@ class LuminanceFormula:
         kr, kb = _KR_KB[_matrix_family(info.color_matrix) or fallback]
         return cls(kr, kb, info.color_range == "full")
 
+    def rgb_matrix(self) -> npt.NDArray[np.float64]:
+        """(3, 4) matrix from 8-bit Y', Cb, Cr, and 1, to R, G, B of 0 to 255."""
+        luma_gain, chroma_gain, black = (1.0, 1.0, 0.0) if self.full_range else (255.0 / 219.0, 255.0 / 224.0, 16.0)
+        red, blue = 2 * (1 - self.kr) * chroma_gain, 2 * (1 - self.kb) * chroma_gain
+        kg = 1 - self.kr - self.kb
+        gains = np.array(
+            [
+                [luma_gain, 0.0, red],
+                [luma_gain, -self.kb * blue / kg, -self.kr * red / kg],
+                [luma_gain, blue, 0.0],
+            ]
+        )
+        return np.column_stack([gains, -gains @ np.array([black, 128.0, 128.0])])
+
     def __call__(self, stat: FrameStat) -> float:
         """Mean luminance of a frame, 0 to 255."""
         if self.full_range:

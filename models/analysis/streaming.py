@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from core.facts import ClipCandidate, SampleImage, Shot
 from core.store import Ref
@@ -17,11 +17,25 @@ from models.analysis.frame_series import FrameSeries, LuminanceFormula
 from models.analysis.meter import FrameMeter, upright_size
 from models.analysis.sample_pictures import Picture, SamplePictures, sample_step
 from models.analysis.settings import AnalysisSettings
-from models.shots import Boundary, ShotDetector
+from models.shots import Boundary, ShotDetector, Thumbnail, TransNetDetector
 from native.frame_stats import FrameStat
 
 ImageWriter = Callable[[str, bytes], Ref]
 BATCH_FRAMES = 16
+
+
+class Detector(Protocol):
+    """Finds shot boundaries in a stream of thumbnails."""
+
+    @property
+    def settled_frames(self) -> int:
+        """Frames from the start in which all boundaries are known."""
+
+    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+        """Takes the next frame; returns the boundaries that are now certain, in order."""
+
+    def finish(self) -> list[Boundary]:
+        """The last boundaries."""
 
 
 class MeasuredFrame(NamedTuple):
@@ -71,7 +85,9 @@ class VideoAnalyser:
         self._settings = settings
         self._write_image = write_image
         self._time_base = info.time_base
-        self.series = FrameSeries(info.time_base, LuminanceFormula.of(info))
+        luminance = LuminanceFormula.of(info)
+        self._rgb_from_yuv = luminance.rgb_matrix()
+        self.series = FrameSeries(info.time_base, luminance)
         self.shots: list[Shot] = []
         self.clips: list[ClipCandidate] = []
         self._samples = SamplePictures(info, settings.samples, sample_step(settings, info.time_base))
@@ -120,7 +136,11 @@ class VideoAnalyser:
 
     def _start_segment(self, frame: int) -> None:
         self._segment_start = frame
-        self._detector = ShotDetector(self._settings.shots)
+        shots = self._settings.shots
+        if shots.mode == "transnetv2":
+            self._detector: Detector = TransNetDetector(shots.transnetv2, self._rgb_from_yuv)
+        else:
+            self._detector = ShotDetector(shots)
 
     def _start_format(self, size: tuple[int, int]) -> None:
         """A new picture size or format inside the stream always begins a new shot."""

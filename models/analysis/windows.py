@@ -49,6 +49,10 @@ _SCHEMA = pa.schema(
 )
 
 
+STREAMED_MODES = ("default", "transnetv2")
+"""Shot detectors that need no more of a frame than is kept of it."""
+
+
 class UnfitWindowError(Exception):
     """Windows do not join to what an unsplit analysis would see; the message says why."""
 
@@ -57,9 +61,9 @@ def plan_windows(info: VideoInfo, settings: AnalysisSettings, window_s: float) -
     """Windows of about `window_s` seconds; none for videos that are analysed in one piece.
 
     These are videos shorter than one and a half windows or of unknown length, containers that do not state each
-    frame's time, and the shot detectors of other modes than the default one.
+    frame's time, and shot detectors that need whole frames or the whole video.
     """
-    if settings.shots.mode != "default" or info.duration_s is None or info.container not in TIMED_CONTAINERS:
+    if settings.shots.mode not in STREAMED_MODES or info.duration_s is None or info.container not in TIMED_CONTAINERS:
         return []
     if info.duration_s < 1.5 * window_s:
         return []

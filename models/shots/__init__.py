@@ -1,8 +1,9 @@
-"""Shot boundaries: the default detector on thumbnails, and the reference's two detectors."""
+"""Shot boundaries: the default detector and a network on thumbnails, and the reference's two detectors."""
 
-from models.shots.config import ReferenceShotSettings, ShotSettings
-from models.shots.detector import Boundary, BoundaryKind, ShotDetector
+from models.shots.config import ReferenceShotSettings, ShotSettings, TransNetSettings
+from models.shots.detector import Boundary, BoundaryKind, ShotDetector, Thumbnail
 from models.shots.reference import ReferenceShotDetector, bgr_as_opencv
+from models.shots.transnet import TransNetDetector
 
 __all__ = [
     "Boundary",
@@ -11,5 +12,8 @@ __all__ = [
     "ReferenceShotSettings",
     "ShotDetector",
     "ShotSettings",
+    "Thumbnail",
+    "TransNetDetector",
+    "TransNetSettings",
     "bgr_as_opencv",
 ]

@@ -28,12 +28,23 @@ class ReferenceShotSettings(Settings):
     )
 
 
+class TransNetSettings(Settings):
+    """The network TransNetV2 (extra `shots`), whose weights lie in its package."""
+
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="Smallest probability of a transition.")
+    batch_windows: int = Field(
+        4, ge=1, le=256, description="Windows of 100 frames, each 50 frames on, that go through the network at a time."
+    )
+
+
 class ShotSettings(Settings):
     """How shot boundaries are found."""
 
-    mode: Literal["default", "reference", "whole"] = Field(
+    mode: Literal["default", "reference", "transnetv2", "whole"] = Field(
         "default",
         description="default: cuts, dissolves, fades on every frame; reference: the cuts of SpatialVID's scripts; "
+        "transnetv2: the network of that name, far slower, for material on which the default errs; "
         "whole: each video is one shot and one clip as it is, of any length, whatever analysis.clips says.",
     )
     min_change: float = Field(
@@ -45,3 +56,4 @@ class ShotSettings(Settings):
     reference: ReferenceShotSettings = Field(
         default_factory=ReferenceShotSettings, description="Only for mode=reference."
     )
+    transnetv2: TransNetSettings = Field(default_factory=TransNetSettings, description="Only for mode=transnetv2.")

@@ -34,6 +34,8 @@ class BoundaryKind(StrEnum):
     DISSOLVE = "dissolve"
     FADE_IN = "fade_in"
     FADE_OUT = "fade_out"
+    GRADUAL = "gradual"
+    """Of a kind that the detector cannot tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

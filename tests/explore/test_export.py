@@ -148,6 +148,45 @@ def test_nerfstudio_cameras_see_what_the_film_shows(annotated, tmp_path):
 
 
 @pytest.mark.models
+def test_nerfstudios_own_reader_and_rays_see_what_the_film_shows(annotated, tmp_path):
+    parser = pytest.importorskip(
+        "nerfstudio.data.dataparsers.nerfstudio_dataparser",
+        reason="needs nerfstudio; of it the reader is enough (pip install --no-deps)",
+    )
+    import torch
+
+    export(annotated, tmp_path, "nerfstudio", "clip_id = 'aaaa_00001'")
+    made = annotated.films["aaaa_00001"]
+    config = parser.NerfstudioDataParserConfig(
+        data=tmp_path / "aaaa_00001",
+        orientation_method="none",
+        center_method="none",
+        auto_scale_poses=False,
+        eval_mode="all",
+        downscale_factor=1,
+    )
+    read = config.setup().get_dataparser_outputs("train")
+    assert [path.stem for path in read.image_filenames] == [f"frame_{i:05d}" for i in range(0, 12, 2)]
+    assert all(path.is_file() for path in (*read.image_filenames, *read.mask_filenames))
+    assert len(read.mask_filenames) == len(read.metadata["depth_filenames"]) == 6
+    y, x = np.mgrid[5:100:10, 5:180:10]
+    pixels = torch.from_numpy(np.stack([y, x], axis=-1) + 0.5).float()
+    for i, frame in enumerate(range(0, 12, 2)):
+        rays = read.cameras.generate_rays(i, coords=pixels, keep_shape=True)
+        code = cv2.imread(str(read.metadata["depth_filenames"][i]), cv2.IMREAD_UNCHANGED)
+        # Depth is along the axis; rays have length one.
+        depth = code[y, x][..., None] * read.metadata["depth_unit_scale_factor"]
+        along = depth * rays.metadata["directions_norm"].numpy()
+        world = rays.origins.numpy() + along * rays.directions.numpy()
+        pose = matrices(made.cam_from_world)[frame]
+        seen = world @ pose[:3, :3].T + pose[:3, 3]
+        fx, fy, cx, cy = made.intrinsics_px[frame]
+        assert np.allclose(seen[..., 0] / seen[..., 2] * fx + cx, x, atol=1e-3)
+        assert np.allclose(seen[..., 1] / seen[..., 2] * fy + cy, y, atol=1e-3)
+        assert np.median(np.abs(seen[..., 2] / made.depth_m[frame][y, x] - 1)) < 0.01
+
+
+@pytest.mark.models
 @pytest.mark.skipif(importlib.util.find_spec("rerun") is None, reason="rerun-sdk is not installed")
 def test_rerun_opens_the_recording(annotated, tmp_path):
     export(annotated, tmp_path, "rerun", "clip_id = 'aaaa_00000'")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import apache_beam as beam
@@ -8,49 +7,18 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from core.facts import ClipScores, Shot
-from core.records import ClipRecord, ClipStatus
-from core.time import FrameSpan
+from benchmarks.duplicates import made_up_clip
+from core.records import ClipStatus
 from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
 from transforms.adapter import RunContext
 from transforms.duplicates import FindDuplicates, _Smallest
 
-SPAN = FrameSpan(start_frame=0, end_frame=100, start_pts=0, end_pts=100, time_base=Fraction(1, 25))
 INFO = probe_video(str(Path(__file__).resolve().parents[2] / "examples" / "videos" / "bikes.mp4"))
-SHOT = Shot(
-    start_frame=0,
-    end_frame=100,
-    start_s=0.0,
-    end_s=4.0,
-    boundary_kind="start",
-    boundary_start_frame=0,
-    boundary_confidence=None,
-    luminance_mean=100.0,
-    motion_mean=3.0,
-    motion_normalized_mean=3.0,
-)
-SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
 
 
 def clip(clip_id, *hashes, width=640, **changes):
-    return ClipRecord(
-        clip_id=clip_id,
-        video_id="v",
-        uri="v.mp4",
-        extra={},
-        fingerprint="",
-        info=INFO,
-        span=SPAN,
-        width=width,
-        height=360,
-        shot=SHOT,
-        shot_index=0,
-        samples=(),
-        scores=SCORES,
-        picture_hashes=tuple(h.hex() for h in hashes),
-        **changes,
-    )
+    return made_up_clip(clip_id, INFO, hashes, width=width, height=360, **changes)
 
 
 def flipped(picture_hash, bits, bands=1):
