@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +26,8 @@ def print_summary(result: RunResult, console: Console) -> None:
     table.add_row("shots", str(books.shots))
     table.add_row("clips found", str(books.clips))
     table.add_row("  kept", str(books.clips_kept))
+    for reason, count in _missing_captions(result.output_uri):
+        table.add_row(f"    without a caption: {reason}", str(count))
     table.add_row("  rejected", str(books.clips_rejected))
     for reason, count in _reasons(result.output_uri):
         table.add_row(f"    {reason}", str(count))
@@ -39,6 +43,12 @@ def print_summary(result: RunResult, console: Console) -> None:
     console.print(f"books: {verdict}; {result.seconds:.1f} s", highlight=False)
     console.print(f"results: {result.output_uri}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report:  {result.report_path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _missing_captions(output_uri: str) -> list[tuple[str, int]]:
+    """Classes of the reasons why kept clips have no caption."""
+    reasons = read_table(output_uri, "clips", ["caption_reason"])["caption_reason"].drop_null().to_pylist()
+    return Counter(reason.partition(":")[0] for reason in reasons).most_common(MAX_REASONS_SHOWN)
 
 
 def _reasons(output_uri: str) -> list[tuple[str, int]]:

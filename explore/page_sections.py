@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from explore.markup import escape, format_count, format_duration, format_number
-from explore.page_tables import count_cell, make_cell, make_table
+from explore.page_tables import count_cell, make_cell, make_reasons, make_table
 from explore.run_facts import Distribution, RunFacts
 from explore.stats import StatsTable
 
@@ -30,13 +30,8 @@ def render_motion(facts: RunFacts, draw: Callable[[Distribution], str]) -> str:
     shown = [table for table in shown if any(row[0] != "Unknown" for row in table.rows)]
     if shown:
         parts.append(f'<div class="bars after">{"".join(map(_render_spread, shown))}</div>')
-    if facts.pose_failures:
-        total = sum(count for _, count in facts.pose_failures)
-        cells = ((make_cell(escape(reason)), count_cell(count)) for reason, count in facts.pose_failures)
-        parts.append(
-            f'<h3 class="after">{format_count(total)} kept clips have no poses that are fit for use</h3>'
-            + make_table(("reason", "clips"), cells, frozenset({1}))
-        )
+    parts.append(make_reasons("have no poses that are fit for use", facts.pose_failures))
+    parts.append(make_reasons("have no caption", facts.caption_failures))
     return "".join(parts) or '<p class="soft">No kept clip was annotated.</p>'
 
 

@@ -102,6 +102,16 @@ def _video_cells(video: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def make_reasons(what: str, reasons: Sequence[tuple[str, int]]) -> str:
+    """How many kept clips lack something, by reason; nothing where none does."""
+    if not reasons:
+        return ""
+    total = sum(count for _, count in reasons)
+    cells = ((make_cell(f"<bdi>{escape(reason)}</bdi>"), count_cell(count)) for reason, count in reasons)
+    title = f'<h3 class="after">{format_count(total)} kept clips {escape(what)}</h3>'
+    return title + make_table(("reason", "clips"), cells, frozenset({1}))
+
+
 def render_failures(facts: RunFacts) -> str:
     """All failures by class, and the first rows of the failure table."""
     total = facts.accounting.failure_rows

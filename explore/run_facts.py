@@ -119,6 +119,7 @@ class RunFacts:
       unchecked: kept clips by limit that could not be checked on them.
       motion: distributions of what the annotation measured, over kept clips.
       pose_failures: kept clips without usable poses, by reason, numbers left out.
+      caption_failures: kept clips whose caption failed, in the same way.
       stats: the tables of `explore.stats`.
       caption_models: what wrote captions, and of how many clips.
       run: what `run.json` says; empty where there is none.
@@ -136,6 +137,7 @@ class RunFacts:
     distributions: tuple[Distribution, ...]
     motion: tuple[Distribution, ...]
     pose_failures: tuple[tuple[str, int], ...]
+    caption_failures: tuple[tuple[str, int], ...]
     stats: tuple[StatsTable, ...]
     caption_models: tuple[tuple[str, int], ...]
     run: Mapping[str, Any]
@@ -154,7 +156,7 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
     Raises:
       OutputError: if the folder is no finished run.
     """
-    columns = {"shot_index", "unchecked_limits", "pose_reason", "caption_model", *CLIP_COLUMNS}
+    columns = {"shot_index", "unchecked_limits", "pose_reason", "caption_reason", "caption_model", *CLIP_COLUMNS}
     columns |= {score.column for score in (*SCORES, *MOTION_SCORES)}
     columns |= {*_REASON_COLUMNS.values(), *_MODEL_COLUMNS.values()}
     clips = read_table(output_uri, "clips", sorted(columns))
@@ -188,7 +190,8 @@ def gather_facts(output_uri: str, bounds: Mapping[str, Bounds]) -> RunFacts:
                 _distribution(database, kept, score, bounds.get(score.column, Bounds()), tells_missing=False)
                 for score in MOTION_SCORES
             ),
-            pose_failures=tuple(_pairs(database, _POSE_FAILURES_SQL).items()),
+            pose_failures=_reasons_without(database, "pose_reason", "NOT pose_ok"),
+            caption_failures=_reasons_without(database, "caption_reason", "caption_reason IS NOT NULL"),
             stats=tuple(collect_stats(database)),
             caption_models=tuple(
                 _pairs(
@@ -218,15 +221,17 @@ ORDER BY v.status = 'failed' DESC, coalesce(v.decode_errors, 0) DESC, v.source_u
 LIMIT {MAX_ROWS}
 """
 
-_POSE_FAILURES_SQL = f"""
-SELECT regexp_replace(coalesce(pose_reason, 'no reason recorded'), '[0-9]+', '…', 'g') AS reason, count(*) FROM clips
-WHERE status = 'kept' AND NOT pose_ok GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_ROWS}
-"""
-
 _FAILURE_GROUPS_SQL = f"""
 SELECT item, stage, error_class, is_bug, count(*) AS count FROM failures
 GROUP BY ALL ORDER BY count DESC, item, stage, error_class, is_bug LIMIT {MAX_ROWS}
 """
+
+
+def _reasons_without(database: duckdb.DuckDBPyConnection, column: str, condition: str) -> tuple[tuple[str, int], ...]:
+    """Kept clips that lack something, counted by the reason in a column, in which numbers are left out."""
+    reason = f"regexp_replace(coalesce({column}, 'no reason recorded'), '[0-9]+', '…', 'g')"
+    sql = f"SELECT {reason}, count(*) FROM clips WHERE status = 'kept' AND {condition} GROUP BY 1"
+    return tuple(_pairs(database, f"{sql} ORDER BY 2 DESC, 1 LIMIT {MAX_ROWS}").items())
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> Rows:

@@ -62,7 +62,7 @@ def test_captions_come_from_the_server_once(tmp_path, monkeypatch, capfd):
     assert all(KEY.encode() not in path.read_bytes() for path in output.rglob("*") if path.is_file())
 
 
-def test_a_budget_and_a_block_leave_clips_without_captions_and_the_job_ends_well(tmp_path, monkeypatch):
+def test_a_budget_and_a_block_leave_clips_without_captions_and_the_job_ends_well(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("TEST_KEY", KEY)
     output = tmp_path / "out"
     with chat_server() as server:
@@ -73,6 +73,7 @@ def test_a_budget_and_a_block_leave_clips_without_captions_and_the_job_ends_well
         assert Accounting.of(str(output)).problems() == []
         assert sum(r is not None and r.startswith("Blocked") for r in reasons) == 1
         assert any(r is not None and r.startswith("BudgetSpent") for r in reasons)
+        assert "without a caption: Blocked" in capfd.readouterr().out
 
         # With money again only what is missing is asked for, and what was refused is not.
         assert run(output, server) == 0

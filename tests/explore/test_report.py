@@ -277,3 +277,13 @@ def test_motion_stages_and_models_are_told(annotated, tmp_path):
         "The camera does this: orbit.",
     ):
         assert words in page.text, words
+
+
+def test_missing_captions_are_told_by_cause(tmp_path):
+    tables = small_tables()
+    kept = [row for row in tables["clips"] if row["status"] == "kept"]
+    for row, tokens in zip(kept[:2], (600, 1200), strict=True):
+        row["caption_reason"] = f"TruncatedAnswer: not within {tokens} tokens"
+    page = report_of(make_run(tmp_path / "run", tables, images=False))
+    assert "2 kept clips have no caption" in page.text
+    assert "TruncatedAnswer: not within … tokens 2" in page.text
