@@ -253,7 +253,9 @@ class Mapper:
             return None
         # Two numbers an observation, and a few are far off: the median of their length tells the noise in each.
         noise_px = float(np.median(error)) / np.sqrt(2 * np.log(2))
-        return float(noise_px * np.sqrt(variance_at_1_px))
+        # All observations of a point share the error of its place in the anchor: a point counts once.
+        points = self._packed.points if self._packed else []
+        return float(noise_px * np.sqrt(variance_at_1_px * len(error) / max(1, len(points))))
 
     def residuals(self) -> FloatArray:
         """Errors in pixels of the observations of the last adjustment."""
