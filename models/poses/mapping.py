@@ -249,13 +249,12 @@ class Mapper:
         """Relative standard deviation of the focal length, for errors as large as they turned out to be."""
         error = self.residuals()
         error = error[np.isfinite(error)]
-        if variance_at_1_px is None or not len(error):
+        if variance_at_1_px is None or self._packed is None or not len(error):
             return None
         # Two numbers an observation, and a few are far off: the median of their length tells the noise in each.
         noise_px = float(np.median(error)) / np.sqrt(2 * np.log(2))
         # All observations of a point share the error of its place in the anchor: a point counts once.
-        points = self._packed.points if self._packed else []
-        return float(noise_px * np.sqrt(variance_at_1_px * len(error) / max(1, len(points))))
+        return float(noise_px * np.sqrt(variance_at_1_px * len(error) / len(self._packed.points)))
 
     def residuals(self) -> FloatArray:
         """Errors in pixels of the observations of the last adjustment."""
