@@ -1,11 +1,12 @@
 """Text area: the share of a clip's pictures that is covered by text, from a text detector.
 
-The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch; the post-processing
-is `models.text_boxes`.
+The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch, with the
+post-processing of `models.text_boxes`; or the latter through PaddleOCR, with its own.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,9 +20,12 @@ from core.settings import Settings
 from models.onnx_session import open_session
 from models.registry import (
     PPOCR_V5_SERVER_DET,
+    PPOCR_V5_SERVER_DET_PADDLE,
     PPOCR_V6_SMALL_DET,
     PPOCR_V6_SMALL_REC,
     ModelCard,
+    ResolvedModel,
+    WeightsError,
     resolve_model,
     resolve_weights,
 )
@@ -39,12 +43,13 @@ NO_IMAGES_REASON = "the clip has no sample images"
 class TextSettings(Settings):
     """How text in sample images is found and measured."""
 
-    model: Literal["none", "ppocrv6-small", "ppocrv5-server"] = Field(
+    model: Literal["none", "ppocrv6-small", "ppocrv5-server", "ppocrv5-server-paddle"] = Field(
         "ppocrv6-small",
         description="`none`: null with a reason; `ppocrv6-small`: packaged PP-OCRv6 detector; `ppocrv5-server`: "
-        "PP-OCRv5's server detector, as in SpatialVID, through transformers.",
+        "PP-OCRv5's server detector, as in SpatialVID, through transformers; `ppocrv5-server-paddle`: the same through "
+        "PaddleOCR, where that is installed.",
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where ppocrv5-server runs.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where PP-OCRv5's server detector runs.")
     limit_side_len_px: int = Field(
         640,
         ge=STRIDE_PX,
@@ -83,7 +88,7 @@ class TextSettings(Settings):
     )
     detector_uri: str | None = Field(
         None,
-        description="Detector weights; null: those of package rapidocr. Of ppocrv5-server the folder of its files.",
+        description="Detector weights; null: those of package rapidocr. Of PP-OCRv5's the folder of its files.",
     )
     reader_uri: str | None = Field(None, description="Recogniser weights; null: those of package rapidocr.")
 
@@ -113,7 +118,7 @@ class TextModel:
 
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
-        self._probability = _load_detector(settings)
+        self._detector = _load_detector(settings)
         self._reader: TextReader | None = None
         if settings.confirm_side_share is not None:
             self._reader = TextReader(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
@@ -121,19 +126,7 @@ class TextModel:
     def find_text(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
         """Text boxes of a picture, (h, w, 3) uint8, in its own pixels."""
         _check_image(image_rgb_u8)
-        height, width = image_rgb_u8.shape[:2]
-        settings = self.settings
-        size = detector_size((width, height), settings.limit_side_len_px, settings.limit_type)
-        probability = self._probability(_to_input(image_rgb_u8, size))
-        boxes = find_boxes(
-            probability,
-            (width, height),
-            map_threshold=settings.map_threshold,
-            box_threshold=settings.box_threshold,
-            unclip_ratio=settings.unclip_ratio,
-            max_boxes=settings.max_boxes,
-        )
-        return self._confirm(image_rgb_u8, boxes)
+        return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
 
     def text_share(self, image_rgb_u8: NDArray[np.uint8], source_size: tuple[int, int] | None = None) -> float:
         """Share of a picture that is covered by text.
@@ -181,6 +174,29 @@ class TextModel:
         return boxes.select(np.array(keep))
 
 
+class _MapDetector:
+    """A network that maps the probability of text, and our way from there to boxes."""
+
+    def __init__(
+        self, probability: Callable[[NDArray[np.float32]], NDArray[np.float32]], settings: TextSettings
+    ) -> None:
+        self.probability = probability
+        self._settings = settings
+
+    def __call__(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+        height, width = image_rgb_u8.shape[:2]
+        settings = self._settings
+        size = detector_size((width, height), settings.limit_side_len_px, settings.limit_type)
+        return find_boxes(
+            self.probability(_to_input(image_rgb_u8, size)),
+            (width, height),
+            map_threshold=settings.map_threshold,
+            box_threshold=settings.box_threshold,
+            unclip_ratio=settings.unclip_ratio,
+            max_boxes=settings.max_boxes,
+        )
+
+
 def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -> tuple[int, int]:
     """Detector input (width, height) of a picture: scaled to the limit, then to multiples of 32.
 
@@ -195,19 +211,40 @@ def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -
 
 def detector_card(settings: TextSettings) -> ModelCard:
     """The registry's row of the detector that the settings name."""
-    return PPOCR_V5_SERVER_DET if settings.model == "ppocrv5-server" else PPOCR_V6_SMALL_DET
+    others = {"ppocrv5-server": PPOCR_V5_SERVER_DET, "ppocrv5-server-paddle": PPOCR_V5_SERVER_DET_PADDLE}
+    return others.get(settings.model, PPOCR_V6_SMALL_DET)
 
 
-def _load_detector(settings: TextSettings) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """What turns a prepared picture (1, 3, h, w) into the probability of text (h, w)."""
-    found = resolve_model(detector_card(settings), settings.detector_uri)
+def check_detector(settings: TextSettings) -> ResolvedModel:
+    """The detector's files.
+
+    Raises:
+      WeightsError: if they or the packages that run them are missing. Says what to do.
+    """
+    needed = ("paddle", "paddleocr") if settings.model == "ppocrv5-server-paddle" else ()
+    if lacking := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise WeightsError(
+            f"text.model=ppocrv5-server-paddle needs {lacking}, which pin another OpenCV than this program: make an "
+            "environment of its own (docs/models.md), or take text.model=ppocrv5-server"
+        )
+    return resolve_model(detector_card(settings), settings.detector_uri)
+
+
+def _load_detector(settings: TextSettings) -> Callable[[NDArray[np.uint8]], TextBoxes]:
+    """What finds the boxes in a picture."""
+    found = check_detector(settings)
     if settings.model == "ppocrv5-server":
         from models.networks.text_detector import TextDetector
 
-        return TextDetector(found.paths, settings.device)
+        return _MapDetector(TextDetector(found.paths, settings.device), settings)
+    if settings.model == "ppocrv5-server-paddle":
+        from models.networks.paddle_text import PaddleDetector
+
+        shared = {"limit_side_len_px", "limit_type", "map_threshold", "box_threshold", "unclip_ratio"}
+        return PaddleDetector(found.paths, settings.device, **settings.model_dump(include=shared))
     session = open_session(found.paths[PPOCR_V6_SMALL_DET.file_name])
     name = session.get_inputs()[0].name
-    return lambda pixels: np.asarray(session.run(None, {name: pixels})[0][0, 0])
+    return _MapDetector(lambda pixels: np.asarray(session.run(None, {name: pixels})[0][0, 0]), settings)
 
 
 def _to_stride(length_px: float) -> int:

@@ -20,7 +20,7 @@ from models.registry import (
     PPOCR_V6_SMALL_REC,
     resolve_model,
 )
-from models.text import TextScore, TextSettings, detector_card
+from models.text import TextScore, TextSettings, check_detector, detector_card
 from transforms.adapter import ModelStage
 
 NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
@@ -68,8 +68,8 @@ class ScoreText(_ImageStage):
         confirms = settings.confirm_side_share is not None
         detector = detector_card(settings)
         self.cards = (detector, PPOCR_V6_SMALL_REC) if confirms else (detector,)
-        uris = (settings.detector_uri, settings.reader_uri)
-        self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=False))
+        reader = [resolve_model(PPOCR_V6_SMALL_REC, settings.reader_uri).digest] if confirms else []
+        self.digests = (check_detector(settings).digest, *reader)
 
     @property
     def device(self) -> str:

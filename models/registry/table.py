@@ -191,6 +191,22 @@ PPOCR_V5_SERVER_DET = ModelCard(
     ),
 )
 
+PPOCR_V5_SERVER_DET_PADDLE = ModelCard(
+    model_id="ppocrv5-server-det-paddle",
+    task="text",
+    computes="text boxes (DB detector), by PaddleOCR itself",
+    source="https://github.com/PaddlePaddle/PaddleOCR",
+    revision="PP-OCRv5 server detection, inference format",
+    files=tuple(
+        WeightsFile(path=f"PP-OCR/PP-OCRv5_server_det_infer/inference.{kind}") for kind in ("pdiparams", "json", "yml")
+    ),
+    licence="Apache-2.0",
+    commercial_use=True,
+    setting="text.detector_uri",
+    hub=HubRepo(repo="PaddlePaddle/PP-OCRv5_server_det", revision="main"),
+    notes="Needs paddlepaddle and paddleocr, which pin another OpenCV.",
+)
+
 RAFT_THINGS = ModelCard(
     model_id="raft-things",
     task="flow",
@@ -237,6 +253,7 @@ REGISTRY: dict[str, ModelCard] = {
         PPOCR_V6_SMALL_DET,
         PPOCR_V6_SMALL_REC,
         PPOCR_V5_SERVER_DET,
+        PPOCR_V5_SERVER_DET_PADDLE,
         CLIP_VIT_L14,
         LAION_AESTHETIC_V2,
         DEPTH_ANYTHING_V2_LARGE,

@@ -51,5 +51,5 @@ def test_the_published_files_are_read_and_give_transformers_numbers(tmp_path):
     pixels = _to_input(picture, (96, 64))
     with torch.inference_mode():
         wanted = public(torch.from_numpy(pixels)).last_hidden_state[0, 0].numpy()
-    np.testing.assert_array_equal(model._probability(pixels), wanted)
+    np.testing.assert_array_equal(model._detector.probability(pixels), wanted)
     assert wanted.shape == (64, 96) and 0 <= model.text_share(picture) <= 1
