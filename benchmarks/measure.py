@@ -6,8 +6,9 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ import av
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples" / "videos"
 DATA = ROOT.parent / "shared" / "data"
+WATCH_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,81 @@ def cpu_of_command(command: Sequence[str], **environment: str) -> Cost:
 def run_launcher(*arguments: str) -> Cost:
     """Cost of one run of the launcher in a process of its own."""
     return cpu_of_command([sys.executable, "launcher.py", "--no-progress", *arguments])
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCost:
+    """What one worker process of a run took: CPU seconds and peak resident memory in MiB."""
+
+    cpu_s: float
+    peak_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedRun:
+    """What one run of the launcher took: wall seconds, CPU seconds of all, its own peak memory, and each worker's."""
+
+    wall_s: float
+    cpu_s: float
+    launcher_peak_mib: float
+    workers: tuple[WorkerCost, ...]
+
+
+def watch_launcher(*arguments: str) -> WatchedRun:
+    """One run of the launcher, its worker processes looked at twice a second (Linux).
+
+    What a worker does in its last half second is missing from its own row.
+
+    Raises:
+      RuntimeError: if the run fails, with the end of what it printed.
+    """
+    command = [sys.executable, "launcher.py", "--no-progress", *arguments]
+    started = time.perf_counter()
+    workers: dict[int, WorkerCost] = {}
+    launcher = WorkerCost(0.0, 0.0)
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT)
+        while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            launcher = _proc_cost(process.pid) or launcher
+            for pid in _workers(process.pid):
+                workers[pid] = _proc_cost(pid) or workers.get(pid, launcher)
+            time.sleep(WATCH_INTERVAL_S)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            printed.seek(0)
+            said = printed.read()[-2000:].decode(errors="replace")
+            raise RuntimeError(f"{command} ended with {process.returncode}: {said}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return WatchedRun(time.perf_counter() - started, cpu, launcher.peak_mib, tuple(workers.values()))
+
+
+def _workers(pid: int) -> Iterator[int]:
+    """Worker processes below a launcher, some of which a shell has started; its job server and the like are none."""
+    try:
+        children = [
+            int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+        ]
+        for child in children:
+            if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"beam_pipeline.worker"]:
+                yield child
+            else:
+                yield from _workers(child)
+    except OSError:
+        return
+
+
+def _proc_cost(pid: int) -> WorkerCost | None:
+    """CPU and peak memory of a process so far; None once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    if peak is None:
+        return None
+    return WorkerCost((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak) / 1024)
 
 
 def peak_rss_mib() -> float:

@@ -4,7 +4,6 @@
 2. Beam's overhead: CPU seconds of the job with one worker against a plain loop over the same stages.
 3. Memory: peak resident memory of the analysis of a 2-minute and a 2-hour video.
 4. Number of videos: what a run costs on 10, 100 and 1,000 small ones, and how large records on their way are.
-5. A long video in windows: CPU seconds of the largest window and of joining them, against one piece.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from benchmarks.measure import (
     run_launcher,
 )
 from core.sources import list_videos, make_spec
-from core.stage import Stage, StageOutput
+from core.stage import Stage
 from core.store import Store
 from transforms.analyse import AnalyseVideo, clips_of, read_analysis
 from transforms.clips import CutClips
@@ -157,32 +156,6 @@ def compare_counts(folder: Path, counts: Sequence[int]) -> str:
     return markdown_table(["mode", "videos", "CPU s", "wall s", "peak MiB of a process", "largest record, bytes"], rows)
 
 
-def compare_windows(folder: Path, minutes: int) -> str:
-    """CPU seconds of a long video's analysis in one piece, of its largest window, and of joining all windows."""
-    piece = make_h264(folder / "long-piece.mp4", real_videos(720), (640, 360), 1800, preset="veryfast")
-    path = str(loop_copy(piece, folder / "long.mp4", minutes))
-    config = load_config("embedded")
-    (video,) = list_videos(make_spec(path))
-    video = dataclasses.replace(video, **ProbeVideo(config.probe).run(video, None))  # type: ignore[arg-type]
-    whole, parted = AnalyseVideo(config.analysis), AnalyseVideo(config.analysis, config.run.window_s)
-    one, many = Store(str(folder / "one-store")), Store(str(folder / "many-store"))
-    unsplit = cpu_of_call(lambda: whole.run(video, whole.output(video, one))).cpu_s
-    windows = []
-    for part in parted.parts(video):
-        output = parted.part_stage.output(part, many)
-        windows.append(cpu_of_call(partial(_measure, parted.part_stage, part, output)).cpu_s)
-    joining = cpu_of_call(lambda: parted.run(video, parted.output(video, many))).cpu_s
-    stored = sum(f.stat().st_size for f in (folder / "many-store" / "MeasureWindow").rglob("*.arrow"))
-    return markdown_table(
-        ["minutes", "in one piece, CPU s", "windows", "largest window", "all windows", "joining", "MiB in the store"],
-        [[minutes, unsplit, len(windows), max(windows), sum(windows), joining, stored / 2**20]],
-    )
-
-
-def _measure(stage: Stage[Any], part: Any, output: StageOutput) -> None:
-    output.save(stage.run(part, output))
-
-
 def _analyse(path: str) -> None:
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as folder:
         config = load_config("embedded")
@@ -197,7 +170,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="length of each")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each kind; medians are printed")
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000], help="numbers of small videos")
-    parser.add_argument("--minutes", type=int, default=60, help="length of the video that is analysed in windows")
     parser.add_argument("--analyse", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.analyse:
@@ -210,7 +182,6 @@ def main() -> None:
         print("\n" + compare_loop(folder, videos, options.repeats), flush=True)
         print("\n" + compare_memory(folder), flush=True)
         print("\n" + compare_counts(folder, options.counts), flush=True)
-        print("\n" + compare_windows(folder, options.minutes))
 
 
 if __name__ == "__main__":

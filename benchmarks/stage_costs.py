@@ -1,4 +1,4 @@
-"""What each stage costs, in CPU seconds an hour of video or a clip, on a few real videos: one process, no Beam.
+"""What each stage costs, in CPU seconds an hour of video or a clip, on real videos: one process, no Beam.
 
 No clip is rejected, so that all stages are seen at work. `--write` puts the figures into configs/measured_costs.json,
 from which `launcher.py plan` and benchmarks/scale_plan.py estimate runs that have not happened.
@@ -20,7 +20,7 @@ from typing import Any
 from beam_pipeline.config import load_config
 from beam_pipeline.estimate import COSTS_PATH, PER_CLIP, PER_HOUR, PER_KEPT
 from beam_pipeline.graph import Stages, make_stages
-from benchmarks.measure import real_videos
+from benchmarks.measure import DATA, real_videos
 from core.failures import ItemError
 from core.records import ClipRecord, ClipStatus, VideoRecord
 from core.sources import list_videos, make_spec
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--config", default="demo", help="profile; `demo` allows the short clips of test videos")
     parser.add_argument("--write", action="store_true", help=f"write {COSTS_PATH.name}")
     options = parser.parse_args()
-    figures = measure(real_videos(240), options.config)
+    figures = measure(sorted((DATA / "videos").glob("*")) or real_videos(240), options.config)
     text = json.dumps(figures, indent=2) + "\n"
     if options.write:
         COSTS_PATH.write_text(text)

@@ -285,6 +285,11 @@ class TableSpec:
     sort_key: tuple[str, ...]
     extra_types: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns in order, those of the manifest last."""
+        return [*(c.name for c in self.columns), *(name for name, _ in self.extra_types)]
+
     def schema(self) -> pa.Schema:
         """Arrow schema with the meaning of each column and the run's conventions as metadata."""
         fields = [pa.field(c.name, c.type, metadata={"meaning": c.meaning}) for c in self.columns]
