@@ -137,6 +137,11 @@ def _proc_cost(pid: int) -> WorkerCost | None:
     return WorkerCost((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak) / 1024)
 
 
+def cpu_of_processes(pids: Sequence[int]) -> float:
+    """CPU seconds of running processes so far."""
+    return sum(cost.cpu_s for cost in map(_proc_cost, pids) if cost)
+
+
 def peak_rss_mib() -> float:
     """Peak resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import Cost, make_h264, markdown_table, real_videos, run_launcher
+from benchmarks.flink_cluster import cluster_processes, flink_options
+from benchmarks.measure import Cost, cpu_of_processes, make_h264, markdown_table, real_videos, run_launcher
 from benchmarks.scaling import SETTINGS, make_videos
 from core.store import Store
 from explore.outputs import read_manifest
-from scripts import flink_local
 
 LOCAL = {
     "in process, one worker": ("--direct_num_workers=1",),
@@ -31,26 +30,16 @@ def engines(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     if options.prism:
         named["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
     if options.flink:
-        jar = (f"--flink_job_server_jar={options.flink_jar}",) if options.flink_jar else ()
-        named["Flink"] = ("--runner=FlinkRunner", f"--flink_master={options.flink}", *jar)
+        named["Flink"] = flink_options(options.flink, options.flink_jar)
     return named
 
 
 def measure(videos: Path, output: Path, arguments: tuple[str, ...], cluster: list[int]) -> Cost:
     """Cost of one fresh run, the cluster's processes included."""
     shutil.rmtree(output, ignore_errors=True)
-    before = _cpu_seconds(cluster)
+    before = cpu_of_processes(cluster)
     cost = run_launcher("--input", str(videos), "--output", str(output), *SETTINGS, *arguments)
-    return Cost(cost.cpu_s + _cpu_seconds(cluster) - before, cost.wall_s, cost.peak_mib)
-
-
-def _cpu_seconds(pids: list[int]) -> float:
-    if not pids:
-        return 0.0
-    listed = subprocess.run(
-        ["ps", "-o", "cputimes=", "-p", ",".join(map(str, pids))], capture_output=True, text=True, check=True
-    )
-    return float(sum(map(int, listed.stdout.split())))
+    return Cost(cost.cpu_s + cpu_of_processes(cluster) - before, cost.wall_s, cost.peak_mib)
 
 
 def compare(folder: Path, options: argparse.Namespace) -> str:
@@ -61,7 +50,7 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
     make_h264(tiny / "tiny.mp4", real_videos(0)[:1], (64, 64), 5)
     rows, bytes_of = [], {}
     for name, arguments in engines(options).items():
-        cluster = _cluster_pids(options) if name == "Flink" else []
+        cluster = cluster_processes(options.flink) if name == "Flink" else []
         output = folder / "out"
         starts = [measure(tiny, output, arguments, cluster) for _ in range(options.repeats)]
         wholes = [measure(videos, output, arguments, cluster) for _ in range(options.repeats)]
@@ -72,12 +61,6 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
     equal = all(listed == next(iter(bytes_of.values())) for listed in bytes_of.values())
     header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s"]
     return markdown_table(header, rows) + f"\n\nequal bytes on all engines: {'yes' if equal else 'NO'}"
-
-
-def _cluster_pids(options: argparse.Namespace) -> list[int]:
-    port = int(options.flink.rsplit(":", 1)[1])
-    path = flink_local.state_path(flink_local.DEFAULT_HOME, port)
-    return [process.pid for process in flink_local.Cluster.load(path).processes if process.alive]
 
 
 def main() -> None:

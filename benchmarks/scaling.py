@@ -11,25 +11,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from beam_pipeline.config import load_config
+from benchmarks.flink_cluster import cluster_processes, flink_options
 from benchmarks.measure import (
     Cost,
     cpu_of_call,
     cpu_of_command,
+    cpu_of_processes,
     loop_copy,
     make_h264,
     markdown_table,
     real_videos,
     run_launcher,
+    watch_launcher,
 )
 from core.sources import list_videos, make_spec
 from core.stage import Stage
@@ -138,22 +142,45 @@ def compare_memory(folder: Path) -> str:
     return markdown_table(["video", "peak resident memory, MiB"], rows)
 
 
-def compare_counts(folder: Path, counts: Sequence[int]) -> str:
-    """Cost of runs over many small videos whose one clip each is rejected early, by their number and mode."""
+def compare_counts(
+    folder: Path, counts: Sequence[int], engines: Mapping[str, Sequence[str]], cluster: list[int]
+) -> str:
+    """Cost of runs over many small videos whose one clip each is rejected early, by engine and number of videos.
+
+    Args:
+      folder: a folder to work in.
+      counts: numbers of videos.
+      engines: options of the launcher by name.
+      cluster: processes of a Flink cluster, whose CPU seconds count for engines that run there.
+    """
     first = make_h264(folder / "count.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
-    reject = "--set=thresholds.limits.motion_score.min=13.9"
+    reject = ("--set=thresholds.limits.motion_score.min=13.9", *SETTINGS)
     rows: list[list[Any]] = []
-    for mode in ("one worker, in memory", "two workers, processes"):
+    for name, options in engines.items():
+        before: tuple[int, float] | None = None
         for count in counts:
             videos = folder / f"count-{count}"
             if not videos.exists():
                 videos.mkdir()
                 for index in range(count):
                     shutil.copyfile(first, videos / f"{index:05d}.mp4")
-            cost = _fresh_run(folder, videos, *MODES[mode], reject)
-            elements = json.loads((folder / "out" / "run.json").read_text())["elements"]
-            rows.append([mode, count, cost.cpu_s, cost.wall_s, cost.peak_mib, elements["largest_bytes"]])
-    return markdown_table(["mode", "videos", "CPU s", "wall s", "peak MiB of a process", "largest record, bytes"], rows)
+            output = folder / "out"
+            shutil.rmtree(output, ignore_errors=True)
+            of_cluster = cpu_of_processes(cluster)
+            run = watch_launcher("--input", str(videos), "--output", str(output), *reject, *options)
+            cpu_s = run.cpu_s + cpu_of_processes(cluster) - of_cluster
+            further = 1000 * (cpu_s - before[1]) / (count - before[0]) if before else ""
+            before = count, cpu_s
+            shares = [worker.cpu_s for worker in run.workers]
+            busiest = max(shares) / sum(shares) if len(shares) == 2 else ""
+            peak = max((worker.peak_mib for worker in run.workers), default="")
+            largest = json.loads((output / "run.json").read_text())["elements"]["largest_bytes"]
+            rows.append(
+                [name, count, cpu_s, further, busiest, peak, run.launcher_peak_mib, largest, os.getloadavg()[0]]
+            )
+    header = ["engine", "videos", "CPU s", "CPU ms of a further video", "share of the busier worker"]
+    header += ["peak MiB of a worker", "of the launcher", "largest record, bytes", "load"]
+    return markdown_table(header, rows)
 
 
 def _analyse(path: str) -> None:
@@ -170,18 +197,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="length of each")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each kind; medians are printed")
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000], help="numbers of small videos")
+    parser.add_argument("--only-counts", action="store_true", help="only the runs over many small videos")
+    parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster of scripts.flink_local with two slots")
+    parser.add_argument("--flink-jar", metavar="PATH", help="Beam's job server jar")
     parser.add_argument("--analyse", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.analyse:
         _analyse(options.analyse)
         return
+    engines: dict[str, Sequence[str]] = {
+        name: MODES[name] for name in ("one worker, in memory", "two workers, processes")
+    }
+    if options.flink:
+        flink = flink_options(options.flink, options.flink_jar)
+        engines |= {f"Flink, slots: {slots}": (*flink, f"--parallelism={slots}") for slots in (1, 2)}
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
         folder = Path(name)
-        videos = make_videos(folder, options.videos, options.seconds)
-        print(compare_workers(folder, videos, options.repeats), flush=True)
-        print("\n" + compare_loop(folder, videos, options.repeats), flush=True)
-        print("\n" + compare_memory(folder), flush=True)
-        print("\n" + compare_counts(folder, options.counts), flush=True)
+        if not options.only_counts:
+            videos = make_videos(folder, options.videos, options.seconds)
+            print(compare_workers(folder, videos, options.repeats), flush=True)
+            print("\n" + compare_loop(folder, videos, options.repeats), flush=True)
+            print("\n" + compare_memory(folder), flush=True)
+        print("\n" + compare_counts(folder, options.counts, engines, cluster_processes(options.flink)), flush=True)
 
 
 if __name__ == "__main__":

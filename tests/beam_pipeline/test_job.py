@@ -159,7 +159,7 @@ def test_a_second_run_decodes_nothing_and_gives_equal_bytes(output, monkeypatch)
 
 def test_workers_and_modes_give_equal_bytes(output, tmp_path):
     for name, options in {
-        "processes": ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
+        "windows": ["--direct_num_workers=2", "--direct_running_mode=multi_processing", "--set", "run.window_s=3"],
         "threads": ["--direct_num_workers=2", "--direct_running_mode=multi_threading"],
         "repeated": ["--direct_num_workers=1", "--direct_runner_bundle_repeat=1"],
     }.items():

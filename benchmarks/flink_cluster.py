@@ -1,0 +1,19 @@
+"""A local Flink cluster as benchmarks use it: the launcher's options for it, and its processes."""
+
+from __future__ import annotations
+
+from scripts import flink_local
+
+
+def flink_options(master: str, jar: str | None) -> tuple[str, ...]:
+    """The launcher's options for a cluster at `HOST:PORT`; `jar`: Beam's job server, if Beam is not to fetch it."""
+    named = (f"--flink_job_server_jar={jar}",) if jar else ()
+    return ("--runner=FlinkRunner", f"--flink_master={master}", *named)
+
+
+def cluster_processes(master: str | None) -> list[int]:
+    """Process ids of a cluster that `scripts.flink_local` has started; none without a cluster."""
+    if master is None:
+        return []
+    path = flink_local.state_path(flink_local.DEFAULT_HOME, int(master.rsplit(":", 1)[1]))
+    return [process.pid for process in flink_local.Cluster.load(path).processes if process.alive]
