@@ -2,60 +2,72 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from models.depth.motion_stereo import DepthMaps, MapOver
+from models.depth.spreading import spread_known
 from models.posed_frames import PosedFrames
 
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-REACH = 3
-MIN_WITNESSES = 1
+ROUNDS, REACH = 2, 3
 SIGMAS_APART = 3.0
 RELATIVE_APART = 0.02
+GUESS_SIGMA = 0.1
+MIN_FILLING, MAX_SCATTER = 3, 0.03
 
 
 def agree_on_depth(frames: PosedFrames, maps: DepthMaps, map_over: MapOver = map) -> DepthMaps:
     """Each frame's depths with those of up to three posed frames before and behind it, moved into it by the poses.
 
-    Where one of these at least agrees, the mean counts; where none that sees the point does, the depth is not valid.
+    Where one of these at least agrees, the mean counts; where none does, the depth is not valid. Depth that is not
+    valid is that of three others that agree with each other, and roughly with depths near by.
 
     Args:
       frames: that the maps belong to.
       maps: their depths.
       map_over: how the frames are gone over.
     """
-    known = np.where(maps.is_valid, maps.inverse_depth, 0)
-    layers = [
-        np.stack([depth, sigma, valid.astype(np.float32)], axis=-1)
-        for depth, sigma, valid in zip(known, np.where(maps.is_valid, maps.sigma, 0), maps.is_valid, strict=True)
-    ]
-    found = list(map_over(lambda k: _agreed(frames, layers, k), range(len(frames))))
-    inverse_depth, sigma, is_valid = (np.stack([one[i] for one in found]) for i in range(3))
-    return DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
+    for _ in range(ROUNDS):
+        known = [
+            np.dstack([np.where(valid, depth, 0), np.where(valid, sigma, 0), valid]).astype(np.float32)
+            for depth, sigma, valid in zip(maps.inverse_depth, maps.sigma, maps.is_valid, strict=True)
+        ]
+        found = list(map_over(functools.partial(_agreed, frames, known), range(len(frames))))
+        inverse_depth, sigma, is_valid = (np.stack([one[i] for one in found]) for i in range(3))
+        maps = DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
+    return maps
 
 
-def _agreed(frames: PosedFrames, layers: list[Map], frame: int) -> tuple[Map, Map, BoolArray]:
-    depth, sigma, valid = np.moveaxis(layers[frame], -1, 0)
-    weight = np.where(valid > 0, 1 / np.maximum(sigma, np.float32(1e-12)) ** 2, 0)
-    total, mean = weight.copy(), weight * depth
+def _agreed(frames: PosedFrames, known: list[Map], frame: int) -> tuple[Map, Map, BoolArray]:
+    own, own_sigma, valid = np.moveaxis(known[frame], -1, 0)
+    is_own = valid > 0
+    guess = spread_known(own, is_own)
+    depth, sigma = np.where(is_own, own, guess), np.where(is_own, own_sigma, GUESS_SIGMA * guess)
+    total = np.where(is_own, 1 / np.maximum(sigma, np.float32(1e-12)) ** 2, 0)
+    mean, square = total * depth, total * depth**2
     witnesses = np.zeros(depth.shape, np.int32)
     with np.errstate(divide="ignore", invalid="ignore"):
         for other in _around(frames, frame):
-            there, spread = _moved(frames, layers[other], frame, other, depth)
+            there, spread = _moved(frames, known[other], frame, other, depth)
             near = np.abs(there - depth) < SIGMAS_APART * np.sqrt(spread**2 + sigma**2) + RELATIVE_APART * depth
-            near &= (spread > 0) & (valid > 0)
+            near &= spread > 0
             information = np.where(near, 1 / spread**2, 0)
             total += information
-            mean += information * np.where(near, there, 0)
+            mean += information * there
+            square += information * there**2
             witnesses += near
-        mean = np.where(total > 0, mean / total, 0).astype(np.float32)
+        mean = np.where(total > 0, mean / total, 0)
+        scatter = np.sqrt(np.maximum(square / total - mean**2, 0))
         # Neighbouring frames share poses and texture, so that their errors do not average out.
-        sigma = np.where(total > 0, np.sqrt((witnesses + 1) / total), np.inf).astype(np.float32)
-    return mean, sigma, (valid > 0) & (witnesses >= MIN_WITNESSES)
+        sigma = np.where(total > 0, np.sqrt((witnesses + is_own) / total), np.inf)
+        is_filled = (witnesses >= MIN_FILLING) & (scatter < MAX_SCATTER * mean)
+    return mean.astype(np.float32), sigma.astype(np.float32), np.where(is_own, witnesses > 0, is_filled)
 
 
 def _around(frames: PosedFrames, frame: int) -> list[int]:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.depth.spreading import mean_around
 from models.posed_frames import PosedFrames
 from native import se3
 
@@ -13,9 +14,8 @@ FloatArray = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 
 CELLS_A_SIDE = 32
-SPREADS = ((0.7, 1.0), (2.0, 1e-2), (6.0, 1e-4))
-"""Standard deviations in cells, and weights: wider ones count where the narrower find no points."""
-SMALL = 1e-7
+SPREADS = (0.7, 2.0, 6.0)
+"""Standard deviations in cells; wider ones count where the narrower find no points."""
 
 
 def guess_inverse_depth(frames: PosedFrames, points_world: FloatArray) -> Map:
@@ -47,9 +47,5 @@ def _spread(frames: PosedFrames, pose: FloatArray, points_world: FloatArray) -> 
     ]
     index = cell_of[0] * grid[1] + cell_of[1]
     count, total = (np.bincount(index, weights, grid[0] * grid[1]).reshape(grid) for weights in (None, inverse_depth))
-    weight, value = np.full(grid, SMALL), np.full(grid, SMALL * float(np.median(inverse_depth)))
-    for spread, share in SPREADS:
-        weight += share * cv2.GaussianBlur(count.astype(np.float64), (0, 0), spread)
-        value += share * cv2.GaussianBlur(total, (0, 0), spread)
-    mean = (value / weight).astype(np.float32)
+    mean = mean_around(total, count, SPREADS)
     return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
+from models.depth.spreading import spread_known
 from models.flow import FlowPairs
 from models.masks.voting import clean_masks, comes_back, vote_over_time
 from models.posed_frames import PosedFrames
@@ -22,15 +23,13 @@ GRAY_LEVELS = 2.0
 PATCH_PX, WINDOW_PX = 3, 7
 MAX_EXCESS = 4.0
 SEEN_MORE = 1.0
-NEAR_PX = 31
+NEAR_PX = 61
 MIN_NEAR_SHARE = 0.2
 NEAR_FACTOR = 1.2
 TOP_FACTOR = 1.5
 DOUBT_FACTOR = 1.4
 TOP_PERCENTILE = 98
 SURE_PX = 4.0
-SPREADS = ((3.0, 1.0), (12.0, 1e-2), (40.0, 1e-4))
-SHRINK = 4
 SMALL = np.float32(1e-7)
 
 
@@ -70,15 +69,16 @@ class _Assumed:
 
     Attributes:
       inverse_depth: (h, w).
-      is_known: (h, w) bool: otherwise it may be anything from 0 to `nearest`.
+      is_known: (h, w) bool: otherwise it may be anything from `farthest` to `nearest`.
+      farthest, nearest: (h, w) inverse depths.
       doubt: (h, w) factor on what may be off.
-      nearest: inverse depth.
     """
 
     inverse_depth: Map
     is_known: BoolArray
+    farthest: Map
+    nearest: Map
     doubt: Map
-    nearest: np.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Line:
 
     Attributes:
       x, y: of its point next to where the flow leads.
-      length: from depths at infinity to the nearest.
+      length: from the farthest depths to the nearest.
       parallax: from depths at infinity to where the flow leads.
     """
 
@@ -97,15 +97,16 @@ class _Line:
     parallax: Map
 
     @classmethod
-    def of(cls, frames: PosedFrames, frame: int, other: int, nearest: np.float32, to_x: Map, to_y: Map) -> _Line:
-        """For inverse depths from 0 to `nearest`, and flow to the given places."""
-        far_x, far_y, _ = frames.seen_in(frame, other, np.float32(0))
-        near_x, near_y, _ = frames.seen_in(frame, other, nearest)
+    def of(cls, frames: PosedFrames, frame: int, other: int, assumed: _Assumed, to_x: Map, to_y: Map) -> _Line:
+        """For the depths that there may be, and flow to the given places."""
+        far_x, far_y, _ = frames.seen_in(frame, other, assumed.farthest)
+        near_x, near_y, _ = frames.seen_in(frame, other, assumed.nearest)
         line_x, line_y = near_x - far_x, near_y - far_y
         length = np.asarray(cv2.magnitude(line_x, line_y), np.float32)
         along = ((to_x - far_x) * line_x + (to_y - far_y) * line_y) / np.maximum(length, np.float32(1e-3)) ** 2
         along = np.clip(along, 0, 1)
-        parallax = np.asarray(cv2.magnitude(to_x - far_x, to_y - far_y), np.float32)
+        infinite_x, infinite_y, _ = frames.seen_in(frame, other, np.float32(0))
+        parallax = np.asarray(cv2.magnitude(to_x - infinite_x, to_y - infinite_y), np.float32)
         return cls(far_x + along * line_x, far_y + along * line_y, length, parallax)
 
 
@@ -148,12 +149,11 @@ class _Judge:
         """Depth where it is valid, else what the flows to both neighbours agree on, within reason, else a guess."""
         shape = self._frames.shape[1:]
         if self._depth is None:
-            return _Assumed(
-                np.zeros(shape, np.float32), np.ones(shape, bool), np.ones(shape, np.float32), np.float32(0)
-            )
+            zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+            return _Assumed(zero, one > 0, zero, zero, one)
         depth, valid = self._depth.inverse_depth[frame], self._depth.is_valid[frame]
         share = valid.astype(np.float32)
-        around = _spread(depth, share)
+        around = spread_known(depth, valid)
         kernel = np.ones((NEAR_PX, NEAR_PX), np.uint8)
         is_near = _box(share, NEAR_PX) > MIN_NEAR_SHARE
         nearest = np.where(is_near, NEAR_FACTOR * cv2.dilate(depth * share, kernel), self._top)
@@ -167,7 +167,8 @@ class _Judge:
         found = information > 2 * SMALL
         assumed = np.where(valid, depth, np.where(found, agreed, around))
         doubt = np.where(valid | is_near, np.float32(1), np.float32(DOUBT_FACTOR))
-        return _Assumed(assumed.astype(np.float32), valid | found, doubt, self._top)
+        farthest, nearest = farthest.astype(np.float32), nearest.astype(np.float32)
+        return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, doubt)
 
     def _compare(
         self, frame: int, other: int, assumed: _Assumed, texture: Map
@@ -188,7 +189,7 @@ class _Judge:
         inside, returns = known, comes_back(self._flows, frame, other)
         allowed: Map | np.float32 = np.float32(BASE_PX)
         if self._depth is not None:
-            line = _Line.of(frames, frame, other, assumed.nearest, to_x, to_y)
+            line = _Line.of(frames, frame, other, assumed, to_x, to_y)
             off = np.where(assumed.is_known, off, cv2.magnitude(to_x - line.x, to_y - line.y))
             on_line = self._difference(frame, other, line.x, line.y)
             differs = np.where(assumed.is_known, differs, np.minimum(differs, on_line))
@@ -205,18 +206,6 @@ class _Judge:
         seen = cv2.remap(self._frames.gray[other], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         difference = seen.astype(np.float32) - self._frames.gray[frame]
         return _box(np.abs(difference - np.median(difference)), PATCH_PX)
-
-
-def _spread(values: Map, weight: Map) -> Map:
-    """Means of what is known near each pixel; wider ones count where the narrower find nothing."""
-    height, width = values.shape
-    small = (-(-width // SHRINK), -(-height // SHRINK))
-    sums = cv2.resize(np.dstack([values * weight, weight]), small, interpolation=cv2.INTER_AREA)
-    total: Map = np.zeros_like(sums, np.float32)
-    for spread, part in SPREADS:
-        total += np.asarray(part * cv2.GaussianBlur(sums, (0, 0), spread / SHRINK), np.float32)
-    mean = total[..., 0] / (total[..., 1] + SMALL)
-    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _box(values: Map, side: int) -> Map:

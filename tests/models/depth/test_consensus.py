@@ -48,12 +48,26 @@ def test_noise_is_averaged_over_frames_and_no_bias_comes_in():
     assert abs(error.mean()) < 0.002
 
 
-def test_what_no_other_frame_confirms_is_not_valid():
+BLOCK = np.s_[3, 20:28, 28:36]
+
+
+def test_what_no_other_frame_confirms_is_what_three_of_them_agree_on():
     posed = frames(7)
-    wrong = plane(posed)
-    wrong[3, 20:28, 28:36] *= 2
+    true = plane(posed)
+    wrong = true.copy()
+    wrong[BLOCK] *= 2
     found = agree_on_depth(posed, maps(wrong))
-    assert not found.is_valid[3, 20:28, 28:36].any()
+    assert found.is_valid[BLOCK].all()
+    np.testing.assert_allclose(found.inverse_depth[BLOCK], true[BLOCK], rtol=0.02)
+
+
+def test_what_few_frames_see_is_not_filled():
+    posed = frames(5)
+    wrong = plane(posed)
+    wrong[BLOCK] *= 2
+    wrong[[0, 1]] = 0
+    found = agree_on_depth(posed, maps(wrong))
+    assert not found.is_valid[BLOCK].any()
     assert found.is_valid[3, 4:16, 12:-12].all()
 
 
