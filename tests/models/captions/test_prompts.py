@@ -51,6 +51,15 @@ def test_a_path_from_the_origin_is_told_in_scene_depths_of_the_current_camera():
     ]
 
 
+def test_what_follows_the_last_picture_is_told():
+    told = tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}), times_s=(0.0, 1.0, 1.9))
+    assert len(told.splitlines()) == 4
+    told = tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}), times_s=(0.0, 1.0))
+    assert told.splitlines()[-1].startswith("- 1.0 s to 2.0 s: Dolly In; moves 0.25 forward")
+    told = tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}), times_s=(0.0,))
+    assert told.splitlines()[-1].startswith("- 0.0 s to 2.0 s: Dolly In; moves 0.50 forward")
+
+
 def test_forward_stays_forward_after_a_turn():
     """The camera turns by a quarter to the right, then moves ahead: to the right in the world of its first pose."""
     poses = poses_ahead(step=0.0)
