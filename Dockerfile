@@ -27,8 +27,9 @@ COPY transforms transforms
 COPY explore explore
 COPY configs configs
 COPY beam_pipeline beam_pipeline
+# -I: what is installed, not the sources in this folder.
 RUN pip install --no-deps --no-build-isolation . \
- && python -c "import native._native, beam_pipeline.graph"
+ && python -I -c "import native._native, beam_pipeline.graph"
 
 FROM build AS build-gpu
 COPY requirements/models.lock requirements/

@@ -254,6 +254,8 @@ def _start_process(flink: Path, folder: Path, role: str, index: int) -> Process:
         process = subprocess.Popen(
             [str(flink / "bin" / f"{role}.sh"), "start-foreground"],
             env=environment,
+            # Beam's boot program leaves files where its TaskManager was started.
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,11 +1,13 @@
 """The whole job on a real Flink cluster on loopback: `make test-flink`.
 
 Needs Java, Flink's files (`python -m scripts.flink_local fetch`) and Beam's job server jar: in Beam's cache, where the
-same command puts it, or named by the environment variable FLINK_JOB_SERVER_JAR.
+same command puts it, or named by the environment variable FLINK_JOB_SERVER_JAR. BEAM_BOOT names Beam's boot program,
+for the test of workers that TaskManagers start themselves.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -28,6 +30,7 @@ EXAMPLES = ROOT / "examples" / "videos"
 VIDEOS = ROOT.parent / "shared" / "data" / "videos"
 HOME = Path(os.environ.get("FLINK_LOCAL_HOME", flink_local.DEFAULT_HOME))
 VERSION = flink_local.DEFAULT_VERSION
+BOOT_VARIABLE = "BEAM_BOOT"
 TIMEOUT_S = 600
 
 
@@ -92,6 +95,22 @@ def test_a_run_on_flink_gives_the_bytes_of_a_local_run(videos, expected, port, t
     assert read_manifest(Store(str(output))) == expected
     assert Accounting.of(str(output)).problems() == []
     assert (output / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
+def test_other_places_of_the_workers_give_the_same_bytes(environment, videos, expected, port, tmp_path):
+    options = [f"--environment_type={environment}"]
+    if environment == "PROCESS":
+        boot = os.environ.get(BOOT_VARIABLE, "")
+        if not Path(boot).is_file():
+            pytest.skip(f"{BOOT_VARIABLE} does not name Beam's boot program (docs/runners/flink.md)")
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        settings = {"PATH": path, "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", "PYTHONPATH": str(ROOT)}
+        options.append(f"--environment_config={json.dumps({'command': boot, 'env': settings})}")
+    output = tmp_path / "out"
+    command = [sys.executable, "launcher.py", *on_flink(videos, output, port), *options]
+    assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
+    assert read_manifest(Store(str(output))) == expected
 
 
 def test_a_killed_task_manager_loses_nothing_and_doubles_nothing(videos, expected, port, tmp_path):
