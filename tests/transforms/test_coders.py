@@ -3,7 +3,7 @@ from __future__ import annotations
 import apache_beam as beam
 import pytest
 from apache_beam.coders import registry
-from apache_beam.typehints import Any, Optional, Tuple
+from apache_beam.typehints import Optional, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def test_no_record_is_pickled_on_its_way(tmp_path):
         "ListVideos/GroupById": Tuple[str, VideoRecord],
         "Videos/AnalyseVideo/AwaitParts": Tuple[str, Optional[VideoRecord]],
         "WriteDataset/GroupShards": Tuple[int, Optional[ClipRecord]],
-        "WriteDataset/GroupRows": Tuple[Tuple[str, int, int], Any],
+        "WriteDataset/GroupRows": Tuple[Tuple[str, int, int], bytes],
         "WriteDataset/GroupFiles": Tuple[str, OutputFile],
     }
     assert "ClipRecord" in str(next(kind for label, kind in grouped.items() if "FanOutClips" in label))
