@@ -22,7 +22,7 @@ from beam_pipeline.deploy import DeploySettings, resource_hints
 from beam_pipeline.graph import Stages, build_graph, make_stages
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import LocalRunner, honours_hints, on_this_machine, open_runner, threads_per_clip
+from beam_pipeline.runners import LocalRunner, check_gpu, honours_hints, on_this_machine, open_runner, threads_per_clip
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.places import normalize_uri
@@ -109,6 +109,8 @@ def _prepare_engine(
 ) -> dict[str, dict[str, str]]:
     """Checks what the engine needs of the job; returns the hints that it honours."""
     hints = resource_hints(deploy or DeploySettings(), (*stages.video, *stages.clip))
+    if on_this_machine(options):
+        check_gpu([stage.contract.name for stage in (*stages.video, *stages.clip) if stage.device == "cuda"])
     if not honours_hints(options):
         return {}
     prepare_dataflow(options, places, hints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 
 from beam_pipeline.dataflow import is_dataflow
-from beam_pipeline.flink import is_flink, on_loopback, prepare_flink
+from beam_pipeline.flink import RunnerError, is_flink, on_loopback, prepare_flink
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
 PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
@@ -114,6 +115,23 @@ def on_this_machine(options: PipelineOptions) -> bool:
     """Whether all workers run on this machine, so that files here reach them and theirs reach us."""
     name = runner_name(options)
     return is_local(options) or name.lower() in PRISM_RUNNERS or (is_flink(name) and on_loopback(options))
+
+
+def check_gpu(stages: Sequence[str]) -> None:
+    """Checks that this machine has the GPU that stages want, as far as torch can tell.
+
+    Raises:
+      RunnerError: if it has none.
+    """
+    if not stages or importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RunnerError(
+            f"{', '.join(stages)}: set to run on a GPU (device: cuda), of which torch sees none on this machine. Set "
+            "the device of these models to cpu (docs/configuration.md), or run where there is a GPU"
+        )
 
 
 def runner_name(options: PipelineOptions) -> str:

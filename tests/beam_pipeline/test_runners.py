@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
@@ -14,7 +16,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_pipeline.commands import main
 from beam_pipeline.flink import RunnerError, prepare_flink
-from beam_pipeline.runners import make_options, on_this_machine
+from beam_pipeline.runners import check_gpu, make_options, on_this_machine
 from beam_pipeline.worker_pool import WorkerPool
 from transforms.adapter import RunContext, UnreachableStoreError
 
@@ -153,3 +155,12 @@ def test_local_workers_are_threads_where_models_lie_on_a_gpu():
     assert mode(share_models=False) == "multi_processing"
     assert mode(share_models=True) == "multi_threading"
     assert mode("--direct_running_mode=multi_processing", share_models=True) == "multi_processing"
+
+
+@pytest.mark.parametrize("sees_one", [True, False])
+def test_a_missing_gpu_is_told_before_anything_runs(monkeypatch, sees_one):
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: sees_one), __spec__=object())
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    with nullcontext() if sees_one else pytest.raises(RunnerError, match="CaptionClips: set to run on a GPU"):
+        check_gpu(["CaptionClips"])
+    check_gpu([])
