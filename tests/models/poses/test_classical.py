@@ -73,8 +73,9 @@ def test_broken_clips_are_told(name, reason):
     assert reason in found.reason
 
 
-def test_a_zoom_is_no_dolly():
-    found = estimate(film("zoom", seconds=4.0))
+@pytest.mark.parametrize("seconds", [4.0, 6.0])
+def test_a_zoom_is_no_dolly(seconds):
+    found = estimate(film("zoom", seconds=seconds))
     assert not found.pose_ok
     assert "a zoom" in found.reason
     assert np.isnan(found.cam_from_world).all()
