@@ -76,7 +76,7 @@ def make_stages(config: PipelineConfig) -> Stages:
             text_stage(config.text),
             aesthetic_stage(config.aesthetic),
             ApplyThresholds(config.thresholds),
-            CutClips(config.cut),
+            CutClips(config.cut, config.annotate.num_threads or 1),
             *depth_stages(config.annotate),
             *tracking_stages(config.annotate),
             EstimateGeometry(config.annotate),

@@ -19,6 +19,8 @@ from beam_pipeline.dataflow import is_dataflow
 from beam_pipeline.flink import RunnerError, is_flink, on_loopback, prepare_flink
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
+GPU_WORKERS = 4
+"""Threads that share a GPU by default: while one has its turn on it, the others decode, encode and write."""
 PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
 
 
@@ -87,7 +89,8 @@ def make_options(beam_arguments: Sequence[str], *, share_models: bool = False) -
     if is_local(options):
         direct = options.view_as(DirectOptions)
         if "direct_num_workers" not in chosen:
-            direct.direct_num_workers = os.cpu_count() or 1
+            cores = os.cpu_count() or 1
+            direct.direct_num_workers = min(GPU_WORKERS, cores) if share_models else cores
         if "direct_running_mode" not in chosen and direct.direct_num_workers != 1:
             direct.direct_running_mode = "multi_threading" if share_models else "multi_processing"
     return options

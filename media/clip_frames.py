@@ -65,7 +65,13 @@ class ClipFrames:
 
 
 def read_clip_frames(
-    uri: str, info: VideoInfo, fps: float | None, max_side_px: int, *, others_too: bool = False
+    uri: str,
+    info: VideoInfo,
+    fps: float | None,
+    max_side_px: int,
+    *,
+    others_too: bool = False,
+    hardware: bool = False,
 ) -> Iterator[ClipFrame]:
     """Decodes a clip once; annotated are the frames nearest to every 1 / fps seconds from its first frame on.
 
@@ -75,12 +81,13 @@ def read_clip_frames(
       fps: annotated frames a second; None for every frame. A clip with fewer frames gives all.
       max_side_px: longest side of the frames; smaller clips keep their size.
       others_too: whether frames that are not annotated come too, in grey.
+      hardware: see `VideoReader`.
 
     Raises:
       ItemError: what `VideoReader.frames` raises.
     """
     start_pts: int | None = None
-    with VideoReader(uri) as reader:
+    with VideoReader(uri, hardware=hardware) as reader:
         for decoded in reader.frames():
             start_pts = decoded.pts if start_pts is None else start_pts
             time_s = float((decoded.pts - start_pts) * reader.time_base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from av.video.stream import VideoStream
 from core.failures import ItemError
 from core.time import FrameSpan
 from media.planes import Planes, planes
-from media.source import choose_video_stream, open_container, read_failed
+from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failed
 from media.timeline import Timeline, nominal_step
 
 __all__ = ["DecodedFrame", "Planes", "VideoReader", "planes"]
@@ -34,6 +35,12 @@ _MAX_STALLED_READS = 32
 _JUMPY_CLOCK = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ignore[call-overload]
 
 _StampedFrame = tuple[int, VideoFrame]
+
+logger = logging.getLogger(__name__)
+
+
+class _HardwareError(RuntimeError):
+    """The GPU's decoder could not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ class VideoReader:
 
     Args:
       uri: local path or any fsspec URI.
+      hardware: whether `frames` decodes 8-bit 4:2:0 on a GPU (NVDEC); the pictures are the same, and come to the host.
+        Where there is none that takes the file, or it fails midway, the file is decoded in software.
       threads: decoder threads. One is best where many videos are decoded side by side. Containers that
         state no presentation times are decoded on one thread whatever is asked, as FFmpeg numbers
         their frames by the order in which its threads finish otherwise.
@@ -78,8 +87,9 @@ class VideoReader:
       ItemError: what `open_container` and `choose_video_stream` raise.
     """
 
-    def __init__(self, uri: str, *, threads: int = 1, use_index: bool | None = None) -> None:
+    def __init__(self, uri: str, *, threads: int = 1, use_index: bool | None = None, hardware: bool = False) -> None:
         self.uri = uri
+        self._hardware = hardware
         self._threads = threads
         self._use_index = use_index
         self._files = ExitStack()
@@ -109,13 +119,25 @@ class VideoReader:
         Raises:
           ItemError: NoFrames if not one frame could be decoded; ReadFailed if the file cannot be read on.
         """
-        self._rewind()
         count = 0
-        for decoded in self._measured(self._stamped(), 0, None):
-            count += 1
-            yield decoded
+        try:
+            for decoded in self._from_start():
+                count += 1
+                yield decoded
+        except _HardwareError as error:
+            logger.warning("%s is decoded in software: the GPU's decoder says %s", self.uri, error)
+            self._hardware = False
+            self._open()
+            for decoded in self._from_start():
+                if decoded.index >= count:
+                    count += 1
+                    yield decoded
         if not count:
             raise no_frames(self.uri, self._stream, max(0, self._packets - 1), self.first_error)
+
+    def _from_start(self) -> Iterator[DecodedFrame]:
+        self._rewind()
+        return self._measured(self._stamped(), 0, None)
 
     def frames_in(self, span: FrameSpan) -> Iterator[DecodedFrame]:
         """The frames with `start_pts <= pts < end_pts`, numbered from `span.start_frame`.
@@ -153,12 +175,17 @@ class VideoReader:
     def _open(self) -> None:
         self._files.close()
         with ExitStack() as files:
-            self._container = files.enter_context(open_container(self.uri))
+            self._container = files.enter_context(open_container(self.uri, self._hardware))
             self._stream: VideoStream = choose_video_stream(self._container, self.uri)
+            if self._hardware and self._stream.codec_context.pix_fmt != GPU_FORMAT:
+                self._hardware = False
+                self._container = files.enter_context(open_container(self.uri))
+                self._stream = choose_video_stream(self._container, self.uri)
             if not self._stream.time_base:
                 raise ItemError("BrokenHeader", f"{self.uri!r} states no unit for its times", "convert it.")
             self._files = files.pop_all()
         self.time_base: Fraction = self._stream.time_base
+        self._on_gpu = self._stream.codec_context.is_hwaccel
         states_times = self._container.format.name in TIMED_CONTAINERS
         self._stream.codec_context.thread_count = self._threads if states_times else 1
         if self._threads > 1 and states_times:
@@ -237,7 +264,10 @@ class VideoReader:
         for frame in self._decoded():
             own_pts = frame.pts
             pts = place(own_pts, frame.dts)
-            if pts != own_pts:
+            if self._on_gpu:
+                # NVDEC interleaves the colours; the pictures are the same otherwise.
+                frame = frame.reformat(format=GPU_FORMAT)
+            if pts != frame.pts:
                 frame.pts = pts
             yield pts, frame
 
@@ -248,6 +278,8 @@ class VideoReader:
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
+                if self._on_gpu:
+                    raise _HardwareError(error.strerror or str(error)) from error
                 self._note(error)
                 continue
             for frame in frames:

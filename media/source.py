@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, BinaryIO
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.container.core import Flags
 from av.stream import Discard, Disposition
@@ -18,6 +21,8 @@ from core.digest import digest_value
 from core.failures import ItemError, PassingError
 from core.places import PlaceError, is_local, normalize_uri, open_place
 from media.sniff import explain_unreadable
+
+logger = logging.getLogger(__name__)
 
 # Formats that hold their own frames. Playlists, session descriptions, image patterns and devices are
 # left out, since they make FFmpeg open other files or hosts that the input names.
@@ -45,12 +50,17 @@ _IDENTITY_KEYS = (
 )  # fmt: skip
 
 
+GPU_FORMAT = "yuv420p"
+"""What is decoded on a GPU: other formats would not come back as they are."""
+
+
 @contextmanager
-def open_container(uri: str) -> Iterator[InputContainer]:
+def open_container(uri: str, hardware: bool = False) -> Iterator[InputContainer]:
     """Opens a video file for reading.
 
     Args:
       uri: local path or `file://` path (taken literally: no percent decoding), or any fsspec URI.
+      hardware: whether to decode on a GPU, where there is one and its decoder takes the video.
 
     Raises:
       ItemError: FileNotFound, PermissionDenied, EmptyFile, NotAVideo, MissingIndex, BrokenHeader or
@@ -59,13 +69,7 @@ def open_container(uri: str) -> Iterator[InputContainer]:
     uri = normalize_uri(uri)
     with _opened(uri) as source:
         try:
-            container = av.open(
-                source,
-                mode="r",
-                container_options=_OPEN_OPTIONS,
-                metadata_errors="ignore",
-                buffer_size=_REMOTE_BUFFER_BYTES,
-            )
+            container = (_open_on_gpu(source) if hardware else None) or _open_plainly(source)
         except OSError as error:
             raise explain_os_error(uri, error) from error
         except av.FFmpegError as error:
@@ -78,6 +82,33 @@ def open_container(uri: str) -> Iterator[InputContainer]:
             yield container
         finally:
             container.close()
+
+
+def _open_plainly(source: Any, hwaccel: HWAccel | None = None) -> InputContainer:
+    return av.open(
+        source,
+        mode="r",
+        container_options=_OPEN_OPTIONS,
+        metadata_errors="ignore",
+        buffer_size=_REMOTE_BUFFER_BYTES,
+        hwaccel=hwaccel,
+    )
+
+
+def _open_on_gpu(source: Any) -> InputContainer | None:
+    """The container with decoders on a GPU; none if that cannot be."""
+    try:
+        return _open_plainly(source, HWAccel("cuda", allow_software_fallback=True))
+    except Exception as error:  # what is wrong with the file itself is found by the next opening
+        _say_once(f"videos are decoded in software, not on a GPU: {error}")
+    if not isinstance(source, str):
+        source.seek(0)
+    return None
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
 
 
 def choose_video_stream(container: InputContainer, uri: str) -> VideoStream:

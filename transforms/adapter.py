@@ -10,8 +10,9 @@ import dataclasses
 import socket
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -39,6 +40,8 @@ R = TypeVar("R", bound=Record)
 Outcome = tuple[Any, str, float]
 
 BUSY_MS = "busy_ms"
+ROOM = 2
+"""Records of a concurrent stage that a worker holds, for each of its threads."""
 
 
 class UnreachableStoreError(RuntimeError):
@@ -170,30 +173,24 @@ class _StageDoFn(beam.DoFn):
 
 
 class _ConcurrentStageDoFn(_StageDoFn):
-    """Runs a stage on several records of a bundle at a time; each goes on as soon as it is done.
+    """Runs a stage on several records of a bundle at a time, and hands them on in their order.
 
-    So a slow record holds up no other one, and the steps before this one go on while it waits.
+    While a slow record is under way, as many as there are threads may be done behind it.
     """
 
     def start_bundle(self) -> None:
         self._pool = ThreadPoolExecutor(self._stage.concurrency)
-        self._under_way: set[Future[Outcome]] = set()
+        self._under_way: deque[Future[Outcome]] = deque()
 
     def process(self, record: Any) -> Iterator[Any]:
-        yield from self._done(len(self._under_way) >= self._stage.concurrency)
-        self._under_way.add(self._pool.submit(self._timed, record))
+        while self._under_way and (self._under_way[0].done() or len(self._under_way) >= ROOM * self._stage.concurrency):
+            yield self._counted(self._under_way.popleft().result())
+        self._under_way.append(self._pool.submit(self._timed, record))
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._under_way:
-            for record in self._done(wait_for_one=True):
-                yield GlobalWindows.windowed_value(record)
+            yield GlobalWindows.windowed_value(self._counted(self._under_way.popleft().result()))
         self._pool.shutdown()
-
-    def _done(self, wait_for_one: bool) -> Iterator[Any]:
-        """The records that are done by now; with `wait_for_one` at least one of them."""
-        done, self._under_way = wait(self._under_way, None if wait_for_one else 0, FIRST_COMPLETED)
-        for future in done:
-            yield self._counted(future.result())
 
 
 @dataclasses.dataclass

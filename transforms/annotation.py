@@ -52,7 +52,7 @@ class EstimateGeometry(Stage[ClipRecord]):
         self.settings = settings.model_copy(
             update={
                 name: AnnotationSettings.model_fields[name].get_default(call_default_factory=True)
-                for name in ("labels", "parity", "depth", "masks", "num_threads")
+                for name in ("labels", "parity", "depth", "masks", "num_threads", "decoder")
             }
         )
         self._num_threads = settings.num_threads or 1

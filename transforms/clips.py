@@ -25,8 +25,14 @@ class CutClips(Stage[ClipRecord]):
     )
     settings: CutSettings
 
-    def __init__(self, settings: CutSettings) -> None:
+    def __init__(self, settings: CutSettings, num_threads: int = 1) -> None:
         self.settings = settings
+        self._num_threads = num_threads
+
+    @property
+    def concurrency(self) -> int:
+        """Clips that a worker encodes at a time, each on one thread, so that the bytes do not depend on it."""
+        return self._num_threads
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are cut."""

@@ -14,10 +14,10 @@ from core.settings import Settings
 from core.stage import StageContract, StageOutput
 from models.annotation import AnnotationSettings
 from models.depth.prior import check_depth_models, chosen_models
-from models.depth.seen import seen_depth_file
+from models.depth.seen import SeenDepthFile
 from models.depth.settings import DepthSettings
 from models.handlers.clips import ClipVideo
-from models.handlers.depth import ClipDepths, DepthHandler
+from models.handlers.depth import DepthHandler
 from transforms.adapter import ModelStage
 
 
@@ -50,6 +50,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
             depth=settings.depth.model_copy(update={name: fields[name].default for name in neutral}),
         )
         self._depth = settings.depth
+        self._decode_on_gpu = settings.decoder == "nvdec"
         found = check_depth_models(settings.depth)
         chosen = [(kind, card) for kind, card, _ in chosen_models(settings.depth)]
         self.cards = tuple(card for _, card in chosen)
@@ -63,7 +64,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The networks."""
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
-        return DepthHandler(store_uri, self._depth, fps, self.settings.max_side_px)
+        return DepthHandler(store_uri, self._depth, fps, self.settings.max_side_px, self._decode_on_gpu)
 
     @property
     def device(self) -> str:
@@ -76,9 +77,9 @@ class EstimateDepth(ModelStage[ClipRecord]):
             raise ValueError(f"clip {record.clip_id} is kept but was not cut")
         return ClipVideo(clip_id=record.clip_id, video=record.encoded.video)
 
-    def fields(self, record: ClipRecord, prediction: ClipDepths, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: ClipRecord, prediction: SeenDepthFile, output: StageOutput) -> Mapping[str, Any]:
         """The maps' file."""
-        file = output.write("seen_depth.npz", seen_depth_file(prediction.depths, prediction.frame), "application/x-npz")
+        file = output.write("seen_depth.npz", prediction.to_bytes(), "application/x-npz")
         return {
             "seen_depth": SeenDepth(
                 file=file, relative_model=self._names.get("relative"), metric_model=self._names.get("metric")

@@ -48,6 +48,7 @@ class OutlineMoving(ModelStage[ClipRecord]):
             masks=settings.masks.model_copy(update={name: fields[name].default for name in neutral}),
         )
         self._masks = settings.masks
+        self._decode_on_gpu = settings.decoder == "nvdec"
         self.cards = (SAM_21_LARGE,)
         self.digests = (check_mask_model(settings.masks).digest,)
 
@@ -68,7 +69,8 @@ class OutlineMoving(ModelStage[ClipRecord]):
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The network."""
-        return MaskHandler(store_uri, self._masks, None if self.settings.fps == "source" else float(self.settings.fps))
+        fps = None if self.settings.fps == "source" else float(self.settings.fps)
+        return MaskHandler(store_uri, self._masks, fps, self._decode_on_gpu)
 
     def example(self, record: ClipRecord) -> MovingClip:
         """The cut clip and the masks of what moves."""

@@ -37,7 +37,7 @@ class TrackCameras(ModelStage[ClipRecord]):
 
     contract = StageContract(
         name="TrackCameras",
-        version=1,
+        version=2,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height", "seen_depth"}),
         writes=frozenset({"tracked"}),
@@ -49,6 +49,7 @@ class TrackCameras(ModelStage[ClipRecord]):
         fields = MegasamSettings.model_fields
         neutral = ("uri", "flow_uri", "clips_at_once", "decode_threads", "min_static")
         self._megasam = settings.pose.megasam
+        self._decode_on_gpu = settings.decoder == "nvdec"
         self.settings = TrackStageSettings(
             fps=settings.fps,
             max_side_px=settings.max_side_px,
@@ -67,7 +68,8 @@ class TrackCameras(ModelStage[ClipRecord]):
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The tracker."""
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
-        return TrackingHandler(store_uri, self._megasam, fps, self.settings.max_side_px, self.settings.intrinsics)
+        settings = (self._megasam, fps, self.settings.max_side_px, self.settings.intrinsics)
+        return TrackingHandler(store_uri, *settings, self._decode_on_gpu)
 
     @property
     def device(self) -> str:

@@ -25,6 +25,11 @@ class AnnotationSettings(Settings):
         description="Whether the shard also holds a pose for every video frame: interpolated between annotated frames, "
         "then corrected by points that are followed into the frame. About 10 ms of CPU a frame.",
     )
+    decoder: Literal["software", "nvdec"] = Field(
+        "software",
+        description="What decodes clips for the networks that look at them: nvdec is the GPU's own decoder, where "
+        "there is one that takes the file, else it is done in software. The frames are the same.",
+    )
     max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
     depth_max_side_px: int = Field(320, ge=32, description="Longest side of the stored depth maps and masks.")
     window_frames: int = Field(
@@ -37,8 +42,8 @@ class AnnotationSettings(Settings):
     num_threads: int = Field(
         0,
         ge=0,
-        description="Threads that annotate one clip; 0: the machine's cores, shared among its local workers (one on "
-        "other runners). Results do not depend on it.",
+        description="Threads that annotate one clip, or cut several; 0: the machine's cores, shared among its local "
+        "workers (one on other runners). Results do not depend on it.",
     )
     intrinsics: Literal["fix", "refine", "estimate"] = Field(
         "refine",

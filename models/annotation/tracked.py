@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from models.annotation.geometry import ClipGeometry
 from models.poses.estimate import MotionKind, PoseEstimate
@@ -13,7 +14,13 @@ MIN_SHIFT_SHARE = 0.005
 """A camera whose way from its first place is a smaller share of the scene's depth does not travel."""
 MIN_TURN_RAD = np.radians(0.5)
 RELATIVE_SIGMA = 0.1
-"""Of depth that a network saw first, as for depth of networks alone."""
+"""Of depth that no other frame confirms, as for depth of networks alone."""
+MIN_RELATIVE_SIGMA = 0.02
+SIGMA_OF_DISAGREEMENT = np.float32(np.sqrt(np.pi) / 2)
+"""Of one depth, from the mean difference of two, for normal errors."""
+MAX_RESIDUAL_PX = 3.0
+"""Flow is right to about a pixel; poses that put pixels farther off are not those of the video."""
+MIN_REGISTERED_SHARE = 0.5
 MIN_INVERSE_DEPTH = 2e-3
 
 
@@ -31,26 +38,48 @@ def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
     poses = tracked.cam_from_world.copy()
     if kind != "general":
         poses[:, :3] = 0
-    pose_ok = bool(np.isfinite(tracked.cam_from_world).all()) and typical is not None
+    registered = np.isfinite(tracked.cam_from_world).all(1) & (tracked.residual_px <= MAX_RESIDUAL_PX)
+    reason = _why_unfit(tracked, typical, registered)
+    pose_ok = reason is None
+    known = tracked.residual_px[np.isfinite(tracked.residual_px)]
     estimate = PoseEstimate(
         cam_from_world=poses,
-        registered=np.full(len(poses), pose_ok),
+        registered=registered,
         intrinsics_px=tracked.intrinsics_px,
         motion_kind=kind,
         pose_ok=pose_ok,
-        reason=None if pose_ok else "tracking gave no finite poses or no depth",
+        reason=reason,
         points_world=np.zeros((0, 3)),
-        reprojection_px=None,
+        reprojection_px=float(np.median(known)) if len(known) else None,
     )
     return ClipGeometry(
         poses=estimate,
         typical_depth=typical if kind == "general" else None,
         depth=depth if pose_ok else None,
-        depth_sigma=np.where(is_valid, np.float32(RELATIVE_SIGMA), np.float32(0)) if pose_ok else None,
+        depth_sigma=np.where(is_valid, _relative_sigma(tracked.disagreement), 0) if pose_ok else None,
         is_depth_valid=is_valid if pose_ok else None,
         is_moving=tracked.static < min_static if pose_ok else None,
         metres_per_unit=tracked.metres_per_unit,
     )
+
+
+def _why_unfit(tracked: TrackedFrames, typical: float | None, registered: npt.NDArray[np.bool_]) -> str | None:
+    if not np.isfinite(tracked.cam_from_world).all() or typical is None:
+        return "tracking gave no finite poses or no depth"
+    if np.isnan(tracked.residual_px).all():
+        return "no part of the scene stands still and is seen again, so nothing confirms the poses"
+    if registered.mean() < MIN_REGISTERED_SHARE:
+        residual = float(np.nanmedian(tracked.residual_px))
+        return (
+            f"depth and poses put what stands still {residual:.1f} px from where the flow sees it "
+            f"(median; at most {MAX_RESIDUAL_PX:g} in half of the frames)"
+        )
+    return None
+
+
+def _relative_sigma(disagreement: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    sigma = np.maximum(SIGMA_OF_DISAGREEMENT * disagreement, np.float32(MIN_RELATIVE_SIGMA))
+    return np.where(np.isnan(sigma), np.float32(RELATIVE_SIGMA), sigma)
 
 
 def _motion_kind(tracked: TrackedFrames, typical_depth: float | None) -> MotionKind:

@@ -73,28 +73,73 @@ def pair_loss(inverse_depth: Tensor, certainty: Tensor, pairs: PairGeometry) -> 
     """
     if usable_for(inverse_depth):
         return _FusedPairLoss.apply(inverse_depth, certainty, pairs)
-    flow = pairs.flow
+    ratio, error, counted = compare_pairs(inverse_depth, pairs, slice(None))
+    u = certainty[pairs.flow.first]
+    surprise = LOG_WEIGHT * -u.log()
+    loss = ratio * u + surprise + FLOW_WEIGHT * (error.abs().sum(-1) * u / 2 + surprise)
+    return (loss * counted).sum() / (counted.sum() + 1e-8)
+
+
+def compare_pairs(inverse_depth: Tensor, pairs: PairGeometry, chosen: slice | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How pairs differ, at the pixels of their first frames.
+
+    Args:
+      inverse_depth: (t, h, w).
+      pairs: see there.
+      chosen: which of them.
+
+    Returns:
+      (p, h, w) larger over smaller of the depth that the first frame predicts in the second one and of that one's own,
+      less 1; (p, h, w, 2) the predicted place less that by the flow, in px; (p, h, w) 1 where both count, else 0.
+    """
+    flow, motion = pairs.flow, pairs.motion[chosen]
+    first, second = flow.first[chosen], flow.second[chosen]
     height, width = inverse_depth.shape[1:]
     grid = pixel_grid(height, width, inverse_depth.device).to(inverse_depth.dtype)
-    ends = grid + flow.flow_px
+    ends = grid + flow.flow_px[chosen]
     size = grid.new_tensor([width - 1, height - 1])
-    seen = functional.grid_sample(inverse_depth[flow.second][:, None], 2 * ends / size - 1, align_corners=True)[:, 0]
+    seen = functional.grid_sample(inverse_depth[second][:, None], 2 * ends / size - 1, align_corners=True)[:, 0]
     seen = seen.clamp(MIN_INVERSE_DEPTH, MAX_SEEN_INVERSE_DEPTH)
-    turn, shift = pairs.motion[:, :9].reshape(-1, 3, 3), pairs.motion[:, 9:]
+    turn, shift = motion[:, :9].reshape(-1, 3, 3), motion[:, 9:]
     pixels = torch.cat([grid, torch.ones_like(grid[..., :1])], -1).reshape(-1, 3).T
     rays = (turn.to(pixels.dtype) @ pixels).reshape(-1, 3, height, width)
-    x, y, z = (rays / inverse_depth[flow.first][:, None] + shift.to(pixels.dtype)[..., None, None]).unbind(1)
+    x, y, z = (rays / inverse_depth[first][:, None] + shift.to(pixels.dtype)[..., None, None]).unbind(1)
     expected = 1 / z.clamp(MIN_DEPTH, MAX_DEPTH)
     fx, fy, cx, cy = pairs.camera
     far = z.clamp(MIN_INVERSE_DEPTH, MAX_DEPTH)
     projected = torch.stack([(fx * x + cx * z) / far, (fy * y + cy * z) / far], -1)
-    counted = (flow.is_consistent & (z > MIN_DEPTH)).to(pixels.dtype)
-    ratio = torch.maximum(seen / expected, expected / seen) - 1
-    error = (projected - ends).abs().sum(-1)
-    u = certainty[flow.first]
-    surprise = LOG_WEIGHT * -u.log()
-    loss = ratio * u + surprise + FLOW_WEIGHT * (error * u / 2 + surprise)
-    return (loss * counted).sum() / (counted.sum() + 1e-8)
+    counted = (flow.is_consistent[chosen] & (z > MIN_DEPTH)).to(pixels.dtype)
+    return torch.maximum(seen / expected, expected / seen) - 1, projected - ends, counted
+
+
+@torch.no_grad()
+def measure_agreement(inverse_depth: Tensor, static: Tensor, pairs: PairGeometry) -> tuple[Tensor, Tensor]:
+    """How well depths, poses and flow agree, without any truth.
+
+    Args:
+      inverse_depth: (t, h, w).
+      static: (t, h, w) bool, pixels by which poses are judged.
+      pairs: see there.
+
+    Returns:
+      (t, h, w) mean over a pixel's pairs of how much depths differ, as a share of them, NaN where no pair counts;
+      (t,) median over static pixels of the distance in px between the predicted place and that by the flow, mean over
+      the pairs that begin in a frame, NaN where nothing is known.
+    """
+    starts, ends = pairs.first_pair[:-1], pairs.first_pair[1:]
+    total, count = torch.zeros_like(inverse_depth), torch.zeros_like(inverse_depth)
+    residuals = []
+    for rank in range(int((ends - starts).max())):
+        frames = torch.nonzero(starts + rank < ends)[:, 0]
+        ratio, error, counted = compare_pairs(inverse_depth, pairs, starts[frames] + rank)
+        total[frames] += ratio * counted
+        count[frames] += counted
+        length = torch.linalg.vector_norm(error, dim=-1)
+        length = torch.where((counted > 0) & static[frames], length, torch.nan)
+        residual = torch.full_like(inverse_depth[:, 0, 0], torch.nan)
+        residual[frames] = length.flatten(1).nanmedian(1).values
+        residuals.append(residual)
+    return torch.where(count > 0, total / count, torch.nan), torch.stack(residuals).nanmean(0)
 
 
 class _FusedPairLoss(torch.autograd.Function):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from models.depth.consistency_losses import (
     MIN_INVERSE_DEPTH,
     FrameLosses,
     PairGeometry,
+    measure_agreement,
     pair_loss,
 )
 from models.depth.settings import ConsistencySettings
@@ -42,11 +44,16 @@ class ConsistentDepth:
     Attributes:
       inverse_depth: (t, H, W) float32 in the unit of the poses.
       certainty: (t, H / 2, W / 2) float32 found with it; low where things move.
+      disagreement: (t, H / 2, W / 2) float32 how much depths of neighbouring frames differ, as a share; NaN unknown.
+      residual_px: (t,) float32 distance between where depth and poses put static pixels in other frames and where the
+        flow does, in px of the pictures; NaN unknown.
       first_loss, last_loss: of the second kind of steps.
     """
 
     inverse_depth: Maps
     certainty: Maps
+    disagreement: Maps
+    residual_px: Maps
     first_loss: float
     last_loss: float
 
@@ -79,10 +86,14 @@ def make_consistent(
     certainty = certainty[:, 0].clamp(MIN_FIRST_CERTAINTY, MAX_FIRST_CERTAINTY)
     frames = FrameLosses(start, camera.float())
     found, certainty, losses = _optimise(start, certainty, pairs, frames, settings)
+    is_static = functional.interpolate(torch.from_numpy(static).to(device)[:, None], scale_factor=4.0)[:, 0] > 0.5
+    disagreement, residual_px = measure_agreement(_limit(found), is_static, pairs)
     full = functional.interpolate(found[:, None], scale_factor=2.0, mode="bilinear")[:, 0]
     return ConsistentDepth(
         inverse_depth=full.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH).cpu().numpy(),
         certainty=certainty.cpu().numpy(),
+        disagreement=disagreement.cpu().numpy(),
+        residual_px=2 * residual_px.cpu().numpy(),
         first_loss=losses[0],
         last_loss=losses[1],
     )
@@ -138,11 +149,19 @@ def _descend(
     first, last = losses[0], losses[-1]
     if steps > eager:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            last = step()
+        last = _on_side_stream(partial(_record, graph, step), 1)[0]
         for _ in range(steps - eager):
             graph.replay()
     return float(first), float(last)
+
+
+def _record(graph: torch.cuda.CUDAGraph, step: Callable[[], Tensor]) -> Tensor:
+    """Records a step. Other threads may use the GPU meanwhile, and the memory that PyTorch keeps stays with it."""
+    graph.capture_begin(capture_error_mode="thread_local")
+    try:
+        return step()
+    finally:
+        graph.capture_end()
 
 
 def _on_side_stream(step: Callable[[], Tensor], count: int) -> list[Tensor]:

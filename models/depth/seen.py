@@ -12,20 +12,33 @@ import numpy.typing as npt
 from models.depth.prior import DEPTH_KINDS, DepthKind, FrameDepths
 
 
-def seen_depth_file(depths: Mapping[DepthKind, FrameDepths], frame: npt.NDArray[np.int64]) -> bytes:
-    """What networks see, as an .npz of `relative` and `metric` (n, h, w) float16, `<kind>_focal_px` and `frame` (n,).
+class SeenDepthFile:
+    """What networks see in a clip, part by part; kept as halves."""
 
-    Where nothing is seen a metric map is 0. Not compressed: the file is read once, by the next step.
-    """
-    arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
-    for kind, seen in depths.items():
-        # The halves' largest number stands for all that is farther or nearer.
-        capped = np.minimum(seen.maps, np.finfo(np.float16).max)
-        arrays[kind] = np.where(seen.is_valid, capped, 0).astype(np.float16)
-        arrays[f"{kind}_focal_px"] = seen.focal_px
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    def __init__(self) -> None:
+        self._parts: list[dict[str, npt.NDArray[np.generic]]] = []
+        self.num_bytes = 0
+
+    def add(self, depths: Mapping[DepthKind, FrameDepths], frame: npt.NDArray[np.int64]) -> None:
+        """Takes the next frames, given with their indices in the clip."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
+        for kind, seen in depths.items():
+            # The halves' largest number stands for all that is farther or nearer.
+            capped = np.minimum(seen.maps, np.finfo(np.float16).max)
+            arrays[kind] = np.where(seen.is_valid, capped, 0).astype(np.float16)
+            arrays[f"{kind}_focal_px"] = seen.focal_px
+        self._parts.append(arrays)
+        self.num_bytes += sum(array.nbytes for array in arrays.values())
+
+    def to_bytes(self) -> bytes:
+        """An .npz of `relative` and `metric` (n, h, w) float16, `<kind>_focal_px` and `frame` (n,).
+
+        Where nothing is seen a metric map is 0. Not compressed: the file is read once, by the next step.
+        """
+        arrays = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
 
 
 class SeenDepths:
@@ -33,7 +46,7 @@ class SeenDepths:
 
     Args:
       frame: (n,) indices in the clip, rising.
-      arrays: the other arrays of `seen_depth_file`.
+      arrays: the other arrays of `SeenDepthFile`.
     """
 
     def __init__(self, frame: npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
@@ -42,7 +55,7 @@ class SeenDepths:
 
     @classmethod
     def read(cls, data: bytes) -> SeenDepths:
-        """What `seen_depth_file` wrote."""
+        """What `SeenDepthFile` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return cls(file["frame"], {name: file[name] for name in file.files if name != "frame"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,13 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.failures import ItemError
 from core.store import Store
-from media.clip_frames import ClipFrames
+from media.clip_frames import ClipFrame
 from models.annotation.files import map_size
 from models.depth.prior import DepthKind, DepthModel, FrameDepths, load_depth_models
+from models.depth.seen import SeenDepthFile
 from models.depth.settings import DepthSettings
-from models.handlers.clips import ClipVideo, decode_ahead, in_groups, load_frames
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipDepths:
-    """What the networks see in a clip: `depths` by kind, and the index in the clip of each frame."""
-
-    depths: dict[DepthKind, FrameDepths]
-    frame: npt.NDArray[np.int64]
+from models.handlers.clips import ClipVideo, FrameSource, check_held, in_groups, stream_ahead
+from models.handlers.device import device_turn
 
 
 class DepthModels:
@@ -35,23 +29,34 @@ class DepthModels:
         self.models = tuple(models)
 
 
-class DepthHandler(ModelHandler[ClipVideo, ClipDepths, DepthModels]):
+class DepthHandler(ModelHandler[ClipVideo, SeenDepthFile, DepthModels]):
     """Depths of clips' frames; frames of many clips share batches, clips are decoded ahead on threads.
+
+    Of the frames only those of one batch and some ahead are held, whatever a clip's length.
 
     Args:
       store_uri: root of the run's store.
       settings: the networks; at least one.
       fps: annotated frames a second; None for every frame.
       max_side_px: longest side of the maps.
+      decode_on_gpu: whether clips are decoded on a GPU.
     """
 
-    def __init__(self, store_uri: str, settings: DepthSettings, fps: float | None, max_side_px: int) -> None:
+    def __init__(
+        self,
+        store_uri: str,
+        settings: DepthSettings,
+        fps: float | None,
+        max_side_px: int,
+        decode_on_gpu: bool = False,
+    ) -> None:
         at_once = settings.clips_at_once
         # A GPU wants full batches; they still end with the bundle, so the lower bound never waits.
         super().__init__(min_batch_size=at_once if settings.device == "cuda" else 1, max_batch_size=at_once)
-        self._store = Store(store_uri)
+        self._source = FrameSource(
+            store=Store(store_uri), fps=fps, max_side_px=settings.input_max_side_px, on_gpu=decode_on_gpu
+        )
         self._settings = settings
-        self._fps = fps
         self._max_side_px = max_side_px
 
     def load_model(self) -> DepthModels:
@@ -64,27 +69,34 @@ class DepthHandler(ModelHandler[ClipVideo, ClipDepths, DepthModels]):
 
     def run_inference(
         self, batch: Sequence[ClipVideo], model: DepthModels, inference_args: dict[str, Any] | None = None
-    ) -> list[ClipDepths]:
+    ) -> list[SeenDepthFile]:
         """Depths in the order of the batch.
 
         Raises:
           ItemError: if a clip cannot be read, or a network gives what is no number.
         """
         settings = self._settings
-        clips = decode_ahead(self._load, batch, settings.decode_threads)
-        found: list[ClipDepths] = []
+        found = [SeenDepthFile() for _ in batch]
         before = sum(network.halvings for network in model.models)
-        for group in in_groups(clips, _shape, _size_bytes, settings.batch_mib << 20):
-            found += self._see(group, model)
-        if halvings := sum(network.halvings for network in model.models) - before:
-            Metrics.counter("EstimateDepth", "batch_halvings").inc(halvings)
-        for example, clip in zip(batch, found, strict=True):
-            if not all(np.isfinite(depths.maps).all() for depths in clip.depths.values()):
+        frames = stream_ahead(lambda clip: self._source.read(clip.video), batch, settings.decode_threads)
+        for group in in_groups(frames, _shape, _size_bytes, settings.batch_mib << 20):
+            with device_turn(settings.device):
+                seen = self._see([frame.rgb for _, frame in group], model)
+            if not all(np.isfinite(depths.maps).all() for depths in seen.values()):
                 raise ItemError(
                     "DepthNotFinite",
-                    f"a depth network gave values that are no numbers for clip {example.clip_id}.",
+                    f"a depth network gave values that are no numbers for clip {batch[group[0][0]].clip_id}.",
                     "set annotate.depth.precision=bf16 or fp32.",
                 )
+            start = 0
+            for place, own in groupby(group, lambda item: item[0]):
+                frame = np.array([each.index for _, each in own], np.int64)
+                part = slice(start, start + len(frame))
+                found[place].add({kind: depths.part(part) for kind, depths in seen.items()}, frame)
+                check_held(found[place].num_bytes, "depth maps", batch[place].video)
+                start = part.stop
+        if halvings := sum(network.halvings for network in model.models) - before:
+            Metrics.counter("EstimateDepth", "batch_halvings").inc(halvings)
         return found
 
     def get_num_bytes(self, batch: Sequence[ClipVideo]) -> int:
@@ -95,28 +107,15 @@ class DepthHandler(ModelHandler[ClipVideo, ClipDepths, DepthModels]):
         """Namespace of this model's metrics."""
         return "depth"
 
-    def _load(self, example: ClipVideo) -> ClipFrames:
-        return load_frames(self._store, example.video, self._fps, self._settings.input_max_side_px)
-
-    def _see(self, group: Sequence[ClipFrames], model: DepthModels) -> list[ClipDepths]:
-        """Depths of clips of one size."""
-        frames = [frame for clip in group for frame in clip.rgb]
-        size = map_size(group[0].size, self._max_side_px)
-        seen = {network.kind: network.predict(frames, size) for network in model.models}
-        results = []
-        start = 0
-        for clip in group:
-            part = slice(start, start + len(clip.rgb))
-            results.append(
-                ClipDepths(depths={kind: depths.part(part) for kind, depths in seen.items()}, frame=clip.frame)
-            )
-            start = part.stop
-        return results
+    def _see(self, rgb: Sequence[npt.NDArray[np.uint8]], model: DepthModels) -> dict[DepthKind, FrameDepths]:
+        """Depths of frames of one size."""
+        size = map_size((rgb[0].shape[1], rgb[0].shape[0]), self._max_side_px)
+        return {network.kind: network.predict(rgb, size) for network in model.models}
 
 
-def _shape(clip: ClipFrames) -> tuple[int, int]:
-    return clip.size
+def _shape(item: tuple[int, ClipFrame]) -> tuple[int, ...]:
+    return item[1].rgb.shape
 
 
-def _size_bytes(clip: ClipFrames) -> int:
-    return sum(frame.nbytes for frame in clip.rgb)
+def _size_bytes(item: tuple[int, ClipFrame]) -> int:
+    return item[1].rgb.nbytes

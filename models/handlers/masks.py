@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.clip_files import read_masks
 from core.store import Ref, Store
-from media.clip_frames import ClipFrames
-from models.handlers.clips import ClipVideo, decode_ahead, in_groups, load_frames
+from models.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahead
+from models.handlers.device import device_turn
 from models.masks.outline import MaskModel, load_mask_model
 from models.masks.settings import MaskSettings
 
@@ -32,8 +32,8 @@ class MovingClip(ClipVideo):
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    frames: ClipFrames
+class _Frame:
+    rgb: npt.NDArray[np.uint8]
     is_moving: BoolArray
 
 
@@ -47,17 +47,20 @@ class MaskModels:
 class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
     """Outlined masks of clips; frames of many clips share batches, clips are decoded ahead on threads.
 
+    Of the frames only those of one batch and some ahead are held, whatever a clip's length; all of a clip's where
+    things are carried through it.
+
     Args:
       store_uri: root of the run's store.
       settings: the network.
       fps: annotated frames a second; None for every frame.
+      decode_on_gpu: whether clips are decoded on a GPU.
     """
 
-    def __init__(self, store_uri: str, settings: MaskSettings, fps: float | None) -> None:
+    def __init__(self, store_uri: str, settings: MaskSettings, fps: float | None, decode_on_gpu: bool = False) -> None:
         super().__init__(min_batch_size=CLIPS_AT_ONCE if settings.device == "cuda" else 1, max_batch_size=CLIPS_AT_ONCE)
-        self._store = Store(store_uri)
+        self._source = FrameSource(store=Store(store_uri), fps=fps, max_side_px=INPUT_SIDE_PX, on_gpu=decode_on_gpu)
         self._settings = settings
-        self._fps = fps
 
     def load_model(self) -> MaskModels:
         """Loads the network.
@@ -77,23 +80,26 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         """
         network = model.model
         before = network.halvings
-        found: list[BoolArray] = []
-        clips = decode_ahead(self._load, batch, self._settings.decode_threads)
-        for group in in_groups(clips, _shape, _size_bytes, self._settings.batch_mib << 20):
-            outlined = network.outline(
-                [frame for clip in group for frame in clip.frames.rgb],
-                np.concatenate([clip.is_moving for clip in group]),
-            )
-            ends = np.cumsum([len(clip.is_moving) for clip in group])
-            found += np.split(outlined, ends[:-1])
-            if self._settings.propagate:
-                found[-len(group) :] = [
-                    network.carry(clip.frames.rgb, masks)
-                    for clip, masks in zip(group, found[-len(group) :], strict=True)
-                ]
+        parts: list[list[BoolArray]] = [[] for _ in batch]
+        frames = stream_ahead(self._read, batch, self._settings.decode_threads)
+        for group in in_groups(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
+            with device_turn(self._settings.device):
+                outlined = network.outline(
+                    [frame.rgb for _, frame in group], np.stack([frame.is_moving for _, frame in group])
+                )
+            for (place, _), mask in zip(group, outlined, strict=True):
+                parts[place].append(mask)
+        found = [np.stack(part) for part in parts]
+        if self._settings.propagate:
+            found = [self._carry(network, example, masks) for example, masks in zip(batch, found, strict=True)]
         if halvings := network.halvings - before:
             Metrics.counter("OutlineMoving", "batch_halvings").inc(halvings)
         return found
+
+    def _carry(self, network: MaskModel, example: MovingClip, masks: BoolArray) -> BoolArray:
+        frames = self._source.load(example.video)
+        with device_turn(self._settings.device):
+            return network.carry(frames.rgb, masks)
 
     def get_num_bytes(self, batch: Sequence[MovingClip]) -> int:
         """Bytes of the cut clips."""
@@ -103,17 +109,19 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         """Namespace of this model's metrics."""
         return "masks"
 
-    def _load(self, example: MovingClip) -> _Loaded:
-        frames = load_frames(self._store, example.video, self._fps, INPUT_SIDE_PX)
-        is_moving = read_masks(self._store.read_bytes(example.masks.path))
-        if len(frames.rgb) != len(is_moving):
-            raise ValueError(f"clip {example.clip_id} has {len(is_moving)} masks for {len(frames.rgb)} frames")
-        return _Loaded(frames, is_moving)
+    def _read(self, example: MovingClip) -> Iterator[_Frame]:
+        is_moving = read_masks(self._source.store.read_bytes(example.masks.path))
+        count = 0
+        for count, frame in enumerate(self._source.read(example.video), 1):
+            if count <= len(is_moving):
+                yield _Frame(frame.rgb, is_moving[count - 1])
+        if count != len(is_moving):
+            raise ValueError(f"clip {example.clip_id} has {len(is_moving)} masks for {count} frames")
 
 
-def _shape(clip: _Loaded) -> tuple[tuple[int, int], tuple[int, ...]]:
-    return clip.frames.size, clip.is_moving.shape[1:]
+def _shape(item: tuple[int, _Frame]) -> tuple[object, object]:
+    return item[1].rgb.shape, item[1].is_moving.shape
 
 
-def _size_bytes(clip: _Loaded) -> int:
-    return sum(frame.nbytes for frame in clip.frames.rgb)
+def _size_bytes(item: tuple[int, _Frame]) -> int:
+    return item[1].rgb.nbytes

@@ -10,7 +10,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.store import Ref, Store
 from models.depth.seen import SeenDepths
-from models.handlers.clips import ClipVideo, decode_ahead, in_groups, load_frames
+from models.handlers.clips import ClipVideo, FrameSource, decode_ahead, in_groups
+from models.handlers.device import device_turn
 from models.poses.estimate import Intrinsics, IntrinsicsMode
 from models.registry import MEGASAM, RAFT_THINGS, resolve_weights
 from models.tracking.settings import MegasamSettings
@@ -49,6 +50,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
       fps: annotated frames a second; None for every frame.
       max_side_px: longest side of the annotated frames.
       intrinsics: what is done with known cameras.
+      decode_on_gpu: whether clips are decoded on a GPU.
     """
 
     def __init__(
@@ -58,14 +60,13 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         fps: float | None,
         max_side_px: int,
         intrinsics: Literal["fix", "refine", "estimate"],
+        decode_on_gpu: bool = False,
     ) -> None:
         at_once = settings.clips_at_once
         # A GPU wants full batches; they still end with the bundle, so the lower bound never waits.
         super().__init__(min_batch_size=at_once if settings.device == "cuda" else 1, max_batch_size=at_once)
-        self._store = Store(store_uri)
+        self._source = FrameSource(store=Store(store_uri), fps=fps, max_side_px=max_side_px, on_gpu=decode_on_gpu)
         self._settings = settings
-        self._fps = fps
-        self._max_side_px = max_side_px
         self._intrinsics: IntrinsicsMode = intrinsics
 
     def load_model(self) -> TrackingModel:
@@ -87,8 +88,10 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         from models.tracking.clips import SeenClip, annotate_seen_clips
 
         def load(example: TrackExample) -> SeenClip:
-            frames = load_frames(self._store, example.clip.video, self._fps, self._max_side_px)
-            seen = SeenDepths.read(self._store.read_bytes(example.seen.path)).of_frames(frames.frame, frames.size)
+            frames = self._source.load(example.clip.video)
+            seen = SeenDepths.read(self._source.store.read_bytes(example.seen.path)).of_frames(
+                frames.frame, frames.size
+            )
             known = None if self._intrinsics == "estimate" else example.known
             return SeenClip(
                 rgb=frames.rgb,
@@ -107,7 +110,8 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         clips = decode_ahead(load, batch, self._settings.decode_threads)
         for group in in_groups(clips, kind, lambda clip: sum(rgb.nbytes for rgb in clip.rgb), GROUP_BYTES):
             if len(group[0].rgb) > 1:
-                found += annotate_seen_clips(model.tracker, model.raft, group, self._settings)
+                with device_turn(self._settings.device):
+                    found += annotate_seen_clips(model.tracker, model.raft, group, self._settings)
             else:
                 found += [None] * len(group)
         return found

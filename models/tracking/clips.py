@@ -118,6 +118,8 @@ def _finish(
         intrinsics_px=resize_intrinsics(track.intrinsics_px, size, clip.size),
         inverse_depth=half.astype(np.float32),
         static=static,
+        disagreement=found.disagreement,
+        residual_px=found.residual_px * clip.size[0] / size[0],
         metres_per_unit=depth.metres_per_unit,
         focal_observed=track.focal_observed,
     )

@@ -23,6 +23,9 @@ class TrackedFrames:
       intrinsics_px: (4,) fx fy cx cy in pixels of the annotated frames.
       inverse_depth: (n, h, w) float32 in the unit of the poses, over the whole picture.
       static: (n, h, w) float32 from 0 to 1, how likely pixels stand still.
+      disagreement: (n, h, w) float32 how much the depths of neighbouring frames differ, as a share; NaN unknown.
+      residual_px: (n,) float32 distance between where depth and poses put static pixels in other frames and where the
+        flow does, median, in px of the annotated frames; NaN unknown.
       metres_per_unit: None where nothing says.
       focal_observed: whether the camera's motion tells the focal length.
     """
@@ -32,6 +35,8 @@ class TrackedFrames:
     intrinsics_px: FloatArray
     inverse_depth: Maps
     static: Maps
+    disagreement: Maps
+    residual_px: Maps
     metres_per_unit: float | None
     focal_observed: bool
 
@@ -46,6 +51,8 @@ class TrackedFrames:
             intrinsics_px=self.intrinsics_px,
             inverse_depth=self.inverse_depth.astype(np.float16),
             static=self.static.astype(np.float16),
+            disagreement=self.disagreement.astype(np.float16),
+            residual_px=self.residual_px.astype(np.float32),
             metres_per_unit=np.float64(np.nan if self.metres_per_unit is None else self.metres_per_unit),
             focal_observed=np.bool_(self.focal_observed),
         )
@@ -62,6 +69,8 @@ class TrackedFrames:
                 intrinsics_px=file["intrinsics_px"],
                 inverse_depth=file["inverse_depth"].astype(np.float32),
                 static=file["static"].astype(np.float32),
+                disagreement=file["disagreement"].astype(np.float32),
+                residual_px=file["residual_px"],
                 metres_per_unit=None if np.isnan(metres) else metres,
                 focal_observed=bool(file["focal_observed"]),
             )
@@ -76,8 +85,8 @@ class TrackedFrames:
         if not np.isin(frame, self.frame).all():
             raise ValueError(f"frames {self.frame.tolist()} were tracked, not all of {frame.tolist()}")
 
-        def resized(maps: Maps) -> Maps:
-            return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in maps[rows]])
+        def resized(maps: Maps, how: int = cv2.INTER_LINEAR) -> Maps:
+            return np.stack([cv2.resize(one, size, interpolation=how) for one in maps[rows]])
 
         return replace(
             self,
@@ -85,4 +94,6 @@ class TrackedFrames:
             cam_from_world=self.cam_from_world[rows],
             inverse_depth=resized(self.inverse_depth),
             static=resized(self.static),
+            disagreement=resized(self.disagreement, cv2.INTER_NEAREST_EXACT),
+            residual_px=self.residual_px[rows],
         )

@@ -7,6 +7,7 @@ import pytest
 
 from beam_pipeline.commands import main
 from explore.outputs import Accounting, read_table
+from models.annotation import tracked as tracked_module
 from models.depth.prior import FrameDepths
 from models.handlers import depth as depth_handler
 from models.handlers import tracking as handler_module
@@ -62,7 +63,9 @@ def weights(monkeypatch, tmp_path):
     return paths
 
 
-def test_cameras_depth_and_masks_reach_the_tables(weights, tmp_path):
+def test_cameras_depth_and_masks_reach_the_tables(weights, tmp_path, monkeypatch):
+    # Random networks contradict each other.
+    monkeypatch.setattr(tracked_module, "MAX_RESIDUAL_PX", np.inf)
     films = tmp_path / "films"
     films.mkdir()
     write_film(films / "orbit.mp4", "orbit", seconds=1.4, fps=10)
@@ -103,12 +106,15 @@ def test_tracked_frames_survive_their_file():
         intrinsics_px=np.array([90.0, 90.0, 50.0, 30.0]),
         inverse_depth=rng.uniform(0, 2, (3, 6, 8)).astype(np.float32),
         static=rng.uniform(0, 1, (3, 6, 8)).astype(np.float32),
+        disagreement=rng.uniform(0, 1, (3, 3, 4)).astype(np.float32),
+        residual_px=np.array([0.5, np.nan, 1.0], np.float32),
         metres_per_unit=None,
         focal_observed=True,
     )
     read = TrackedFrames.from_bytes(tracked.to_bytes()).of_frames(np.array([3, 6]), (16, 12))
     assert np.array_equal(read.cam_from_world, tracked.cam_from_world[1:])
-    assert read.inverse_depth.shape == (2, 12, 16)
+    assert read.inverse_depth.shape == read.disagreement.shape == (2, 12, 16)
+    assert np.array_equal(read.residual_px, tracked.residual_px[1:], equal_nan=True)
     assert read.metres_per_unit is None and read.focal_observed
     with pytest.raises(ValueError, match="not all of"):
         read.of_frames(np.array([4]), (8, 6))

@@ -91,20 +91,23 @@ def test_what_is_no_number_is_a_failure_of_that_clip(films, tmp_path, wall):
 
 def test_an_unreadable_clip_costs_its_batch_nothing(wall, tmp_path, monkeypatch):
     from core.store import Ref
+    from media.clip_frames import ClipFrame
+    from models.depth.seen import SeenDepths
     from models.depth.settings import DepthSettings
-    from models.handlers.clips import ClipVideo
+    from models.handlers.clips import ClipVideo, FrameSource
     from models.handlers.isolation import Err, IsolatingHandler, Ok
 
-    def load(store, video, fps, max_side_px):
-        if video.path == "bad":
-            raise ItemError("Broken", "it is broken.")
-        from media.clip_frames import ClipFrames
+    def read(source, video):
+        for index in range(3):
+            if video.path == "bad" and index == 2:
+                raise ItemError("Broken", "it is broken.")
+            yield ClipFrame(rgb=np.zeros((9, 16, 3), np.uint8), index=2 * index, time_s=float(index))
 
-        frames = tuple(np.zeros((9, 16, 3), np.uint8) for _ in range(2))
-        return ClipFrames(rgb=frames, frame=np.arange(2), time_s=np.arange(2.0), clip_size=(16, 9))
-
-    monkeypatch.setattr(handler_module, "load_frames", load)
-    handler = IsolatingHandler(handler_module.DepthHandler(str(tmp_path), DepthSettings(device="cpu"), 5.0, 16))
+    monkeypatch.setattr(FrameSource, "read", read)
+    # Groups of two frames end inside of clips.
+    monkeypatch.setattr(handler_module, "_size_bytes", lambda item: 1 << 19)
+    settings = DepthSettings(device="cpu", batch_mib=1)
+    handler = IsolatingHandler(handler_module.DepthHandler(str(tmp_path), settings, 5.0, 16))
     examples = [
         ClipVideo(clip_id=name, video=Ref(path=name, size_bytes=1, digest="", media_type=""))
         for name in ("a", "bad", "b")
@@ -112,4 +115,6 @@ def test_an_unreadable_clip_costs_its_batch_nothing(wall, tmp_path, monkeypatch)
     answers = handler.run_inference(examples, handler.load_model())
     assert [type(answer) for answer in answers] == [Ok, Err, Ok]
     assert answers[1].error_class == "Broken"
-    assert answers[0].value.depths["metric"].maps.shape == (2, 9, 16)
+    seen = SeenDepths.read(answers[0].value.to_bytes()).of_frames(np.array([0, 4]), (16, 9))
+    assert seen["metric"].maps.shape == (2, 9, 16) and (seen["metric"].maps == 3).all()
+    assert max(count for count, _ in wall.given) == 2

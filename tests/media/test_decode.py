@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from av.video.frame import VideoFrame
 
 from core.failures import ItemError
 from core.time import FrameSpan
+from media import decode, source
 from media.decode import VideoReader
 from tests.hostile import HostileCase
 from tests.media.measure import Stamp, read_all, span_of, stamp_of
@@ -140,6 +143,34 @@ def test_a_span_deep_in_a_long_video_is_sought(hostile: dict[str, HostileCase]) 
 def test_threads_do_not_change_the_result(data: Path, hostile: dict[str, HostileCase]) -> None:
     for path in (str(data / "bikes.mp4"), hostile["vp9"].path, hostile["mpeg4"].path):
         assert read_all(path, threads=3) == read_all(path)
+
+
+def test_a_gpus_decoder_gives_the_same_frames_and_is_not_needed(
+    data: Path, hostile: dict[str, HostileCase], caplog: pytest.LogCaptureFixture
+) -> None:
+    source._say_once.cache_clear()
+    paths = [str(data / name) for name in ("bikes.mp4", "hevc_editlist_rot.mp4", "hdr10_av1_portrait.mp4")]
+    for path in (*paths, hostile["vp9"].path):
+        assert read_all(path, hardware=True) == read_all(path)
+    assert len(caplog.messages) <= 1  # one, where no GPU is
+
+
+def test_decoding_goes_on_in_software_where_the_gpu_fails(
+    hostile: dict[str, HostileCase], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = hostile["plain"].path
+    expected = read_all(path)
+    in_software = VideoReader._decoded
+
+    def decoded(reader: VideoReader) -> Iterator[VideoFrame]:
+        for count, frame in enumerate(in_software(reader)):
+            if reader._hardware and count == 11:
+                raise decode._HardwareError("no more surfaces")
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "_decoded", decoded)
+    assert read_all(path, hardware=True) == expected
+    assert "no more surfaces" in caplog.text
 
 
 def test_a_reader_can_be_used_again_and_again(hostile: dict[str, HostileCase]) -> None:

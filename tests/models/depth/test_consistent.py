@@ -84,3 +84,23 @@ def test_gradients_are_those_of_differences(room):
         along_certainty = (loss(depth, certainty + step * direction) - loss(depth, certainty - step * direction)) / step
     assert float((by_depth * direction).sum()) == pytest.approx(float(along_depth) / 2, rel=2e-2)
     assert float((by_certainty * direction).sum()) == pytest.approx(float(along_certainty) / 2, rel=1e-4)
+
+
+def test_agreement_tells_errors_of_depth_and_poses(room):
+    poses, true, flow = room
+    matrices, camera = torch.from_numpy(se3.to_matrix(poses)), torch.from_numpy(INTRINSICS / 2)
+    inverse_depth = torch.from_numpy(true).double()
+    static = torch.ones_like(inverse_depth, dtype=torch.bool)
+
+    def measured(depth, shift):
+        pairs = consistency_losses.PairGeometry.from_cameras(flow, matrices[:, :3, :3], shift, camera)
+        return consistency_losses.measure_agreement(depth, static, pairs)
+
+    exact, residual_px = measured(inverse_depth, matrices[:, :3, 3])
+    assert exact.nanmedian() < 0.01 and residual_px[:-1].max() < 0.1
+    noise = torch.randn(inverse_depth.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    found, _ = measured(inverse_depth * torch.exp(0.1 * noise), matrices[:, :3, 3])
+    # Two errors of 10 %, one of which is smoothed by looking between pixels.
+    assert 0.08 < found.nanmedian() < 0.15
+    _, contradicted = measured(inverse_depth, 3 * matrices[:, :3, 3])
+    assert contradicted[:-1].median() > 10 * residual_px[:-1].median()
