@@ -17,6 +17,7 @@ from models.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahea
 from models.handlers.device import device_turn
 from models.masks.outline import MaskModel, load_mask_model
 from models.masks.settings import MaskSettings
+from models.masks.sky import drop_sky
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -114,7 +115,8 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         count = 0
         for count, frame in enumerate(self._source.read(example.video), 1):
             if count <= len(is_moving):
-                yield _Frame(frame.rgb, is_moving[count - 1])
+                mask = is_moving[count - 1]
+                yield _Frame(frame.rgb, drop_sky(frame.rgb, mask) if self._settings.exclude_sky else mask)
         if count != len(is_moving):
             raise ValueError(f"clip {example.clip_id} has {len(is_moving)} masks for {count} frames")
 

@@ -27,6 +27,11 @@ class MaskSettings(Settings):
         description="Carry each thing's mask through the whole clip by SAM's memory, so that it stays marked while it "
         "pauses or is hidden.",
     )
+    exclude_sky: bool = Field(
+        False,
+        description="Leave out moving regions that are sky by their colour (blue or pale, SpatialVID's rule), so that "
+        "clouds and blank sky are not outlined; pale walls count as sky, too.",
+    )
     max_things: int = Field(8, ge=1, description="Most things of a clip that are carried on.")
     max_prompts: int = Field(
         16, ge=1, description="Most moving regions of a frame that are prompted, the largest first."
