@@ -170,7 +170,7 @@ class SamMasks:
 
     def embed(self, pictures_u8: Tensor) -> list[Tensor]:
         """Features of (n, h, w, 3) uint8 RGB pictures on the device; the aspect is not kept, as SAM was trained."""
-        unit = to_unit(pictures_u8)
+        unit = to_unit(pictures_u8.flip(-1) if self._settings.parity else pictures_u8)
         wide = F.interpolate(unit, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True)
         return self._network.embed(normalise(wide, MEAN_RGB, STD_RGB).to(self._dtype))
 

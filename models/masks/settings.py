@@ -32,6 +32,9 @@ class MaskSettings(Settings):
         description="Leave out moving regions that are sky by their colour (blue or pale, SpatialVID's rule), so that "
         "clouds and blank sky are not outlined; pale walls count as sky, too.",
     )
+    parity: bool = Field(
+        False, description="Exchange red and blue in what SAM sees, as SpatialVID's code does; masks get worse."
+    )
     max_things: int = Field(8, ge=1, description="Most things of a clip that are carried on.")
     max_prompts: int = Field(
         16, ge=1, description="Most moving regions of a frame that are prompted, the largest first."

@@ -105,3 +105,14 @@ class TestSamMasks:
         assert (carried & masks == masks).all()
         assert not model.carry(self.frames(2), np.zeros((2, 90, 160), bool)).any()
         assert self.double(torch, max_things=1)[0].carry(self.frames(4), masks)[0, 65:75].sum() == 0
+
+    def test_parity_exchanges_red_and_blue(self, torch):
+        seen = []
+        for parity in (False, True):
+            model, network = self.double(torch, parity=parity)
+            network.embed = seen.append
+            pictures = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
+            pictures[..., 0] = 255
+            model.embed(pictures)
+        red, blue = (x[0].amax((1, 2)) for x in seen)
+        assert red.argmax() == 0 and blue.argmax() == 2
