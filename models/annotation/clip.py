@@ -12,7 +12,7 @@ import numpy.typing as npt
 from media.clip_frames import ClipFrame, ClipFrames
 from models.annotation.between import Corrections, correct_between
 from models.annotation.files import map_size
-from models.annotation.geometry import MIN_MAPS_SIDE_PX, ClipGeometry, annotate_frames
+from models.annotation.geometry import ClipGeometry, annotate_frames, working_size
 from models.annotation.joining import Join, Overlap, blend_poses, join_windows
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.annotation.quality import depth_errors, tracked_shares
@@ -186,17 +186,17 @@ class _ClipAnnotator:
             return tracked_geometry(tracked, self._settings.pose.megasam.min_static)
         mode = self._settings.intrinsics if self._known is not None else "estimate"
         known = None if self._known is None else self._known.resized(self._clip_size, frames.size)
-        maps_side_px = max(MIN_MAPS_SIDE_PX, self._settings.depth_max_side_px)
         seen = {}
         if self._seen is not None:
-            seen = self._seen.of_frames(frames.frame, map_size(frames.size, maps_side_px))
+            size = working_size(frames.size, self._settings.depth_max_side_px)
+            seen = self._seen.of_frames(frames.frame, size)
         return annotate_frames(
             frames,
             known,
             mode,
             self._num_threads,
             estimate=self._estimate,
-            maps_side_px=maps_side_px,
+            maps_side_px=self._settings.depth_max_side_px,
             relative=seen.get("relative"),
             metric=seen.get("metric"),
         )

@@ -29,6 +29,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 MIN_MAPS_SIDE_PX = 320
 """Longest side at which depth and masks are worked out at least, however small they are stored."""
+MIN_SHORT_SIDE_PX = 16
+"""Of narrower pictures flow cannot be found: their maps are as large as the frames."""
 FAR_FACTOR = 50.0
 """Depths beyond so many times the scene's typical one are as good as infinite: they are not valid."""
 
@@ -79,7 +81,7 @@ def annotate_frames(
       mode: what is done with them.
       num_threads: most threads to use.
       estimate: what finds the poses.
-      maps_side_px: longest side of the maps.
+      maps_side_px: longest side of the maps, if above `MIN_MAPS_SIDE_PX`.
       relative, metric: depth that networks see in these frames, at the maps' size, which fills the depth from motion;
         None without.
     """
@@ -96,7 +98,7 @@ def annotate_frames(
         return _without_depth(poses, None)
     typical = _typical_depth(poses)
     with _threads(num_threads) as map_over:
-        maps, is_moving = _maps(frames, poses, typical, map_size(frames.size, maps_side_px), map_over)
+        maps, is_moving = _maps(frames, poses, typical, working_size(frames.size, maps_side_px), map_over)
     metres: float | None = None
     if typical is not None:
         fused = fuse_depth(maps, ~is_moving, relative, metric)
@@ -120,6 +122,12 @@ def annotate_frames(
         is_moving=is_moving,
         metres_per_unit=metres,
     )
+
+
+def working_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+    """(width, height) at which depth and masks of frames of one size are worked out."""
+    small = map_size(size, max(MIN_MAPS_SIDE_PX, max_side_px))
+    return small if min(small) >= MIN_SHORT_SIDE_PX else size
 
 
 def _maps(

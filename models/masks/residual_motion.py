@@ -17,18 +17,17 @@ from models.posed_frames import PosedFrames
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-BASE_PX = 0.75
-PARALLAX_SHARE = 0.05
-GRAY_LEVELS = 2.0
+# What may be off: in pixels, of them a share of the parallax, and grey levels of noise (a difference of grey levels
+# over their slope is a shift in pixels, too).
+BASE_PX, PARALLAX_SHARE, GRAY_LEVELS = 0.75, 0.05, 2.0
 PATCH_PX, WINDOW_PX = 3, 7
-MAX_EXCESS = 4.0
-SEEN_MORE = 1.0
-NEAR_PX = 61
-MIN_NEAR_SHARE = 0.2
-NEAR_FACTOR = 1.2
-TOP_FACTOR = 1.5
-DOUBT_FACTOR = 2.0
-TOP_PERCENTILE = 98
+# Grey levels that are so much further off than a still scene's tell alone; flow is lost on things that are fast.
+MAX_EXCESS, SEEN_MORE = 4.0, 1.0
+# Unknown depths are like the known ones within half so many pixels, if these are not too few, up to a factor; otherwise
+# from infinity to beyond the clip's nearest, and what is seen there is doubted.
+NEAR_PX, MIN_NEAR_SHARE, NEAR_FACTOR = 61, 0.2, 1.2
+TOP_PERCENTILE, TOP_FACTOR, DOUBT_FACTOR = 98, 1.5, 2.0
+# A line of possible places so short is as good as a known place.
 SURE_PX = 4.0
 SMALL = np.float32(1e-7)
 

@@ -12,6 +12,7 @@ from core.clip_files import masks_bytes, read_masks, read_npy
 from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
 from models.annotation.files import map_size, mask_shares
+from models.annotation.geometry import working_size
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.camera_path import camera_centres, fill_poses
 from models.motion_labels import label_motion
@@ -151,6 +152,14 @@ def test_pickled_arrays_are_refused():
 )
 def test_maps_keep_their_shape_and_are_never_enlarged(size, expected):
     assert map_size(size, 320) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [((640, 360), 100, (320, 180)), ((640, 360), 640, (640, 360)), ((640, 20), 320, (640, 20))],
+)
+def test_maps_are_worked_out_at_a_size_that_flow_can_do_with(size, side, expected):
+    assert working_size(size, side) == expected
 
 
 def test_missing_poses_are_filled_between_their_neighbours():
