@@ -20,7 +20,7 @@ SIGMA_OF_DISAGREEMENT = np.float32(np.sqrt(np.pi) / 2)
 """Of one depth, from the mean difference of two, for normal errors."""
 MAX_RESIDUAL_PX = 3.0
 """Flow is right to about a pixel; poses that put pixels farther off are not those of the video."""
-MIN_REGISTERED_SHARE = 0.5
+MIN_CONFIRMED_SHARE = 0.5
 MIN_INVERSE_DEPTH = 2e-3
 
 
@@ -38,13 +38,12 @@ def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
     poses = tracked.cam_from_world.copy()
     if kind != "general":
         poses[:, :3] = 0
-    registered = np.isfinite(tracked.cam_from_world).all(1) & (tracked.residual_px <= MAX_RESIDUAL_PX)
-    reason = _why_unfit(tracked, typical, registered)
+    reason = _why_unfit(tracked, typical)
     pose_ok = reason is None
     known = tracked.residual_px[np.isfinite(tracked.residual_px)]
     estimate = PoseEstimate(
         cam_from_world=poses,
-        registered=registered,
+        registered=np.full(len(poses), pose_ok),
         intrinsics_px=tracked.intrinsics_px,
         motion_kind=kind,
         pose_ok=pose_ok,
@@ -63,15 +62,15 @@ def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
     )
 
 
-def _why_unfit(tracked: TrackedFrames, typical: float | None, registered: npt.NDArray[np.bool_]) -> str | None:
+def _why_unfit(tracked: TrackedFrames, typical: float | None) -> str | None:
     if not np.isfinite(tracked.cam_from_world).all() or typical is None:
         return "tracking gave no finite poses or no depth"
-    if np.isnan(tracked.residual_px).all():
+    known = tracked.residual_px[np.isfinite(tracked.residual_px)]
+    if not len(known):
         return "no part of the scene stands still and is seen again, so nothing confirms the poses"
-    if registered.mean() < MIN_REGISTERED_SHARE:
-        residual = float(np.nanmedian(tracked.residual_px))
+    if (known <= MAX_RESIDUAL_PX).mean() < MIN_CONFIRMED_SHARE:
         return (
-            f"depth and poses put what stands still {residual:.1f} px from where the flow sees it "
+            f"depth and poses put what stands still {np.median(known):.1f} px from where the flow sees it "
             f"(median; at most {MAX_RESIDUAL_PX:g} in half of the frames)"
         )
     return None

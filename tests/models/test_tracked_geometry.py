@@ -43,6 +43,7 @@ def test_quality_is_what_neighbouring_frames_and_flow_say():
     seen = tracked((0.4, 0, 0))
     seen.disagreement[:, 1] = np.nan
     seen.disagreement[:, 2] = 0.001
+    seen.residual_px[-1] = np.nan  # no pair begins in the last frame
     found = tracked_geometry(seen, 0.5)
     assert found.poses.reprojection_px == pytest.approx(0.7) and found.poses.registered.all()
     assert found.depth_sigma[:, 3, 1:] == pytest.approx(0.08 * np.sqrt(np.pi) / 2)
