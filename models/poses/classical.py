@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.doubts import MIN_LINKS, doubt_followed, doubt_map
+from models.poses.doubts import MIN_LINKS, doubt_followed, doubt_map, is_certain
 from models.poses.estimate import (
     DISPARITY_TOP,
     Intrinsics,
@@ -30,6 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 MIN_POINTS = 30
 STATIC_PX = 0.6
 MIN_ROTATION_SHARE = 0.45
+LIKELY_ROTATION_SHARE = 0.35
+"""Enough where the best map with translation has no depth that is known well."""
 ROTATION_SHARE_OF_SIDE = 1 / 640
 MIN_ROTATION_PX = 0.4
 NUM_STARTS = 2
@@ -59,7 +61,8 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     if _is_static(tracks):
         return _answer(request, _still(tracks, trials[len(trials) // 2], request.num_threads), "static")
     turning = _turning(tracks, trials, refine, request.num_threads)
-    if turning is not None and _explains(turning, request.size):
+    turning_share = _share_of_turning(turning, request.size)
+    if turning is not None and turning_share > MIN_ROTATION_SHARE:
         return _answer(request, turning, "rotation")
     zoom = find_zoom(tracks, trials[len(trials) // 2])
     if zoom is not None:
@@ -75,6 +78,8 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     mapper.polish(refine, rounds=1)
     mapper.sharpen()
     mapper.adjust(iterations=15, focal_too=refine)
+    if turning is not None and turning_share > LIKELY_ROTATION_SHARE and not is_certain(mapper):
+        return _answer(request, turning, "rotation")
     return _answer(request, mapper, "general", doubt)
 
 
@@ -131,14 +136,14 @@ def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads
     return best
 
 
-def _explains(turning: Mapper, size: tuple[int, int]) -> bool:
-    """Whether so much of what is seen keeps to rotations that the rest must be moving by itself.
+def _share_of_turning(turning: Mapper | None, size: tuple[int, int]) -> float:
+    """How much of what is seen keeps to rotations; if it is enough, the rest must be moving by itself.
 
     A camera that follows something turns about a far background. As a translation, the thing would be near and still;
     but a camera that translates leaves hardly a third of a scene without parallax.
     """
     limit = max(MIN_ROTATION_PX, ROTATION_SHARE_OF_SIDE * max(size))
-    return bool(np.mean(turning.residuals() < limit) > MIN_ROTATION_SHARE)
+    return 0.0 if turning is None else float(np.mean(turning.residuals() < limit))
 
 
 def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str | None = None) -> PoseEstimate:

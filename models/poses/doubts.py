@@ -43,27 +43,31 @@ def doubt_map(mapper: Mapper, reprojection_px: float | None) -> str | None:
     if reprojection_px > MAX_REPROJECTION_PX:
         return f"points are off by {reprojection_px:.1f} px: the scene moves, or the camera does not fit a pinhole"
     placed = np.flatnonzero(registered)
-    links = _num_links(mapper)[placed[:-1]]
-    weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * np.median(links)))
+    links, seen = _num_links(mapper)
+    links, seen = links[placed[:-1]], np.minimum(seen[placed[:-1]], seen[placed[1:]])
+    weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * seen))
     if len(weak):
         first, second = placed[weak[0]], placed[weak[0] + 1]
         return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
-    certainty = _certainty(mapper)
-    if certainty < MIN_CERTAINTY:
+    if not is_certain(mapper):
         return (
-            f"three quarters of the depths are uncertain by {1 / certainty:.1%} or more: "
-            "the camera hardly leaves its place, so that its translation is not known well"
+            "most depths are uncertain: the camera hardly leaves its place, so that its translation is not known well"
         )
     return None
 
 
-def _num_links(mapper: Mapper) -> npt.NDArray[np.int64]:
-    """(n - 1,) points with a depth that are seen where the map says both up to a posed frame and after it."""
+def is_certain(mapper: Mapper) -> bool:
+    """Whether the depths of a quarter of the points are known well."""
+    return _certainty(mapper) >= MIN_CERTAINTY
+
+
+def _num_links(mapper: Mapper) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Points with a depth and seen where the map says: (n - 1,) both up to a frame and after it, (n,) in each frame."""
     seen = (mapper.is_used & mapper.is_posed[:, None])[:, np.isfinite(mapper.inverse_depth)]
     seen = seen[:, seen.any(axis=0)]
     first, last = seen.argmax(axis=0), len(seen) - 1 - seen[::-1].argmax(axis=0)
     changes = np.bincount(first, minlength=len(seen)) - np.bincount(last, minlength=len(seen))
-    return np.asarray(np.cumsum(changes)[:-1], np.int64)
+    return np.asarray(np.cumsum(changes)[:-1], np.int64), np.asarray(seen.sum(axis=1), np.int64)
 
 
 def _certainty(mapper: Mapper) -> float:
