@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.doubts import MIN_LINKS, doubt_followed, doubt_map, is_certain
+from models.poses.doubts import MIN_LINKS, certainty_of, doubt_followed, doubt_map
 from models.poses.estimate import (
     DISPARITY_TOP,
     Intrinsics,
@@ -31,7 +31,8 @@ MIN_POINTS = 30
 STATIC_PX = 0.6
 MIN_ROTATION_SHARE = 0.45
 LIKELY_ROTATION_SHARE = 0.35
-"""Enough where the best map with translation has no depth that is known well."""
+TRANSLATION_CERTAINTY = 80.0
+"""The lower share is enough where even the better depths of the best map with translation are less certain."""
 ROTATION_SHARE_OF_SIDE = 1 / 640
 MIN_ROTATION_PX = 0.4
 NUM_STARTS = 2
@@ -78,7 +79,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     mapper.polish(refine, rounds=1)
     mapper.sharpen()
     mapper.adjust(iterations=15, focal_too=refine)
-    if turning is not None and turning_share > LIKELY_ROTATION_SHARE and not is_certain(mapper):
+    if turning is not None and turning_share > LIKELY_ROTATION_SHARE and certainty_of(mapper) < TRANSLATION_CERTAINTY:
         return _answer(request, turning, "rotation")
     return _answer(request, mapper, "general", doubt)
 

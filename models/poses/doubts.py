@@ -6,15 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from models.poses.mapping import Mapper
-from models.poses.triangulation import solve_depths
+from models.poses.triangulation import NOISE_PX, solve_depths
 
 MIN_LINKS = 10
 MIN_LINK_SHARE = 0.1
 MAX_REPROJECTION_PX = 2.0
 MIN_REGISTERED_SHARE = 0.5
 MIN_EXPLAINED_SHARE = 0.65
+MIN_NOISE_PX = 0.1
 MIN_CERTAINTY = 40.0
-"""Real clips with good poses have 80 or more, and TUM fr1/rpy, whose camera hardly leaves its place, 20."""
+"""Real clips with good poses have 125 or more, and TUM fr1/rpy, whose camera hardly leaves its place, 17 to 25."""
 
 
 def doubt_followed(mapper: Mapper) -> str | None:
@@ -49,16 +50,11 @@ def doubt_map(mapper: Mapper, reprojection_px: float | None) -> str | None:
     if len(weak):
         first, second = placed[weak[0]], placed[weak[0] + 1]
         return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
-    if not is_certain(mapper):
+    if certainty_of(mapper) < MIN_CERTAINTY:
         return (
             "most depths are uncertain: the camera hardly leaves its place, so that its translation is not known well"
         )
     return None
-
-
-def is_certain(mapper: Mapper) -> bool:
-    """Whether the depths of a quarter of the points are known well."""
-    return _certainty(mapper) >= MIN_CERTAINTY
 
 
 def _num_links(mapper: Mapper) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -70,8 +66,8 @@ def _num_links(mapper: Mapper) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     return np.asarray(np.cumsum(changes)[:-1], np.int64), np.asarray(seen.sum(axis=1), np.int64)
 
 
-def _certainty(mapper: Mapper) -> float:
-    """Inverse depth over its deviation that a quarter of the points exceeds, for places known to half a pixel."""
+def certainty_of(mapper: Mapper) -> float:
+    """Inverse depth over its deviation that a quarter of the points exceeds, for places as exact as they turned out."""
     seen = mapper.is_used & mapper.is_posed[:, None]
     points = np.flatnonzero(np.isfinite(mapper.inverse_depth) & (seen.sum(axis=0) >= 2))
     if not len(points):
@@ -79,4 +75,4 @@ def _certainty(mapper: Mapper) -> float:
     found = solve_depths(
         mapper.position[:, points], seen[:, points], mapper.anchor[points], mapper.cam_from_world, mapper.intrinsics_px
     )
-    return float(np.percentile(found.inverse_depth / found.sigma, 75))
+    return float(np.percentile(found.inverse_depth / found.sigma, 75)) * NOISE_PX / max(mapper.noise_px(), MIN_NOISE_PX)

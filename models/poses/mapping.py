@@ -247,14 +247,18 @@ class Mapper:
 
     def _focal_sigma(self, variance_at_1_px: float | None) -> float | None:
         """Relative standard deviation of the focal length, for errors as large as they turned out to be."""
+        if variance_at_1_px is None or self._packed is None:
+            return None
+        # All observations of a point share the error of its place in the anchor: a point counts once.
+        shared = len(self._packed.edge) / len(self._packed.points)
+        return float(self.noise_px() * np.sqrt(variance_at_1_px * shared))
+
+    def noise_px(self) -> float:
+        """Standard deviation of the two numbers of an observation; 0 without any."""
         error = self.residuals()
         error = error[np.isfinite(error)]
-        if variance_at_1_px is None or self._packed is None or not len(error):
-            return None
-        # Two numbers an observation, and a few are far off: the median of their length tells the noise in each.
-        noise_px = float(np.median(error)) / np.sqrt(2 * np.log(2))
-        # All observations of a point share the error of its place in the anchor: a point counts once.
-        return float(noise_px * np.sqrt(variance_at_1_px * len(error) / len(self._packed.points)))
+        # A few are far off: the median of their length tells the noise of the others.
+        return float(np.median(error)) / float(np.sqrt(2 * np.log(2))) if len(error) else 0.0
 
     def residuals(self) -> FloatArray:
         """Errors in pixels of the observations of the last adjustment."""

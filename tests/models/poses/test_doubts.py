@@ -26,6 +26,7 @@ def map_of(step_m, num_frames=10, noise_px=0.2, sees=None):
     mapper.cam_from_world = poses
     mapper.is_posed[:] = True
     mapper.triangulate()
+    mapper.adjust(iterations=3)
     return mapper
 
 
