@@ -27,7 +27,7 @@ JPEG = encode_jpeg(np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).resh
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    for package in ("torch", "transformers", "fastapi", "uvicorn", "openai"):
+    for package in ("torch", "transformers", "accelerate", "fastapi", "uvicorn", "openai"):
         pytest.importorskip(package, reason="needs the [vlm] and [dev] extras")
     folder = tmp_path_factory.mktemp("tiny-vlm")
     write_tiny_vlm(folder)
