@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.facts import Shot, VideoAnalysis
+from core.failures import Failure
 from core.records import NOT_SCORED_REASON, ClipRecord, ClipStatus, FailureRecord, Scalar, VideoRecord
 from core.tables import CAPTION_LISTS, CLIP_COLUMNS, VIDEO_COLUMNS, Column
 
@@ -71,12 +72,7 @@ def clip_row(clip: ClipRecord, shard: str | None = None) -> Row:
             "clip_sha256_128": encoded.video.digest,
         }
     row |= _annotation_values(clip) | _caption_values(clip)
-    if failure:
-        row |= {
-            "failure_stage": failure.stage,
-            "failure_class": failure.error_class,
-            "failure_message": failure.message,
-        }
+    row |= _failure_values(failure)
     return _with_extra(row, CLIP_COLUMNS, clip.extra)
 
 
@@ -137,6 +133,16 @@ def _caption_values(clip: ClipRecord) -> Row:
     return row
 
 
+def _failure_values(failure: Failure | None) -> Row:
+    if failure is None:
+        return {}
+    return {
+        "failure_stage": failure.stage,
+        "failure_class": failure.error_class,
+        "failure_message": failure.message,
+    }
+
+
 def _reason(clip: ClipRecord, score: float | None, reason: str | None) -> str | None:
     """Why a score is missing, for clips that the model never saw too."""
     if score is None and reason is None and clip.status is ClipStatus.REJECTED:
@@ -187,12 +193,7 @@ def video_row(video: VideoRecord, analysis: VideoAnalysis | None) -> Row:
             "luminance_mean": analysis.luminance_mean,
             "motion_mean": analysis.motion_mean,
         }
-    if failure:
-        row |= {
-            "failure_stage": failure.stage,
-            "failure_class": failure.error_class,
-            "failure_message": failure.message,
-        }
+    row |= _failure_values(failure)
     return _with_extra(row, VIDEO_COLUMNS, video.extra)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from queue import Full, Queue
@@ -55,8 +55,8 @@ class FrameSource:
         Raises:
           ItemError: if the clip cannot be read.
         """
-        with self.store.local_copy(video.path) as path:
-            yield from read_clip_frames(path, probe_video(path), self.fps, self.max_side_px, hardware=self.on_gpu)
+        with self._opened(video) as (_, frames):
+            yield from frames
 
     def load(self, video: Ref) -> ClipFrames:
         """All of them at once.
@@ -66,13 +66,20 @@ class FrameSource:
         """
         frames: list[ClipFrame] = []
         num_bytes = 0
-        with self.store.local_copy(video.path) as path:
-            info = probe_video(path)
-            for frame in read_clip_frames(path, info, self.fps, self.max_side_px, hardware=self.on_gpu):
+        with self._opened(video) as (size, found):
+            for frame in found:
                 frames.append(frame)
                 num_bytes += frame.rgb.nbytes
                 check_held(num_bytes, "frames", video)
-        return ClipFrames.of(frames, (info.display_width, info.display_height))
+        return ClipFrames.of(frames, size)
+
+    @contextmanager
+    def _opened(self, video: Ref) -> Iterator[tuple[tuple[int, int], Iterator[ClipFrame]]]:
+        """The clip's (width, height), and its annotated frames to be read."""
+        with self.store.local_copy(video.path) as path:
+            info = probe_video(path)
+            frames = read_clip_frames(path, info, self.fps, self.max_side_px, hardware=self.on_gpu)
+            yield (info.display_width, info.display_height), frames
 
 
 def check_held(num_bytes: int, what: str, video: Ref) -> None:

@@ -42,11 +42,13 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     """Camera poses and focal length of one clip of a mostly static scene; see `PoseEstimate`.
 
     A camera that stands still or only turns is told apart first, since no translation can be found then, and so is one
-    that zooms: it gets no poses. Else the pair of frames with the best parallax starts a map, for several focal lengths
-    if none is known; the other frames are added one by one by the points that they see; all is adjusted together.
-    Points that do not follow the scene pull less (Cauchy kernel) and are dropped beyond a few pixels. At last all
-    points are looked for by their patches in all frames, which undoes the drift of tracks, and all is adjusted once
-    more. Scale: the 98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
+    that zooms: it gets no poses. Where little leads from a frame to the next, features join those around. The pair of
+    frames with the best parallax starts a map, for several focal lengths if none is known; the other frames are added
+    one by one by the points that they see; all is adjusted together. Points that do not follow the scene pull less
+    (Cauchy kernel) and are dropped beyond a few pixels. At last all points are looked for by their patches in all
+    frames, which undoes the drift of tracks, and all is adjusted once more. If no depth is then known well and turns
+    explain more than a third of what is seen, the camera turns after all. Scale: the 98th percentile of the points'
+    inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
     tracks = track_points(gray, request.moving)
@@ -59,17 +61,17 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
         )
     tracks = bridge_weak_links(tracks, gray)
     trials, refine = _trials(request)
+    middle = trials[len(trials) // 2]
     if _is_static(tracks):
-        return _answer(request, _still(tracks, trials[len(trials) // 2], request.num_threads), "static")
+        return _answer(request, _still(tracks, middle, request.num_threads), "static")
     turning = _turning(tracks, trials, refine, request.num_threads)
     turning_share = _share_of_turning(turning, request.size)
-    if turning is not None and turning_share > MIN_ROTATION_SHARE:
+    if turning_share > MIN_ROTATION_SHARE:
         return _answer(request, turning, "rotation")
-    zoom = find_zoom(tracks, trials[len(trials) // 2])
+    zoom = find_zoom(tracks, middle)
     if zoom is not None:
         return without_poses(request, zoom.reason)
-    base = turning.intrinsics_px if turning is not None and not refine else trials[len(trials) // 2]
-    mapper = start_mapping(tracks, best_pairs(tracks, base, NUM_STARTS), trials, refine, request.num_threads)
+    mapper = start_mapping(tracks, best_pairs(tracks, middle, NUM_STARTS), trials, refine, request.num_threads)
     if mapper is None:
         return without_poses(request, "no two frames show enough parallax in common points to start from")
     mapper.add_all(refine)
@@ -79,7 +81,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     mapper.polish(refine, rounds=1)
     mapper.sharpen()
     mapper.adjust(iterations=15, focal_too=refine)
-    if turning is not None and turning_share > LIKELY_ROTATION_SHARE and certainty_of(mapper) < TRANSLATION_CERTAINTY:
+    if turning_share > LIKELY_ROTATION_SHARE and certainty_of(mapper) < TRANSLATION_CERTAINTY:
         return _answer(request, turning, "rotation")
     return _answer(request, mapper, "general", doubt)
 
@@ -115,15 +117,15 @@ def _still(tracks: Tracks, intrinsics: FloatArray, num_threads: int) -> Mapper:
     return mapper
 
 
-def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads: int) -> Mapper | None:
-    """The best explanation of all frames by rotations about one centre; None if two frames share no points."""
-    best: Mapper | None = None
+def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads: int) -> Mapper:
+    """The best explanation of all frames by rotations about one centre."""
     middle = trials[len(trials) // 2]
     frames = np.arange(1, len(tracks.position))
     steps = np.tile(np.eye(4), (len(frames), 1, 1))
     steps[:, :3, :3], _ = rotations_between(*tracks.of_pairs(frames - 1, frames), middle)
     turns = se3.log(se3.from_matrix(steps))
-    for intrinsics in trials[::2]:
+
+    def explain(intrinsics: FloatArray) -> Mapper:
         mapper = Mapper(tracks, intrinsics, num_threads)
         mapper.place_at_infinity()
         # The same shift in pixels is a turn in inverse proportion to the focal length.
@@ -132,19 +134,19 @@ def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads
             poses.append(se3.compose(step, poses[-1]))
         mapper.cam_from_world = np.array(poses)
         mapper.adjust(points_too=False, focal_too=refine, iterations=10)
-        if best is None or mapper.fit_score() > best.fit_score():
-            best = mapper
-    return best
+        return mapper
+
+    return max(map(explain, trials[::2]), key=Mapper.fit_score)
 
 
-def _share_of_turning(turning: Mapper | None, size: tuple[int, int]) -> float:
+def _share_of_turning(turning: Mapper, size: tuple[int, int]) -> float:
     """How much of what is seen keeps to rotations; if it is enough, the rest must be moving by itself.
 
     A camera that follows something turns about a far background. As a translation, the thing would be near and still;
     but a camera that translates leaves hardly a third of a scene without parallax.
     """
     limit = max(MIN_ROTATION_PX, ROTATION_SHARE_OF_SIDE * max(size))
-    return 0.0 if turning is None else float(np.mean(turning.residuals() < limit))
+    return float(np.mean(turning.residuals() < limit))
 
 
 def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str | None = None) -> PoseEstimate:

@@ -55,7 +55,8 @@ class Tracks:
 
     def of_pairs(self, first: IntArray, second: IntArray) -> PairPoints:
         """The points that both frames of each pair see; (b,) frames each."""
-        is_both = self.is_seen[first] & self.is_seen[second]
+        seen = self.is_seen
+        is_both = seen[first] & seen[second]
         count = is_both.sum(axis=1)
         is_common = np.arange(count.max(initial=0)) < count[:, None]
         source, target = (np.zeros((*is_common.shape, 2)) for _ in range(2))
