@@ -20,9 +20,10 @@ from beam_pipeline.config import PipelineConfig
 from beam_pipeline.dataflow import prepare_dataflow
 from beam_pipeline.deploy import DeploySettings, resource_hints
 from beam_pipeline.graph import Stages, build_graph, make_stages
+from beam_pipeline.local import LocalRunner
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import LocalRunner, check_gpu, honours_hints, on_this_machine, open_runner, threads_per_clip
+from beam_pipeline.runners import check_gpu, honours_hints, on_this_machine, open_runner, threads_per_clip
 from core.codec import to_json_text
 from core.digest import digest_value
 from core.places import normalize_uri

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.portability import python_urns
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 
 from beam_pipeline.dataflow import is_dataflow
 from beam_pipeline.flink import RunnerError, is_flink, on_loopback, prepare_flink
+from beam_pipeline.local import LocalRunner
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
 GPU_WORKERS = 4
 """Threads that share a GPU by default: while one has its turn on it, the others decode, encode and write."""
 PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
-
-
-class LocalRunner(FnApiRunner):
-    """Beam's in-process runner; its worker processes log as the launcher does."""
-
-    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        """Runs a pipeline whose environments Beam has chosen."""
-        for environment in pipeline_proto.components.environments.values():
-            if environment.urn == python_urns.SUBPROCESS_SDK:
-                environment.payload = f"{sys.executable} -m beam_pipeline.worker".encode()
-        return super().run_via_runner_api(pipeline_proto, options)
 
 
 @contextmanager

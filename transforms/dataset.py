@@ -22,7 +22,7 @@ from transforms.adapter import RunContext
 from transforms.analyse import read_analysis
 from transforms.shards import WriteShard
 
-NO_ROW, ROWS_AT_A_TIME = b"", 1000
+NO_ROW, ROWS_AT_A_TIME = b"", 300
 
 
 class DatasetSettings(Settings):
@@ -33,7 +33,11 @@ class DatasetSettings(Settings):
         ge=1,
         description="Kept clips in one tar, on average. Larger: fewer files; smaller: more workers.",
     )
-    rows_per_file: int = Field(250_000, ge=1, description="Rows in one Parquet file, on average.")
+    rows_per_file: int = Field(
+        100_000,
+        ge=1,
+        description="Rows in one Parquet file, on average. Larger: fewer files; more memory, 5 to 15 KiB a row.",
+    )
 
 
 class _VideoRowsDoFn(beam.DoFn):
