@@ -24,6 +24,10 @@ from beam_pipeline.worker_pool import WorkerPool
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 ANSWER_TIMEOUT_S = 10.0
+WORKER_LIFE_MS = 600_000
+"""How long Flink keeps a worker process between steps. Needs Beam's jar on the cluster's class path (flink.md)."""
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
+"""Java's quick compiler alone: a job server lives for one job, too short for what the slow one does."""
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +65,9 @@ def prepare_flink(options: PipelineOptions, stack: ExitStack) -> None:
         if flink.parallelism < 1:
             flink.parallelism = facts["slots-total"]
     _check_java(options)
+    server = options.view_as(JobServerOptions)
+    server.job_server_jvm_properties = server.job_server_jvm_properties or [QUICK_JAVA]
+    portable.environment_cache_millis = portable.environment_cache_millis or WORKER_LIFE_MS
     if portable.environment_type is None and portable.environment_config is None:
         if not on_loopback(options):
             raise RunnerError(

@@ -35,7 +35,7 @@ TIMEOUT_S = 600
 
 
 def jar():
-    return Path(os.environ.get(flink_local.JAR_VARIABLE, flink_local.jar_path(VERSION)))
+    return flink_local.default_jar(VERSION)
 
 
 @pytest.fixture(scope="module")

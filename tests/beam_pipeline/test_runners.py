@@ -11,11 +11,17 @@ from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    FlinkRunnerOptions,
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 from apache_beam.testing.util import assert_that, equal_to
 
 from beam_pipeline.commands import main
-from beam_pipeline.flink import RunnerError, prepare_flink
+from beam_pipeline.flink import QUICK_JAVA, WORKER_LIFE_MS, RunnerError, prepare_flink
 from beam_pipeline.runners import check_gpu, make_options, on_this_machine
 from beam_pipeline.worker_pool import WorkerPool
 from transforms.adapter import RunContext, UnreachableStoreError
@@ -74,16 +80,26 @@ def test_what_the_cluster_knows_is_filled_in_and_workers_are_started(jar):
         portable = options.view_as(PortableOptions)
         assert portable.environment_type == "EXTERNAL"
         assert portable.environment_config.startswith("localhost:")
+        assert portable.environment_cache_millis == WORKER_LIFE_MS
+        assert options.view_as(JobServerOptions).job_server_jvm_properties == [QUICK_JAVA]
 
 
 def test_what_the_user_says_stays(jar):
     with cluster() as master, ExitStack() as stack:
         options = flink_options(
-            master, jar, "--parallelism=3", "--environment_type=PROCESS", '--environment_config={"command": "boot"}'
+            master,
+            jar,
+            "--parallelism=3",
+            "--environment_type=PROCESS",
+            '--environment_config={"command": "boot"}',
+            "--environment_cache_millis=0",
+            "--job_server_jvm_property=-Xmx1g",
         )
         prepare_flink(options, stack)
         assert options.view_as(FlinkRunnerOptions).parallelism == 3
         assert options.view_as(PortableOptions).environment_type == "PROCESS"
+        assert options.view_as(PortableOptions).environment_cache_millis == "0"
+        assert options.view_as(JobServerOptions).job_server_jvm_properties == ["-Xmx1g"]
 
 
 @pytest.mark.parametrize(
