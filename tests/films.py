@@ -137,6 +137,12 @@ def moving_path(
     return path
 
 
+def level_path(speed_m_s: float) -> Path6:
+    """Straight along the street at one height, with a look a little to the side and down."""
+    axes = rotation("y", 0.08) @ rotation("x", -0.04)
+    return lambda t: (np.array([0, 0, speed_m_s * t]), axes)
+
+
 def shaken(path: Path6, *, metres: float, degrees: float, seed: int = 3) -> Path6:
     """A path with the smooth random shaking of a hand."""
     rng = np.random.default_rng(seed)
@@ -199,9 +205,7 @@ TAKES |= {
     "orbit": (Take(scene=furnished_room(moving=1), path=orbit_path()),),
     "rotation with shake": (Take(scene=_ROOM, path=shaken(_PAN, metres=0.0, degrees=3)),),
     "still, moving things": (Take(scene=furnished_room(moving=3), path=_STILL),),
-    "driving": (
-        Take(scene=street(), path=shaken(moving_path(along=(0, 0, 9), start=np.zeros(3)), metres=0.02, degrees=0.6)),
-    ),
+    "driving": (Take(scene=street(), path=shaken(level_path(9.0), metres=0.02, degrees=0.6)),),
     "zoom": (Take(scene=_ROOM, path=_STILL, focal=lambda t: 0.7 * 1.2**t),),
     "dolly with zoom": (Take(scene=_ROOM, path=moving_path(along=(0, 0, 0.5)), focal=lambda t: 0.7 * 1.15**t),),
     "everything moves": (Take(scene=crowd(), path=shaken(_STILL, metres=0.05, degrees=1)),),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
 from models.depth.spreading import spread_known
+from models.depth.surfaces import surface_seen_by_others
 from models.flow import FlowPairs
 from models.masks.voting import clean_masks, comes_back, vote_over_time
 from models.posed_frames import PosedFrames
@@ -22,11 +23,15 @@ BoolArray = npt.NDArray[np.bool_]
 BASE_PX, PARALLAX_SHARE, GRAY_LEVELS = 0.75, 0.05, 2.0
 PATCH_PX, WINDOW_PX = 3, 7
 # Grey levels that are so much further off than a still scene's tell alone; flow is lost on things that are fast.
-MAX_EXCESS, SEEN_MORE = 4.0, 1.0
+MAX_EXCESS, SEEN_MORE = 4.0, 0.5
+# What one of two frames does not show, as at the picture's border, is judged by the other alone, and counts less.
+SEEN_ONCE = np.float32(0.5)
 # Unknown depths are like the known ones within half so many pixels, if these are not too few, up to a factor; otherwise
 # from infinity to beyond the clip's nearest, and what is seen there is doubted.
 NEAR_PX, MIN_NEAR_SHARE, NEAR_FACTOR = 61, 0.2, 1.2
 TOP_PERCENTILE, TOP_FACTOR, DOUBT_FACTOR = 98, 1.5, 2.0
+# So much of the inverse depth of a surface that other frames see is the least that a still pixel has.
+SURFACE_SHARE = np.float32(0.9)
 # A line of possible places so short is as good as a known place.
 SURE_PX = 4.0
 SMALL = np.float32(1e-7)
@@ -38,9 +43,11 @@ def moving_masks(frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None,
     Each frame is compared with the ones before and behind it. A pixel is still if one of them shows it where the pose
     and its depth put it: by the flow, within its error, or by the grey levels, as far as there is texture to tell (flow
     reaches over the edges of things, and loses fast ones; grey levels do neither). Of two frames one sees what a moving
-    thing hides in the other. Where depth is not known, it is what both frames agree on, if they do, within the depths
-    that are known near by. Evidence is averaged along the flow over neighbouring frames, kept for a while, and
-    smoothed within edges of the picture.
+    thing hides in the other. Grey levels speak with the flow as far as they fit better where it leads. Where depth is
+    not known, it is what both frames agree on, if they do, within the depths that are known near by. Nothing still is
+    seen beyond a surface that other frames see: a thing that moves along with the camera looks as far as the sky, but
+    the ground behind it, seen before or after, is nearer. Evidence is averaged along the flow over neighbouring frames,
+    kept for a while, and smoothed within edges of the picture.
 
     Args:
       frames: at the masks' size.
@@ -109,6 +116,25 @@ class _Line:
         return cls(far_x + along * line_x, far_y + along * line_y, length, parallax)
 
 
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """How far another frame is from what a still scene would show of a frame's pixels, (h, w) each.
+
+    Attributes:
+      moved: by the flow, in units of its error.
+      fits_worse: by the grey levels, compared with those where the flow leads, in units of their error.
+      differs: by the grey levels, compared with the frame's usual difference, in the same units.
+      is_known: bool, where that counts.
+      returns: bool, where the flow comes back.
+    """
+
+    moved: Map
+    fits_worse: Map
+    differs: Map
+    is_known: BoolArray
+    returns: BoolArray
+
+
 class _Judge:
     def __init__(self, frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None) -> None:
         self._frames = frames
@@ -128,24 +154,29 @@ class _Judge:
         texture = _box(_gradient(frames.gray[frame]), PATCH_PX) + np.float32(GRAY_LEVELS)
         informed = 1 - np.float32(GRAY_LEVELS) / texture
         assumed = self._assumed(frame, others)
-        by_flow, by_gray = (np.full(shape, np.inf, np.float32) for _ in range(2))
+        by_flow, by_gray, differing = (np.full(shape, np.inf, np.float32) for _ in range(3))
         seen, returns_once = np.zeros(shape, np.int32), np.zeros(shape, bool)
         for other in others:
-            moved, differs, known, returns = self._compare(frame, other, assumed, texture)
-            differs = _box(informed * np.minimum(differs, MAX_EXCESS), WINDOW_PX) / (_box(informed, WINDOW_PX) + 0.05)
-            by_flow = np.where(known, np.minimum(by_flow, np.minimum(moved, MAX_EXCESS)), by_flow)
-            by_gray = np.where(known, np.minimum(by_gray, differs), by_gray)
+            found = self._compare(frame, other, assumed, texture)
+            known = found.is_known
+            by_flow = np.where(known, np.minimum(by_flow, np.minimum(found.moved, MAX_EXCESS)), by_flow)
+            by_gray = np.where(known, np.minimum(by_gray, _averaged(found.fits_worse, informed)), by_gray)
+            differing = np.where(known, np.minimum(differing, _averaged(found.differs, informed)), differing)
             seen += known
-            returns_once |= known & returns
+            returns_once |= known & found.returns
         # What one frame alone shows may be hidden in it by something that moves: flow there does not come back.
         decided = (seen > 1) | returns_once
-        by_flow, by_gray = (np.where(decided, e, 0) for e in (by_flow, by_gray))
-        excess = np.maximum(np.sqrt(by_flow * by_gray), by_gray - np.float32(SEEN_MORE))
+        by_flow, by_gray, differing = (np.where(decided, e, 0) for e in (by_flow, by_gray, differing))
+        excess = np.maximum(np.sqrt(by_flow * by_gray), differing - np.float32(SEEN_MORE))
+        excess = np.where(seen < len(others), SEEN_ONCE * excess, excess)
         weight = np.where(decided, np.maximum(informed, 0.1), 1e-3)
         return _Evidence(excess.astype(np.float32), weight.astype(np.float32))
 
     def _assumed(self, frame: int, others: list[int]) -> _Assumed:
-        """Depth where it is valid, else what the flows to both neighbours agree on, within reason, else a guess."""
+        """Depth where it is valid, else what the flows to both neighbours agree on, within reason, else a guess.
+
+        No farther than what others see there.
+        """
         shape = self._frames.shape[1:]
         if self._depth is None:
             zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
@@ -162,22 +193,17 @@ class _Judge:
             by_flow, certainty = triangulate(self._frames, self._flows, frame, other)
             joint += certainty * by_flow
             information += certainty
+        surface = np.minimum(SURFACE_SHARE * surface_seen_by_others(self._frames, self._depth, frame), nearest)
+        farthest = np.maximum(farthest, surface)
         agreed = np.clip(joint / information, farthest, nearest)
         found = information > 2 * SMALL
-        assumed = np.where(valid, depth, np.where(found, agreed, around))
+        assumed = np.maximum(np.where(valid, depth, np.where(found, agreed, around)), surface)
         doubt = np.where(valid | is_near, np.float32(1), np.float32(DOUBT_FACTOR))
         farthest, nearest = farthest.astype(np.float32), nearest.astype(np.float32)
         return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, doubt)
 
-    def _compare(
-        self, frame: int, other: int, assumed: _Assumed, texture: Map
-    ) -> tuple[Map, Map, BoolArray, BoolArray]:
-        """One frame against another, (h, w) each.
-
-        Returns:
-          How far the flow, and the grey levels, are from a still scene, in units of their errors; where that counts;
-          where the flow comes back.
-        """
+    def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Map) -> _Comparison:
+        """One frame against another."""
         frames = self._frames
         flow = self._flows.between(frame, other)
         to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
@@ -194,17 +220,32 @@ class _Judge:
             differs = np.where(assumed.is_known, differs, np.minimum(differs, on_line))
             known = inside & (returns | self._depth.is_valid[frame] | (line.length < SURE_PX))
             allowed = BASE_PX + PARALLAX_SHARE * line.parallax
+        at_flow = self._difference(frame, other, to_x, to_y)
+        noise = np.float32(0)
         if inside.any():
             off = np.maximum(off - 2 * np.median(off[inside]), 0)
-            differs = np.maximum(differs - 2 * np.median(differs[inside]), 0)
-        differs = differs / (texture * np.float32(BASE_PX))
-        return off / (allowed * assumed.doubt), differs / assumed.doubt, known, returns
+            noise = np.float32(2 * np.median(differs[inside]))
+        unit = texture * np.float32(BASE_PX) * assumed.doubt
+        return _Comparison(
+            moved=off / (allowed * assumed.doubt),
+            fits_worse=np.maximum(differs - at_flow, 0) / unit,
+            differs=np.maximum(differs - noise, 0) / unit,
+            is_known=known,
+            returns=returns,
+        )
 
     def _difference(self, frame: int, other: int, x: Map, y: Map) -> Map:
         """Mean difference of grey levels around each pixel and where it is in the other frame, but for one of all."""
         seen = cv2.remap(self._frames.gray[other], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         difference = seen.astype(np.float32) - self._frames.gray[frame]
         return _box(np.abs(difference - np.median(difference)), PATCH_PX)
+
+
+def _averaged(values: Map, informed: Map) -> Map:
+    """Means around each pixel, of values that count as far as there is texture."""
+    mean = _box(informed * np.minimum(values, MAX_EXCESS), WINDOW_PX) / (_box(informed, WINDOW_PX) + 0.05)
+    # Sums that run along rows may end just below 0.
+    return np.maximum(mean, 0)
 
 
 def _box(values: Map, side: int) -> Map:

@@ -47,7 +47,8 @@ def test_depth_is_true_up_to_one_scale(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("still, moving things", 0.85), ("orbit", 0.5), ("handheld, moving things", 0.7)]
+    ("name", "least"),
+    [("still, moving things", 0.85), ("orbit", 0.5), ("handheld, moving things", 0.7), ("driving", 0.2)],
 )
 def test_moving_things_are_marked(name, least):
     made, found = annotated(name)
