@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from native import _native
 
 SingleArray = npt.NDArray[np.float32]
+
+
+class PatchPlaces(NamedTuple):
+    """Where patches lie.
+
+    Attributes:
+      at_px: (k, 2) float32 x and y in the target.
+      match: (k,) float32 zero-mean normalised correlation there.
+      spread_px: (k,) float32 standard deviation of x and of y, in the mean, for noise of one grey level in each pixel.
+    """
+
+    at_px: SingleArray
+    match: SingleArray
+    spread_px: SingleArray
 
 
 def align_patches(
@@ -21,7 +37,7 @@ def align_patches(
     radius_px: int = 6,
     iterations: int = 12,
     num_threads: int = 1,
-) -> tuple[SingleArray, SingleArray]:
+) -> PatchPlaces:
     """Places of patches in other pictures, by Gauss-Newton steps on the zero-mean difference of warped patches.
 
     A patch is a square of 2 radius + 1 pixels of the target; its pixels are read in the source through the warp
@@ -39,13 +55,12 @@ def align_patches(
       num_threads: at least 1; results do not depend on it.
 
     Returns:
-      (k, 2) float32 places in the target, and (k,) float32 zero-mean normalised correlation there; NaN where a
-      patch has no corner, leaves the picture, or does not settle.
+      Places; NaN where a patch has no corner, leaves the picture, or does not settle.
 
     Raises:
       ValueError: if shapes do not fit, or a number is out of its range.
     """
-    return _native.align_patches(
+    places = _native.align_patches(
         np.ascontiguousarray(pictures, np.uint8),
         np.asarray(source, np.int32),
         np.asarray(target, np.int32),
@@ -56,3 +71,4 @@ def align_patches(
         iterations,
         num_threads,
     )
+    return PatchPlaces(*places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.mapping import Mapper
+from models.poses.point_map import PointMap
 from models.poses.triangulation import NOISE_PX, solve_depths
 
 MIN_LINKS = 10
@@ -18,7 +18,7 @@ MIN_CERTAINTY = 40.0
 """Real clips with good poses have 125 or more, and TUM fr1/rpy, whose camera hardly leaves its place, 17 to 25."""
 
 
-def doubt_followed(mapper: Mapper) -> str | None:
+def doubt_followed(mapper: PointMap) -> str | None:
     """Why a map is not fit for use that explains too little of what was followed from frame to frame."""
     seen = np.isfinite(mapper.position[..., 0]) & mapper.is_posed[:, None]
     long = seen.sum(axis=0) >= 3
@@ -29,7 +29,7 @@ def doubt_followed(mapper: Mapper) -> str | None:
     return None
 
 
-def doubt_map(mapper: Mapper, reprojection_px: float | None) -> str | None:
+def doubt_map(mapper: PointMap, reprojection_px: float | None) -> str | None:
     """Why the poses of a finished map are not fit for use.
 
     Args:
@@ -57,7 +57,7 @@ def doubt_map(mapper: Mapper, reprojection_px: float | None) -> str | None:
     return None
 
 
-def _num_links(mapper: Mapper) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _num_links(mapper: PointMap) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Points with a depth and seen where the map says: (n - 1,) both up to a frame and after it, (n,) in each frame."""
     seen = (mapper.is_used & mapper.is_posed[:, None])[:, np.isfinite(mapper.inverse_depth)]
     seen = seen[:, seen.any(axis=0)]
@@ -66,7 +66,7 @@ def _num_links(mapper: Mapper) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     return np.asarray(np.cumsum(changes)[:-1], np.int64), np.asarray(seen.sum(axis=1), np.int64)
 
 
-def certainty_of(mapper: Mapper) -> float:
+def certainty_of(mapper: PointMap) -> float:
     """Inverse depth over its deviation that a quarter of the points exceeds, for places as exact as they turned out."""
     seen = mapper.is_used & mapper.is_posed[:, None]
     points = np.flatnonzero(np.isfinite(mapper.inverse_depth) & (seen.sum(axis=0) >= 2))

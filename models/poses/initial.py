@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.mapping import MIN_COMMON_POINTS, USUAL_FOCAL, Mapper
+from models.poses.mapping import MIN_COMMON_POINTS, Mapper
+from models.poses.point_map import USUAL_FOCAL
 from models.poses.rotation import rotations_between
 from models.poses.tracks import Tracks
 

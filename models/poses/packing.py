@@ -21,7 +21,7 @@ class PackedPoints:
       slots: (k,) anchors and (k,) places in them.
       source, target: (e,) frames of the edges.
       pixels: (n, width, 2) where anchors see their points.
-      target_px, weight: (e, width, 2) and (e, width): where the targets see them, and 1 where they do.
+      target_px, weight: (e, width, 2) and (e, width): where the targets see them, and how much that counts, or 0.
       edge: (o,) edge of each observation.
       observed: (o,) frames and (o,) places in `points` of the observations.
     """
@@ -40,6 +40,7 @@ class PackedPoints:
 def pack_points(
     position: FloatArray,
     is_used: BoolArray,
+    weight: npt.NDArray[np.float32],
     anchor: IntArray,
     is_known: BoolArray,
     frames: BoolArray,
@@ -50,7 +51,7 @@ def pack_points(
     Points of an anchor that the same frames see come to lie together: the bundle adjuster skips what none sees.
 
     Args:
-      position, is_used: (n, m, 2) and (n, m): where frames see points, and whether that counts.
+      position, is_used, weight: (n, m, 2), (n, m) and (n, m): where frames see points, if that counts, how much.
       anchor: (m,) the frame of each known point's depth.
       is_known: (m,).
       frames, seen_by: (n,).
@@ -77,9 +78,9 @@ def pack_points(
     frame, which = np.nonzero(seen)
     code, edge = np.unique(own[which] * count + frame, return_inverse=True)
     target_px = np.zeros((len(code), width, 2), np.float32)
-    weight = np.zeros((len(code), width), np.float32)
+    packed_weight = np.zeros((len(code), width), np.float32)
     target_px[edge, slot[which]] = position[frame, points[which]]
-    weight[edge, slot[which]] = 1.0
+    packed_weight[edge, slot[which]] = weight[frame, points[which]]
     return PackedPoints(
         points=points,
         slots=(own, slot),
@@ -87,7 +88,7 @@ def pack_points(
         target=(code % count).astype(np.int32),
         pixels=pixels,
         target_px=target_px,
-        weight=weight,
+        weight=packed_weight,
         edge=edge,
         observed=(frame, which),
     )

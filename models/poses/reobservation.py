@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.mapping import MIN_DEPTH_RATIO, Mapper
+from models.poses.point_map import MIN_DEPTH_RATIO, PointMap
 from models.poses.triangulation import into_frames, rays_of
 from native.patch_alignment import align_patches
 
 FloatArray = npt.NDArray[np.float64]
+SingleArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 RADIUS_PX = 4
@@ -31,6 +32,13 @@ MIN_FRAMES = 3
 """Points that fewer frames see are given up: they tell little, and cost as much."""
 
 
+PICTURE_NOISE = 6.0
+"""Grey levels by which compressed video is off: what is faint is placed less exactly than what stands out."""
+MISMATCH_PX2 = 0.2
+"""Variance for each unit of correlation that is lacking, as where a patch is not flat or partly hidden."""
+LEAST_NOISE_PX = 0.1
+
+
 class _Expected(NamedTuple):
     """Where a frame should see points: their numbers, places, and warps back to their anchor frames."""
 
@@ -39,7 +47,7 @@ class _Expected(NamedTuple):
     warp: FloatArray
 
 
-def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads: int = 1) -> None:
+def reobserve(mapper: PointMap, gray: Sequence[npt.NDArray[np.uint8]], num_threads: int = 1) -> None:
     """Replaces the observations of all points with a depth by those of their patches in all posed frames.
 
     Args:
@@ -60,7 +68,7 @@ def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads
     frame = np.repeat(np.flatnonzero(mapper.is_posed), [len(e.which) for e in expected])
     which = np.concatenate([e.which for e in expected])
     place = np.concatenate([e.place for e in expected])
-    found, match = align_patches(
+    found, match, spread = align_patches(
         pictures,
         anchor[which],
         frame,
@@ -77,9 +85,18 @@ def reobserve(mapper: Mapper, gray: Sequence[npt.NDArray[np.uint8]], num_threads
     mapper.is_used[anchor, points] = True
     mapper.position[frame[good], points[which[good]]] = found[good]
     mapper.is_used[frame[good], points[which[good]]] = True
+    weight = _weights(match[good], spread[good])
+    mapper.weight = np.ones(mapper.is_used.shape, np.float32)
+    mapper.weight[frame[good], points[which[good]]] = weight
 
 
-def _expect(mapper: Mapper, points: IntArray, frame: int, size: tuple[int, ...]) -> _Expected:
+def _weights(match: SingleArray, spread_px: SingleArray) -> SingleArray:
+    """(k,) inverse variances of places, 1 in the median."""
+    variance = (PICTURE_NOISE * spread_px) ** 2 + MISMATCH_PX2 * (1 - match) + LEAST_NOISE_PX**2
+    return np.asarray(np.median(variance) / variance if len(variance) else variance, np.float32)
+
+
+def _expect(mapper: PointMap, points: IntArray, frame: int, size: tuple[int, ...]) -> _Expected:
     """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
     apart = np.abs(mapper.anchor[points] - frame)
     is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_posed) // FAR_FRAMES) == 0))
@@ -98,7 +115,9 @@ def _expect(mapper: Mapper, points: IntArray, frame: int, size: tuple[int, ...])
     return _Expected(which[is_alike], place[is_alike], warp)
 
 
-def _project(mapper: Mapper, points: IntArray, shift: tuple[float, float], frame: int) -> tuple[FloatArray, FloatArray]:
+def _project(
+    mapper: PointMap, points: IntArray, shift: tuple[float, float], frame: int
+) -> tuple[FloatArray, FloatArray]:
     """(k, 2) places in a frame of what is seen a shift off the points in their anchors, and (k,) ratios of depths."""
     anchor = mapper.anchor[points]
     rays = rays_of(mapper.position[anchor, points] + shift, mapper.intrinsics_px)

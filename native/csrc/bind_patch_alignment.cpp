@@ -55,13 +55,14 @@ py::tuple align(const Bytes& pictures, const Integers& source, const Integers& t
     py::gil_scoped_release release;
     align_patches(stack, queries.data(), results.data(), results.size(), radius, iterations, threads);
   }
-  py::array_t<float> found({size, py::ssize_t{2}}), match(size);
+  py::array_t<float> found({size, py::ssize_t{2}}), match(size), spread(size);
   for (py::ssize_t index = 0; index < size; ++index) {
     found.mutable_data()[2 * index] = results[index].at[0];
     found.mutable_data()[2 * index + 1] = results[index].at[1];
     match.mutable_data()[index] = results[index].match;
+    spread.mutable_data()[index] = results[index].spread;
   }
-  return py::make_tuple(found, match);
+  return py::make_tuple(found, match, spread);
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ struct Template {
 
 PatchResult align(const PatchStack& stack, const PatchQuery& query, int radius, int iterations) {
   constexpr float kNothing = std::numeric_limits<float>::quiet_NaN();
-  const PatchResult lost{{kNothing, kNothing}, kNothing};
+  const PatchResult lost{{kNothing, kNothing}, kNothing, kNothing};
   Template patch;
   if (!patch.fill(stack, query, radius)) return lost;
   const std::uint8_t* picture = stack.pictures + static_cast<std::size_t>(query.target) * stack.height * stack.width;
@@ -139,7 +139,8 @@ PatchResult align(const PatchStack& stack, const PatchQuery& query, int radius, 
     const float length = std::sqrt(step_x * step_x + step_y * step_y);
     if (!(length < 1e6f)) return lost;
     if (length < kSettledPx) {
-      return {{x - step_x, y - step_y}, product / std::sqrt(energy * patch.energy)};
+      const float spread = std::sqrt(0.5f * (patch.inverse[0] + patch.inverse[2])) / contrast;
+      return {{x - step_x, y - step_y}, product / std::sqrt(energy * patch.energy), spread};
     }
     const float shorten = std::min(1.0f, kMaxStepPx / length);
     x -= shorten * step_x;

@@ -41,7 +41,7 @@ def align(stack, at, guess, **options):
 def test_places_are_found_to_hundredths_of_a_pixel_whatever_the_brightness():
     true, at, guess = queries(300, 1.0)
     for gain, offset in ((1.0, 0.0), (0.6, 40.0)):
-        found, match = align(pictures(MATRIX, SHIFT, gain, offset), at, guess)
+        found, match, _ = align(pictures(MATRIX, SHIFT, gain, offset), at, guess)
         assert np.isfinite(match).mean() > 0.98
         error = np.linalg.norm(found - true, axis=1)
         assert np.nanmedian(error) < 0.02
@@ -62,7 +62,7 @@ def test_what_has_no_place_of_its_own_is_not_placed():
     edge = np.tile((np.arange(WIDTH) > WIDTH // 2).astype(np.uint8) * 200, (2, HEIGHT, 1))
     middle = np.array([[WIDTH / 2, HEIGHT / 2]])
     for stack in (flat, edge):
-        found, match = align_patches(stack, [0], [1], middle, middle, np.eye(2)[None])
+        found, match, _ = align_patches(stack, [0], [1], middle, middle, np.eye(2)[None])
         assert np.isnan(found).all() and np.isnan(match).all()
 
 
@@ -70,7 +70,7 @@ def test_places_out_of_the_picture_and_numbers_that_are_none_are_told():
     stack = pictures(MATRIX, SHIFT)
     at = np.full((4, 2), 60.0)
     guess = np.array([[2.0, 60], [60, HEIGHT + 50], [np.nan, 60], [1e20, 60]])
-    found, match = align(stack, at, guess)
+    found, match, _ = align(stack, at, guess)
     assert np.isnan(found).all() and np.isnan(match).all()
 
 
@@ -91,3 +91,14 @@ def test_shapes_and_numbers_of_pictures_are_checked():
         align_patches(stack, [0, 0], [1, 2], at, at, np.tile(np.eye(2), (2, 1, 1)))
     with pytest.raises(ValueError, match="warp"):
         align_patches(stack, [0, 0], [1, 1], at, at, np.eye(2))
+
+
+def test_the_spread_is_that_of_places_in_noisy_pictures():
+    true, at, guess = queries(400, 0.5)
+    stack = pictures(MATRIX, SHIFT, gain=0.4, offset=70).astype(float)
+    noise = 3.0
+    noisy = np.rint(stack + np.random.default_rng(1).normal(0, noise, stack.shape) * [[[0]], [[1]]]).astype(np.uint8)
+    found, _, spread = align(noisy, at, guess)
+    ratio = (found - true) / (noise * spread[:, None])
+    middle = np.nanpercentile(ratio, [16, 84])
+    assert -1.3 < middle[0] < -0.75 and 0.75 < middle[1] < 1.3
