@@ -40,17 +40,16 @@ class Solver {
     for (; result.iterations < options_.iterations && !result.converged; ++result.iterations) {
       const double cost = linearise(damping);
       result.cost_history.push_back(cost);
-      State trial;
       if (!solve(damping)) {
         if (!options_.adaptive || damping >= options_.damping_max) break;
         damping = std::min(damping * options_.damping_up, options_.damping_max);
         continue;
       }
-      const Costs costs = make_step(damping, trial);
+      const Costs costs = make_step(damping, trial_);
       // What the model promises is within the costs' rounding: there is nothing left to gain.
       const bool flat = costs.predicted <= options_.tolerance * cost;
       if (!options_.adaptive || costs.now < costs.before || (flat && costs.now == costs.before)) {
-        std::swap(state_, trial);
+        std::swap(state_, trial_);
         if (options_.adaptive) damping = std::max(damping * options_.damping_down, options_.damping_min);
         result.converged = flat;
       } else if (flat || damping >= options_.damping_max) {
@@ -134,7 +133,9 @@ class Solver {
 
   // The state after the step; its costs are compared only if the steps are adaptive.
   Costs make_step(double damping, State& trial) {
-    trial = state_;
+    trial.cam_from_world = state_.cam_from_world;
+    std::copy(state_.intrinsics, state_.intrinsics + 4, trial.intrinsics);
+    if (options_.points || trial.inverse_depth.empty()) trial.inverse_depth = state_.inverse_depth;
     Costs total;
     for (int i = 0; i < problem_.frames; ++i) {
       if (frames_.variable[i] < 0) continue;
@@ -183,9 +184,10 @@ class Solver {
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
       auto& w = workspaces_[worker];
       frames_.prepare_edges(state_, frame, w.edges);
+      for (auto& edge : w.edges) edge.model.with_residuals = true;
       frames_.for_each_tile(frame, [&](int first, int count) {
         costs[frame] += frames_.point_prior_cost(state_, frame, first, count);
-        load_tile(problem_, state_.intrinsics, state_.inverse_depth.data(), frame, first, count, w.points);
+        frames_.load_points(state_, frame, first, count, w.points);
         for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
           for (const int e : frames_.groups[frame][g].edges) {
             if (!frames_.observes(e, first)) continue;
@@ -201,13 +203,13 @@ class Solver {
   }
 
   double measure_tile(const EdgeModel<T>& model, const Observations& observations, Workspace<T>& w, float* to) const {
-    frames_.kernels.project(w.points, model, observations, w.projected);
+    const double cost = frames_.kernels.project(w.points, model, observations, w.projected);
     const auto& p = w.projected;
     for (int k = 0; k < observations.count; ++k) {
       const T u = p.ru[k] * model.fx, v = p.rv[k] * model.fy;
       to[k] = p.wu[k] + p.wv[k] > 0 ? float(std::sqrt(u * u + v * v)) : std::numeric_limits<float>::quiet_NaN();
     }
-    return frames_.kernels.sum(p.cost, observations.count);
+    return cost;
   }
 
   void measure_variances(Result& result) {
@@ -229,7 +231,7 @@ class Solver {
   Frames<T> frames_;
   ReducedSystem system_;
   std::vector<Workspace<T>> workspaces_;
-  State state_;
+  State state_, trial_;
   std::vector<double> step_;
 };
 

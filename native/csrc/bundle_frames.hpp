@@ -30,6 +30,7 @@ struct Costs {
 template <typename T>
 struct Workspace {
   TilePoints<T> points;
+  std::vector<TilePoints<T>> all_points;  // of a frame; only if points stay where they are
   Projected<T> projected;
   alignas(64) T curvature[kTile], slope[kTile], focal[kTile], root[kTile];
   std::vector<T> rows;       // six of kTile for each group
@@ -85,7 +86,10 @@ class Frames {
       most_edges = std::max(most_edges, edges);
     }
     std::vector<Workspace<T>> workspaces(std::max(1, std::min(options.threads, problem.frames)));
-    for (auto& w : workspaces) reserve(w, most_groups, most_edges);
+    for (auto& w : workspaces) {
+      reserve(w, most_groups, most_edges);
+      if (!options.points) w.all_points.resize((problem.points + tiles_.size() - 1) / tiles_.size());
+    }
     return workspaces;
   }
 
@@ -93,9 +97,28 @@ class Frames {
 
   bool has_points_prior() const { return options.points && problem.prior_weight != nullptr; }
 
+  // Of a tile, after which the next edge's tile at the same place is looked at.
   Observations observations(int edge, int first, int count) const {
-    return observations_of(problem, edge, first, count, next_edge_[edge]);
+    return observations_of(problem, edge, first, count, next_edge_[edge], first);
   }
+
+  // Of a tile, after which the edge's next tile is looked at.
+  Observations observations_along(int edge, int first, int count) const {
+    const bool at_end = first + count == problem.points;
+    return observations_of(problem, edge, first, count, at_end ? next_edge_[edge] : edge, at_end ? 0 : first + count);
+  }
+
+  // Points of a tile at their present inverse depth.
+  void load_points(const State& state, int frame, int first, int count, TilePoints<T>& out) const {
+    const std::size_t point = std::size_t(frame) * problem.points + first;
+    const float* pixels = problem.pixels + 2 * (problem.shared_pixels ? std::size_t(first) : point);
+    kernels.load_points(pixels, state.inverse_depth.data() + point, state.intrinsics, count, out);
+  }
+
+  // Whether the observations of an edge move any pose.
+  bool moves(int source, int target) const { return variable[source] >= 0 || variable[target] >= 0; }
+
+  int tile_size() const { return tiles_.size(); }
 
   // Whether an edge has an observation of the tile that begins with the point `first`.
   bool observes(int edge, int first) const { return tiles_.observes(edge, first); }

@@ -29,24 +29,6 @@ inline std::vector<std::vector<Group>> group_edges(const Problem& problem) {
   return groups;
 }
 
-// Rounds up to what kernels may read of a row.
-inline int padded(int count) { return (count + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
-
-template <typename T>
-void load_tile(const Problem& problem, const double* intrinsics, const double* inverse_depth, int frame, int first,
-               int count, TilePoints<T>& out) {
-  const std::size_t offset = problem.shared_pixels ? first : std::size_t(frame) * problem.points + first;
-  const float* pixels = problem.pixels + 2 * offset;
-  const double* d = inverse_depth + std::size_t(frame) * problem.points + first;
-  const double scale_x = 1 / intrinsics[0], scale_y = 1 / intrinsics[1];
-  for (int k = 0; k < count; ++k) {
-    out.x[k] = T((pixels[2 * k] - intrinsics[2]) * scale_x);
-    out.y[k] = T((pixels[2 * k + 1] - intrinsics[3]) * scale_y);
-    out.d[k] = T(d[k]);
-  }
-  for (int k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;
-}
-
 inline void relative_pose(const double* cam_from_world, int source, int target, double* out) {
   double inverse[se3::kPose];
   se3::invert(cam_from_world + se3::kPose * source, inverse);
@@ -60,23 +42,31 @@ EdgeModel<T> edge_model(const double* target_from_source, const double* intrinsi
   EdgeModel<T> model;
   std::transform(rotation, rotation + 9, model.rotation, [](double x) { return T(x); });
   std::transform(target_from_source, target_from_source + 3, model.translation, [](double x) { return T(x); });
-  model.fx = T(intrinsics[0]), model.fy = T(intrinsics[1]), model.cx = T(intrinsics[2]), model.cy = T(intrinsics[3]);
+  const double fx = intrinsics[0], fy = intrinsics[1];
+  model.fx = T(fx), model.fy = T(fy);
+  model.scale_u = T(1 / fx), model.scale_v = T(1 / fy);
+  model.shift_u = T(intrinsics[2] / fx), model.shift_v = T(intrinsics[3] / fy);
+  model.square_u = T(fx * fx), model.square_v = T(fy * fy);
   model.min_depth_ratio = T(options.min_depth_ratio);
   model.kernel = options.kernel;
   model.kernel_px2 = T(options.kernel_px * options.kernel_px);
+  model.per_kernel_px2 = 1 / model.kernel_px2;
+  model.with_points = options.points;
   model.with_focal = options.focal;
+  model.with_residuals = false;
   return model;
 }
 
-// `next_edge` is the one that is looked at next, for the same points, -1 for none.
-inline Observations observations_of(const Problem& problem, int edge, int first, int count, int next_edge) {
-  const auto target = [&](int e) { return problem.target_px + 2 * (std::size_t(e) * problem.points + first); };
-  const auto weight = [&](int e) {
-    return problem.weight + problem.weight_channels * (std::size_t(e) * problem.points + first);
+// `next_edge` and `next_first` say what is looked at next, -1 for no edge.
+inline Observations observations_of(const Problem& problem, int edge, int first, int count, int next_edge,
+                                    int next_first) {
+  const auto target = [&](int e, int f) { return problem.target_px + 2 * (std::size_t(e) * problem.points + f); };
+  const auto weight = [&](int e, int f) {
+    return problem.weight + problem.weight_channels * (std::size_t(e) * problem.points + f);
   };
   const bool has_next = next_edge >= 0;
-  return {target(edge), weight(edge), problem.weight_channels, count, has_next ? target(next_edge) : nullptr,
-          has_next ? weight(next_edge) : nullptr};
+  return {target(edge, first), weight(edge, first), problem.weight_channels, count,
+          has_next ? target(next_edge, next_first) : nullptr, has_next ? weight(next_edge, next_first) : nullptr};
 }
 
 }  // namespace spatialbeam::bundle

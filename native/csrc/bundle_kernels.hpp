@@ -12,8 +12,11 @@
 
 namespace spatialbeam::bundle {
 
-constexpr int kTile = 256;
+constexpr int kTile = 512;  // short enough for what an edge does with a tile to stay in the first cache
 constexpr int kMaxLanes = 16;
+
+// Rounds up to what kernels may read of a row.
+inline int padded(int count) { return (count + kMaxLanes - 1) / kMaxLanes * kMaxLanes; }
 
 enum class RobustKernel { kNone, kHuber, kCauchy };
 
@@ -23,15 +26,31 @@ struct alignas(64) TilePoints {
   T x[kTile], y[kTile], d[kTile];
 };
 
+// Sets the points of a tile; those between `count` and the next multiple of kMaxLanes are 0.
+template <typename T>
+__attribute__((always_inline)) inline void set_points(const float* pixels, const double* inverse_depth,
+                                                      const double* intrinsics, int count, TilePoints<T>& out) {
+  const double scale_x = 1 / intrinsics[0], scale_y = 1 / intrinsics[1];
+  const double centre_x = intrinsics[2], centre_y = intrinsics[3];
+  for (int k = 0; k < count; ++k) {
+    out.x[k] = T((pixels[2 * k] - centre_x) * scale_x);
+    out.y[k] = T((pixels[2 * k + 1] - centre_y) * scale_y);
+  }
+  for (int k = 0; k < count; ++k) out.d[k] = T(inverse_depth[k]);
+  for (int k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;
+}
+
 template <typename T>
 struct EdgeModel {
-  T rotation[9];     // target from source, row-major
+  T rotation[9];  // target from source, row-major
   T translation[3];
-  T fx, fy, cx, cy;
-  T min_depth_ratio;  // least Z
-  T kernel_px2;       // squared scale of the robust kernel
+  T fx, fy;
+  T scale_u, scale_v, shift_u, shift_v;  // pixels to units of the focal lengths
+  T square_u, square_v;                  // squared focal lengths
+  T min_depth_ratio;                     // least Z
+  T kernel_px2, per_kernel_px2;          // squared scale of the robust kernel, and 1 by it
   RobustKernel kernel;
-  bool with_focal;
+  bool with_points, with_focal, with_residuals;  // what is asked for besides the derivatives by poses
 };
 
 // Of the tile's points in the target. Weights that are not above 0 and targets that are not finite are no observations.
@@ -40,7 +59,7 @@ struct Observations {
   const float* weight;  // (count, channels)
   int channels;         // 1 or 2
   int count;
-  const float* next_target;  // as many that will be needed next, null for none
+  const float* next_target;  // about as many that will be needed next, null for none
   const float* next_weight;
 };
 
@@ -48,31 +67,33 @@ struct Observations {
 // other values finite.
 template <typename T>
 struct alignas(64) Projected {
-  T x[kTile], y[kTile], h[kTile];    // X D, Y D, d D
-  T wu[kTile], wv[kTile];            // weights x squared focal lengths x the robust kernel's slope
-  T ru[kTile], rv[kTile];            // residuals / focal lengths
-  T du[kTile], dv[kTile];            // derivatives of the projection by d
-  T fu[kTile], fv[kTile];            // by the logarithm of the focal lengths; only if the model asks for them
+  T x[kTile], y[kTile], h[kTile];  // X D, Y D, d D
+  T wu[kTile], wv[kTile];          // weights x squared focal lengths x the robust kernel's slope
+  T pu[kTile], pv[kTile];          // those x residuals / focal lengths
+  T du[kTile], dv[kTile];          // derivatives of the projection by d, if the model asks for them
+  T fu[kTile], fv[kTile];          // by the logarithm of the focal lengths, if the model asks for them
+  T ru[kTile], rv[kTile];          // residuals / focal lengths, if the model asks for them
   T cost[kTile];
 };
 
-// Sums over observations for one edge or several that join the same two frames: upper triangle of J^T W J and J^T W r
-// for the target's pose, the same for the focal length and between both.
+constexpr int kMotionSums = 25;
+constexpr int kFocalSums = 8;
+
+// Sums over observations for one edge or several that join the same two frames.
 struct PoseSums {
-  double h[36];
-  double v[6];
-  double hf[6];
-  double hff;
-  double vf;
+  double motion[kMotionSums];  // of J^T W J and J^T W r for the target's pose; see `motion_terms`
+  double focal[kFocalSums];    // of J^T W J_focal, then of J_focal^T W J_focal and J_focal^T W r
 };
 
 template <typename T>
 struct Kernels {
-  void (*project)(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
-                  Projected<T>& out);
+  void (*load_points)(const float* pixels, const double* inverse_depth, const double* intrinsics, int count,
+                      TilePoints<T>& out);
+  // Returns the sum of the costs.
+  double (*project)(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
+                    Projected<T>& out);
   void (*add_pose_sums)(const Projected<T>& projected, int count, PoseSums& sums);
   void (*add_focal_sums)(const Projected<T>& projected, int count, bool with_poses, PoseSums& sums);
-  double (*sum)(const T* values, int count);
   // J_pose^T W J_d of each point in six rows of kTile; added to what is there or put in its place.
   void (*put_pose_rows)(const Projected<T>& projected, int count, bool add, T* rows);
   void (*add_focal_row)(const Projected<T>& projected, int count, T* row);

@@ -109,7 +109,7 @@ TARGET double dot(const double* a, const double* b, int count) {
 
 template <typename T>
 Kernels<T> make_kernels() {
-  return {project<T>,        add_pose_sums<T>, add_focal_sums<T>, sum<T>,           put_pose_rows<T>,
-          add_focal_row<T>,  add_point_sums<T>, subtract_step<T>, keep_costs<T>,    compare_costs<T>,
-          scale_row<T>,      add_gram<T>,       add_transposed_product, dot};
+  return {load_points<T>,   project<T>,       add_pose_sums<T>,       add_focal_sums<T>, put_pose_rows<T>,
+          add_focal_row<T>, add_point_sums<T>, subtract_step<T>,      keep_costs<T>,     compare_costs<T>,
+          scale_row<T>,     add_gram<T>,       add_transposed_product, dot};
 }

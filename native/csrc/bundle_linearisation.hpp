@@ -19,20 +19,51 @@ class Linearisation {
     frames_.prepare_edges(state, frame, w.edges);
     const int group_count = int(frames_.groups[frame].size());
     std::fill(w.sums.begin(), w.sums.begin() + group_count, PoseSums{});
-    const std::size_t gram_size = 6 * group_count + 2;
-    std::fill_n(w.gram.begin(), gram_size * gram_size, 0.0);
-    double cost = 0;
-    frames_.for_each_tile(frame, [&](int first, int count) {
-      load_tile(frames_.problem, state.intrinsics, state.inverse_depth.data(), frame, first, count, w.points);
-      cost += frames_.point_prior_cost(state, frame, first, count);
-      cost += linearise_tile(frame, first, count, w);
-      if (frames_.options.points) eliminate_points(state, frame, first, count, damping, w);
-    });
-    build_local_system(frames_.kernels, group_count, frames_.options.points, w);
+    const bool points = frames_.options.points;
+    const double cost = points ? linearise_points(state, frame, damping, w) : linearise_poses(state, frame, w);
+    build_local_system(frames_.kernels, group_count, points, w);
     return cost;
   }
 
  private:
+  // Tile by tile, so that a tile's points can be eliminated when all edges have been seen.
+  double linearise_points(const State& state, int frame, double damping, Workspace<T>& w) {
+    const std::size_t gram_size = 6 * frames_.groups[frame].size() + 2;
+    std::fill_n(w.gram.begin(), gram_size * gram_size, 0.0);
+    double cost = 0;
+    frames_.for_each_tile(frame, [&](int first, int count) {
+      frames_.load_points(state, frame, first, count, w.points);
+      cost += frames_.point_prior_cost(state, frame, first, count);
+      cost += linearise_tile(frame, first, count, w);
+      eliminate_points(state, frame, first, count, damping, w);
+    });
+    return cost;
+  }
+
+  // Edge by edge: reads the observations in the order in which memory holds them.
+  double linearise_poses(const State& state, int frame, Workspace<T>& w) {
+    const int size = frames_.tile_size(), points = frames_.problem.points;
+    for (int first = 0; first < points; first += size) {
+      frames_.load_points(state, frame, first, std::min(size, points - first), w.all_points[first / size]);
+    }
+    double cost = 0;
+    const auto& groups = frames_.groups[frame];
+    for (int g = 0; g < int(groups.size()); ++g) {
+      const bool moves = frames_.moves(frame, groups[g].target);
+      for (const int e : groups[g].edges) {
+        for (int first = 0; first < points; first += size) {
+          if (!frames_.observes(e, first)) continue;
+          const int count = std::min(size, points - first);
+          cost += frames_.kernels.project(w.all_points[first / size], w.edges[g].model,
+                                          frames_.observations_along(e, first, count), w.projected);
+          if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
+          if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);
+        }
+      }
+    }
+    return cost;
+  }
+
   // Sums and rows of all edges of a tile; returns the cost.
   double linearise_tile(int frame, int first, int count, Workspace<T>& w) {
     const int padded_count = padded(count);
@@ -44,16 +75,14 @@ class Linearisation {
     double cost = 0;
     const auto& groups = frames_.groups[frame];
     for (int g = 0; g < int(groups.size()); ++g) {
-      const bool moves = frames_.variable[frame] >= 0 || frames_.variable[groups[g].target] >= 0;
+      const bool moves = frames_.moves(frame, groups[g].target);
       T* rows = w.rows.data() + std::size_t(6) * kTile * g;
       bool has_rows = false;
       for (const int e : groups[g].edges) {
         if (!frames_.observes(e, first)) continue;
-        frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
-        cost += frames_.kernels.sum(w.projected.cost, count);
+        cost += frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
         if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
         if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);
-        if (!frames_.options.points) continue;
         frames_.kernels.add_point_sums(w.projected, count, w.curvature, w.slope);
         if (frames_.options.focal) frames_.kernels.add_focal_row(w.projected, count, w.focal);
         if (moves) frames_.kernels.put_pose_rows(w.projected, count, has_rows, rows), has_rows = true;

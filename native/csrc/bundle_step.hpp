@@ -22,12 +22,12 @@ class Step {
     if (frames_.options.adaptive) frames_.prepare_edges(trial, frame, w.moved_edges);
     frames_.for_each_tile(frame, [&](int first, int count) {
       costs.before += frames_.point_prior_cost(state_, frame, first, count);
-      load_tile(frames_.problem, state_.intrinsics, state_.inverse_depth.data(), frame, first, count, w.points);
+      frames_.load_points(state_, frame, first, count, w.points);
       substitute_back(frame, first, count, w);
       if (frames_.options.points) costs.predicted += move_points(frame, first, count, damping, trial, w);
       if (!frames_.options.adaptive) return;
       costs.now += frames_.point_prior_cost(trial, frame, first, count);
-      load_tile(frames_.problem, trial.intrinsics, trial.inverse_depth.data(), frame, first, count, w.points);
+      frames_.load_points(trial, frame, first, count, w.points);
       compare_tile(frame, first, count, w, costs);
     });
     return costs;

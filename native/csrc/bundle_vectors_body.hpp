@@ -7,7 +7,6 @@ template <>
 struct Lanes<float> {
   typedef float Vec __attribute__((vector_size(VECTOR_BYTES)));
   typedef float Floats __attribute__((vector_size(VECTOR_BYTES)));  // as many floats as there are lanes
-  typedef std::int32_t Places __attribute__((vector_size(VECTOR_BYTES)));
   typedef std::int32_t Ints __attribute__((vector_size(VECTOR_BYTES)));
   typedef std::int32_t Int;
   static constexpr int kMantissaBits = 23;
@@ -19,7 +18,6 @@ template <>
 struct Lanes<double> {
   typedef double Vec __attribute__((vector_size(VECTOR_BYTES)));
   typedef float Floats __attribute__((vector_size(VECTOR_BYTES / 2)));
-  typedef std::int32_t Places __attribute__((vector_size(VECTOR_BYTES / 2)));
   typedef std::int64_t Ints __attribute__((vector_size(VECTOR_BYTES)));
   typedef std::int64_t Int;
   static constexpr int kMantissaBits = 52;
@@ -52,24 +50,58 @@ INLINE Vec<T> load_floats(const float* from) {
   return __builtin_convertvector(v, Vec<T>);
 }
 
-// Splits pairs.
-template <typename T>
-INLINE void load_pairs(const float* from, Vec<T>& first, Vec<T>& second) {
-  typedef typename Lanes<T>::Floats Floats;
-  Floats even, odd;
+// The values at even places of two vectors one behind the other, and those at odd places.
+template <typename V>
+INLINE void split_pairs(V low, V high, V& even, V& odd) {
+  constexpr int kCount = sizeof(V) / sizeof(low[0]);
 #if defined(__clang__)
-  for (int i = 0; i < kLanes<T>; ++i) even[i] = from[2 * i], odd[i] = from[2 * i + 1];
+  for (int i = 0; i < kCount; ++i) {
+    even[i] = 2 * i < kCount ? low[2 * i] : high[2 * i - kCount];
+    odd[i] = 2 * i < kCount ? low[2 * i + 1] : high[2 * i + 1 - kCount];
+  }
 #else
-  Floats low, high;
-  std::memcpy(&low, from, sizeof(low));
-  std::memcpy(&high, from + kLanes<T>, sizeof(high));
-  typename Lanes<T>::Places places;
-  for (int i = 0; i < kLanes<T>; ++i) places[i] = 2 * i;
+  decltype(low == high) places = {};
+  for (int i = 0; i < kCount; ++i) places[i] = 2 * i;
   even = __builtin_shuffle(low, high, places);
   odd = __builtin_shuffle(low, high, places + 1);
 #endif
+}
+
+template <typename T>
+INLINE void load_pairs(const float* from, Vec<T>& first, Vec<T>& second) {
+  typename Lanes<T>::Floats low, high, even, odd;
+  std::memcpy(&low, from, sizeof(low));
+  std::memcpy(&high, from + kLanes<T>, sizeof(high));
+  split_pairs(low, high, even, odd);
   first = __builtin_convertvector(even, Vec<T>);
   second = __builtin_convertvector(odd, Vec<T>);
+}
+
+template <typename T, int kCount>
+INLINE void set_to_zero(Vec<T> (&vectors)[kCount]) {
+#pragma GCC unroll 32
+  for (auto& vector : vectors) vector = Vec<T>{};
+}
+
+// Adds the sums of the vectors' lanes to `sums`: first of neighbours, then of neighbouring sums, all vectors at once.
+// Overwrites `vectors`.
+template <typename T, int kCount>
+INLINE void add_lanes(Vec<T> (&vectors)[kCount], double* sums) {
+  int count = kCount;
+#pragma GCC unroll 4
+  for (int width = kLanes<T>; width > 1; width /= 2) {
+#pragma GCC unroll 32
+    for (int i = 0; i < (count + 1) / 2; ++i) {
+      Vec<T> even, odd;
+      split_pairs(vectors[2 * i], 2 * i + 1 < count ? vectors[2 * i + 1] : Vec<T>{}, even, odd);
+      vectors[i] = even + odd;
+    }
+    count = (count + 1) / 2;
+  }
+  constexpr int kVectors = (kCount + kLanes<T> - 1) / kLanes<T>;
+  alignas(64) T lanes[kVectors * kLanes<T>];
+  for (int i = 0; i < kVectors; ++i) store(lanes + i * kLanes<T>, vectors[i]);
+  for (int i = 0; i < kCount; ++i) sums[i] += double(lanes[i]);
 }
 
 // log(1 + v) for v >= 0: 1 + v = 2^e m with m near 1, and log m = 2 atanh((m - 1) / (m + 1)) by its series.

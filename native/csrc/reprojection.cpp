@@ -13,7 +13,9 @@ void for_tiles(const Problem& problem, int frame, const Use& use) {
   TilePoints<double> points;
   for (int first = 0; first < problem.points; first += kTile) {
     const int count = std::min(kTile, problem.points - first);
-    load_tile(problem, problem.intrinsics, problem.inverse_depth, frame, first, count, points);
+    const std::size_t point = std::size_t(frame) * problem.points + first;
+    set_points(problem.pixels + 2 * (problem.shared_pixels ? first : point), problem.inverse_depth + point,
+               problem.intrinsics, count, points);
     use(first, count, points);
   }
 }

@@ -272,6 +272,22 @@ def test_points_of_more_than_one_tile():
 
 
 @pytest.mark.parametrize("simd", SIMD)
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_poses_alone_move_as_with_points_that_cannot(precision, simd):
+    """Edge by edge over several tiles, the last of them not full, as tile by tile over all edges."""
+    s = scene(seed=8, points=1101)
+    weight = s.weight * s.rng.uniform(0.5, 2, s.weight.shape).astype(np.float32)
+    weight[2, 500:] = 0
+    options = BundleOptions(iterations=1, adaptive=False, precision=precision, simd=simd)
+    alone = bundle_adjust(s.problem(weight=weight), replace(options, optimise_points=False))
+    held = bundle_adjust(s.problem(weight=weight), replace(options, point_damping_floor=1e25))
+    assert s.pose_error(alone.cam_from_world) < 0.8 * s.pose_error(s.start)
+    tolerance = 1e-12 if precision == "double" else 1e-6
+    np.testing.assert_allclose(alone.cam_from_world, held.cam_from_world, atol=tolerance)
+    np.testing.assert_allclose(alone.cost_history, held.cost_history, rtol=1e-6)
+
+
+@pytest.mark.parametrize("simd", SIMD)
 def test_single_precision_takes_nearly_the_same_step(simd):
     s = scene(seed=3, points=300)
     double, single = (
