@@ -77,6 +77,7 @@ class _Assumed:
       inverse_depth: (h, w).
       is_known: (h, w) bool: otherwise it may be anything from `farthest` to `nearest`.
       farthest, nearest: (h, w) inverse depths.
+      is_beyond: (h, w) bool: it would be beyond a surface that other frames see, were it not for that.
       doubt: (h, w) factor on what may be off.
     """
 
@@ -84,6 +85,7 @@ class _Assumed:
     is_known: BoolArray
     farthest: Map
     nearest: Map
+    is_beyond: BoolArray
     doubt: Map
 
 
@@ -122,7 +124,8 @@ class _Comparison:
 
     Attributes:
       moved: by the flow, in units of its error.
-      fits_worse: by the grey levels, compared with those where the flow leads, in units of their error.
+      fits_worse: by the grey levels, compared with half the frame's usual difference and half of that where the flow
+        leads, or all of the latter where that is beyond a surface, in units of their error.
       differs: by the grey levels, compared with the frame's usual difference, in the same units.
       is_known: bool, where that counts.
       returns: bool, where the flow comes back.
@@ -180,7 +183,7 @@ class _Judge:
         shape = self._frames.shape[1:]
         if self._depth is None:
             zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-            return _Assumed(zero, one > 0, zero, zero, one)
+            return _Assumed(zero, one > 0, zero, zero, zero > 0, one)
         depth, valid = self._depth.inverse_depth[frame], self._depth.is_valid[frame]
         share = valid.astype(np.float32)
         around = spread_known(depth, valid)
@@ -195,12 +198,14 @@ class _Judge:
             information += certainty
         surface = np.minimum(SURFACE_SHARE * surface_seen_by_others(self._frames, self._depth, frame), nearest)
         farthest = np.maximum(farthest, surface)
-        agreed = np.clip(joint / information, farthest, nearest)
+        by_both = joint / information
         found = information > 2 * SMALL
+        is_beyond = np.where(valid, depth, np.where(found, by_both, around)) < surface
+        agreed = np.clip(by_both, farthest, nearest)
         assumed = np.maximum(np.where(valid, depth, np.where(found, agreed, around)), surface)
         doubt = np.where(valid | is_near, np.float32(1), np.float32(DOUBT_FACTOR))
         farthest, nearest = farthest.astype(np.float32), nearest.astype(np.float32)
-        return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, doubt)
+        return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, is_beyond, doubt)
 
     def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Map) -> _Comparison:
         """One frame against another."""
@@ -225,10 +230,13 @@ class _Judge:
         if inside.any():
             off = np.maximum(off - 2 * np.median(off[inside]), 0)
             noise = np.float32(2 * np.median(differs[inside]))
+        # What grey levels at a right place differ by: usually, and here, if the flow is right. Beyond a surface it is
+        # the only way to tell.
+        at_place = np.where(assumed.is_beyond, at_flow, (at_flow + noise) / 2)
         unit = texture * np.float32(BASE_PX) * assumed.doubt
         return _Comparison(
             moved=off / (allowed * assumed.doubt),
-            fits_worse=np.maximum(differs - at_flow, 0) / unit,
+            fits_worse=np.maximum(differs - at_place, 0) / unit,
             differs=np.maximum(differs - noise, 0) / unit,
             is_known=known,
             returns=returns,
