@@ -18,7 +18,7 @@ from beam_pipeline.local import LocalRunner
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
 GPU_WORKERS = 4
-"""Threads that share a GPU by default: while one has its turn on it, the others decode, encode and write."""
+"""Threads that share a GPU by default: while two have their turns on it, the others decode, encode and write."""
 PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
 
 

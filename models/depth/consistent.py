@@ -6,9 +6,9 @@ them. 100 and 400 steps of Adam. On a GPU a step is recorded once and replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -144,31 +144,67 @@ def _descend(
         optimiser.step()
         return loss.detach()
 
-    eager = min(steps, WARM_UP_STEPS) if on_gpu else steps
-    losses = _on_side_stream(step, eager) if on_gpu else [step() for _ in range(eager)]
-    first, last = losses[0], losses[-1]
-    if steps > eager:
-        graph = torch.cuda.CUDAGraph()
-        last = _on_side_stream(partial(_record, graph, step), 1)[0]
-        for _ in range(steps - eager):
-            graph.replay()
-    return float(first), float(last)
+    if not on_gpu:
+        losses = [step() for _ in range(steps)]
+        return float(losses[0]), float(losses[-1])
+    with _recorder() as recorder:
+        return recorder.run(step, steps)
 
 
-def _record(graph: torch.cuda.CUDAGraph, step: Callable[[], Tensor]) -> Tensor:
-    """Records a step. Other threads may use the GPU meanwhile, and the memory that PyTorch keeps stays with it."""
-    graph.capture_begin(capture_error_mode="thread_local")
+class _Recorder:
+    """Records a step on the GPU and replays it.
+
+    Recording wants a stream of its own, and memory that stays with what is recorded. Both serve one clip after the
+    other: new ones each time would be kept by PyTorch until the GPU is full.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def run(self, step: Callable[[], Tensor], steps: int) -> tuple[float, float]:
+        """Takes steps; first and last loss."""
+        # Recording wants the steps before it on its stream, too.
+        with self._aside():
+            losses = [step() for _ in range(min(steps, WARM_UP_STEPS))]
+        first, last = losses[0], losses[-1]
+        if steps > len(losses):
+            graph, last = self._record(step)
+            for _ in range(steps - len(losses)):
+                graph.replay()
+        return float(first), float(last)
+
+    def _record(self, step: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """Other threads may use the GPU meanwhile."""
+        graph, pool = torch.cuda.CUDAGraph(), None if self._graph is None else self._graph.pool()
+        with self._aside():
+            graph.capture_begin(pool, "thread_local")
+            try:
+                loss = step()
+            finally:
+                graph.capture_end()
+        self._graph = graph
+        return graph, loss
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            yield
+        current.wait_stream(self._stream)
+
+
+_idle: list[_Recorder] = []
+
+
+@contextmanager
+def _recorder() -> Iterator[_Recorder]:
+    """One that no other thread uses."""
     try:
-        return step()
-    finally:
-        graph.capture_end()
-
-
-def _on_side_stream(step: Callable[[], Tensor], count: int) -> list[Tensor]:
-    """Recording wants the steps before it on another stream."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        losses = [step() for _ in range(count)]
-    torch.cuda.current_stream().wait_stream(side)
-    return losses
+        recorder = _idle.pop()
+    except IndexError:
+        recorder = _Recorder()
+    yield recorder
+    # After an error it may be half recorded, and is dropped.
+    _idle.append(recorder)

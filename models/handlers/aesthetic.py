@@ -10,7 +10,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.store import Store
 from models.aesthetic import AestheticModel, AestheticScore, AestheticSettings, load_model
-from models.handlers.device import device_turn
+from models.handlers.device import in_turn
 from models.handlers.images import ClipImages, load_images, total_bytes
 
 AestheticExample = ClipImages
@@ -59,8 +59,7 @@ class AestheticHandler(ModelHandler[AestheticExample, AestheticScore, AestheticM
         """
         before = model.halvings
         images = [load_images(self._store, example) for example in batch]
-        with device_turn(self._settings.device):
-            scores = model.score_clips(images)
+        scores = in_turn(self._settings.device, lambda: model.score_clips(images))
         if halvings := model.halvings - before:
             Metrics.counter("ScoreAesthetic", "batch_halvings").inc(halvings)
         return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +20,7 @@ from models.depth.prior import DepthKind, DepthModel, FrameDepths, load_depth_mo
 from models.depth.seen import SeenDepthFile
 from models.depth.settings import DepthSettings
 from models.handlers.clips import ClipVideo, FrameSource, check_held, in_groups, stream_ahead
-from models.handlers.device import device_turn
+from models.handlers.device import in_turn
 
 
 class DepthModels:
@@ -80,8 +81,7 @@ class DepthHandler(ModelHandler[ClipVideo, SeenDepthFile, DepthModels]):
         before = sum(network.halvings for network in model.models)
         frames = stream_ahead(lambda clip: self._source.read(clip.video), batch, settings.decode_threads)
         for group in in_groups(frames, _shape, _size_bytes, settings.batch_mib << 20):
-            with device_turn(settings.device):
-                seen = self._see([frame.rgb for _, frame in group], model)
+            seen = in_turn(settings.device, partial(self._see, [frame.rgb for _, frame in group], model))
             if not all(np.isfinite(depths.maps).all() for depths in seen.values()):
                 raise ItemError(
                     "DepthNotFinite",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from core.clip_files import read_masks
 from core.store import Ref, Store
 from models.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahead
-from models.handlers.device import device_turn
+from models.handlers.device import in_turn
 from models.masks.outline import MaskModel, load_mask_model
 from models.masks.settings import MaskSettings
 from models.masks.sky import drop_sky
@@ -84,10 +85,9 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         parts: list[list[BoolArray]] = [[] for _ in batch]
         frames = stream_ahead(self._read, batch, self._settings.decode_threads)
         for group in in_groups(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
-            with device_turn(self._settings.device):
-                outlined = network.outline(
-                    [frame.rgb for _, frame in group], np.stack([frame.is_moving for _, frame in group])
-                )
+            moving = np.stack([frame.is_moving for _, frame in group])
+            outline = partial(network.outline, [frame.rgb for _, frame in group], moving)
+            outlined = in_turn(self._settings.device, outline)
             for (place, _), mask in zip(group, outlined, strict=True):
                 parts[place].append(mask)
         found = [np.stack(part) for part in parts]
@@ -99,8 +99,7 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
 
     def _carry(self, network: MaskModel, example: MovingClip, masks: BoolArray) -> BoolArray:
         frames = self._source.load(example.video)
-        with device_turn(self._settings.device):
-            return network.carry(frames.rgb, masks)
+        return in_turn(self._settings.device, lambda: network.carry(frames.rgb, masks))
 
     def get_num_bytes(self, batch: Sequence[MovingClip]) -> int:
         """Bytes of the cut clips."""

@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler
 
 from core.store import Store
-from models.handlers.device import device_turn
+from models.handlers.device import in_turn
 from models.handlers.images import ClipImages, load_images, total_bytes
 from models.text import TextModel, TextScore, TextSettings
 
@@ -51,10 +51,13 @@ class TextAreaHandler(ModelHandler[TextExample, TextScore, TextModel]):
             that a bad one costs its batch no detector time.
         """
         images = [load_images(self._store, example) for example in batch]
-        with device_turn(self._settings.device):
+
+        def score() -> list[TextScore]:
             return [
                 model.score_clip(pictures, example.source_size) for example, pictures in zip(batch, images, strict=True)
             ]
+
+        return in_turn(self._settings.device, score)
 
     def get_num_bytes(self, batch: Sequence[TextExample]) -> int:
         """Bytes of the JPEGs."""

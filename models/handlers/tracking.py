@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from apache_beam.ml.inference.base import ModelHandler
@@ -11,13 +12,14 @@ from apache_beam.ml.inference.base import ModelHandler
 from core.store import Ref, Store
 from models.depth.seen import SeenDepths
 from models.handlers.clips import ClipVideo, FrameSource, decode_ahead, in_groups
-from models.handlers.device import device_turn
+from models.handlers.device import in_turn
 from models.poses.estimate import Intrinsics, IntrinsicsMode
 from models.registry import MEGASAM, RAFT_THINGS, resolve_weights
 from models.tracking.settings import MegasamSettings
 from models.tracking.tracked import TrackedFrames
 
-GROUP_BYTES = 1 << 30
+GROUP_BYTES = 1 << 29
+"""Of the pictures of clips that are tracked together; on a GPU they take 70 times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +36,13 @@ class TrackingModel:
     """The loaded networks. RunInference keeps one a process and shares it between its threads."""
 
     def __init__(self, settings: MegasamSettings) -> None:
+        import torch
+
         from models.raft.network import load_network as load_raft
         from models.tracking.network import load_network as load_tracker
 
+        # The first optimiser imports a part of torch that refers to itself, which two threads must not do at once.
+        torch.optim.Adam([torch.zeros(1)])
         self.tracker = load_tracker(resolve_weights(MEGASAM, settings.uri), settings.device)
         self.raft = load_raft(resolve_weights(RAFT_THINGS, settings.flow_uri), settings.device)
 
@@ -85,15 +91,17 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         Raises:
           ItemError: if a clip cannot be read.
         """
-        from models.tracking.clips import SeenClip, annotate_seen_clips
+        from models.tracking.clips import PreparedClip, SeenClip, prepare_clip, run_networks
 
-        def load(example: TrackExample) -> SeenClip:
+        def load(example: TrackExample) -> PreparedClip | None:
             frames = self._source.load(example.clip.video)
+            if len(frames.rgb) < 2:
+                return None
             seen = SeenDepths.read(self._source.store.read_bytes(example.seen.path)).of_frames(
                 frames.frame, frames.size
             )
             known = None if self._intrinsics == "estimate" else example.known
-            return SeenClip(
+            clip = SeenClip(
                 rgb=frames.rgb,
                 frame=frames.frame,
                 time_s=frames.time_s,
@@ -102,18 +110,19 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
                 relative=seen.get("relative"),
                 metric=seen.get("metric"),
             )
+            return prepare_clip(clip)
 
-        def kind(clip: SeenClip) -> object:
-            return clip.size, len(clip.rgb) > 1
+        def kind(item: tuple[int, PreparedClip]) -> object:
+            return item[1].size
 
-        found: list[TrackedFrames | None] = []
-        clips = decode_ahead(load, batch, self._settings.decode_threads)
-        for group in in_groups(clips, kind, lambda clip: sum(rgb.nbytes for rgb in clip.rgb), GROUP_BYTES):
-            if len(group[0].rgb) > 1:
-                with device_turn(self._settings.device):
-                    found += annotate_seen_clips(model.tracker, model.raft, group, self._settings)
-            else:
-                found += [None] * len(group)
+        found: list[TrackedFrames | None] = [None] * len(batch)
+        loaded = enumerate(decode_ahead(load, batch, self._settings.decode_threads))
+        clips = ((place, clip) for place, clip in loaded if clip is not None)
+        for group in in_groups(clips, kind, lambda item: item[1].asked.images.nbytes, GROUP_BYTES):
+            asked = [clip.asked for _, clip in group]
+            run = partial(run_networks, model.tracker, model.raft, asked, self._settings)
+            for (place, clip), answer in zip(group, in_turn(self._settings.device, run), strict=True):
+                found[place] = clip.finish(*answer)
         return found
 
     def get_num_bytes(self, batch: Sequence[TrackExample]) -> int:

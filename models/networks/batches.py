@@ -90,8 +90,6 @@ class BatchRunner:
             self._max_pictures = max(1, failed // 2)
             self.halvings += 1
         logger.warning("out of memory with %d pictures at once: going on with %d", failed, self._max_pictures)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _to_host(results: list[Tensor], done: torch.cuda.Event | None) -> list[npt.NDArray[Any]]:

@@ -1,6 +1,7 @@
 """From annotated frames and the depth that networks see in them to cameras, consistent depth and what stands still.
 
-The chain of MegaSaM: depth in one unit, tracking of many clips together, RAFT flow and consistent depth of each.
+The chain of MegaSaM: depth in one unit, tracking of many clips together, RAFT flow and consistent depth of each. What
+needs no network is done before (`prepare_clip`) and after (`PreparedClip.finish`), where nobody waits for the GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from models.depth.alignment import AlignedDepth, align_depth
-from models.depth.consistent import make_consistent
+from models.depth.consistent import ConsistentDepth, make_consistent
 from models.depth.prior import FrameDepths
 from models.poses.estimate import Intrinsics, guess_intrinsics, resize_intrinsics
 from models.raft.clip_flow import estimate_clip_flow
@@ -55,20 +56,70 @@ class SeenClip:
         return self.rgb[0].shape[1], self.rgb[0].shape[0]
 
 
-def annotate_seen_clips(
-    tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[SeenClip], settings: MegasamSettings
-) -> list[TrackedFrames]:
-    """Annotates clips of one size together, on the device of the networks.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedClip:
+    """A clip as the networks take it.
+
+    Attributes:
+      asked: what is tracked.
+      frame: (n,) indices in the clip.
+      size: (width, height) of the annotated frames.
+      metres_per_unit: of the depth; None where nothing says.
+    """
+
+    asked: TrackedClip
+    frame: npt.NDArray[np.int64]
+    size: tuple[int, int]
+    metres_per_unit: float | None
+
+    @property
+    def working_size(self) -> tuple[int, int]:
+        """(width, height) of the tracked pictures."""
+        return self.asked.images.shape[3], self.asked.images.shape[2]
+
+    def finish(self, track: Track, depth: ConsistentDepth) -> TrackedFrames:
+        """What was found of the clip, in its own pixels."""
+        width, height = self.working_size
+        half = depth.inverse_depth.reshape(len(self.frame), height // 2, 2, width // 2, 2).mean((2, 4))
+        static = np.stack([cv2.resize(one, half.shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in track.static])
+        return TrackedFrames(
+            frame=self.frame,
+            cam_from_world=track.cam_from_world,
+            intrinsics_px=resize_intrinsics(track.intrinsics_px, (width, height), self.size),
+            inverse_depth=half.astype(np.float32),
+            static=static,
+            disagreement=depth.disagreement,
+            residual_px=depth.residual_px * np.float32(self.size[0] / width),
+            metres_per_unit=self.metres_per_unit,
+            focal_observed=track.focal_observed,
+        )
+
+
+def prepare_clip(clip: SeenClip) -> PreparedClip:
+    """Brings the depth of a clip into one unit, and pictures and depth to the size at which clips are tracked.
 
     Raises:
-      ValueError: for a clip with less than two frames or without any depth.
+      ValueError: for a clip without any depth.
     """
-    size = working_size(clips[0].size)
-    aligned = [align_depth(clip.relative, clip.metric) for clip in clips]
-    wanted = [_to_track(clip, depth, size) for clip, depth in zip(clips, aligned, strict=True)]
-    tracks = track_clips(tracker, wanted, settings.tracker)
-    parts = zip(clips, aligned, wanted, tracks, strict=True)
-    return [_finish(clip, depth, asked, track, raft, settings) for clip, depth, asked, track in parts]
+    depth = align_depth(clip.relative, clip.metric)
+    return PreparedClip(
+        asked=_to_track(clip, depth, working_size(clip.size)),
+        frame=clip.frame,
+        size=clip.size,
+        metres_per_unit=depth.metres_per_unit,
+    )
+
+
+def run_networks(
+    tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[TrackedClip], settings: MegasamSettings
+) -> list[tuple[Track, ConsistentDepth]]:
+    """Tracks clips of one size together and makes the depth of each consistent, on the device of the networks.
+
+    Raises:
+      ValueError: for a clip with less than two frames.
+    """
+    tracks = track_clips(tracker, clips, settings.tracker)
+    return [(track, _agree(clip, track, raft, settings)) for clip, track in zip(clips, tracks, strict=True)]
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -97,29 +148,8 @@ def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> Tra
     )
 
 
-def _finish(
-    clip: SeenClip,
-    depth: AlignedDepth,
-    asked: TrackedClip,
-    track: Track,
-    raft: RaftNetwork,
-    settings: MegasamSettings,
-) -> TrackedFrames:
-    """Makes the depth of a tracked clip consistent."""
-    flow = estimate_clip_flow(raft, torch.from_numpy(asked.images))
-    given = np.where(asked.depth > 0, 1 / np.maximum(asked.depth, 1e-6), 0).astype(np.float32)
-    found = make_consistent(given, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)
-    size = asked.images.shape[3], asked.images.shape[2]
-    half = found.inverse_depth.reshape(len(given), size[1] // 2, 2, size[0] // 2, 2).mean((2, 4))
-    static = np.stack([cv2.resize(one, half.shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in track.static])
-    return TrackedFrames(
-        frame=clip.frame,
-        cam_from_world=track.cam_from_world,
-        intrinsics_px=resize_intrinsics(track.intrinsics_px, size, clip.size),
-        inverse_depth=half.astype(np.float32),
-        static=static,
-        disagreement=found.disagreement,
-        residual_px=found.residual_px * clip.size[0] / size[0],
-        metres_per_unit=depth.metres_per_unit,
-        focal_observed=track.focal_observed,
-    )
+def _agree(clip: TrackedClip, track: Track, raft: RaftNetwork, settings: MegasamSettings) -> ConsistentDepth:
+    """The consistent depth of a tracked clip."""
+    flow = estimate_clip_flow(raft, torch.from_numpy(clip.images))
+    given = np.where(clip.depth > 0, 1 / np.maximum(clip.depth, 1e-6), 0).astype(np.float32)
+    return make_consistent(given, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)
