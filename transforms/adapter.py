@@ -250,10 +250,19 @@ class CollectionStage(StageBase[R]):
         """From all records to all records, with the fields named in `contract.writes`. Failed ones pass."""
 
 
-class _PrepareDoFn(beam.DoFn):
-    """Splits records into those that need the model and those that pass (or have a stored result)."""
+class _KeyedHandler(KeyedModelHandler):
+    """Batches are as large as the number of examples in them; records that only pass do not count."""
 
-    PASSED = "passed"
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        return {**super().batch_elements_kwargs(), "element_size_fn": _count_example}
+
+
+def _count_example(keyed: tuple[Any, Any]) -> int:
+    return int(keyed[1] is not None)
+
+
+class _PrepareDoFn(beam.DoFn):
+    """Puts beside each record the example that the model sees; None where it need not (a result is stored, say)."""
 
     def __init__(self, stage: ModelStage[Any], context: RunContext) -> None:
         self._stage = stage
@@ -266,12 +275,12 @@ class _PrepareDoFn(beam.DoFn):
     def process(self, record: Any) -> Iterator[Any]:
         if record.failure is not None or not self._stage.applies(record):
             self._counters.add("passed")
-            yield beam.pvalue.TaggedOutput(self.PASSED, record)
+            yield record, None
             return
         known = self._stage.output(record, self._store).load(self._stage.contract.record)
         if known is not None:
             self._counters.add("reused")
-            yield beam.pvalue.TaggedOutput(self.PASSED, dataclasses.replace(record, **known))
+            yield dataclasses.replace(record, **known), None
             return
         yield record, self._stage.example(record)
 
@@ -287,9 +296,12 @@ class _FinishDoFn(beam.DoFn):
         self._store = self._context.open_store()
         self._counters = Counters(self._stage.contract.name, ProgressLog(self._context.progress_folder))
 
-    def process(self, keyed: tuple[Any, Ok[Any] | Err]) -> Iterator[Any]:
+    def process(self, keyed: tuple[Any, Ok[Any] | Err | None]) -> Iterator[Any]:
         record, answer = keyed
         contract = self._stage.contract
+        if answer is None:
+            yield record
+            return
         if isinstance(answer, Err):
             self._counters.add("failed")
             yield fail(record, contract.name, answer)
@@ -306,7 +318,9 @@ class _FinishDoFn(beam.DoFn):
 class RunModelStage(beam.PTransform):
     """Applies a model to every record through Beam's RunInference; each record comes out once.
 
-    The record itself is the key beside its example, so results never need to be joined by position.
+    The record itself is the key beside its example, so results never need to be joined by position. What only passes
+    takes the same way: where ways part and join again, the local runner ends one stage before it begins the next, and
+    models of several stages would never work side by side.
     """
 
     stage: ModelStage[Any]
@@ -317,13 +331,11 @@ class RunModelStage(beam.PTransform):
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
         name, record = self.stage.contract.name, self.stage.contract.record
-        handler = KeyedModelHandler(IsolatingHandler(self.stage.handler(self.context.store_uri)))
+        handler = _KeyedHandler(IsolatingHandler(self.stage.handler(self.context.store_uri)))
         prepare = beam.ParDo(_PrepareDoFn(self.stage, self.context))
-        hinted = prepare.with_output_types(tuple[record, Any], **{_PrepareDoFn.PASSED: record})  # type: ignore[valid-type]
-        split = records | f"{name}/Prepare" >> hinted.with_outputs(_PrepareDoFn.PASSED, main="todo")
-        answered = (
-            split.todo
+        return (
+            records
+            | f"{name}/Prepare" >> prepare.with_output_types(tuple[record, Any])  # type: ignore[valid-type]
             | f"{name}/RunInference" >> RunInference(handler, metrics_namespace=name)
             | f"{name}/Finish" >> beam.ParDo(_FinishDoFn(self.stage, self.context)).with_output_types(record)
         )
-        return (answered, split[_PrepareDoFn.PASSED]) | f"{name}/Flatten" >> beam.Flatten()

@@ -51,12 +51,12 @@ class Err:
     attempts: int = 1
 
 
-class IsolatingHandler(ModelHandler[ExampleT, Ok[PredictionT] | Err, ModelT]):
+class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | None, ModelT]):
     """Runs another handler's batches; when one fails, halves it until the culprits are alone.
 
     k bad examples in a batch of n cost at most about 2 k log2(n) extra calls, on ever smaller batches. Out of
     memory, too, ends in smaller batches. Examples that fail for a passing reason (a lost connection) are
-    tried three times. An empty batch gives an empty list.
+    tried three times. An empty batch gives an empty list; None in the place of an example gives None.
 
     Args:
       inner: the handler to protect; pre- and postprocessing functions must be set on the outermost
@@ -77,9 +77,15 @@ class IsolatingHandler(ModelHandler[ExampleT, Ok[PredictionT] | Err, ModelT]):
         return self._inner.load_model()
 
     def run_inference(
-        self, batch: Sequence[ExampleT], model: ModelT, inference_args: dict[str, Any] | None = None
-    ) -> list[Ok[PredictionT] | Err]:
+        self, batch: Sequence[ExampleT | None], model: ModelT, inference_args: dict[str, Any] | None = None
+    ) -> list[Ok[PredictionT] | Err | None]:
         """One `Ok` or `Err` per example, in order."""
+        answers = iter(self._answer([example for example in batch if example is not None], model, inference_args))
+        return [None if example is None else next(answers) for example in batch]
+
+    def _answer(
+        self, batch: Sequence[ExampleT], model: ModelT, inference_args: dict[str, Any] | None
+    ) -> list[Ok[PredictionT] | Err]:
         if not batch:
             return []
         try:
@@ -89,13 +95,13 @@ class IsolatingHandler(ModelHandler[ExampleT, Ok[PredictionT] | Err, ModelT]):
                 return [self._retry(batch, model, inference_args, error)]
         middle = len(batch) // 2
         return [
-            *self.run_inference(batch[:middle], model, inference_args),
-            *self.run_inference(batch[middle:], model, inference_args),
+            *self._answer(batch[:middle], model, inference_args),
+            *self._answer(batch[middle:], model, inference_args),
         ]
 
-    def get_num_bytes(self, batch: Sequence[ExampleT]) -> int:
+    def get_num_bytes(self, batch: Sequence[ExampleT | None]) -> int:
         """Size of a batch as the inner handler sees it."""
-        return self._inner.get_num_bytes(batch)
+        return self._inner.get_num_bytes([example for example in batch if example is not None])
 
     def get_metrics_namespace(self) -> str:
         """Metrics namespace of the inner handler."""
