@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipeline.commands import main as launch
+from benchmarks.gpu.watch import GpuWatch
 from benchmarks.measure import ROOT, markdown_table
 from core.store import Store
 from explore.outputs import read_run, read_table
@@ -61,34 +61,18 @@ def write_model(folder: Path, size: str, device: str) -> None:
 
 @contextmanager
 def watch_gpu(device: str) -> Iterator[dict[str, float]]:
-    """Peak memory of torch in this process, GiB, and the median share of time in which the GPU was busy, by NVML."""
+    """Peak memory of torch in this process, GiB, and the share of time in which the GPU was busy, by NVML."""
     seen: dict[str, float] = {}
     if device != "cuda":
         yield seen
         return
-    import pynvml
     import torch
 
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-    shares: list[int] = []
-    ended = threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(0.2):
-            shares.append(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-
     torch.cuda.reset_peak_memory_stats()
-    watcher = threading.Thread(target=sample)
-    watcher.start()
-    try:
+    with GpuWatch() as watch:
         yield seen
-    finally:
-        ended.set()
-        watcher.join()
-        busy = sorted(share for share in shares if share)
-        seen["GPU busy %, median while in use"] = float(busy[len(busy) // 2]) if busy else 0.0
-        seen["peak GiB on the GPU"] = torch.cuda.max_memory_allocated() / 2**30
+    seen["GPU busy %, from first to last work"] = 100 * watch.busy()
+    seen["peak GiB on the GPU"] = torch.cuda.max_memory_allocated() / 2**30
 
 
 def run_job(output: str, videos: list[str], *settings: str, arguments: tuple[str, ...] = ()) -> float:

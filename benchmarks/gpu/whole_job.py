@@ -1,14 +1,14 @@
 """The whole job on a GPU: many clips through the Beam graph, and how busy the GPU is meanwhile.
 
-    python -m benchmarks.gpu.whole_job WORK [--clips 64] [--seconds 10] [--workers 6] [--output results.json]
+    python -m benchmarks.gpu.whole_job WORK [--clips 64] [--seconds 10] [--workers 6] [--window 60 8] [--output FILE]
 
 Films of 720p are made and annotated with the profile `spatialvid`; each film is one clip, scores and captions by models
 are left out. Weights are random, in the published formats (`benchmarks.gpu.random_weights`). Tracker and RAFT run in
 full, then their flow is replaced by that of a rendered room, so that keyframes, edges and optimisation are those of a
 moving camera (`benchmarks.gpu.exact_flow`); some pixels are said to move, so that there is something to outline.
 
-The GPU's use is what NVML says (share of samples' time in which a kernel ran), each 0.2 s, and in one window what the
-profiler says (share of time in which any kernel ran or anything was copied). Clocks start when the first model runs.
+The GPU's use is what NVML says from its first work, the loading of models included, to its last, and what the profiler
+says in a window of time, where one is asked for (`benchmarks.gpu.watch`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
 import threading
-import time
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -33,7 +32,6 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from beam_pipeline.config import load_config
 from beam_pipeline.job import run_job
@@ -41,7 +39,10 @@ from beam_pipeline.runners import make_options
 from benchmarks.gpu.exact_flow import ExactFlow, RoomClip, exact_clip_flow, make_clip
 from benchmarks.gpu.random_weights import write_weights
 from benchmarks.gpu.tracking import MOTIONS, wander
+from benchmarks.gpu.watch import GpuWatch
+from core.digest import digest_value
 from core.sources import make_spec
+from models.handlers import device
 from models.raft.clip_flow import ClipFlow, estimate_clip_flow
 from models.tracking import clips as chain
 from models.tracking.features import FrameFeatures
@@ -86,10 +87,9 @@ class MovingExactFlow(ExactFlow):
 @contextmanager
 def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
     """Tracker and RAFT say what a room looks like, once they have run; a clip's first picture tells which one."""
-    known: dict[bytes, Truth] = {}
 
     def truth_of(picture: Any) -> Truth:
-        return known.setdefault(np.asarray(picture).tobytes()[:4096], truths[len(known) % len(truths)])
+        return truths[zlib.crc32(np.asarray(picture).tobytes()) % len(truths)]
 
     def to_track(clip: Any, depth: Any, size: tuple[int, int]) -> Any:
         asked = chain_to_track(clip, depth, size)
@@ -122,57 +122,6 @@ def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
         yield
 
 
-class Watch:
-    """Samples of the GPU's use, and one window under the profiler."""
-
-    def __init__(self, window_start_s: float, window_s: float) -> None:
-        self._window = (window_start_s, window_s)
-        self.samples: list[tuple[float, int]] = []
-        self.profiled: float | None = None
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._profile)]
-
-    def __enter__(self) -> Watch:
-        self._start = time.monotonic()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _sample(self) -> None:
-        command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                self.samples.append((time.monotonic() - self._start, int(line)))
-                if len(self.samples) % 150 == 0:
-                    last = [use for _, use in self.samples[-150:]]
-                    print(f"{self.samples[-1][0]:.0f} s: GPU busy {np.mean(last):.0f} %", flush=True)
-                if self._ended.is_set():
-                    process.terminate()
-                    break
-
-    def _profile(self) -> None:
-        if self._ended.wait(self._window[0]):
-            return
-        with profile(activities=[ProfilerActivity.CUDA], acc_events=False) as profiler:
-            begin = time.monotonic()
-            self._ended.wait(self._window[1])
-            length = time.monotonic() - begin
-        assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
-        events = profiler.profiler.kineto_results.events()
-        spans = sorted((e.start_ns(), e.start_ns() + e.duration_ns()) for e in events if e.device_type().name == "CUDA")
-        busy, reached = 0, 0
-        for begin_ns, end_ns in spans:
-            busy += max(0, end_ns - max(begin_ns, reached))
-            reached = max(reached, end_ns)
-        self.profiled = busy / 1e9 / length
-
-
 def make_films(folder: Path, number: int, seconds: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -197,7 +146,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--window", type=float, nargs=2, default=(60.0, 15.0), help="start and length, s")
+    parser.add_argument("--turns", type=int, default=device.TURNS, help="threads that work on the GPU at a time")
+    parser.add_argument("--window", type=float, nargs=2, help="start and length, s, under the profiler, which slows")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -212,27 +162,36 @@ def main() -> None:
     folder = next(p for k in count() if not (p := arguments.work / f"out_{k}").exists())
     truths = make_truths(arguments.seconds)
     print("films, weights and rooms are made", flush=True)
-    with exact_answers(truths), Watch(*arguments.window) as watch:
+    turns = (
+        mock.patch.object(device, "TURNS", arguments.turns),
+        mock.patch.object(device, "_turns", threading.Semaphore(arguments.turns)),
+    )
+    watch = GpuWatch(arguments.window, report=True)
+    with exact_answers(truths), turns[0], turns[1], watch:
         result = run_job(config, [make_spec(str(films))], str(folder), options, show_progress=False)
-    first = next((t for t, use in watch.samples if use > 0), 0.0)
-    last = max((t for t, use in watch.samples if use > 0), default=0.0)
-    used = [use for t, use in watch.samples if first <= t <= last]
+    first, last = watch.in_use
+    run, manifest = (json.loads((folder / name).read_text()) for name in ("run.json", "manifest.json"))
     found = {
+        "GPU": torch.cuda.get_device_name(),
         "clips": arguments.clips,
+        "frames a clip": round(ANNOTATED_FPS * arguments.seconds),
+        "turns": arguments.turns,
         "clips kept": result.accounting.clips_kept,
         "clips failed": result.accounting.clips_failed,
         "seconds of the job": result.seconds,
         "seconds a clip": result.seconds / arguments.clips,
         "seconds from the GPU's first to its last work": last - first,
-        "GPU busy from first to last, NVML": float(np.mean(used)) / 100 if used else None,
-        "GPU busy over the whole job, NVML": float(np.mean([use for _, use in watch.samples])) / 100,
+        "GPU busy from first to last, NVML": watch.busy(),
         "GPU busy in the window, profiler": watch.profiled,
-        "peak GiB": torch.cuda.max_memory_allocated() / 2**30,
-        "stage times": json.loads((folder / "run.json").read_text()).get("stage_times"),
+        "peak GiB in use": torch.cuda.max_memory_allocated() / 2**30,
+        "peak GiB held": torch.cuda.max_memory_reserved() / 2**30,
+        "digest of the shards": digest_value(manifest["files"]),
+        "stage times": run["stage_times"],
     }
     print(json.dumps(found, indent=1))
     if arguments.output:
         arguments.output.write_text(json.dumps(found, indent=1))
+        watch.save(arguments.output.with_suffix(".csv"))
 
 
 if __name__ == "__main__":
