@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,45 +144,74 @@ def compare_memory(folder: Path) -> str:
     return markdown_table(["video", "peak resident memory, MiB"], rows)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Engine:
+    """Options of the launcher, and how many jobs share the videos, all at once."""
+
+    options: Sequence[str]
+    jobs: int = 1
+
+
 def compare_counts(
-    folder: Path, counts: Sequence[int], engines: Mapping[str, Sequence[str]], cluster: list[int]
+    folder: Path, counts: Sequence[int], engines: Mapping[str, Engine], cluster: list[int], repeats: int
 ) -> str:
     """Cost of runs over many small videos whose one clip each is rejected early, by engine and number of videos.
 
     Args:
       folder: a folder to work in.
       counts: numbers of videos.
-      engines: options of the launcher by name.
+      engines: engines by name.
       cluster: processes of a Flink cluster, whose CPU seconds count for engines that run there.
+      repeats: runs of each kind, in turns; medians are told.
     """
     first = make_h264(folder / "count.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
-    reject = ("--set=thresholds.limits.motion_score.min=13.9", *SETTINGS)
-    rows: list[list[Any]] = []
-    for name, options in engines.items():
-        before: tuple[int, float] | None = None
-        for count in counts:
-            videos = folder / f"count-{count}"
-            if not videos.exists():
-                videos.mkdir()
-                for index in range(count):
-                    shutil.copyfile(first, videos / f"{index:05d}.mp4")
-            output = folder / "out"
-            shutil.rmtree(output, ignore_errors=True)
-            of_cluster = cpu_of_processes(cluster)
-            run = watch_launcher("--input", str(videos), "--output", str(output), *reject, *options)
-            cpu_s = run.cpu_s + cpu_of_processes(cluster) - of_cluster
-            further = 1000 * (cpu_s - before[1]) / (count - before[0]) if before else ""
-            before = count, cpu_s
-            shares = [worker.cpu_s for worker in run.workers]
-            busiest = max(shares) / sum(shares) if len(shares) == 2 else ""
-            peak = max((worker.peak_mib for worker in run.workers), default="")
-            largest = json.loads((output / "run.json").read_text())["elements"]["largest_bytes"]
-            rows.append(
-                [name, count, cpu_s, further, busiest, peak, run.launcher_peak_mib, largest, os.getloadavg()[0]]
-            )
+    found: dict[tuple[str, int], list[list[float]]] = {(name, count): [] for name in engines for count in counts}
+    for _ in range(repeats):
+        for name, engine in engines.items():
+            before: tuple[int, float] | None = None
+            for count in counts:
+                measures = _count_run(folder, first, count, engine, cluster)
+                further = 1000 * (measures[0] - before[1]) / (count - before[0]) if before else math.nan
+                before = count, measures[0]
+                found[name, count].append([measures[0], further, *measures[1:]])
+    rows = []
+    for (name, count), runs in found.items():
+        medians = [statistics.median(values) for values in zip(*runs, strict=True)]
+        rows.append([name, count, *("" if math.isnan(value) else value for value in medians)])
     header = ["engine", "videos", "CPU s", "CPU ms of a further video", "share of the busier worker"]
     header += ["peak MiB of a worker", "of the launcher", "largest record, bytes", "load"]
     return markdown_table(header, rows)
+
+
+def _count_run(folder: Path, video: Path, count: int, engine: Engine, cluster: list[int]) -> list[float]:
+    """CPU seconds, share of the busier of two workers, peaks, largest record and load of a run; nan: there is none."""
+    arguments = ["--set=thresholds.limits.motion_score.min=13.9", *SETTINGS, *engine.options]
+    # Folders of its own: some file systems are slow to make files right after others were removed.
+    run_folder = Path(tempfile.mkdtemp(dir=folder))
+    for job in range(engine.jobs):
+        videos = run_folder / f"videos-{job}"
+        videos.mkdir()
+        for index in range(job, count, engine.jobs):
+            shutil.copyfile(video, videos / f"{index:05d}.mp4")
+    of_cluster = cpu_of_processes(cluster)
+    places = [
+        ("--input", f"{run_folder}/videos-{job}", "--output", f"{run_folder}/{job}") for job in range(engine.jobs)
+    ]
+    with ThreadPoolExecutor(engine.jobs) as threads:
+        runs = list(threads.map(lambda place: watch_launcher(*place, *arguments), places))
+    workers = [worker for run in runs for worker in run.workers]
+    shares = [worker.cpu_s for worker in workers]
+    return [
+        sum(run.cpu_s for run in runs) + cpu_of_processes(cluster) - of_cluster,
+        max(shares) / sum(shares) if len(shares) == 2 else math.nan,
+        max((worker.peak_mib for worker in workers), default=math.nan),
+        max(run.launcher_peak_mib for run in runs),
+        max(
+            json.loads((run_folder / f"{job}/run.json").read_text())["elements"]["largest_bytes"]
+            for job in range(engine.jobs)
+        ),
+        os.getloadavg()[0],
+    ]
 
 
 def _analyse(path: str) -> None:
@@ -205,12 +236,16 @@ def main() -> None:
     if options.analyse:
         _analyse(options.analyse)
         return
-    engines: dict[str, Sequence[str]] = {
-        name: MODES[name] for name in ("one worker, in memory", "two workers, processes")
+    processes = "--direct_running_mode=multi_processing"
+    engines = {
+        "one worker, in memory": Engine(MODES["one worker, in memory"]),
+        "one worker, a process": Engine((processes, "--direct_num_workers=1")),
+        "two workers, processes": Engine(MODES["two workers, processes"]),
+        "two jobs of one worker at once": Engine((processes, "--direct_num_workers=1"), jobs=2),
     }
     if options.flink:
         flink = flink_options(options.flink, options.flink_jar)
-        engines |= {f"Flink, slots: {slots}": (*flink, f"--parallelism={slots}") for slots in (1, 2)}
+        engines |= {f"Flink, slots: {slots}": Engine((*flink, f"--parallelism={slots}")) for slots in (1, 2)}
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
         folder = Path(name)
         if not options.only_counts:
@@ -218,7 +253,8 @@ def main() -> None:
             print(compare_workers(folder, videos, options.repeats), flush=True)
             print("\n" + compare_loop(folder, videos, options.repeats), flush=True)
             print("\n" + compare_memory(folder), flush=True)
-        print("\n" + compare_counts(folder, options.counts, engines, cluster_processes(options.flink)), flush=True)
+        cluster = cluster_processes(options.flink)
+        print("\n" + compare_counts(folder, options.counts, engines, cluster, options.repeats), flush=True)
 
 
 if __name__ == "__main__":
