@@ -118,13 +118,14 @@ def plain_loop(videos: Path, store: Store) -> None:
         CutClips(config.cut),
     ]
     for video in list_videos(make_spec(str(videos))):
-        done = _through(video_stages, video, store)
+        done = run_stages(video_stages, video, store)
         analysis = read_analysis(done, store)
         for clip in clips_of(done, analysis) if analysis else ():
-            _through(clip_stages, clip, store)
+            run_stages(clip_stages, clip, store)
 
 
-def _through(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
+def run_stages(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
+    """A record after all stages that apply to it, without Beam."""
     for stage in stages:
         if stage.applies(record):
             changes = stage.run(record, stage.output(record, store))
@@ -219,7 +220,7 @@ def _analyse(path: str) -> None:
         config = load_config("embedded")
         stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
         for video in list_videos(make_spec(path)):
-            _through(stages, video, Store(folder))
+            run_stages(stages, video, Store(folder))
 
 
 def main() -> None:

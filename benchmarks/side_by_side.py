@@ -1,0 +1,106 @@
+"""What analysing a small video costs one process, and each of two at once, without Beam: the yardstick for engines.
+
+CPU milliseconds in the program and in the kernel, with files on disk and in memory (folders that are named), and with
+files made right after others were removed, which some file systems are slow at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from beam_pipeline.config import load_config
+from benchmarks.measure import ROOT, make_h264, markdown_table, real_videos
+from benchmarks.scaling import run_stages
+from core.sources import list_videos, make_spec
+from core.stage import Stage
+from core.store import Store
+from transforms.analyse import AnalyseVideo
+from transforms.ingest import ProbeVideo
+
+REMOVED = 1000
+"""Folders of five files that are made and removed before the rows of that kind."""
+
+
+def compare(folders: list[str], videos: int, repeats: int) -> str:
+    """A row for each folder, number of processes and kind of past: median milliseconds a video."""
+    rows = []
+    for place in folders:
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-", dir=place) as name:
+            folder = Path(name)
+            video = make_h264(folder / "small.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
+            for removed in (0, REMOVED):
+                for processes in (1, 2):
+                    found = [
+                        cost for _ in range(repeats) for cost in _measure(folder, video, videos, processes, removed)
+                    ]
+                    program, kernel = (statistics.median(values) for values in zip(*found, strict=True))
+                    rows.append([place, removed, processes, program, kernel])
+    return markdown_table(["files in", "removed before", "processes at once", "program, ms", "kernel, ms"], rows)
+
+
+def _measure(folder: Path, video: Path, videos: int, processes: int, removed: int) -> list[tuple[float, float]]:
+    """Milliseconds a video in the program and in the kernel, of each process."""
+    if removed:
+        _make_and_remove(folder / "removed", removed)
+    stores = [tempfile.mkdtemp(dir=folder) for _ in range(processes)]
+    command = [sys.executable, "-m", "benchmarks.side_by_side", "--work", str(video), "--videos", str(videos)]
+    running = [
+        subprocess.Popen([*command, "--store", store], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
+        for store in stores
+    ]
+    said = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise RuntimeError(f"{command} failed")
+    return [tuple(json.loads(line)) for line in said]
+
+
+def _make_and_remove(folder: Path, count: int) -> None:
+    for index in range(count):
+        inner = folder / f"{index % 256:02x}" / f"{index}"
+        inner.mkdir(parents=True)
+        for number in range(5):
+            (inner / f"{number}").write_bytes(b"x")
+    shutil.rmtree(folder)
+
+
+def _work(video: str, videos: int, store: str) -> None:
+    """Analyses a video again and again; prints milliseconds a video in the program and in the kernel."""
+    config = load_config("embedded")
+    stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+    (record,) = list_videos(make_spec(video))
+    for index in range(20):
+        run_stages(stages, record, Store(os.path.join(store, f"warm-{index}")))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for index in range(videos):
+        run_stages(stages, record, Store(os.path.join(store, f"{index}")))
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    program, kernel = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    print(json.dumps([1000 * program / videos, 1000 * kernel / videos]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", default=[tempfile.gettempdir()], help="where files are to lie")
+    parser.add_argument("--videos", type=int, default=200, help="times that a process analyses the video")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", metavar="VIDEO", help=argparse.SUPPRESS)
+    parser.add_argument("--store", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        _work(options.work, options.videos, options.store)
+    else:
+        print(compare(options.folders, options.videos, options.repeats))
+
+
+if __name__ == "__main__":
+    main()
