@@ -34,12 +34,15 @@ class BundleOptions:
       damping: share of the curvature's diagonal that is added to it, for poses and focal length.
       damping_floor: added to that diagonal.
       motion_only: inverse depths stay.
+      one_depth_step, skip_first_pose: see `TrackerParity`.
     """
 
     iterations: int = 2
     damping: float = 1e-4
     damping_floor: float = 0.1
     motion_only: bool = False
+    one_depth_step: bool = False
+    skip_first_pose: bool = False
 
 
 def adjust(
@@ -66,8 +69,11 @@ def adjust(
       options: see there.
     """
     options = options or BundleOptions()
-    for _ in range(options.iterations):
-        if cameras.fit_kernels:
+    parity = options.one_depth_step or options.skip_first_pose
+    for iteration in range(options.iterations):
+        if iteration == 1 and options.one_depth_step and with_focal is None:
+            first = cameras.inverse_depth.clone()
+        if cameras.fit_kernels and not parity:
             _step_on_device(cameras, plan, target_px, weight, eta, alpha, with_focal, options)
             continue
         terms = linearise(cameras, plan, target_px, weight)
@@ -77,7 +83,8 @@ def adjust(
         else:
             points = _Points(plan, terms, carry, *sum_points(cameras, plan, terms.points, eta, alpha))
             step = _solve(plan, terms, carry, options, points)
-            moved = cameras.inverse_depth[plan.used_frame] + points.move(step).reshape(-1, *eta.shape[1:])
+            follows = torch.cat([torch.zeros_like(step[:, :6]), step[:, 6:]], 1) if options.skip_first_pose else step
+            moved = cameras.inverse_depth[plan.used_frame] + points.move(follows).reshape(-1, *eta.shape[1:])
             cameras.inverse_depth[plan.used_frame] = moved.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH)
         cameras.retract(plan.free, step[:, :-1].reshape(-1, 6)[plan.free_place])
         if with_focal is not None:
@@ -85,6 +92,8 @@ def adjust(
             change = (2 * intrinsics[:, 2] * step[:, -1] / intrinsics[:, 0]).clamp(-MAX_FOCAL_STEP, MAX_FOCAL_STEP)
             intrinsics[:, :2] *= (1 + change)[:, None]
             cameras.intrinsics[plan.clips] = intrinsics
+    if options.one_depth_step and options.iterations > 1 and with_focal is None:
+        cameras.inverse_depth.copy_(first)
 
 
 def _step_on_device(

@@ -29,15 +29,19 @@ class Frontend:
 
     Attributes:
       keyframes: for each clip, frame numbers.
+      time_of: (f,) the frame whose time each frame has: its own but for `TrackerParity.stale_times`.
     """
 
     def __init__(self, graph: FactorGraph, accepted: list[list[int]], settings: TrackerSettings) -> None:
         self._graph, self._accepted, self._settings = graph, accepted, settings
         self._cameras: Cameras = graph.cameras
         self._place = np.full(len(self._cameras.clip), -1)
+        self.time_of = np.arange(len(self._cameras.clip))
         self.keyframes: list[list[int]] = [[] for _ in accepted]
         alpha = torch.full((len(accepted),), PRIOR_ALPHA, device=self._cameras.clip.device)
-        self._full = StepOptions(bundle=BundleOptions(), alpha=alpha)
+        parity = settings.parity
+        bundle = BundleOptions(one_depth_step=parity.one_depth_step, skip_first_pose=parity.skip_first_pose)
+        self._full = StepOptions(bundle=bundle, alpha=alpha)
         self._poses_only = StepOptions(bundle=BundleOptions(motion_only=True), alpha=alpha)
 
     def run(self) -> None:
@@ -120,6 +124,8 @@ class Frontend:
         if not self._near[clip]:
             return False
         frame = self.keyframes[clip][-2]
+        if self._settings.parity.stale_times:
+            self.time_of[self.keyframes[clip][-1]] = self.time_of[frame]
         self._graph.forget(np.array([frame]))
         self._place[frame] = -1
         self._set_keyframes(clip, [k for k in self.keyframes[clip] if k != frame])

@@ -10,6 +10,26 @@ from core.settings import Settings
 from models.depth.settings import ConsistencySettings
 
 
+class TrackerParity(Settings):
+    """What MegaSaM's code does wrong, to compare with it. Adjustment with such steps runs on PyTorch alone."""
+
+    one_depth_step: bool = Field(
+        False,
+        description="Of the two steps of an adjustment without focal length, only the first moves inverse depths.",
+    )
+    skip_first_pose: bool = Field(
+        False, description="Inverse depths do not follow the first pose of a clip that moves in an adjustment."
+    )
+    stale_context: bool = Field(
+        False,
+        description="In the adjustment over all frames the n-th frame has the context of the n-th keyframe, and frames "
+        "beyond have none.",
+    )
+    stale_times: bool = Field(
+        False, description="Where a keyframe is dropped, the one after it has its time when frames between are placed."
+    )
+
+
 class TrackerSettings(Settings):
     """Camera tracking by a learned flow update and bundle adjustment. Lengths are in px of the features, 1/8 size."""
 
@@ -37,6 +57,7 @@ class TrackerSettings(Settings):
         25.0, ge=0, description="With less, inverse depths are hardly observable and keep to the depth maps."
     )
     optimise_focal: bool = Field(True, description="Whether the focal length may change where it is observable.")
+    parity: TrackerParity = Field(default_factory=TrackerParity, description="Errors of the reference; all off.")
 
 
 class MegasamSettings(Settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -137,6 +137,10 @@ class _Tracker:
             intrinsics=intrinsics.to(device),
             clip=torch.from_numpy(np.repeat(np.arange(len(clips)), counts)).to(device),
         )
+        parity = settings.parity
+        self._bundle = replace(
+            BACKEND_BUNDLE, one_depth_step=parity.one_depth_step, skip_first_pose=parity.skip_first_pose
+        )
         self._fix_focal = [clip.fix_focal for clip in clips]
         self._alpha = torch.zeros(len(clips), device=device)
         self._with_focal = torch.zeros(len(clips), dtype=torch.bool, device=device)
@@ -144,12 +148,23 @@ class _Tracker:
     def run(self) -> list[Track]:
         frontend = Frontend(FactorGraph(self._cameras, self._predictor), self._accept(), self._settings)
         frontend.run()
-        self._keyframes = frontend.keyframes
+        self._keyframes, self._time_of = frontend.keyframes, frontend.time_of
         self._probe()
         self._adjust_all(self._keyframes, self._settings.keyframe_steps, self._with_focal)
         self._fill()
+        if self._settings.parity.stale_context:
+            self._shift_context()
         static = self._adjust_all(self._frames, self._settings.final_steps, None)
         return self._results(static)
+
+    def _shift_context(self) -> None:
+        """See `TrackerParity.stale_context`."""
+        features = self._predictor.features
+        net, context = torch.zeros_like(features.net), torch.zeros_like(features.context)
+        for frames, keyframes in zip(self._frames, self._keyframes, strict=True):
+            own = slice(frames[0], frames[0] + len(keyframes))
+            net[own], context[own] = features.net[keyframes], features.context[keyframes]
+        features.net, features.context = net, context
 
     def _accept(self) -> list[list[int]]:
         """Frames that move far enough from the last accepted one, and the last frame of each clip."""
@@ -219,7 +234,7 @@ class _Tracker:
         for group in _pack(pairs):
             graph = FactorGraph(self._cameras, self._predictor)
             add_edges(graph, frames, group)
-            graph.step(steps, free, StepOptions(bundle=BACKEND_BUNDLE, alpha=self._alpha, with_focal=with_focal))
+            graph.step(steps, free, StepOptions(bundle=self._bundle, alpha=self._alpha, with_focal=with_focal))
             clips = [c for c, _ in group]
             if look is not None:
                 look(graph, clips)
@@ -235,9 +250,12 @@ class _Tracker:
         for frames, keyframes in zip(self._frames, self._keyframes, strict=True):
             between = np.setdiff1d(frames, keyframes)
             free.append(between)
-            after = np.searchsorted(keyframes, between)
-            a, b = (np.array(keyframes, np.int64)[k] for k in (after - 1, after))
-            share = (self._times_s[between] - self._times_s[a]) / (self._times_s[b] - self._times_s[a])
+            times_s = self._times_s[self._time_of[keyframes]]
+            after = np.searchsorted(times_s, self._times_s[between], side="right")
+            before, after = after - 1, np.minimum(after, len(keyframes) - 1)
+            a, b = (np.array(keyframes, np.int64)[k] for k in (before, after))
+            span_s = times_s[after] - times_s[before]
+            share = (self._times_s[between] - times_s[before]) / np.where(span_s > 0, span_s, np.inf)
             poses[between] = se3.interpolate(poses[a], poses[b], share)
             edges += [np.stack([a, between], 1), np.stack([b, between], 1)]
         moved = np.concatenate(free)

@@ -153,6 +153,31 @@ def test_derivatives_are_those_of_the_projection():
     assert torch.linalg.norm(change - expected) < 1e-3 * torch.linalg.norm(expected)
 
 
+def adjusted(iterations, **parity):
+    cameras, plan, seen, weight = on_torch(make_problems(0.01, 1.0))
+    options = dense_ba.BundleOptions(iterations=iterations, **parity)
+    eta = torch.full_like(cameras.inverse_depth, 1e-9)
+    dense_ba.adjust(cameras, plan, seen, weight, eta, torch.full((2,), 0.01), None, options)
+    return cameras
+
+
+def test_parity_keeps_the_depths_of_the_first_step_alone():
+    one, two, found = adjusted(1), adjusted(2), adjusted(2, one_depth_step=True)
+    assert torch.equal(found.inverse_depth, one.inverse_depth)
+    assert torch.equal(found.translation, two.translation) and not torch.equal(found.translation, one.translation)
+    assert not torch.equal(two.inverse_depth, one.inverse_depth)
+
+
+def test_parity_moves_depths_without_the_first_pose():
+    usual, found = adjusted(1), adjusted(1, skip_first_pose=True)
+    assert torch.equal(found.translation, usual.translation)
+    assert not torch.equal(found.inverse_depth, usual.inverse_depth)
+    # The last frame of the second clip has no edge to the first one that moves.
+    first_free, far = 1, sum(SIZES) - 1
+    assert not torch.equal(found.inverse_depth[first_free], usual.inverse_depth[first_free])
+    assert torch.equal(found.inverse_depth[far], usual.inverse_depth[far])
+
+
 def test_a_clip_does_not_see_the_others():
     problems = make_problems(0.01, 1.0)
     together = solved(problems, 0.01, False, iterations=2)

@@ -9,9 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from benchmarks.gpu.exact_flow import ExactFlow, errors, make_clip  # noqa: E402
+from models.tracking import tracker  # noqa: E402
+from models.tracking.features import FlowPredictor  # noqa: E402
 from models.tracking.network import build_network  # noqa: E402
-from models.tracking.settings import TrackerSettings  # noqa: E402
+from models.tracking.settings import TrackerParity, TrackerSettings  # noqa: E402
 from models.tracking.tracker import track_clips  # noqa: E402
+from native import se3  # noqa: E402
 from tests.camera_paths import fly  # noqa: E402
 
 pytestmark = pytest.mark.models
@@ -91,6 +94,45 @@ def test_few_frames_go_through_the_network_itself(network):
 
 def replace_settings(**changes):
     return SETTINGS.model_copy(update=changes)
+
+
+def test_parity_gives_frames_the_context_of_other_ones(network):
+    seen = []
+
+    class Spy(FlowPredictor):
+        def predict(self, source, target, net, coords_px, target_px, groups):
+            seen.append(self.features.context.clone())
+            return super().predict(source, target, net, coords_px, target_px, groups)
+
+    short = room(5, 1.0, 5)
+    settings = replace_settings(
+        min_motion_px=1e9, probe_steps=1, keyframe_steps=1, final_steps=1, parity=TrackerParity(stale_context=True)
+    )
+    found = track_clips(network, [short.clip], settings, Spy)[0]
+    assert found.keyframes == (0, 4)
+    usual, shifted = seen[0], seen[-1]
+    assert torch.equal(shifted[1], usual[4]) and torch.equal(shifted[0], usual[0]) and not shifted[2:].any()
+
+
+def test_parity_leaves_the_time_of_a_dropped_keyframe(network, rooms, monkeypatch):
+    shares = []
+
+    def interpolate(a, b, share):
+        shares.append(share)
+        return usual_interpolate(a, b, share)
+
+    usual_interpolate = se3.interpolate
+    monkeypatch.setattr(tracker.se3, "interpolate", interpolate)
+    settings = replace_settings(min_motion_px=0.1, min_keyframe_distance_px=0.5)
+    usual = track(network, rooms[:1], settings)[0]
+    found = track(network, rooms[:1], settings.model_copy(update={"parity": TrackerParity(stale_times=True)}))[0]
+    assert found.keyframes == usual.keyframes and len(found.keyframes) < 14
+    keyframes = np.array(usual.keyframes)
+    between = np.setdiff1d(np.arange(14), keyframes)
+    after = np.searchsorted(keyframes, between)
+    right = (between - keyframes[after - 1]) / (keyframes[after] - keyframes[after - 1])
+    assert shares[0] == pytest.approx(right)
+    assert np.abs(shares[1] - right).max() > 0.1
 
 
 def test_unfit_clips_are_refused(network):
