@@ -29,7 +29,7 @@ from explore.clips import ClipRow, ShardReader
 from explore.outputs import RUN_FILE, Accounting, OutputError, read_run, read_table, remove_stale_files
 from explore.report import write_report
 
-ROWS_PER_FILE = 250_000
+ROWS_PER_FILE = 100_000
 _FEW = 5
 
 
