@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -140,11 +139,6 @@ def _proc_cost(pid: int) -> WorkerCost | None:
 def cpu_of_processes(pids: Sequence[int]) -> float:
     """CPU seconds of running processes so far."""
     return sum(cost.cpu_s for cost in map(_proc_cost, pids) if cost)
-
-
-def peak_rss_mib() -> float:
-    """Peak resident memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def real_videos(min_height: int) -> list[Path]:

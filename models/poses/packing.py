@@ -36,6 +36,12 @@ class PackedPoints:
     edge: IntArray
     observed: tuple[IntArray, IntArray]
 
+    def in_slots(self, values: FloatArray) -> FloatArray:
+        """(n, width) of (k,) values of the points; 0 where there is no point."""
+        placed = np.zeros(self.pixels.shape[:2])
+        placed[self.slots] = values
+        return placed
+
 
 def pack_points(
     position: FloatArray,

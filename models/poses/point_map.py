@@ -150,9 +150,8 @@ class PointMap:
         packed = self._pack(~fixed, ~fixed)
         if packed is None:
             return
-        information = np.zeros(packed.pixels.shape[:2])
         # Places have a weight of 1: tracks have drifted by about a pixel when a frame is added.
-        information[packed.slots] = np.maximum(self.depth_sigma[packed.points], FAR) ** -2
+        information = packed.in_slots(np.maximum(self.depth_sigma[packed.points], FAR) ** -2)
         result = bundle_adjust(self._problem(packed, fixed, information), self._options(iterations=iterations))
         self.cam_from_world = np.array(result.cam_from_world)
 
@@ -167,8 +166,7 @@ class PointMap:
 
     def _problem(self, packed: PackedPoints, fixed: BoolArray, information: FloatArray | None = None) -> BundleProblem:
         """What to adjust; `information` (n, width) holds inverse depths where they are, with that weight."""
-        inverse_depth = np.zeros(packed.pixels.shape[:2])
-        inverse_depth[packed.slots] = self.inverse_depth[packed.points]
+        inverse_depth = packed.in_slots(self.inverse_depth[packed.points])
         return BundleProblem(
             cam_from_world=self.cam_from_world,
             inverse_depth=inverse_depth,

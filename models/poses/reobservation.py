@@ -83,11 +83,11 @@ def reobserve(mapper: PointMap, gray: Sequence[npt.NDArray[np.uint8]], num_threa
     mapper.position = mapper.position.copy()  # the tracks stay as they are
     mapper.is_used[:, points] = False
     mapper.is_used[anchor, points] = True
-    mapper.position[frame[good], points[which[good]]] = found[good]
-    mapper.is_used[frame[good], points[which[good]]] = True
-    weight = _weights(match[good], spread[good])
+    seen_in = frame[good], points[which[good]]
+    mapper.position[seen_in] = found[good]
+    mapper.is_used[seen_in] = True
     mapper.weight = np.ones(mapper.is_used.shape, np.float32)
-    mapper.weight[frame[good], points[which[good]]] = weight
+    mapper.weight[seen_in] = _weights(match[good], spread[good])
 
 
 def _weights(match: SingleArray, spread_px: SingleArray) -> SingleArray:

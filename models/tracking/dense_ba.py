@@ -10,7 +10,7 @@ in double precision. Where our CUDA kernels can be used, eight of them do a step
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from models.tracking.bundle_plan import BundlePlan
 from models.tracking.edge_terms import ROWS, EdgeTerms, carry_edges, linearise, linearise_on_device, sum_points
 from models.tracking.geometry import Cameras
+from models.tracking.settings import TrackerParity
 from native.cuda import adjustment as kernels
 
 MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-3, 100.0
@@ -34,15 +35,14 @@ class BundleOptions:
       damping: share of the curvature's diagonal that is added to it, for poses and focal length.
       damping_floor: added to that diagonal.
       motion_only: inverse depths stay.
-      one_depth_step, skip_first_pose: see `TrackerParity`.
+      parity: errors of the reference that are copied; of use here are `one_depth_step` and `skip_first_pose`.
     """
 
     iterations: int = 2
     damping: float = 1e-4
     damping_floor: float = 0.1
     motion_only: bool = False
-    one_depth_step: bool = False
-    skip_first_pose: bool = False
+    parity: TrackerParity = field(default_factory=TrackerParity)
 
 
 def adjust(
@@ -69,11 +69,10 @@ def adjust(
       options: see there.
     """
     options = options or BundleOptions()
-    parity = options.one_depth_step or options.skip_first_pose
+    parity = options.parity
+    is_copy = parity.one_depth_step or parity.skip_first_pose
     for iteration in range(options.iterations):
-        if iteration == 1 and options.one_depth_step and with_focal is None:
-            first = cameras.inverse_depth.clone()
-        if cameras.fit_kernels and not parity:
+        if cameras.fit_kernels and not is_copy:
             _step_on_device(cameras, plan, target_px, weight, eta, alpha, with_focal, options)
             continue
         terms = linearise(cameras, plan, target_px, weight)
@@ -83,17 +82,17 @@ def adjust(
         else:
             points = _Points(plan, terms, carry, *sum_points(cameras, plan, terms.points, eta, alpha))
             step = _solve(plan, terms, carry, options, points)
-            follows = torch.cat([torch.zeros_like(step[:, :6]), step[:, 6:]], 1) if options.skip_first_pose else step
-            moved = cameras.inverse_depth[plan.used_frame] + points.move(follows).reshape(-1, *eta.shape[1:])
-            cameras.inverse_depth[plan.used_frame] = moved.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH)
+            is_lost = parity.one_depth_step and with_focal is None and iteration > 0
+            if not is_lost:
+                follows = torch.cat([torch.zeros_like(step[:, :6]), step[:, 6:]], 1) if parity.skip_first_pose else step
+                moved = cameras.inverse_depth[plan.used_frame] + points.move(follows).reshape(-1, *eta.shape[1:])
+                cameras.inverse_depth[plan.used_frame] = moved.clamp(MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH)
         cameras.retract(plan.free, step[:, :-1].reshape(-1, 6)[plan.free_place])
         if with_focal is not None:
             intrinsics = cameras.intrinsics[plan.clips]
             change = (2 * intrinsics[:, 2] * step[:, -1] / intrinsics[:, 0]).clamp(-MAX_FOCAL_STEP, MAX_FOCAL_STEP)
             intrinsics[:, :2] *= (1 + change)[:, None]
             cameras.intrinsics[plan.clips] = intrinsics
-    if options.one_depth_step and options.iterations > 1 and with_focal is None:
-        cameras.inverse_depth.copy_(first)
 
 
 def _step_on_device(

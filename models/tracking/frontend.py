@@ -39,9 +39,7 @@ class Frontend:
         self.time_of = np.arange(len(self._cameras.clip))
         self.keyframes: list[list[int]] = [[] for _ in accepted]
         alpha = torch.full((len(accepted),), PRIOR_ALPHA, device=self._cameras.clip.device)
-        parity = settings.parity
-        bundle = BundleOptions(one_depth_step=parity.one_depth_step, skip_first_pose=parity.skip_first_pose)
-        self._full = StepOptions(bundle=bundle, alpha=alpha)
+        self._full = StepOptions(bundle=BundleOptions(parity=settings.parity), alpha=alpha)
         self._poses_only = StepOptions(bundle=BundleOptions(motion_only=True), alpha=alpha)
 
     def run(self) -> None:

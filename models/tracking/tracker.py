@@ -137,10 +137,7 @@ class _Tracker:
             intrinsics=intrinsics.to(device),
             clip=torch.from_numpy(np.repeat(np.arange(len(clips)), counts)).to(device),
         )
-        parity = settings.parity
-        self._bundle = replace(
-            BACKEND_BUNDLE, one_depth_step=parity.one_depth_step, skip_first_pose=parity.skip_first_pose
-        )
+        self._bundle = replace(BACKEND_BUNDLE, parity=settings.parity)
         self._fix_focal = [clip.fix_focal for clip in clips]
         self._alpha = torch.zeros(len(clips), device=device)
         self._with_focal = torch.zeros(len(clips), dtype=torch.bool, device=device)

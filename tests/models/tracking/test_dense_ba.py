@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from models.tracking import bundle_plan, dense_ba, edge_terms, geometry  # noqa: E402
+from models.tracking.settings import TrackerParity  # noqa: E402
 from native import bundle_adjustment, se3  # noqa: E402
 from tests.camera_paths import wander  # noqa: E402
 
@@ -155,7 +156,7 @@ def test_derivatives_are_those_of_the_projection():
 
 def adjusted(iterations, **parity):
     cameras, plan, seen, weight = on_torch(make_problems(0.01, 1.0))
-    options = dense_ba.BundleOptions(iterations=iterations, **parity)
+    options = dense_ba.BundleOptions(iterations=iterations, parity=TrackerParity(**parity))
     eta = torch.full_like(cameras.inverse_depth, 1e-9)
     dense_ba.adjust(cameras, plan, seen, weight, eta, torch.full((2,), 0.01), None, options)
     return cameras
