@@ -160,7 +160,8 @@ class ClipGeometryFacts:
       dense_poses: .npy file of (m, 7) cam_from_world, one for each frame of the clip, where wanted.
       dense_refined_share: share of the frames between annotated ones whose pose points confirm.
       num_frames: annotated frames.
-      pose_ok: whether the poses are fit for use; `pose_reason` says why not.
+      pose_ok: whether the poses are fit for use.
+      pose_reason: why they are not; or, where they are, why a part of a long clip has none.
       motion_kind: general, rotation (the camera only turns) or static.
       registered_share: share of the annotated frames that have a pose.
       reprojection_px: root mean square distance of points from where they were seen, at the annotated size.
@@ -171,7 +172,7 @@ class ClipGeometryFacts:
       tracked_share: mean share of pixels that flow finds again in the next annotated frame.
       focal_sigma: standard deviation of the focal length as a share of it.
       depth_error: mean relative error of depth from an annotated frame to the next.
-      num_windows: windows that the clip was annotated in.
+      num_windows: windows that the poses are joined from.
       scale_drift: largest relative change of the scale between two windows over the frames that they share.
       join_offset: largest distance of two windows' camera centres there (root mean square), in typical depths.
       metres_per_unit: unit of poses and depth in metres; None where nothing says.

@@ -17,14 +17,16 @@ CONVENTIONS = {
     "in 8-bit luma units a frame; motion_normalized is the mean absolute change of the 64x36 luma thumbnail "
     "in 0.1 s, comparable across resolutions and frame rates.",
     "cameras": "Axes x right, y down, z forward; pixel centres at integers. poses.npy holds cam_from_world "
-    "[tx ty tz qx qy qz qw], which maps world to camera coordinates; the world is the first annotated camera. "
-    "Frames without a pose are NaN. Scale is relative: the 98th percentile of the scene's inverse depth is 2. "
+    "[tx ty tz qx qy qz qw], which maps world to camera coordinates; the world is the first annotated camera that has "
+    "a pose. Frames without one are NaN. Scale is relative: the 98th percentile of the scene's inverse depth is 2. "
     "intrinsics.npy holds fx fy cx cy in pixels of the clip. frames.npy says which frame of the clip each row belongs "
     "to (ordinal, frame index), times.npy when it is: seconds since the clip's first frame. poses_dense.npy, where "
-    "there is one, has a row for each frame of the clip, by frame index, in the same world and unit.",
+    "there is one, has a row for each frame of the clip, by frame index, in the same world and unit; NaN before the "
+    "first and behind the last annotated frame of the part with poses.",
     "depth": "depth.npz holds z-depth (not ray length) in the poses' unit, 0 where valid is false; sigma_permille is "
     "its standard deviation in thousandths of it (at most 254; 255 where not valid); map_from_clip "
-    "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving.",
+    "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving; an empty one of a frame "
+    "without a pose may mean that nothing is known. Frames without a pose have no depth.",
     "missing": "A value that could not be computed is null, never a number; a reason column says why.",
     "status": "kept, rejected (see rejection_reasons) or failed (see failure_class). "
     "Clips found = kept + rejected + failed.",
@@ -50,7 +52,7 @@ TEXTS, INTS = pa.list_(pa.string()), pa.list_(pa.int64())
 ANNOTATION_COLUMNS = _columns(
     ("num_annotated_frames", INT, "frames with annotation; the shard's frames.npy maps them to the clip's frames"),
     ("pose_ok", FLAG, "whether the camera poses are fit for use"),
-    ("pose_reason", TEXT, "why they are not"),
+    ("pose_reason", TEXT, "why they are not; or, where they are, why a part of a long clip has none"),
     ("camera_motion_kind", TEXT, "general, rotation (the camera only turns) or static"),
     ("pose_registered_share", REAL, "share of the annotated frames that have a pose, 0 to 1"),
     ("pose_reprojection_px", REAL, "root mean square distance of points from where they were seen, annotated pixels"),
@@ -78,7 +80,7 @@ ANNOTATION_COLUMNS = _columns(
     ("pose_model", TEXT, "id and digest of the network that tracked the camera; null if none did"),
     ("depth_relative_model", TEXT, "id and digest of the network for relative depth; null if none ran"),
     ("depth_metric_model", TEXT, "id and digest of the network for metric depth; null if none ran"),
-    ("pose_num_windows", INT, "windows that the clip was annotated in; longer clips need several"),
+    ("pose_num_windows", INT, "windows that the poses are joined from; longer clips need several"),
     (
         "pose_scale_drift",
         REAL,

@@ -106,22 +106,31 @@ def rotation_vectors(quaternions: Array) -> Array:
     return signed[..., :3] * factor
 
 
+def posed_span(cam_from_world: npt.ArrayLike) -> slice:
+    """The frames from the first one with a pose to the last one, of (n, 7) poses, NaN where a frame has none.
+
+    Raises:
+      ValueError: if no frame has a pose.
+    """
+    known = np.flatnonzero(np.isfinite(np.asarray(cam_from_world, dtype=np.float64)).all(axis=1))
+    if not len(known):
+        raise ValueError("no frame has a pose")
+    return slice(int(known[0]), int(known[-1]) + 1)
+
+
 def fill_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Array:
-    """Poses with those that are NaN filled in: between two known ones along the shortest way, beyond the ends as
-    the nearest.
+    """Poses with those that are NaN filled in, along the shortest way between the known ones around them.
 
     Args:
-      cam_from_world: (n, 7), at least one of them known.
+      cam_from_world: (n, 7), the first and the last one known (`posed_span`).
       times_s: (n,) increasing times, seconds.
     """
     poses = np.array(cam_from_world, dtype=np.float64)
     times = check_times(times_s, len(poses))
-    known = np.flatnonzero(np.isfinite(poses).all(axis=1))
-    for index in np.flatnonzero(~np.isfinite(poses).all(axis=1)):
+    is_known = np.isfinite(poses).all(axis=1)
+    known = np.flatnonzero(is_known)
+    for index in np.flatnonzero(~is_known):
         after = int(np.searchsorted(known, index))
-        if after in (0, len(known)):
-            poses[index] = poses[known[min(after, len(known) - 1)]]
-            continue
         a, b = known[after - 1], known[after]
         poses[index] = se3.interpolate(poses[a], poses[b], (times[index] - times[a]) / (times[b] - times[a]))
     return poses

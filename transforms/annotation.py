@@ -22,7 +22,7 @@ from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
-from models.camera_path import fill_poses
+from models.camera_path import fill_poses, posed_span
 from models.depth.seen import SeenDepths
 from models.motion_labels import label_motion, label_voted, to_instructions
 from models.poses.estimate import Intrinsics, resize_intrinsics
@@ -33,6 +33,8 @@ from models.trajectory import measure_trajectory
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
+UNTOLD_S = 1.0
+"""A sentence about a clip's camera need not say that its poses begin or end by so much later or earlier."""
 
 
 class EstimateGeometry(Stage[ClipRecord]):
@@ -40,7 +42,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=8,
+        version=9,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),
@@ -153,7 +155,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         typical_depth=found.typical_depth,
         depth_valid_share=found.depth_valid_share,
         moving_share=found.moving_share,
-        depth_reason=None if depth else found.reason or "the camera does not translate",
+        depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.reason,
         masks_reason=None if found.masks_path else found.reason,
         tracked_share=found.tracked_share,
         focal_sigma=found.focal_sigma,
@@ -166,11 +168,14 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
 
 
 class LabelMotion(Stage[ClipRecord]):
-    """Trajectory metrics, motion words and a sentence from the poses of each annotated clip."""
+    """Trajectory metrics, motion words and a sentence from the poses of each annotated clip.
+
+    Where only a part of a clip has poses, they are about that part.
+    """
 
     contract = StageContract(
         name="LabelMotion",
-        version=3,
+        version=4,
         record=ClipRecord,
         reads=frozenset({"geometry"}),
         writes=frozenset({"camera_motion"}),
@@ -189,12 +194,14 @@ class LabelMotion(Stage[ClipRecord]):
         geometry = record.geometry
         if geometry is None:
             raise ValueError(f"clip {record.clip_id} has no poses")
-        times_s = _load(output, geometry.times.path)
-        poses = fill_poses(_load(output, geometry.poses.path), times_s)
+        all_times_s, poses = _load(output, geometry.times.path), _load(output, geometry.poses.path)
+        span = posed_span(poses)
+        times_s = all_times_s[span]
+        poses = fill_poses(poses[span], times_s)
         moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
         shares = None
         if geometry.masks is not None:
-            shares = mask_shares(output.store.read_bytes(geometry.masks.path))
+            shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]
         facts = measure_trajectory(
             poses, times_s=times_s, has_translation=moves, moving_share=shares, parity=self.settings.parity
         )
@@ -210,7 +217,10 @@ class LabelMotion(Stage[ClipRecord]):
                 settings=self.settings.labels,
             )
             segments, sentence = labels.segments, labels.sentence
-        instructions = output.write("instructions.json", instructions_file(to_instructions(segments)), JSON)
+            if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > UNTOLD_S:
+                sentence = f"From {times_s[0]:.1f} s to {times_s[-1]:.1f} s: {sentence}"
+        words = instructions_file(to_instructions(segments, span.start))
+        instructions = output.write("instructions.json", words, JSON)
         return {
             "camera_motion": CameraMotionFacts(
                 instructions=instructions,

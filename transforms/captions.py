@@ -29,7 +29,7 @@ MEASURED_FIELDS = frozenset({"encoded", "geometry", "camera_motion", "scores", "
 
 CONTRACT = StageContract(
     name="CaptionClips",
-    version=2,
+    version=3,
     record=ClipRecord,
     reads=MEASURED_FIELDS,
     writes=CAPTION_FIELDS,

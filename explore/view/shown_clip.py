@@ -45,24 +45,29 @@ class ShownClip:
       clip: the clip.
       times_s: (n,) time of each frame.
       pictures: (h, w, 3) RGB of each.
-      left_out: annotated frames of a long clip, behind the first 300, that are not shown.
+      first: ordinal of the first annotated frame that is shown: of a long clip 300 are, from the first pose on.
+      left_out: annotated frames of a long clip that are not shown.
     """
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
         track = clip.track
+        has_poses = track is not None and bool(clip.row["pose_ok"])
+        self._posed = PosedFrames(clip, track) if track is not None and has_poses else None
+        ordinals = [] if self._posed is None else self._posed.ordinals.tolist()
+        self.first = 0
         if track is None:
             count = clip.row["clip_num_frames"]
             frames = np.unique(np.linspace(0, count - 1, min(count, _UNANNOTATED_FRAMES)).astype(int))
             self.times_s = frames * (clip.row["clip_duration_s"] / count)
         else:
-            frames, self.times_s = track.frames[:MAX_FRAMES], track.times_s[:MAX_FRAMES]
+            self.first = max(0, min(ordinals[0] if ordinals else 0, len(track.frames) - MAX_FRAMES))
+            shown = slice(self.first, self.first + MAX_FRAMES)
+            frames, self.times_s = track.frames[shown], track.times_s[shown]
         self.left_out = 0 if track is None else len(track.frames) - len(frames)
         self.pictures = list(clip.pictures(frames.tolist(), PICTURE_SIDE_PX))
-        has_poses = track is not None and bool(clip.row["pose_ok"])
-        self._posed = PosedFrames(clip, track) if track is not None and has_poses else None
-        ordinals = [] if self._posed is None else self._posed.ordinals.tolist()
-        self._place = {ordinal: k for k, ordinal in enumerate(ordinals) if ordinal < len(frames)}
+        places = {ordinal - self.first: k for k, ordinal in enumerate(ordinals)}
+        self._place = {i: k for i, k in places.items() if i < len(frames)}
         self._range = None if clip.depth is None else depth_range(clip.depth)
 
     def __len__(self) -> int:
@@ -74,10 +79,11 @@ class ShownClip:
         size = picture.shape[1], picture.shape[0]
         maps, masks = self.clip.depth, self.clip.is_moving
         if depth and maps is not None and self._range is not None:
-            colors = cv2.resize(color_depth(maps.depth[i], maps.is_valid[i], self._range), size)
+            ordinal = self.first + i
+            colors = cv2.resize(color_depth(maps.depth[ordinal], maps.is_valid[ordinal], self._range), size)
             picture = cv2.addWeighted(picture, 1 - _DEPTH_WEIGHT, colors, _DEPTH_WEIGHT, 0).astype(np.uint8)
         if moving and masks is not None:
-            veil = moving_veil(masks[i], size).astype(np.float32)
+            veil = moving_veil(masks[self.first + i], size).astype(np.float32)
             weight = veil[:, :, 3:] / 255
             picture = np.rint(picture * (1 - weight) + veil[:, :, :3] * weight).astype(np.uint8)
         return picture
@@ -121,16 +127,18 @@ class ShownClip:
 
     def timeline_html(self, i: int) -> str:
         """Motion words along the time of the clip, and where the i-th frame is."""
-        end = max(float(self.times_s[-1]), 1e-6)
+        start, end = float(self.times_s[0]), float(self.times_s[-1])
+        percent = 100 / max(end - start, 1e-6)
         spans = [(span.split("->"), " + ".join(words)) for span, words in self.clip.instructions.items()]
         names = sorted({name for _, name in spans})
         parts = []
         for (first, last), name in spans:
-            left, right = (100 * float(self.times_s[min(int(k), len(self) - 1)]) / end for k in (first, last))
+            rows = (min(max(int(k) - self.first, 0), len(self) - 1) for k in (first, last))
+            left, right = (percent * float(self.times_s[row] - start) for row in rows)
             color = _WORD_COLORS[names.index(name) % len(_WORD_COLORS)]
             place = f"left:{left:.1f}%;width:{max(right - left, 0.5):.1f}%;background:{color}"
             parts.append(f'<div title="{escape(name)}" style="{_WORD_STYLE};{place}">{escape(name)}</div>')
-        now = 100 * float(self.times_s[i]) / end
+        now = percent * float(self.times_s[i] - start)
         parts.append(f'<div style="{_NOW_STYLE};left:{now:.1f}%"></div>')
         note = f"{self.times_s[i]:.2f} s of {end:.2f} s"
         return (

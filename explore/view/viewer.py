@@ -156,7 +156,9 @@ class Viewer:
             self._frame.value = 0
             self._words.content = _describe(self._rows[clip_id])
             if self._shown.left_out:
-                self._words.content += f"\n\nThe last {self._shown.left_out} annotated frames are not shown."
+                first, end = self._shown.first, self._shown.first + len(self._shown)
+                count = len(self._shown) + self._shown.left_out
+                self._words.content += f"\n\nOf {count} annotated frames those from {first} to {end - 1} are shown."
             self._draw_path()
             self._draw()
 
@@ -237,8 +239,8 @@ def _describe(row: ClipRow) -> str:
     """Caption, motion and figures of a clip, as Markdown."""
     lines = [f"### {row['clip_id']}"]
     lines += [_plain(row[name]) for name in ("scene_summary", "scene_description", "motion_sentence") if row[name]]
-    if row["pose_ok"] is False:
-        lines.append(f"No poses: {_plain(row['pose_reason'])}")
+    if row["pose_reason"]:
+        lines.append(f"{'Poses in part' if row['pose_ok'] else 'No poses'}: {_plain(row['pose_reason'])}")
     facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
     cells = [f"| {name} | {format_number(v) if isinstance(v, float) else _plain(v)} |" for name, v in facts]
     return "\n\n".join(lines) + "\n\n| | |\n|---|---|\n" + "\n".join(cells)

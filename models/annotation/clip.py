@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from media.clip_frames import ClipFrame, ClipFrames
-from models.annotation.between import Corrections, correct_between
 from models.annotation.files import map_size
 from models.annotation.geometry import ClipGeometry, annotate_frames, working_size
-from models.annotation.joining import Join, Overlap, blend_poses, join_windows
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
-from models.annotation.quality import depth_errors, tracked_shares
+from models.annotation.quality import tracked_shares
 from models.annotation.settings import AnnotationSettings
+from models.annotation.stretch import AnnotatedWindow, Stretch, mean_of
 from models.annotation.tracked import tracked_geometry
 from models.annotation.windows import Window, split_windows
 from models.depth.seen import SeenDepths
-from models.poses.dense import interpolate_poses
-from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator, resize_intrinsics
+from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator
 from models.tracking.tracked import TrackedFrames
 
 FloatArray = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_] | None
+"""(h, w); None where nothing is known."""
+
+MIN_POSED_SHARE = 0.4
+"""Of a long clip's annotated frames, that have a pose: one bad moment, wherever it is, leaves nearly half of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +35,25 @@ class ClipAnnotation:
     """Spatial annotation of a clip.
 
     Attributes:
-      cam_from_world: (n, 7), NaN in frames without a pose; see `PoseEstimate`.
+      cam_from_world: (n, 7), NaN in frames without a pose; see `PoseEstimate`. All are in one world.
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the annotated frames.
-      dense_cam_from_world: (m, 7), one for each frame of the clip; None unless wanted and fit for use.
+      dense_cam_from_world: (m, 7), one for each frame of the clip, NaN before and behind the stretch with poses; None
+        unless wanted and fit for use.
       dense_refined_share: share of the frames between annotated ones whose pose points confirm; None without such.
       frame: (n,) index of each annotated frame in the clip.
       time_s: (n,) seconds since the clip's first frame.
       size: (width, height) of the annotated frames.
-      pose_ok, reason, motion_kind: see `PoseEstimate`; all windows must be fit for use and joined.
-      reprojection_px, num_points: over all windows.
+      pose_ok, motion_kind: see `PoseEstimate`; a long clip's are fit for use if enough frames are in the stretch.
+      reason: why they are not, or why a part of a long clip has none.
+      reprojection_px, num_points: over all windows of the stretch, as all that follows.
       typical_depth: median z-depth of the scene's points in view (of windows: the median), in the poses' unit.
       depth_path, masks_path: finished files; None where there is no such thing.
-      depth_valid_share, moving_share: of their pixels.
-      tracked_share: mean share of pixels that flow finds again in the next annotated frame.
+      depth_valid_share: of the pixels of all frames.
+      moving_share: of the pixels of frames whose masks are known.
+      tracked_share: mean share of pixels that flow finds again in the next annotated frame, in the whole clip.
       focal_sigma: standard deviation of the focal length as a share of it; the median of windows.
       depth_error: relative error of depth from an annotated frame to the next, the mean over frames.
-      num_windows: how many windows the clip was annotated in.
+      num_windows: how many windows the poses are joined from.
       scale_drift: the largest relative change of scale between two windows over the frames that they share.
       join_offset: the largest distance of two windows' camera centres there (root mean square), in typical depths.
       metres_per_unit: the poses' unit in metres (of windows: the median); None where nothing says.
@@ -94,8 +100,10 @@ def annotate_clip(
     """Annotates a clip of any length in bounded memory.
 
     The clip is cut into windows of `settings.window_frames` annotated frames; each is annotated on its own and joined
-    to those before it by the frames that they share. Where one cannot be, or its poses are not fit for use, the clip's
-    are not, and the frames from there on have none. The unit of length is that of the median window.
+    to those before it by the frames that they share. A window whose poses are not fit for use is tried again in parts,
+    between frames that have nothing in common. Where one cannot be joined, or has no poses, the next one that has
+    starts a stretch in a world of its own. The longest stretch gives the clip's poses and depth, the other frames have
+    none; masks are those of all windows. The unit of length is that of the stretch's median window.
 
     Args:
       frames: of the clip, in order, with at least one annotated.
@@ -112,19 +120,6 @@ def annotate_clip(
     for window in split_windows(frames, settings.window_frames, settings.window_overlap_frames):
         annotator.add(window)
     return annotator.finish()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _WindowFacts:
-    """What is remembered of a window; its unit is `scale` long in that of the first one, and `metres` in metres."""
-
-    scale: float
-    motion_kind: MotionKind
-    typical_depth: float | None
-    reprojection_px: float | None
-    num_points: int
-    focal_sigma: float | None
-    metres: float | None
 
 
 class _ClipAnnotator:
@@ -151,17 +146,14 @@ class _ClipAnnotator:
         self._frame: list[int] = []
         self._time_s: list[float] = []
         self._every_time_s: list[float] = []
-        self._poses: list[FloatArray] = []
-        self._corrections: list[tuple[Corrections, float]] = []
-        self._intrinsics: list[FloatArray] = []
-        self._reason: str | None = None
-        self._windows: list[_WindowFacts] = []
-        self._joins: list[Join] = []
-        self._shared: StoredMaps | None = None
         self._tracked: list[FloatArray] = []
-        self._depth_errors: list[FloatArray] = []
-        self._depth_file: DepthFile | None = None
+        self._first_failure: str | None = None
+        self._num_failures = 0
+        self._now: Stretch | None = None
+        self._best: Stretch | None = None
+        self._num_stretches = 0
         self._masks_file: MasksFile | None = None
+        self._shared_masks: list[Mask] = []
 
     def add(self, window: Window) -> None:
         """Annotates the next window, joins it to those before and writes the maps that no later window changes."""
@@ -172,15 +164,39 @@ class _ClipAnnotator:
         self._every_time_s += [f.time_s for f in window.frames if f.index >= len(self._every_time_s)]
         # Of pairs of neighbouring frames, those among shared frames have been looked at.
         self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
-        if self._reason is not None:
+        masks: list[Mask] = [None] * len(frames.rgb)
+        for found in self._fit_parts(window):
+            if found.maps is not None:
+                first = found.window.start - window.start
+                masks[first : first + len(found.maps)] = found.maps.moving
+            self._place(found)
+        self._keep_masks(masks, window)
+
+    def _fit_parts(self, window: Window) -> Iterator[AnnotatedWindow]:
+        """The window, if its poses are fit for use, else the parts of it whose poses are."""
+        found = self._annotate(window)
+        poses = found.geometry.poses
+        if poses.pose_ok:
+            yield found
             return
-        geometry = self._annotate(frames)
-        if geometry.poses.motion_kind != "general" and (window.start or window.following_overlap):
+        self._fail(window, poses.reason or "")
+        self._end(Stretch(found, self._size))
+        for part in () if window.is_whole_clip else window.parts(poses.breaks):
+            if self._now is None or not self._now.holds(part):
+                found = self._annotate(part)
+                if found.geometry.poses.pose_ok:
+                    yield found
+
+    def _annotate(self, window: Window) -> AnnotatedWindow:
+        frames = ClipFrames.of(window.frames, self._clip_size)
+        geometry = self._geometry_of(frames)
+        if geometry.poses.motion_kind != "general" and not window.is_whole_clip:
             # Its depth would be in metres, while other windows have another unit.
             geometry = replace(geometry, depth=None, metres_per_unit=None)
-        self._take(window, geometry)
+        maps = StoredMaps.of(geometry, self._map_size)
+        return AnnotatedWindow(window=window, geometry=geometry, maps=maps)
 
-    def _annotate(self, frames: ClipFrames) -> ClipGeometry:
+    def _geometry_of(self, frames: ClipFrames) -> ClipGeometry:
         if self._tracked_frames is not None:
             tracked = self._tracked_frames.of_frames(frames.frame, frames.size)
             return tracked_geometry(tracked, self._settings.pose.megasam.min_static)
@@ -201,171 +217,109 @@ class _ClipAnnotator:
             metric=seen.get("metric"),
         )
 
-    def _take(self, window: Window, geometry: ClipGeometry) -> None:
-        poses = geometry.poses
-        maps = StoredMaps.of(geometry, map_size(self._size, self._settings.depth_max_side_px))
-        join: Join | str | None = None
-        if window.start and poses.pose_ok and maps is not None:
-            join = self._join(window, geometry, maps)
-        if isinstance(join, str) or not poses.pose_ok:
-            self._reason = poses.reason if not poses.pose_ok else str(join)
-            if window.start:
-                self._reason = f"in the window of annotated frames from {window.start} on: {self._reason}"
-        if window.start and (self._reason is not None):
-            return
-        scale = join.scale if isinstance(join, Join) else 1.0
-        in_clip = join.apply(poses.cam_from_world) if isinstance(join, Join) else poses.cam_from_world
-        if isinstance(join, Join):
-            self._joins.append(join)
-        first = window.overlap
-        if first:
-            self._poses[-1][-first:] = blend_poses(self._poses[-1][-first:], in_clip[:first])
-        self._poses.append(in_clip[first:].copy())
-        count = len(in_clip)
-        self._intrinsics.append(np.broadcast_to(poses.intrinsics_px, (count, 4))[first:].copy())
-        self._windows.append(
-            _WindowFacts(
-                scale=scale,
-                motion_kind=poses.motion_kind,
-                typical_depth=None if geometry.typical_depth is None else geometry.typical_depth * scale,
-                reprojection_px=poses.reprojection_px,
-                num_points=len(poses.points_world),
-                focal_sigma=poses.focal_sigma,
-                metres=geometry.metres_per_unit,
-            )
-        )
-        if maps is not None:
-            size = maps.depth.shape[2], maps.depth.shape[1]
-            intrinsics = resize_intrinsics(np.broadcast_to(poses.intrinsics_px, (count, 4)), self._size, size)
-            self._depth_errors.append(depth_errors(maps, poses.cam_from_world, intrinsics))
-        if self._settings.poses_every_frame and self._reason is None:
-            self._corrections.append((correct_between(window, geometry, *window.decided), scale))
-        if maps is not None and self._reason is None:
-            self._keep(window, replace(maps, depth=maps.depth * np.float32(scale)), poses.motion_kind)
+    def _place(self, found: AnnotatedWindow) -> None:
+        """Joins a window to the stretch before it, or begins another."""
+        if self._now is not None:
+            if self._now.reaches(found.window):
+                reason = self._now.extend(found)
+                if reason is None:
+                    return
+                self._fail(found.window, reason)
+            self._end(self._now)
+        self._num_stretches += 1
+        depth_file = DepthFile(self._folder, self._map_size, self._clip_size, f"-{self._num_stretches}")
+        self._now = Stretch(found, self._size, depth_file, corrects_between=self._settings.poses_every_frame)
 
-    def _join(self, window: Window, geometry: ClipGeometry, maps: StoredMaps) -> Join | str:
-        count = window.overlap
-        moves_before = any(w.motion_kind == "general" for w in self._windows)
-        shared = self._shared
-        return join_windows(
-            Overlap(
-                before=self._poses[-1][-count:],
-                now=geometry.poses.cam_from_world[:count],
-                depth_before=None if shared is None else shared.depth,
-                depth_now=maps.depth[:count],
-            ),
-            needs_scale=moves_before and geometry.poses.motion_kind == "general",
-        )
+    def _end(self, stretch: Stretch) -> None:
+        """Keeps a finished stretch if it is better than those before it."""
+        stretch.close()
+        worse = self._best
+        if worse is not None and (worse.is_fit, len(worse)) >= (stretch.is_fit, len(stretch)):
+            worse, stretch = stretch, worse
+        self._best = stretch
+        if worse is not None:
+            worse.discard()
 
-    def _keep(self, window: Window, maps: StoredMaps, kind: MotionKind) -> None:
-        """Writes the maps of the frames that this window decides, and remembers those that the next one shares."""
-        shared = self._shared
-        if kind == "static" and shared is not None:
-            # From where the camera stands, what does not move is as far as it was before.
-            still = ~maps.moving & (shared.depth[-1] > 0)
-            maps = replace(maps, depth=np.where(still, shared.depth[-1], 0), sigma=np.where(still, shared.sigma[-1], 0))
-        count = len(maps.depth)
-        if self._depth_file is None or self._masks_file is None:
-            size = map_size(self._size, self._settings.depth_max_side_px)
-            self._depth_file = DepthFile(self._folder, size, self._clip_size)
-            self._masks_file = MasksFile(os.path.join(self._folder, "dyn_masks.npz"), size)
-        decided = _rows(maps, slice(*window.decided))
-        self._depth_file.add(decided)
-        self._masks_file.add(decided)
-        self._shared = _rows(maps, slice(count - window.following_overlap, count))
+    def _fail(self, window: Window, reason: str) -> None:
+        self._num_failures += 1
+        if self._first_failure is None:
+            where = f"in the window of annotated frames from {window.start} on, counted from there: "
+            self._first_failure = reason if window.is_whole_clip else where + reason
+
+    def _keep_masks(self, masks: Sequence[Mask], window: Window) -> None:
+        """Writes masks; of frames that two windows share the earlier one decides the first half, where it can."""
+        if self._masks_file is None:
+            self._masks_file = MasksFile(self._masks_path, self._map_size)
+        half = len(self._shared_masks) // 2
+        pairs = list(zip(self._shared_masks, masks, strict=False))
+        order = pairs[:half] + [(now, before) for before, now in pairs[half:]]
+        settled = [first if first is not None else second for first, second in order] + list(masks[window.overlap :])
+        end = len(masks) - window.following_overlap
+        self._masks_file.add(settled[:end])
+        self._shared_masks = settled[end:]
+
+    @property
+    def _map_size(self) -> tuple[int, int]:
+        return map_size(self._size, self._settings.depth_max_side_px)
+
+    @property
+    def _masks_path(self) -> str:
+        return os.path.join(self._folder, "dyn_masks.npz")
 
     def finish(self) -> ClipAnnotation:
         """The clip's annotation. Call after the last window."""
-        count = len(self._frame)
-        poses, intrinsics = np.full((count, 7), np.nan), np.full((count, 4), np.nan)
-        known = np.concatenate(self._poses) if self._poses else np.zeros((0, 7))
-        poses[: len(known)] = known
-        intrinsics[: len(known)] = np.concatenate(self._intrinsics)
-        intrinsics[len(known) :] = intrinsics[max(0, len(known) - 1)]
-        unit = self._unit()
-        poses[:, :3] /= unit
-        kinds = {w.motion_kind for w in self._windows}
-        kind: MotionKind = "general" if "general" in kinds else "rotation" if "rotation" in kinds else "static"
-        pose_ok = self._reason is None
-        sigmas = [w.focal_sigma for w in self._windows if w.focal_sigma is not None]
-        depth_path, masks_path, depth_share, moving_share = self._finish_maps(kind, unit)
-        typical = self._typical_depth(unit)
-        dense = self._dense_poses(poses, unit) if pose_ok and self._settings.poses_every_frame else None
-        num_refined = sum(len(corrections.frame) for corrections, _ in self._corrections)
+        if self._now is not None:
+            self._end(self._now)
+        kept = self._best
+        if kept is None or self._masks_file is None:
+            raise ValueError("a clip without annotated frames cannot be annotated")
+        self._masks_file.add(self._shared_masks)
+        frame, time_s = np.array(self._frame, np.int64), np.array(self._time_s, np.float64)
+        margins = kept.start, len(frame) - kept.end
+        poses = np.pad(kept.cam_from_world, (margins, (0, 0)), constant_values=np.nan)
+        pose_ok, reason = self._verdict(kept, np.asarray(np.isfinite(poses).all(axis=1)))
+        dense, refined_share, depth_share = None, None, None
+        moving_share = self._masks_file.close()
+        depth_path = os.path.join(self._folder, "depth.npz")
+        if pose_ok:
+            depth_share = kept.write_depth(depth_path, len(frame))
+            if self._settings.poses_every_frame:
+                dense, refined_share = kept.dense_poses(frame, time_s, np.array(self._every_time_s))
         return ClipAnnotation(
             cam_from_world=poses,
             dense_cam_from_world=dense,
-            dense_refined_share=None if dense is None or len(dense) == count else num_refined / (len(dense) - count),
-            intrinsics_px=intrinsics,
-            frame=np.array(self._frame, np.int64),
-            time_s=np.array(self._time_s, np.float64),
+            dense_refined_share=refined_share,
+            intrinsics_px=np.pad(kept.intrinsics_px, (margins, (0, 0)), mode="edge"),
+            frame=frame,
+            time_s=time_s,
             size=self._size,
             pose_ok=pose_ok,
-            reason=self._reason,
-            motion_kind=kind,
-            reprojection_px=self._reprojection_px(),
-            num_points=sum(w.num_points for w in self._windows),
-            typical_depth=typical,
-            depth_path=depth_path,
-            masks_path=masks_path,
+            reason=reason,
+            motion_kind=kept.motion_kind,
+            reprojection_px=kept.reprojection_px,
+            num_points=kept.num_points,
+            typical_depth=kept.typical_depth,
+            depth_path=None if depth_share is None else depth_path,
+            masks_path=self._masks_path if pose_ok else None,
             depth_valid_share=depth_share,
-            moving_share=moving_share,
-            tracked_share=_mean(self._tracked),
-            focal_sigma=float(np.median(sigmas)) if sigmas else None,
-            depth_error=_mean(self._depth_errors),
-            num_windows=len(self._windows),
-            scale_drift=max((j.scale_drift for j in self._joins if j.scale_drift is not None), default=None),
-            join_offset=max(j.offset for j in self._joins) / unit / typical if self._joins and typical else None,
-            metres_per_unit=self._metres_per_unit(unit),
+            moving_share=moving_share if pose_ok else None,
+            tracked_share=mean_of(self._tracked),
+            focal_sigma=kept.focal_sigma,
+            depth_error=kept.depth_error,
+            num_windows=kept.num_windows,
+            scale_drift=kept.scale_drift,
+            join_offset=kept.join_offset,
+            metres_per_unit=kept.metres_per_unit,
         )
 
-    def _dense_poses(self, poses: FloatArray, unit: float) -> FloatArray:
-        dense = interpolate_poses(poses, self._time_s, self._every_time_s)
-        for corrections, scale in self._corrections:
-            corrections.apply(dense, scale / unit)
-        known = np.isfinite(poses).all(axis=1)
-        dense[np.array(self._frame)[known]] = poses[known]
-        return dense
-
-    def _finish_maps(self, kind: MotionKind, unit: float) -> tuple[str | None, str | None, float | None, float | None]:
-        if self._depth_file is None or self._masks_file is None:
-            return None, None, None, None
-        moving_share = self._masks_file.close()
-        self._depth_file.close()
-        if self._reason is not None:
-            return None, None, None, None
-        masks_path = os.path.join(self._folder, "dyn_masks.npz")
-        if kind != "general" and self._windows[0].metres is None:
-            return None, masks_path, None, moving_share
-        depth_path = os.path.join(self._folder, "depth.npz")
-        return depth_path, masks_path, self._depth_file.write(depth_path, unit), moving_share
-
-    def _unit(self) -> float:
-        """Length of the unit of the median window, in that of the first."""
-        scales = [w.scale for w in self._windows if w.motion_kind == "general"]
-        return float(np.median(scales)) if scales else 1.0
-
-    def _metres_per_unit(self, unit: float) -> float | None:
-        metres = [w.metres / w.scale * unit for w in self._windows if w.metres is not None]
-        return float(np.median(metres)) if metres else None
-
-    def _typical_depth(self, unit: float) -> float | None:
-        depths = [w.typical_depth / unit for w in self._windows if w.typical_depth is not None]
-        return float(np.median(depths)) if depths else None
-
-    def _reprojection_px(self) -> float | None:
-        """Root mean square over the points of all windows."""
-        found = [(w.reprojection_px, w.num_points) for w in self._windows if w.reprojection_px is not None]
-        if len(found) < 2:
-            return found[0][0] if found else None
-        errors, counts = np.array(found).T
-        return float(np.sqrt(np.sum(errors**2 * counts) / counts.sum())) if counts.any() else float(errors.max())
-
-
-def _mean(parts: list[FloatArray]) -> float | None:
-    values = np.concatenate(parts) if parts else np.zeros(0)
-    return float(values.mean()) if len(values) else None
-
-
-def _rows(maps: StoredMaps, which: slice) -> StoredMaps:
-    return StoredMaps(depth=maps.depth[which], sigma=maps.sigma[which], moving=maps.moving[which])
+    def _verdict(self, kept: Stretch, has_pose: npt.NDArray[np.bool_]) -> tuple[bool, str | None]:
+        """Whether the poses are fit for use, and why they or some of them are not."""
+        count = len(has_pose)
+        others = f" (the first of {self._num_failures} failures)" if self._num_failures > 1 else ""
+        why = None if self._first_failure is None else self._first_failure + others
+        if why is None or not kept.is_fit:
+            return why is None, why
+        if len(kept) == count:
+            return True, None
+        reason = f"of {count} annotated frames only those from {kept.start} to {kept.end - 1} have poses: {why}"
+        return bool(has_pose.mean() >= MIN_POSED_SHARE), reason

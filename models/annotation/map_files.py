@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,13 @@ class StoredMaps:
         depth, sigma = (np.where(is_valid, _picked(m, size), 0) for m in (geometry.depth, geometry.depth_sigma))
         return cls(depth=depth, sigma=sigma, moving=moving)
 
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    def rows(self, which: slice) -> StoredMaps:
+        """Some of the frames."""
+        return StoredMaps(depth=self.depth[which], sigma=self.sigma[which], moving=self.moving[which])
+
 
 def _picked(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     return np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT) for m in maps])
@@ -70,13 +77,14 @@ class DepthFile:
     Args:
       folder: where frames wait for the unit of length, which is known at the end.
       size, clip_size: (width, height) of the maps and of the clip.
+      name: tells files apart that wait in one folder.
     """
 
-    def __init__(self, folder: str, size: tuple[int, int], clip_size: tuple[int, int]) -> None:
+    def __init__(self, folder: str, size: tuple[int, int], clip_size: tuple[int, int], name: str = "") -> None:
         self._size, self._clip_size = size, clip_size
         self._count = 0
-        self._paths = os.path.join(folder, "depth.raw"), os.path.join(folder, "sigma.raw")
-        self._files = [open(path, "wb") for path in self._paths]  # noqa: SIM115 (closed by `write`)
+        self._paths = os.path.join(folder, f"depth{name}.raw"), os.path.join(folder, f"sigma{name}.raw")
+        self._files = [open(path, "wb") for path in self._paths]  # noqa: SIM115 (closed by `close`)
 
     def add(self, maps: StoredMaps) -> None:
         """Takes the next frames."""
@@ -90,21 +98,31 @@ class DepthFile:
         for file in self._files:
             file.close()
 
-    def write(self, path: str, unit: float) -> float:
-        """Writes the file, depths divided by `unit`; returns the share of pixels with a depth."""
+    def discard(self) -> None:
+        """Forgets the frames."""
         self.close()
-        shape = (self._count, self._size[1], self._size[0])
+        for path in self._paths:
+            os.remove(path)
+
+    def write(self, path: str, unit: float, before: int = 0, behind: int = 0) -> float:
+        """Writes the file, depths divided by `unit`; returns the share of pixels with a depth.
+
+        Frames without a depth are put `before` and `behind` those that were taken.
+        """
+        self.close()
+        blanks = before, behind
+        shape = (before + self._count + behind, self._size[1], self._size[0])
         num_valid = 0
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             with _npy_member(archive, "depth", np.dtype(np.float16), shape) as member:
-                for depth in self._chunks(0, np.float16):
+                for depth in self._chunks(0, np.float16(0), blanks):
                     num_valid += int(np.count_nonzero(depth))
                     member.write((depth.astype(np.float32) / np.float32(unit)).astype(np.float16).tobytes())
             with _npy_member(archive, "valid", np.dtype(bool), shape) as member:
-                for sigma in self._chunks(1, np.uint8):
+                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
                     member.write((sigma != UNKNOWN_SIGMA).tobytes())
             with _npy_member(archive, "sigma_permille", np.dtype(np.uint8), shape) as member:
-                for sigma in self._chunks(1, np.uint8):
+                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
                     member.write(sigma.tobytes())
             sx, sy = (small / full for small, full in zip(self._size, self._clip_size, strict=True))
             _write_arrays(
@@ -116,11 +134,15 @@ class DepthFile:
             )
         return num_valid / max(1, int(np.prod(shape)))
 
-    def _chunks(self, which: int, dtype: type[np.generic]) -> Iterator[npt.NDArray[Any]]:
+    def _chunks(self, which: int, blank: np.generic, blanks: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
         pixels = self._size[0] * self._size[1]
+        for _ in range(blanks[0]):
+            yield np.full(pixels, blank)
         with open(self._paths[which], "rb") as file:
-            while len(chunk := np.fromfile(file, dtype, CHUNK_FRAMES * pixels)):
+            while len(chunk := np.fromfile(file, blank.dtype, CHUNK_FRAMES * pixels)):
                 yield chunk
+        for _ in range(blanks[1]):
+            yield np.full(pixels, blank)
 
 
 class MasksFile:
@@ -134,21 +156,24 @@ class MasksFile:
     def __init__(self, path: str, size: tuple[int, int]) -> None:
         self._size = size
         self._count = 0
+        self._num_known = 0
         self._num_moving = 0
         self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
 
-    def add(self, maps: StoredMaps) -> None:
-        """Takes the next frames."""
-        for mask in maps.moving:
-            _write_arrays(self._archive, mask_arrays(self._count, mask))
+    def add(self, masks: Iterable[BoolArray | None]) -> None:
+        """Takes the (h, w) masks of the next frames; None where nothing is known: then nothing is marked."""
+        for mask in masks:
+            marked = np.zeros((self._size[1], self._size[0]), bool) if mask is None else mask
+            _write_arrays(self._archive, mask_arrays(self._count, marked))
             self._count += 1
-            self._num_moving += int(np.count_nonzero(mask))
+            self._num_known += mask is not None
+            self._num_moving += int(np.count_nonzero(marked))
 
     def close(self) -> float:
-        """Ends the file; returns the share of moving pixels."""
+        """Ends the file; returns the share of moving pixels in frames with a mask."""
         _write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
         self._archive.close()
-        return self._num_moving / max(1, self._count * self._size[0] * self._size[1])
+        return self._num_moving / max(1, self._num_known * self._size[0] * self._size[1])
 
 
 def _npy_member(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from media.clip_frames import ClipFrame
+
+MIN_PART_FRAMES = 8
+"""Annotated frames of a part of a window at least: fewer are too little to tell right poses from wrong ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +29,31 @@ class Window:
     following_overlap: int
 
     @property
-    def decided(self) -> tuple[int, int]:
-        """Which annotated frames of the window get their maps from it, [first, last) by their place in it.
+    def is_whole_clip(self) -> bool:
+        """Whether there is no other window."""
+        return self.start == 0 and self.following_overlap == 0
 
-        Of shared frames the earlier window decides the first half, the later one the rest.
+    @property
+    def end(self) -> int:
+        """Ordinal behind that of its last annotated frame."""
+        return self.start + sum(frame.is_annotated for frame in self.frames)
+
+    def parts(self, breaks: Sequence[int]) -> Iterator[Window]:
+        """Parts between frames that have nothing in common with the next ones; short ones are left out.
+
+        Args:
+          breaks: such annotated frames, rising, by their place in the window; without any there are no parts.
         """
-        count = sum(frame.is_annotated for frame in self.frames)
-        return self.overlap // 2, count - (self.following_overlap - self.following_overlap // 2)
+        annotated = [k for k, frame in enumerate(self.frames) if frame.is_annotated]
+        count = len(annotated)
+        for first, end in pairwise([0, *(frame + 1 for frame in breaks), count] if breaks else []):
+            if end - first >= MIN_PART_FRAMES:
+                yield Window(
+                    frames=self.frames[annotated[first] : annotated[end - 1] + 1 if end < count else None],
+                    start=self.start + first,
+                    overlap=min(end - first, max(0, self.overlap - first)),
+                    following_overlap=min(end - first, max(0, end - (count - self.following_overlap))),
+                )
 
 
 def split_windows(frames: Iterable[ClipFrame], length: int, overlap: int) -> Iterator[Window]:

@@ -10,7 +10,7 @@ from core.clip_files import read_npy
 from core.records import ClipRecord
 from core.store import Store
 from media.probe import probe_video
-from models.camera_path import fill_poses
+from models.camera_path import fill_poses, posed_span
 from models.captions.draft import MeasuredClip
 from models.captions.frames import read_pictures
 from models.captions.motion import CameraPath, spread_words
@@ -56,18 +56,22 @@ def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
 def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     """The camera's motion between its poses; None where there are no poses fit for use, or just one."""
     geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
-    if geometry is None or motion is None or encoded is None or geometry.num_frames < 2:
+    if geometry is None or motion is None or encoded is None:
         return None
     frame_map = read_npy(store.read_bytes(geometry.frames.path))
     times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
-    poses = fill_poses(read_npy(store.read_bytes(geometry.poses.path)), times_s)
+    poses = read_npy(store.read_bytes(geometry.poses.path))
+    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
+    span = posed_span(poses)
+    if span.stop - span.start < 2:
+        return None
+    poses, times_s = fill_poses(poses[span], times_s[span]), times_s[span]
     moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
     steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.typical_depth, has_translation=moves)
-    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
     facts = motion.trajectory
     return CameraPath(
         steps=steps,
-        words=words,
+        words=words[span.start : span.stop - 1],
         has_translation=moves,
         dist_level=facts.dist_level if moves else None,
         turns=facts.traj_turns if moves else None,

@@ -46,7 +46,7 @@ class Stretch:
 
     Attributes:
       start_s, end_s: seconds since the clip's first frame.
-      labels: motion words that hold in it, those that last longest first.
+      labels: motion words that hold in it, those that last longest first; empty where the camera has no poses.
       moved: forward, right, down in scene depths, then to the right, up, clockwise in degrees, each summed
         over steps in the axes of the camera at that moment.
     """
@@ -59,7 +59,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraPath:
-    """The camera's motion through a clip.
+    """The camera's motion through a clip, or through the part of it with poses.
 
     Attributes:
       steps: motion between neighbouring poses.
@@ -76,16 +76,16 @@ class CameraPath:
     turns: int | None
 
     def between(self, start_s: float, end_s: float) -> Stretch:
-        """The motion of a stretch of time; steps that reach into it count by their share in it."""
+        """The motion of a stretch of time; steps that reach into it count by their share in it.
+
+        What is told ends where the poses do, unless there are none at all.
+        """
         shares = self._shares(start_s, end_s)
+        if shares.any():
+            start_s, end_s = max(start_s, float(self.steps.times_s[0])), min(end_s, float(self.steps.times_s[-1]))
         moved = shares @ self.steps.moved
         lasting = _durations(self.words, shares * self.steps.durations_s)
-        return Stretch(
-            start_s=start_s,
-            end_s=end_s,
-            labels=tuple(lasting) or (STAY,),
-            moved=tuple(float(v) for v in moved),
-        )
+        return Stretch(start_s=start_s, end_s=end_s, labels=tuple(lasting), moved=tuple(float(v) for v in moved))
 
     def trends(self) -> tuple[str, ...]:
         """Up to three main movements, the longest first; empty with fewer than two poses."""
@@ -100,7 +100,7 @@ class CameraPath:
         return tuple(TAGS[w] for w, t in lasting.items() if w in TAGS and t >= TREND_SHARE * total) or (STATIONARY,)
 
     def totals(self) -> Stretch:
-        """The motion of the whole clip."""
+        """The motion of the whole path."""
         return self.between(float(self.steps.times_s[0]), float(self.steps.times_s[-1]))
 
     def _shares(self, start_s: float, end_s: float) -> npt.NDArray[np.float64]:

@@ -78,6 +78,9 @@ def _tell_whole(path: CameraPath) -> str:
 
 
 def _tell_stretch(stretch: Stretch, has_translation: bool) -> str:
+    span = f"{stretch.start_s:.1f} s to {stretch.end_s:.1f} s"
+    if not stretch.labels:
+        return f"{span}: not known"
     forward, right, down, pan, tilt, roll = stretch.moved
     seconds = max(stretch.end_s - stretch.start_s, 1e-6)
     parts = []
@@ -92,7 +95,7 @@ def _tell_stretch(stretch: Stretch, has_translation: bool) -> str:
         f"turns {_degrees(pan, 'right', 'left')}, {_degrees(tilt, 'up', 'down')}, "
         f"{_degrees(roll, 'clockwise', 'counter-clockwise')} ({min(turning, 999):.0f} degrees a second)"
     )
-    return f"{stretch.start_s:.1f} s to {stretch.end_s:.1f} s: {', '.join(stretch.labels)}; {'; '.join(parts)}"
+    return f"{span}: {', '.join(stretch.labels)}; {'; '.join(parts)}"
 
 
 def _number(value: float) -> str:

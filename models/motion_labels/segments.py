@@ -30,6 +30,11 @@ def merge_steps(labels: Sequence[tuple[str, ...]]) -> tuple[MotionSegment, ...]:
     )
 
 
-def to_instructions(segments: Iterable[MotionSegment]) -> dict[str, list[str]]:
-    """The object of SpatialVID's instructions.json: "start->end" to a list of words."""
-    return {f"{s.start_ordinal}->{s.end_ordinal}": list(s.labels) for s in segments}
+def to_instructions(segments: Iterable[MotionSegment], first: int = 0) -> dict[str, list[str]]:
+    """The object of SpatialVID's instructions.json: "start->end" to a list of words.
+
+    Args:
+      segments: their ordinals count from 0.
+      first: what they shall count from.
+    """
+    return {f"{first + s.start_ordinal}->{first + s.end_ordinal}": list(s.labels) for s in segments}

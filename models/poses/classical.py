@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.poses.doubts import MIN_LINKS, certainty_of, doubt_followed, doubt_map
+from models.poses.doubts import MIN_LINKS, Doubt, certainty_of, doubt_followed, doubt_map
 from models.poses.estimate import (
     DISPARITY_TOP,
     Intrinsics,
@@ -52,13 +52,12 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
     tracks = track_points(gray, request.moving)
-    broken = _broken_at(tracks)
+    broken = _breaks(tracks)
     if len(gray) == 1:
         return without_poses(request, "one frame shows no camera motion")
-    if broken is not None:
-        return without_poses(
-            request, f"annotated frames {broken} and {broken + 1} have no points in common (a cut, blur, or no texture)"
-        )
+    if broken:
+        frames = f"annotated frames {broken[0]} and {broken[0] + 1}"
+        return without_poses(request, f"{frames} have no points in common (a cut, blur, or no texture)", broken)
     tracks = bridge_weak_links(tracks, gray)
     trials, refine = _trials(request)
     middle = trials[len(trials) // 2]
@@ -95,11 +94,10 @@ def _trials(request: PoseRequest) -> tuple[list[FloatArray], bool]:
     return [Intrinsics(fx=f * longer, fy=f * longer, cx=guess.cx, cy=guess.cy).as_array() for f in FOCAL_TRIALS], True
 
 
-def _broken_at(tracks: Tracks) -> int | None:
-    """The first frame that shares hardly a point with the next one."""
+def _breaks(tracks: Tracks) -> tuple[int, ...]:
+    """The frames that share hardly a point with the next one."""
     seen = tracks.is_seen
-    few = np.flatnonzero((seen[1:] & seen[:-1]).sum(axis=1) < MIN_LINKS)
-    return int(few[0]) if len(few) else None
+    return tuple(np.flatnonzero((seen[1:] & seen[:-1]).sum(axis=1) < MIN_LINKS).tolist())
 
 
 def _is_static(tracks: Tracks) -> bool:
@@ -149,7 +147,7 @@ def _share_of_turning(turning: Mapper, size: tuple[int, int]) -> float:
     return float(np.mean(turning.residuals() < limit))
 
 
-def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str | None = None) -> PoseEstimate:
+def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: Doubt | None = None) -> PoseEstimate:
     registered = mapper.is_posed.copy()
     poses = mapper.cam_from_world.copy()
     points = np.zeros((0, 3))
@@ -168,15 +166,16 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: str |
     points = np.asarray(se3.act(poses[first], points)) if len(points) else points
     poses = np.asarray(se3.compose(poses, se3.invert(poses[first])))
     poses[~registered] = np.nan
-    reason = (doubt_map(mapper, reprojection) or doubt) if kind == "general" else None
+    doubt = (doubt_map(mapper, reprojection) or doubt) if kind == "general" else None
     return PoseEstimate(
         cam_from_world=poses,
         registered=registered,
         intrinsics_px=mapper.intrinsics_px.copy(),
         motion_kind=kind,
-        pose_ok=reason is None,
-        reason=reason,
+        pose_ok=doubt is None,
+        reason=None if doubt is None else doubt.reason,
         points_world=points,
         reprojection_px=reprojection,
         focal_sigma=None if kind == "static" else mapper.focal_sigma,
+        breaks=() if doubt is None else doubt.breaks,
     )

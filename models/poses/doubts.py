@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,18 +20,26 @@ MIN_CERTAINTY = 40.0
 """Real clips with good poses have 125 or more, and TUM fr1/rpy, whose camera hardly leaves its place, 17 to 25."""
 
 
-def doubt_followed(mapper: PointMap) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Why poses are not fit for use, and the frames that have too little in common with the next, if it is that."""
+
+    reason: str
+    breaks: tuple[int, ...] = ()
+
+
+def doubt_followed(mapper: PointMap) -> Doubt | None:
     """Why a map is not fit for use that explains too little of what was followed from frame to frame."""
     seen = np.isfinite(mapper.position[..., 0]) & mapper.is_posed[:, None]
     long = seen.sum(axis=0) >= 3
     explained = mapper.is_used[:, long] & np.isfinite(mapper.inverse_depth[long]) & seen[:, long]
     share = float(explained.sum() / max(1, seen[:, long].sum()))
     if share < MIN_EXPLAINED_SHARE:
-        return f"only {share:.0%} of the followed points fit one still scene: most of what is seen moves"
+        return Doubt(reason=f"only {share:.0%} of the followed points fit one still scene: most of what is seen moves")
     return None
 
 
-def doubt_map(mapper: PointMap, reprojection_px: float | None) -> str | None:
+def doubt_map(mapper: PointMap, reprojection_px: float | None) -> Doubt | None:
     """Why the poses of a finished map are not fit for use.
 
     Args:
@@ -38,21 +48,31 @@ def doubt_map(mapper: PointMap, reprojection_px: float | None) -> str | None:
     """
     registered = mapper.is_posed
     if registered.mean() < MIN_REGISTERED_SHARE:
-        return f"only {registered.sum()} of {len(registered)} annotated frames could be placed"
+        edges = np.flatnonzero(registered[1:] != registered[:-1])
+        return Doubt(
+            reason=f"only {registered.sum()} of {len(registered)} annotated frames could be placed",
+            breaks=tuple(edges.tolist()),
+        )
     if reprojection_px is None:
-        return "no point is seen by two frames in the places that one still scene would give it"
+        return Doubt(reason="no point is seen by two frames in the places that one still scene would give it")
     if reprojection_px > MAX_REPROJECTION_PX:
-        return f"points are off by {reprojection_px:.1f} px: the scene moves, or the camera does not fit a pinhole"
+        return Doubt(
+            reason=f"points are off by {reprojection_px:.1f} px: the scene moves, or the camera does not fit a pinhole"
+        )
     placed = np.flatnonzero(registered)
     links, seen = _num_links(mapper)
     links, seen = links[placed[:-1]], np.minimum(seen[placed[:-1]], seen[placed[1:]])
     weak = np.flatnonzero(links < np.maximum(MIN_LINKS, MIN_LINK_SHARE * seen))
     if len(weak):
         first, second = placed[weak[0]], placed[weak[0] + 1]
-        return f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)"
+        return Doubt(
+            reason=f"annotated frames {first} and {second} are linked by {links[weak[0]]} points only (a cut or blur?)",
+            breaks=tuple(placed[weak].tolist()),
+        )
     if certainty_of(mapper) < MIN_CERTAINTY:
-        return (
-            "most depths are uncertain: the camera hardly leaves its place, so that its translation is not known well"
+        return Doubt(
+            reason="most depths are uncertain: the camera hardly leaves its place, so that its translation is not "
+            "known well"
         )
     return None
 

@@ -117,6 +117,8 @@ class PoseEstimate:
         if there are no points.
       focal_sigma: standard deviation of the focal length as a share of it, by the curvature of the adjustment: large
         where the motion does not tell it. None where it was not estimated, or that is not known.
+      breaks: frames, rising, that the poses are not fit for use because of: each has too little in common with the next
+        one. What lies between them may well have poses of its own.
     """
 
     cam_from_world: npt.NDArray[np.float64]
@@ -128,6 +130,7 @@ class PoseEstimate:
     points_world: npt.NDArray[np.float64]
     reprojection_px: float | None
     focal_sigma: float | None = None
+    breaks: tuple[int, ...] = ()
 
 
 class PoseEstimator(Protocol):
@@ -142,8 +145,8 @@ class PoseEstimator(Protocol):
         """
 
 
-def without_poses(request: PoseRequest, reason: str) -> PoseEstimate:
-    """The answer where no camera pose was found."""
+def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = ()) -> PoseEstimate:
+    """The answer where no camera pose was found; see `PoseEstimate` for `breaks`."""
     num = len(request.frames)
     known = request.intrinsics
     return PoseEstimate(
@@ -155,6 +158,7 @@ def without_poses(request: PoseRequest, reason: str) -> PoseEstimate:
         reason=reason,
         points_world=np.zeros((0, 3)),
         reprojection_px=None,
+        breaks=breaks,
     )
 
 

@@ -108,7 +108,7 @@ def annotation_of(made: Film, *, has_depth: bool) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         maps = _stored_maps(made.depth_m[every], made.moving[every])
         masks, depth = MasksFile(f"{folder}/masks.npz", MAP_SIZE), DepthFile(folder, MAP_SIZE, SIZE)
-        masks.add(maps)
+        masks.add(maps.moving)
         masks.close()
         files["dyn_masks.npz"] = Path(f"{folder}/masks.npz").read_bytes()
         depth.add(maps)

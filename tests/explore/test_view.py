@@ -116,3 +116,19 @@ def test_long_clips_are_shown_in_part(annotated, monkeypatch):
     shown = ShownClip(ShardReader(annotated.path).read(find_clips(annotated.path)[0]))
     assert (len(shown), shown.left_out, len(shown.path())) == (4, 2, 4)
     assert "0.40 s of 0.60 s" in shown.timeline_html(2)
+
+
+def test_of_a_long_clip_what_has_poses_is_shown(annotated, monkeypatch):
+    monkeypatch.setattr("explore.view.shown_clip.MAX_FRAMES", 4)
+    clip = ShardReader(annotated.path).read(find_clips(annotated.path)[0])
+    plain = ShownClip(ShardReader(annotated.path).read(clip.row)).picture(2, moving=True, depth=True)
+    clip.track.cam_from_world[:3] = np.nan
+    shown = ShownClip(clip)
+    assert (shown.first, len(shown), shown.left_out, len(shown.path())) == (2, 4, 2, 3)
+    assert shown.camera(0) is None and shown.camera(1) is not None and len(shown.cloud([1]).points_world) > 500
+    assert np.array_equal(shown.picture(0, moving=True, depth=True), plain)
+    # Words until the fourth annotated frame, which is the second one shown, a third of the way.
+    assert 'title="Dolly In" style="' in shown.timeline_html(0)
+    assert "left:0.0%;width:33.3%" in shown.timeline_html(0) and "left:33.3%;width:66.7%" in shown.timeline_html(0)
+    clip.track.cam_from_world[:] = np.nan
+    assert (ShownClip(clip).first, len(ShownClip(clip).path())) == (0, 0)

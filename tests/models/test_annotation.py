@@ -14,7 +14,7 @@ from models.annotation import ClipGeometry, annotate_frames
 from models.annotation.files import map_size, mask_shares
 from models.annotation.geometry import working_size
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
-from models.camera_path import camera_centres, fill_poses
+from models.camera_path import camera_centres, fill_poses, posed_span
 from models.motion_labels import label_motion
 from native import se3
 from tests.films import MOTION_WORDS, Film, film
@@ -134,7 +134,7 @@ def test_masks_come_back_from_their_file(tmp_path):
     path = tmp_path / "masks.npz"
     file = MasksFile(str(path), (60, 40))
     for mask in masks:
-        file.add(maps_of(np.zeros((1, 40, 60)), np.zeros((1, 40, 60)), mask[None]))
+        file.add(mask[None])
     assert file.close() == pytest.approx(masks.mean())
     assert np.allclose(mask_shares(path.read_bytes()), masks.mean(axis=(1, 2)))
     assert np.array_equal(read_masks(path.read_bytes()), masks)
@@ -167,6 +167,9 @@ def test_missing_poses_are_filled_between_their_neighbours():
     poses = se3.exp(np.linspace(0, 1, 5)[:, None] * np.array([1.0, 2, 3, 0.1, 0.2, 0.3]))
     holes = poses.copy()
     holes[[0, 2, 4]] = np.nan
-    filled = fill_poses(holes, np.arange(5.0))
-    assert np.allclose(filled[2], poses[2])
-    assert np.array_equal(filled[[0, 4]], poses[[1, 3]])
+    span = posed_span(holes)
+    assert (span.start, span.stop) == (1, 4)
+    filled = fill_poses(holes[span], np.arange(5.0)[span])
+    assert np.allclose(filled, poses[span])
+    with pytest.raises(ValueError, match="no frame has a pose"):
+        posed_span(np.full((3, 7), np.nan))

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.accuracy.trajectories import compare_trajectories
+from core.clip_files import read_masks
 from media.clip_frames import ClipFrame
 from models.annotation import AnnotationSettings, annotate_clip
 from models.annotation.joining import Overlap, blend_poses, join_windows
 from models.annotation.windows import split_windows
 from models.poses.classical import estimate_poses
-from models.poses.estimate import without_poses
+from models.poses.estimate import PoseEstimate, without_poses
 from native import se3
 from tests.camera_paths import wander
 from tests.films import film
@@ -155,17 +156,168 @@ def test_windows_agree_with_one_window_for_all(walk, tmp_path):
     assert (whole.scale_drift, whole.join_offset) == (None, None)
 
 
-def test_a_window_without_poses_ends_the_clip_s_and_says_where(walk, tmp_path):
-    calls = []
+def made_up_frames(count, every=1):
+    """Frames of a texture that slides, too small to find poses in."""
+    texture = np.random.default_rng(0).integers(0, 256, (48, 64 + 2 * count * every, 3), np.uint8)
+    return [
+        ClipFrame(
+            rgb=texture[:, 2 * k : 2 * k + 64] if k % every == 0 else texture[:, 2 * k : 2 * k + 64, 0],
+            index=k,
+            time_s=float(k),
+            is_annotated=k % every == 0,
+        )
+        for k in range(count * every)
+    ]
 
-    def estimate(request):
-        calls.append(len(request.frames))
-        return without_poses(request, "nothing is seen") if len(calls) == 2 else estimate_poses(request)
 
-    found, depth = annotated(walk, tmp_path / "parts", 14, 4, estimate)
-    assert len(calls) == 2 and depth is None and found.masks_path is None
-    assert not found.pose_ok
-    assert found.reason == "in the window of annotated frames from 10 on: nothing is seen"
+class Told:
+    """Tells the true poses of frames, each time in another world and unit, but of windows that begin at some times.
+
+    Those in `fails` have none (`breaks` says where they are broken), those in `lost` none in their first six frames.
+    """
+
+    def __init__(self, true, fails=(), lost=(), breaks=()):
+        self.true, self.fails, self.lost, self.breaks = true, fails, lost, breaks
+        self.asked = []
+
+    def __call__(self, request):
+        times = request.times_s.astype(int)
+        first, last = times[[0, -1]].tolist()
+        self.asked.append((first, last))
+        breaks = tuple(b - first for b in self.breaks if first <= b < last)
+        if first in self.fails or breaks:
+            return without_poses(request, f"nothing is seen from {first} on", breaks)
+        own = se3.compose(self.true[times], se3.invert(self.true[first]))
+        own[:, :3] /= 1 + first / 10
+        if first in self.lost:
+            own[:6] = np.nan
+        return PoseEstimate(
+            cam_from_world=own,
+            registered=np.isfinite(own).all(axis=1),
+            intrinsics_px=np.array([50.0 + first, 50.0 + first, 31.5, 23.5]),
+            motion_kind="general",
+            pose_ok=True,
+            reason=None,
+            points_world=np.zeros((0, 3)),
+            reprojection_px=0.1,
+        )
+
+
+def told(folder, count=40, every=1, **how):
+    """An annotation in windows of 16 frames that share 4 (0, 12 and 24 are the first of them), and what was asked."""
+    estimate = Told(se3.normalise(wander(count * every, seed=3)), **how)
+    settings = AnnotationSettings(window_frames=16, window_overlap_frames=4, poses_every_frame=every > 1)
+    found = annotate_clip(made_up_frames(count, every), (64, 48), None, settings, estimate, str(folder))
+    return found, estimate
+
+
+def check_stretch(found, true, first, end):
+    """Poses of these frames and no others, in one world, that of the first of them."""
     known = np.isfinite(found.cam_from_world).all(axis=1)
-    assert known.tolist() == [True] * 14 + [False] * 16
-    assert np.isfinite(found.intrinsics_px).all() and len(found.frame) == 30
+    assert known.tolist() == [first <= k < end for k in range(len(known))]
+    assert np.allclose(found.cam_from_world[first], se3.IDENTITY, atol=1e-9)
+    expected = se3.compose(true[first:end], se3.invert(true[first]))
+    ratio = np.linalg.norm(found.cam_from_world[first + 1 : end, :3], axis=1) / np.linalg.norm(expected[1:, :3], axis=1)
+    assert np.allclose(ratio, ratio[0])
+    expected[:, :3] *= ratio[0]
+    assert np.allclose(found.cam_from_world[first:end], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "first", "end", "windows", "reason"),
+    [
+        ({}, 0, 40, 3, None),
+        ({"fails": [0]}, 12, 40, 2, "annotated frames from 0 on, counted from there: nothing is seen from 0 on"),
+        ({"fails": [24]}, 0, 28, 2, "annotated frames from 24 on, counted from there: nothing is seen from 24 on"),
+        ({"fails": [12]}, 0, 16, 1, "annotated frames from 12 on, counted from there: nothing is seen from 12 on"),
+        # Of equally long stretches the first.
+        (
+            {"lost": [12], "fails": [24]},
+            0,
+            16,
+            1,
+            "only 0 of 4 shared frames have a pose on both sides (the first of 2 failures)",
+        ),
+        ({"lost": [24]}, 0, 28, 2, "only 0 of 4 shared frames have a pose on both sides"),
+        # The parts before and behind a break are windows of their own: one is joined, the other begins a stretch.
+        ({"breaks": [14, 15, 16]}, 17, 40, 2, "nothing is seen from 0 on (the first of 2 failures)"),
+        ({"breaks": [33]}, 0, 34, 3, "annotated frames from 24 on, counted from there: nothing is seen from 24 on"),
+        ({"breaks": [26]}, 0, 27, 2, "nothing is seen from 12 on (the first of 2 failures)"),
+    ],
+)
+def test_the_longest_stretch_is_kept(tmp_path, how, first, end, windows, reason):
+    found, estimate = told(tmp_path, **how)
+    check_stretch(found, estimate.true, first, end)
+    assert (found.pose_ok, found.num_windows) == (True, windows)
+    if reason is None:
+        assert found.reason is None
+    else:
+        assert found.reason.startswith(f"of 40 annotated frames only those from {first} to {end - 1} have poses: ")
+        assert reason in found.reason
+    assert np.isfinite(found.intrinsics_px).all() and len(found.frame) == len(found.time_s) == 40
+    assert (np.diff(found.intrinsics_px[:, 0]) >= 0).all()
+
+
+def test_each_frame_is_asked_about_once_more_at_most(tmp_path):
+    _, estimate = told(tmp_path, breaks=[14, 15, 16])
+    assert estimate.asked == [(0, 15), (0, 14), (12, 27), (17, 27), (24, 39)]
+
+
+@pytest.mark.parametrize("fails", [[0, 12, 24], [12, 24]])
+def test_where_few_frames_have_poses_they_are_not_fit_for_use(tmp_path, fails):
+    found, estimate = told(tmp_path, count=40 if 0 in fails else 42, fails=fails)
+    assert not found.pose_ok and found.depth_path is None and found.masks_path is None
+    if 0 in fails:
+        assert np.isnan(found.cam_from_world).all()
+        assert found.reason.endswith("nothing is seen from 0 on (the first of 3 failures)")
+    else:
+        check_stretch(found, estimate.true, 0, 16)
+        assert found.reason.startswith("of 42 annotated frames only those from 0 to 15 have poses: in the window of")
+
+
+def test_masks_are_kept_of_all_windows_that_have_them(tmp_path, monkeypatch):
+    def as_wide_as_frames_before(frames, *_):
+        """In the first frame of a window the first column moves, in the next one two columns, ..."""
+        count, height, width = frames.shape
+        return np.broadcast_to(np.arange(width) <= np.arange(count)[:, None, None], (count, height, width))
+
+    monkeypatch.setattr("models.annotation.geometry.moving_masks", as_wide_as_frames_before)
+    for fails, expected in (
+        ([], [*range(1, 15), *range(3, 15), *range(3, 17)]),
+        ([12], [*range(1, 17), *[0] * 8, *range(1, 17)]),
+        ([0], [*[0] * 12, *range(1, 15), *range(3, 17)]),
+    ):
+        folder = tmp_path / f"without {fails}"
+        folder.mkdir()
+        found, _ = told(folder, fails=fails)
+        masks = read_masks((folder / "dyn_masks.npz").read_bytes())
+        assert masks[:, 0].sum(axis=1).tolist() == expected
+        known = masks.any(axis=(1, 2))
+        assert found.moving_share == pytest.approx(masks[known].mean())
+
+
+def test_poses_between_annotated_frames_are_those_of_the_stretch(tmp_path):
+    found, _ = told(tmp_path, every=3, fails=[36])
+    known = np.isfinite(found.dense_cam_from_world).all(axis=1)
+    assert known.tolist() == [k <= 45 for k in range(120)]
+
+
+def test_a_black_moment_costs_no_more_than_itself(walk, tmp_path):
+    frames = [np.zeros_like(f) if k in (13, 14) else f for k, f in enumerate(walk.frames)]
+    found, depth = annotated(replace(walk, frames=frames), tmp_path / "parts", 16, 4)
+    known = np.isfinite(found.cam_from_world).all(axis=1)
+    assert found.pose_ok and known.tolist() == [k >= 15 for k in range(30)]
+    assert "frames 12 and 13 have no points in common" in found.reason
+    error = compare_trajectories(found.cam_from_world, known, walk.cam_from_world)
+    assert error.ate_percent < 1.0
+    common = depth > 0
+    assert common.mean(axis=(1, 2))[15:].min() > 0.5 and not common[:15].any()
+    ratio = np.array([np.median(depth[k][common[k]] / walk.depth_m[k][common[k]]) for k in range(15, 30)])
+    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.08
+    assert found.depth_valid_share == pytest.approx(common.mean())
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == [
+        "depth-2.raw",
+        "depth.npz",
+        "dyn_masks.npz",
+        "sigma-2.raw",
+    ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_poses_that_are_missing_are_filled():
     poses = poses_ahead()
     poses[3:6] = np.nan
     assert tell(path_of(poses, {"0->10": ["Dolly In"]})) == tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}))
+
+
+def test_before_and_behind_the_poses_nothing_is_claimed():
+    path = path_of(poses_ahead(), {"0->10": ["Dolly In"]})
+    steps = dataclasses.replace(path.steps, times_s=path.steps.times_s + 3.0)
+    told = tell(dataclasses.replace(path, steps=steps), (0.0, 2.0, 4.0, 6.0, 8.0)).splitlines()
+    assert [told[-4], told[-1]] == ["- 0.0 s to 2.0 s: not known", "- 6.0 s to 8.0 s: not known"]
+    assert told[-3].startswith("- 3.0 s to 4.0 s: Dolly In; moves 0.25 forward, 0.00 right, 0.00 down (0.25 a second)")
+    assert told[-2].startswith("- 4.0 s to 5.0 s: Dolly In; moves 0.25 forward")
 
 
 def test_without_poses_the_reason_is_told():

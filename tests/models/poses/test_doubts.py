@@ -35,7 +35,7 @@ def test_a_camera_that_leaves_its_place_is_not_doubted():
 
 
 def test_a_camera_that_hardly_leaves_its_place_is_doubted():
-    assert "hardly leaves its place" in doubt_map(map_of(0.003), 0.3)
+    assert "hardly leaves its place" in doubt_map(map_of(0.003), 0.3).reason
 
 
 def test_frames_that_no_point_joins_are_doubted():
@@ -44,7 +44,16 @@ def test_frames_that_no_point_joins_are_doubted():
         sees[:5, :150] = sees[5:, 150:] = True
         return sees
 
-    assert "frames 4 and 5 are linked by 0 points" in doubt_map(map_of(0.1, sees=in_halves), 0.3)
+    doubt = doubt_map(map_of(0.1, sees=in_halves), 0.3)
+    assert "frames 4 and 5 are linked by 0 points" in doubt.reason and doubt.breaks == (4,)
+
+
+def test_where_most_frames_are_not_placed_the_ends_of_those_that_are_break_the_clip():
+    mapper = map_of(0.1)
+    mapper.is_posed[:] = False
+    mapper.is_posed[3:6] = True
+    doubt = doubt_map(mapper, 0.3)
+    assert f"only 3 of {len(mapper.is_posed)}" in doubt.reason and doubt.breaks == (2, 5)
 
 
 def test_a_frame_that_sees_nothing_is_no_doubt_where_points_are_seen_on_both_sides():
@@ -56,4 +65,5 @@ def test_a_frame_that_sees_nothing_is_no_doubt_where_points_are_seen_on_both_sid
 
 @pytest.mark.parametrize(("reprojection_px", "words"), [(None, "no point is seen"), (3.0, "off by 3.0 px")])
 def test_errors_of_the_points_are_doubted(reprojection_px, words):
-    assert words in doubt_map(map_of(0.1), reprojection_px)
+    doubt = doubt_map(map_of(0.1), reprojection_px)
+    assert words in doubt.reason and doubt.breaks == ()
