@@ -7,6 +7,7 @@ expansion.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -136,7 +137,7 @@ def _offset(rectangle: NDArray[np.float32], distance_px: float) -> NDArray[np.fl
     if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:
         normals = -normals
     steps_per_turn = min(
-        np.pi / np.arccos(1.0 - min(ARC_TOLERANCE_PX / distance_px, ARC_TOLERANCE_PX)), distance_px * np.pi
+        np.pi / math.acos(1.0 - min(ARC_TOLERANCE_PX / distance_px, ARC_TOLERANCE_PX)), distance_px * np.pi
     )
     steps_per_rad = steps_per_turn / (2.0 * np.pi)
     points: list[NDArray[np.float64]] = []

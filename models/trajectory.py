@@ -16,6 +16,7 @@ from models.camera_path import (
     rotate,
     rotation_vectors,
 )
+from native.elementary import arccos, exp
 
 # SpatialVID utils/evaluation.py. Lengths are in units in which the 98th percentile of inverse depth is 2.
 DIST_LEVELS = (0.08, 0.28, 0.92, 2.41)
@@ -182,8 +183,9 @@ def _count_turns(centres: Array, times: Array) -> int:
         return 0
     angles = np.arctan2(_lengths(np.cross(come, go)), np.sum(come * go, axis=1))
     inner = times[1:-1]
-    weights = np.exp(-0.5 * ((inner[:, None] - inner[sure]) / TURN_SMOOTHING_S) ** 2)
-    curve = weights @ angles[sure] / np.maximum(weights.sum(axis=1), np.finfo(np.float64).tiny)
+    weights = exp(-0.5 * ((inner[:, None] - inner[sure]) / TURN_SMOOTHING_S) ** 2)
+    # A matrix product would add in another order on a machine with more cores.
+    curve = np.einsum("ij,j", weights, angles[sure]) / np.maximum(weights.sum(axis=1), np.finfo(np.float64).tiny)
     # A path out and back has one constant angle: rounding noise must not make peaks of it.
     return _count_peaks(np.round(curve, TURN_DECIMALS), inner, TURN_DISTANCE_S)
 
@@ -205,7 +207,7 @@ def _measure_reference(cam_from_world: Array, scale: float, missing: dict[str, s
     quaternions = cam_from_world[:, 3:].astype(np.float32)
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     cosines = np.clip(np.sum(quaternions[1:] * quaternions[:-1], axis=1), -1.0, 1.0)
-    angles = np.float32(2.0) * np.arccos(cosines)
+    angles = np.float32(2.0) * arccos(cosines).astype(np.float32)
     anomaly = True
     if len(positions) >= 4:
         ahead = np.diff(positions, axis=0)
@@ -235,9 +237,9 @@ def _count_turns_reference(positions: npt.NDArray[np.float32], missing: dict[str
         missing["traj_turns"] = STANDS_STILL
         return None
     cosines = np.sum(come[far] * go[far], axis=1) / (norms[0][far] * norms[1][far])
-    angles = np.arccos(np.clip(cosines, -1.0, 1.0)).astype(np.float64)
+    angles = arccos(np.clip(cosines, -1.0, 1.0)).astype(np.float32).astype(np.float64)
     offsets = np.arange(-SMOOTHING_REACH, SMOOTHING_REACH + 1)
-    kernel = np.exp(-0.5 * (offsets / SMOOTHING) ** 2)
+    kernel = exp(-0.5 * (offsets / SMOOTHING) ** 2)
     padded = np.pad(angles, SMOOTHING_REACH, mode="symmetric")
     curve = np.convolve(padded, kernel / kernel.sum(), mode="valid")
     return _count_peaks(curve, np.arange(len(curve), dtype=np.float64), PEAK_DISTANCE)

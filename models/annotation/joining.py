@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from native import se3
+from native import elementary, se3
 
 FloatArray = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -85,7 +86,7 @@ def join_windows(overlap: Overlap, *, needs_scale: bool) -> Join | str:
         if not estimates:
             return "the camera hardly moves in the shared frames and no depth is known in them: scale is lost"
         logs, sigmas = np.array(estimates).T
-        scale = float(np.exp(np.sum(logs / sigmas**2) / np.sum(1 / sigmas**2)))
+        scale = math.exp(np.sum(logs / sigmas**2) / np.sum(1 / sigmas**2))
     shift = there.mean(axis=0) - scale * here.mean(axis=0)
     offset = np.linalg.norm(scale * here + shift - there, axis=1)
     return Join(
@@ -122,7 +123,7 @@ def _scale_of_paths(here: FloatArray, there: FloatArray) -> tuple[float, float] 
     error = np.sqrt(((scale * here - there) ** 2).sum() / max(1, len(here) - 2))
     # Errors of neighbouring poses are alike: a path counts as a few places only.
     sigma = max(float(error / np.sqrt((there**2).sum() / len(there)) if (there**2).sum() > 0 else np.inf), 1e-6)
-    return (float(np.log(scale)), sigma) if sigma < MAX_LOG_SIGMA else None
+    return (math.log(scale), sigma) if sigma < MAX_LOG_SIGMA else None
 
 
 def _scale_of_depths(log_ratios: FloatArray) -> tuple[float, float] | None:
@@ -141,5 +142,5 @@ def _depth_log_ratios(overlap: Overlap, frames: npt.NDArray[np.intp]) -> FloatAr
         before, now = overlap.depth_before[frame], overlap.depth_now[frame]
         common = (before > 0) & (now > 0)
         if np.count_nonzero(common) >= MIN_COMMON_PIXELS:
-            ratios.append(float(np.median(np.log(before[common]) - np.log(now[common]))))
+            ratios.append(float(np.median(elementary.log(before[common]) - elementary.log(now[common]))))
     return np.array(ratios)

@@ -17,6 +17,7 @@ from models.camera_path import Array, check_poses, conjugate, multiply, rotate
 from models.motion_labels.segments import MotionSegment, merge_steps
 from models.motion_labels.vocabulary import NUM_TRANSLATIONS, OPPOSITES, STAY, name_directions
 from models.trajectory import measure_trajectory
+from native.elementary import arcsin
 
 # utils/get_instructions.py
 PLAIN_STRIDE = 2
@@ -129,7 +130,7 @@ def _euler_yxz(quaternions: Array) -> Array:
         np.arctan2(2 * (x * z + w * y), 1 - 2 * (y * y + z * z)),
     )
     roll = np.where(upright, np.arctan2(2 * (w * z - x * y), 1 - 2 * (x * x + z * z)), 0.0)
-    return np.stack([yaw, np.arcsin(sine), roll], axis=-1)
+    return np.stack([yaw, arcsin(sine), roll], axis=-1)
 
 
 def _select(votes: Mapping[str, int]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +85,8 @@ def start_mapping(
             if mapper is None:
                 continue
             # Where parallax is small all focal lengths fit alike: then the usual ones count more.
-            off = np.log(mapper.intrinsics_px[0] / (USUAL_FOCAL * 2 * mapper.intrinsics_px[2]))
-            score = mapper.fit_score() * np.exp(-USUAL_PULL * off**2)
+            off = math.log(mapper.intrinsics_px[0] / (USUAL_FOCAL * 2 * mapper.intrinsics_px[2]))
+            score = mapper.fit_score() * math.exp(-USUAL_PULL * off**2)
             if score > best_score:
                 best, best_score = mapper, score
     return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ class PointMap:
         if packed is None:
             return
         # Places have a weight of 1: tracks have drifted by about a pixel when a frame is added.
-        information = packed.in_slots(np.maximum(self.depth_sigma[packed.points], FAR) ** -2)
+        information = packed.in_slots(1 / np.square(np.maximum(self.depth_sigma[packed.points], FAR)))
         result = bundle_adjust(self._problem(packed, fixed, information), self._options(iterations=iterations))
         self.cam_from_world = np.array(result.cam_from_world)
 
@@ -205,7 +206,7 @@ class PointMap:
         error = self.residuals()
         error = error[np.isfinite(error)]
         # A few are far off: the median of their length tells the noise of the others.
-        return float(np.median(error)) / float(np.sqrt(2 * np.log(2))) if len(error) else 0.0
+        return float(np.median(error)) / math.sqrt(2 * math.log(2)) if len(error) else 0.0
 
     def residuals(self) -> FloatArray:
         """Errors in pixels of the observations of the last adjustment."""

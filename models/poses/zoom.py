@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from models.poses.rotation import rotations_between
 from models.poses.tracks import PairPoints, Tracks
 from models.poses.triangulation import rays_of
+from native.elementary import log
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -64,8 +66,8 @@ def find_zoom(tracks: Tracks, intrinsics_px: FloatArray) -> Zoom | None:
         return None
     first, second = np.array(pairs).T
     factor, error = _scales_between(tracks.of_pairs(first, second), intrinsics_px)
-    strength = np.abs(np.log(factor))
-    is_strong = strength >= np.log(MIN_ZOOM)
+    strength = np.abs(log(factor))
+    is_strong = strength >= math.log(MIN_ZOOM)
     slack = 1 + GROWTH * strength
     is_off = (np.nanmedian(error, axis=1) > MEDIAN_PX * slack) | (np.nanpercentile(error, 80, axis=1) > TAIL_PX * slack)
     # Over long stretches points wander off: a few pairs may be off.

@@ -6,6 +6,7 @@
 namespace spatialbeam {
 
 void bind_bundle_adjustment(pybind11::module_& module);
+void bind_elementary(pybind11::module_& module);
 void bind_frame_stats(pybind11::module_& module);
 void bind_patch_alignment(pybind11::module_& module);
 void bind_se3(pybind11::module_& module);
