@@ -212,8 +212,8 @@ def test_every_frame_may_have_a_pose(orbit, tmp_path):
 
 
 def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
-    made = film("handheld", seconds=6.0)
-    frames = [np.zeros_like(f) if k in (13, 14) else f for k, f in enumerate(made.frames)]
+    made = film("handheld", seconds=5.0, size=(256, 144))
+    frames = [np.zeros_like(f) if k in (8, 9) else f for k, f in enumerate(made.frames)]
     write_video(tmp_path / "walk.mp4", frames, fps=Fraction(5))
     windows = ["--set=annotate.window_frames=16", "--set=annotate.window_overlap_frames=4"]
     output = tmp_path / "out"
@@ -221,25 +221,24 @@ def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
     assert main(["--input", str(tmp_path / "walk.mp4"), "--output", str(output), *arguments]) == 0
     (row,) = find_clips(str(output))
     clip = ShardReader(str(output)).read(row)
-    assert (row["pose_ok"], row["pose_registered_share"], row["pose_num_windows"]) == (True, 0.5, 1)
-    assert row["pose_reason"].startswith("of 30 annotated frames only those from 15 to 29 have poses: in the window of")
+    assert (row["pose_ok"], row["pose_registered_share"], row["pose_num_windows"]) == (True, 0.52, 1)
+    assert row["pose_reason"].startswith("of 25 annotated frames only those from 12 to 24 have poses: in the window of")
     assert row["depth_reason"] is None and row["masks_reason"] is None
-    assert clip.track.has_pose.tolist() == [k >= 15 for k in range(30)]
-    assert clip.depth.is_valid.any(axis=(1, 2)).tolist() == [k >= 15 for k in range(30)]
+    assert clip.track.has_pose.tolist() == [k >= 12 for k in range(25)]
+    assert clip.depth.is_valid.any(axis=(1, 2)).tolist() == [k >= 12 for k in range(25)]
     # Metrics and words are about those frames.
     spans = [tuple(map(int, span.split("->"))) for span in clip.instructions]
-    assert (spans[0][0], spans[-1][1]) == (15, 29)
-    assert row["motion_sentence"].startswith("From 3.0 s to 5.8 s: The camera ")
-    assert row["camera_motion_caption"].startswith("From 3.0 s to 5.8 s: The camera ")
-    true = measure_trajectory(made.cam_from_world[15:], times_s=made.times_s[15:])
+    assert (spans[0][0], spans[-1][1]) == (12, 24)
+    assert row["motion_sentence"].startswith("From 2.4 s to 4.8 s: The camera ")
+    assert row["camera_motion_caption"].startswith("From 2.4 s to 4.8 s: The camera ")
+    true = measure_trajectory(made.cam_from_world[12:], times_s=made.times_s[12:])
     assert row["rot_angle"] == pytest.approx(true.rot_angle, rel=0.05)
-    assert row["dynamic_ratio"] == pytest.approx(clip.is_moving[15:].mean())
+    assert row["dynamic_ratio"] == pytest.approx(clip.is_moving[12:].mean())
     # What shows and exports the clip gets along with it.
-    assert ShownClip(clip).camera(14) is None and len(ShownClip(clip).path()) == 15
+    assert ShownClip(clip).camera(11) is None and len(ShownClip(clip).path()) == 13
     assert set(make_film(clip).strips) == {"picture", "depth", "moving"}
-    for name in ("colmap", "nerfstudio"):
-        assert export_clips(str(output), name, str(tmp_path / name)).clips == 1
-        assert len(list((tmp_path / name).rglob("images/*.jpg"))) == 15
+    assert export_clips(str(output), "colmap", str(tmp_path / "colmap")).clips == 1
+    assert len(list((tmp_path / "colmap").rglob("images/*.jpg"))) == 13
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 1), (8, 1)])
