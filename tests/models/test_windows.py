@@ -174,10 +174,11 @@ class Told:
     """Tells the true poses of frames, each time in another world and unit, but of windows that begin at some times.
 
     Those in `fails` have none (`breaks` says where they are broken), those in `lost` none in their first six frames.
+    With `one_world` all are in that of the clip's first frame, as of a camera that is tracked throughout.
     """
 
-    def __init__(self, true, fails=(), lost=(), breaks=()):
-        self.true, self.fails, self.lost, self.breaks = true, fails, lost, breaks
+    def __init__(self, true, fails=(), lost=(), breaks=(), one_world=False):
+        self.true, self.fails, self.lost, self.breaks, self.one_world = true, fails, lost, breaks, one_world
         self.asked = []
 
     def __call__(self, request):
@@ -187,8 +188,10 @@ class Told:
         breaks = tuple(b - first for b in self.breaks if first <= b < last)
         if first in self.fails or breaks:
             return without_poses(request, f"nothing is seen from {first} on", breaks)
-        own = se3.compose(self.true[times], se3.invert(self.true[first]))
-        own[:, :3] /= 1 + first / 10
+        own = self.true[times]
+        if not self.one_world:
+            own = se3.compose(own, se3.invert(self.true[first]))
+            own[:, :3] /= 1 + first / 10
         if first in self.lost:
             own[:6] = np.nan
         return PoseEstimate(
@@ -230,6 +233,7 @@ def check_stretch(found, true, first, end):
         ({"fails": [0]}, 12, 40, 2, "annotated frames from 0 on, counted from there: nothing is seen from 0 on"),
         ({"fails": [24]}, 0, 28, 2, "annotated frames from 24 on, counted from there: nothing is seen from 24 on"),
         ({"fails": [12]}, 0, 16, 1, "annotated frames from 12 on, counted from there: nothing is seen from 12 on"),
+        ({"fails": [0], "one_world": True}, 12, 40, 2, "nothing is seen from 0 on"),
         # Of equally long stretches the first.
         (
             {"lost": [12], "fails": [24]},
