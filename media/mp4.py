@@ -13,7 +13,6 @@ from av.bitstream import BitStreamFilterContext
 from av.codec.context import Flags
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
-from cv2 import checkHardwareSupport
 
 from core.failures import ItemError
 
@@ -22,7 +21,6 @@ _TAGS = {"h264": "avc1", "hevc": "hvc1"}
 # Silent, on one thread, without a message on its version, and with key frames that depend on nothing.
 _X265_PARAMS = "log-level=none:pools=none:frame-threads=1:info=0:open-gop=0"
 _MIN_TIMESCALE = 10000
-_CV_AVX512 = 13  # cv::CpuFeatures::CPU_AVX_512F
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +122,8 @@ def _encoder_options(spec: Mp4Spec) -> dict[str, str]:
     options = {"preset": spec.preset, "crf": str(spec.crf)}
     if spec.codec == "hevc":
         return options | {"x265-params": _X265_PARAMS}
-    # x264 build 165 gives other bytes on every run where it finds AVX-512 (its macroblock tree); its other
-    # instruction sets agree with each other, and AVX2 is as fast.
-    return options | {"a53cc": "0"} | ({"x264-params": "asm=AVX2"} if checkHardwareSupport(_CV_AVX512) else {})
+    # Else x264's macroblock tree takes reciprocals that each make of processor rounds in its own way.
+    return options | {"a53cc": "0", "x264-params": "cpu-independent=1"}
 
 
 def _set_up(context: Any, picture: VideoFrame, spec: Mp4Spec) -> None:

@@ -18,7 +18,7 @@ class CutClips(Stage[ClipRecord]):
 
     contract = StageContract(
         name="CutClips",
-        version=1,
+        version=2,
         record=ClipRecord,
         reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs", "is_whole_video"}),
         writes=frozenset({"encoded"}),

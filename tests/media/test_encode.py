@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from core.digest import digest_bytes
 from core.failures import ItemError
 from core.time import FrameSpan
+from media import mp4
 from media.decode import VideoReader
 from media.encode import CutResult, CutSettings, cut_clip
 from media.images import sample_image
@@ -113,6 +114,21 @@ def test_two_runs_give_the_same_bytes_without_names_and_dates(
         assert not any(word in data for word in (b"x264", b"x265", b"Lavf", b"Lavc"))
         assert data.index(b"moov") < data.index(b"mdat")
         assert (b"hvc1" if codec == "hevc" else b"avc1") in data
+
+
+@pytest.mark.parametrize("asm", ["0", "SSE2", "AVX2"])
+def test_all_instruction_sets_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asm: str) -> None:
+    video = Path(__file__).parents[2] / "examples" / "videos" / "carphone_pristine.mp4"
+    cut(str(video), 0, 60, tmp_path / "own.mp4", CutSettings())
+    make_options = mp4._encoder_options
+
+    def limited(spec: mp4.Mp4Spec) -> dict[str, str]:
+        options = make_options(spec)
+        return options | {"x264-params": f"{options['x264-params']}:asm={asm}"}
+
+    monkeypatch.setattr(mp4, "_encoder_options", limited)
+    cut(str(video), 0, 60, tmp_path / "limited.mp4", CutSettings())
+    assert (tmp_path / "own.mp4").read_bytes() == (tmp_path / "limited.mp4").read_bytes()
 
 
 def test_key_frames_follow_the_settings_not_the_source(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
