@@ -60,7 +60,7 @@ def make_problem(frames: int, points: int, neighbours: int) -> BundleProblem:
         intrinsics=K_PX,
         source=source.astype(np.int32),
         target=target.astype(np.int32),
-        target_px=seen.pixels,
+        target_px=np.array(seen.pixels),  # like the copied array in memory with large pages, which NumPy asks for
         weight=rng.uniform(0.5, 1.5, seen.pixels.shape).astype(np.float32),
     )
 

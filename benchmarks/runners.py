@@ -30,7 +30,9 @@ def engines(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     if options.prism:
         named["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
     if options.flink:
-        named["Flink"] = flink_options(options.flink, options.flink_jar)
+        for slots in (1, 2):
+            flink = flink_options(options.flink, options.flink_jar)
+            named[f"Flink, slots: {slots}"] = (*flink, f"--parallelism={slots}")
     return named
 
 
@@ -50,7 +52,7 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
     make_h264(tiny / "tiny.mp4", real_videos(0)[:1], (64, 64), 5)
     rows, bytes_of = [], {}
     for name, arguments in engines(options).items():
-        cluster = cluster_processes(options.flink) if name == "Flink" else []
+        cluster = cluster_processes(options.flink) if name.startswith("Flink") else []
         output = folder / "out"
         starts = [measure(tiny, output, arguments, cluster) for _ in range(options.repeats)]
         wholes = [measure(videos, output, arguments, cluster) for _ in range(options.repeats)]
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="length of each")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each kind; medians are printed")
     parser.add_argument("--prism", metavar="PATH", help="Prism's binary")
-    parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster started by scripts.flink_local")
+    parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster of scripts.flink_local with two slots")
     parser.add_argument("--flink-jar", metavar="PATH", help="Beam's job server jar")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:

@@ -59,14 +59,19 @@ EdgeModel<T> edge_model(const double* target_from_source, const double* intrinsi
 
 // `next_edge` and `next_first` say what is looked at next, -1 for no edge.
 inline Observations observations_of(const Problem& problem, int edge, int first, int count, int next_edge,
-                                    int next_first) {
+                                    int next_first, bool summed) {
   const auto target = [&](int e, int f) { return problem.target_px + 2 * (std::size_t(e) * problem.points + f); };
   const auto weight = [&](int e, int f) {
     return problem.weight + problem.weight_channels * (std::size_t(e) * problem.points + f);
   };
   const bool has_next = next_edge >= 0;
-  return {target(edge, first), weight(edge, first), problem.weight_channels, count,
-          has_next ? target(next_edge, next_first) : nullptr, has_next ? weight(next_edge, next_first) : nullptr};
+  return {target(edge, first),
+          weight(edge, first),
+          problem.weight_channels,
+          count,
+          has_next ? target(next_edge, next_first) : nullptr,
+          has_next ? weight(next_edge, next_first) : nullptr,
+          summed};
 }
 
 }  // namespace spatialbeam::bundle

@@ -26,20 +26,6 @@ struct alignas(64) TilePoints {
   T x[kTile], y[kTile], d[kTile];
 };
 
-// Sets the points of a tile; those between `count` and the next multiple of kMaxLanes are 0.
-template <typename T>
-__attribute__((always_inline)) inline void set_points(const float* pixels, const double* inverse_depth,
-                                                      const double* intrinsics, int count, TilePoints<T>& out) {
-  const double scale_x = 1 / intrinsics[0], scale_y = 1 / intrinsics[1];
-  const double centre_x = intrinsics[2], centre_y = intrinsics[3];
-  for (int k = 0; k < count; ++k) {
-    out.x[k] = T((pixels[2 * k] - centre_x) * scale_x);
-    out.y[k] = T((pixels[2 * k + 1] - centre_y) * scale_y);
-  }
-  for (int k = 0; k < count; ++k) out.d[k] = T(inverse_depth[k]);
-  for (int k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;
-}
-
 template <typename T>
 struct EdgeModel {
   T rotation[9];  // target from source, row-major
@@ -59,8 +45,9 @@ struct Observations {
   const float* weight;  // (count, channels)
   int channels;         // 1 or 2
   int count;
-  const float* next_target;  // about as many that will be needed next, null for none
+  const float* next_target;  // about as many that will be needed soon, null for none
   const float* next_weight;
+  bool summed;  // whether `add_pose_sums` follows `project`
 };
 
 // What an edge does with a tile's points. Where there is no observation, weights, residuals and costs are 0 and the
@@ -87,12 +74,13 @@ struct PoseSums {
 
 template <typename T>
 struct Kernels {
+  // Points between `count` and the next multiple of kMaxLanes become 0.
   void (*load_points)(const float* pixels, const double* inverse_depth, const double* intrinsics, int count,
                       TilePoints<T>& out);
   // Returns the sum of the costs.
   double (*project)(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
                     Projected<T>& out);
-  void (*add_pose_sums)(const Projected<T>& projected, int count, PoseSums& sums);
+  void (*add_pose_sums)(const Projected<T>& projected, const Observations& observations, PoseSums& sums);
   void (*add_focal_sums)(const Projected<T>& projected, int count, bool with_poses, PoseSums& sums);
   // J_pose^T W J_d of each point in six rows of kTile; added to what is there or put in its place.
   void (*put_pose_rows)(const Projected<T>& projected, int count, bool add, T* rows);

@@ -20,6 +20,15 @@ namespace {
 TARGET __attribute__((always_inline)) inline __m256 square_root(__m256 v) { return _mm256_sqrt_ps(v); }
 TARGET __attribute__((always_inline)) inline __m256d square_root(__m256d v) { return _mm256_sqrt_pd(v); }
 
+// Arrays seldom begin at a cache line: what is loaded twice is then read from two lines each time.
+template <typename V>
+TARGET __attribute__((always_inline)) inline void keep_in_register(V& v) {
+  asm("" : "+x"(v));
+}
+
+TARGET __attribute__((always_inline)) inline __m256 widen(__m256 v) { return v; }
+TARGET __attribute__((always_inline)) inline __m256d widen(__m128 v) { return _mm256_cvtps_pd(v); }
+
 TARGET __attribute__((always_inline)) inline double sum_lanes(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

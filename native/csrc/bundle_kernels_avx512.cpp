@@ -20,6 +20,15 @@ namespace {
 TARGET __attribute__((always_inline)) inline __m512 square_root(__m512 v) { return _mm512_maskz_sqrt_ps(0xffff, v); }
 TARGET __attribute__((always_inline)) inline __m512d square_root(__m512d v) { return _mm512_maskz_sqrt_pd(0xff, v); }
 
+// Arrays seldom begin at a cache line: what is loaded twice is then read from two lines each time.
+template <typename V>
+TARGET __attribute__((always_inline)) inline void keep_in_register(V& v) {
+  asm("" : "+v"(v));
+}
+
+TARGET __attribute__((always_inline)) inline __m512 widen(__m512 v) { return v; }
+TARGET __attribute__((always_inline)) inline __m512d widen(__m256 v) { return _mm512_maskz_cvtps_pd(0xff, v); }
+
 TARGET __attribute__((always_inline)) inline double sum_lanes(__m512 v) {
   const __m256 eight = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

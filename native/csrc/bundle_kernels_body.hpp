@@ -2,8 +2,9 @@
 //
 // Included by one source file for each instruction set, inside a namespace of its own, after it has defined TARGET (the
 // attribute that lets functions use the set, so that no build flag is needed), VECTOR_BYTES, the gram kernel's block
-// GRAM_ROWS x GRAM_COLUMNS (whose sums must fit the registers), and square_root and sum_lanes for vectors of float and
-// of double.
+// GRAM_ROWS x GRAM_COLUMNS (whose sums must fit the registers), square_root, sum_lanes and keep_in_register for vectors
+// of float and of double, and widen, which makes either of as many floats. Indices are as wide as pointers: by
+// Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
 
 #define INLINE TARGET __attribute__((always_inline)) inline
 

@@ -20,6 +20,16 @@ inline V square_root(V v) {
   return v;
 }
 
+typedef float FourFloats __attribute__((vector_size(VECTOR_BYTES)));
+typedef float TwoFloats __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef double TwoDoubles __attribute__((vector_size(VECTOR_BYTES)));
+
+inline FourFloats widen(FourFloats v) { return v; }
+inline TwoDoubles widen(TwoFloats v) { return __builtin_convertvector(v, TwoDoubles); }
+
+template <typename V>
+inline void keep_in_register(V&) {}
+
 template <typename V>
 inline double sum_lanes(V v) {
   double sum = 0;

@@ -54,9 +54,9 @@ class Linearisation {
         for (int first = 0; first < points; first += size) {
           if (!frames_.observes(e, first)) continue;
           const int count = std::min(size, points - first);
-          cost += frames_.kernels.project(w.all_points[first / size], w.edges[g].model,
-                                          frames_.observations_along(e, first, count), w.projected);
-          if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
+          const Observations observations = frames_.observations_along(e, first, count, moves);
+          cost += frames_.kernels.project(w.all_points[first / size], w.edges[g].model, observations, w.projected);
+          if (moves) frames_.kernels.add_pose_sums(w.projected, observations, w.sums[g]);
           if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);
         }
       }
@@ -80,8 +80,9 @@ class Linearisation {
       bool has_rows = false;
       for (const int e : groups[g].edges) {
         if (!frames_.observes(e, first)) continue;
-        cost += frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
-        if (moves) frames_.kernels.add_pose_sums(w.projected, count, w.sums[g]);
+        const Observations observations = frames_.observations(e, first, count, moves);
+        cost += frames_.kernels.project(w.points, w.edges[g].model, observations, w.projected);
+        if (moves) frames_.kernels.add_pose_sums(w.projected, observations, w.sums[g]);
         if (frames_.options.focal) frames_.kernels.add_focal_sums(w.projected, count, moves, w.sums[g]);
         frames_.kernels.add_point_sums(w.projected, count, w.curvature, w.slope);
         if (frames_.options.focal) frames_.kernels.add_focal_row(w.projected, count, w.focal);

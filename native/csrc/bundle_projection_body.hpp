@@ -3,49 +3,64 @@
 template <typename T>
 TARGET void load_points(const float* pixels, const double* inverse_depth, const double* intrinsics, int count,
                         TilePoints<T>& out) {
-  set_points(pixels, inverse_depth, intrinsics, count, out);
+  const T centre_x = T(intrinsics[2]), centre_y = T(intrinsics[3]);
+  const T scale_x = T(1 / intrinsics[0]), scale_y = T(1 / intrinsics[1]);
+  std::ptrdiff_t k = 0;
+  for (; k + kLanes<T> <= count; k += kLanes<T>) {
+    Vec<T> u, v;
+    load_pairs<T>(pixels + 2 * k, u, v);
+    store(out.x + k, (u - centre_x) * scale_x);
+    store(out.y + k, (v - centre_y) * scale_y);
+  }
+  for (; k < count; ++k) {
+    out.x[k] = (T(pixels[2 * k]) - centre_x) * scale_x;
+    out.y[k] = (T(pixels[2 * k + 1]) - centre_y) * scale_y;
+  }
+  for (k = 0; k < count; ++k) out.d[k] = T(inverse_depth[k]);
+  for (k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;
 }
 
-// Asks memory for what the next call will read at the same place: without it a step takes half as long again.
+// Asks memory for the targets or the weights of a vector's observations that will be needed soon: targets while points
+// are projected and weights while sums are made, so that memory is busy all along.
 template <typename T>
-INLINE void prefetch(const Observations& observations, int k) {
+INLINE void prefetch(const float* next, std::ptrdiff_t k, int channels) {
   constexpr int kLine = 64 / sizeof(float);
-  for (int i = 0; i < 2 * kLanes<T>; i += kLine) {
-    __builtin_prefetch(observations.next_target + 2 * k + i);
-    __builtin_prefetch(observations.next_weight + observations.channels * k + i);
-  }
+  for (int i = 0; i < channels * kLanes<T>; i += kLine) __builtin_prefetch(next + channels * k + i);
 }
 
-// The observations from `first` on, copied and padded with weights of 0 where fewer are left than a vector has lanes.
 template <typename T>
-INLINE void load_observations(const Observations& from, int first, Vec<T>& tu, Vec<T>& tv, Vec<T>& wu, Vec<T>& wv) {
-  constexpr int kWidth = kLanes<T>;
-  const float* target = from.target + 2 * first;
-  const float* weight = from.weight + from.channels * first;
-  float targets[2 * kWidth];
-  float weights[2 * kWidth];
-  const int left = from.count - first;
-  if (__builtin_expect(left < kWidth, 0)) {
-    std::memset(targets, 0, sizeof(targets));
-    std::memset(weights, 0, sizeof(weights));
-    std::memcpy(targets, target, 2 * left * sizeof(float));
-    std::memcpy(weights, weight, from.channels * left * sizeof(float));
-    target = targets;
-    weight = weights;
-  }
-  load_pairs<T>(target, tu, tv);
-  if (from.channels == 2) {
-    load_pairs<T>(weight, wu, wv);
+struct Observed {
+  Vec<T> tu, tv, wu, wv;
+};
+
+template <typename T, int kChannels>
+INLINE Observed<T> load_observations(const float* target, const float* weight) {
+  Observed<T> o;
+  load_pairs<T>(target, o.tu, o.tv);
+  if (kChannels == 2) {
+    load_pairs<T>(weight, o.wu, o.wv);
   } else {
-    wu = wv = load_floats<T>(weight);
+    o.wu = o.wv = load_floats<T>(weight);
   }
+  return o;
 }
 
-// Points in the target as in `Projected`, 1 / Z, and what of X, Y and Z comes from the rays' slopes alone.
+// The last observations, fewer than a vector has lanes, padded with weights of 0.
+template <typename T, int kChannels>
+INLINE Observed<T> load_last_observations(const Observations& from, std::ptrdiff_t first) {
+  float targets[2 * kLanes<T>] = {};
+  float weights[2 * kLanes<T>] = {};
+  const int left = from.count - first;
+  std::memcpy(targets, from.target + 2 * first, 2 * left * sizeof(float));
+  std::memcpy(weights, from.weight + kChannels * first, kChannels * left * sizeof(float));
+  return load_observations<T, kChannels>(targets, weights);
+}
+
+// Points in the target as in `Projected`, 1 / Z, and the points in the source.
 template <typename T>
 struct InTarget {
   Vec<T> x, y, h, wu, wv, pu, pv, ru, rv, cost;
-  Vec<T> inverse_z, slope_x, slope_y, slope_z;
+  Vec<T> inverse_z, source_x, source_y;
 };
 
 // Multiplies weights by the robust kernel's slope and sets the cost. With w the mean of both weights the cost is
@@ -74,58 +89,93 @@ INLINE void make_robust(const EdgeModel<T>& model, Vec<T> wu, Vec<T> wv, InTarge
 // The points from `k` on. A number that is not finite shows in its difference from itself, which is not a number then
 // and fails every comparison.
 template <typename T, RobustKernel kKernel>
-INLINE InTarget<T> in_target(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
-                             int k) {
+INLINE InTarget<T> in_target(const TilePoints<T>& points, const EdgeModel<T>& model, const Observed<T>& o,
+                             std::ptrdiff_t k) {
+  typedef typename Lanes<T>::Ints Ints;
   const T* r = model.rotation;
   const T* t = model.translation;
   const Vec<T> zero = Vec<T>{};
-  if (observations.next_target) prefetch<T>(observations, k);
-  Vec<T> tu, tv, wu, wv;
-  load_observations<T>(observations, k, tu, tv, wu, wv);
   const Vec<T> px = load(points.x + k), py = load(points.y + k), d = load(points.d + k);
   InTarget<T> p;
-  p.slope_x = r[0] * px + r[1] * py;
-  p.slope_y = r[3] * px + r[4] * py;
-  p.slope_z = r[6] * px + r[7] * py;
-  const Vec<T> z = p.slope_z + (r[8] + t[2] * d);
-  const typename Lanes<T>::Ints seen = z + ((tu - tu) + (tv - tv)) >= model.min_depth_ratio;
-  wu = seen & (wu + (wu - wu) > zero) ? wu : zero;
-  wv = seen & (wv + (wv - wv) > zero) ? wv : zero;
+  const Vec<T> z = r[6] * px + (r[7] * py + (t[2] * d + r[8]));
+  const Vec<T> both = o.tu + o.tv;
+  const Ints seen = z + (both - both) >= model.min_depth_ratio;
+  const Ints counts_u = seen & (o.wu + (o.wu - o.wu) > zero);
+  const Ints counts_v = seen & (o.wv + (o.wv - o.wv) > zero);
   p.inverse_z = seen ? T(1) / z : zero;
-  p.x = (p.slope_x + (r[2] + t[0] * d)) * p.inverse_z;
-  p.y = (p.slope_y + (r[5] + t[1] * d)) * p.inverse_z;
+  p.x = (r[0] * px + (r[1] * py + (t[0] * d + r[2]))) * p.inverse_z;
+  p.y = (r[3] * px + (r[4] * py + (t[1] * d + r[5]))) * p.inverse_z;
   p.h = d * p.inverse_z;
-  p.ru = seen ? tu * model.scale_u - (model.shift_u + p.x) : zero;
-  p.rv = seen ? tv * model.scale_v - (model.shift_v + p.y) : zero;
-  p.wu = wu * model.square_u, p.wv = wv * model.square_v;
+  p.ru = seen ? o.tu * model.scale_u - (model.shift_u + p.x) : zero;
+  p.rv = seen ? o.tv * model.scale_v - (model.shift_v + p.y) : zero;
+  p.wu = counts_u ? o.wu * model.square_u : zero;
+  p.wv = counts_v ? o.wv * model.square_v : zero;
   p.pu = p.wu * p.ru, p.pv = p.wv * p.rv;
   p.cost = p.pu * p.ru + p.pv * p.rv;
-  if (kKernel != RobustKernel::kNone) make_robust<T, kKernel>(model, wu, wv, p);
+  p.source_x = px, p.source_y = py;
+  if (kKernel != RobustKernel::kNone) {
+    make_robust<T, kKernel>(model, counts_u ? o.wu : zero, counts_v ? o.wv : zero, p);
+  }
   return p;
 }
 
-template <typename T, RobustKernel kKernel>
-INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
-                         Projected<T>& out) {
+// `kOnlyPoses`: whether the model asks for nothing besides the derivatives by poses.
+template <typename T, bool kOnlyPoses>
+INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::ptrdiff_t k, Projected<T>& out) {
+  store(out.x + k, p.x), store(out.y + k, p.y), store(out.h + k, p.h);
+  store(out.wu + k, p.wu), store(out.wv + k, p.wv), store(out.pu + k, p.pu), store(out.pv + k, p.pv);
+  store(out.cost + k, p.cost);
+  if (kOnlyPoses) return;
   const T* t = model.translation;
+  if (model.with_residuals) store(out.ru + k, p.ru), store(out.rv + k, p.rv);
+  if (model.with_points) {
+    store(out.du + k, (t[0] - t[2] * p.x) * p.inverse_z);
+    store(out.dv + k, (t[1] - t[2] * p.y) * p.inverse_z);
+  }
+  if (model.with_focal) {
+    // What of X, Y and Z comes from the slopes of the rays.
+    const T* r = model.rotation;
+    const Vec<T> x = r[0] * p.source_x + r[1] * p.source_y, y = r[3] * p.source_x + r[4] * p.source_y;
+    const Vec<T> z = r[6] * p.source_x + r[7] * p.source_y;
+    store(out.fu + k, p.x - (x - p.x * z) * p.inverse_z);
+    store(out.fv + k, p.y - (y - p.y * z) * p.inverse_z);
+  }
+}
+
+template <typename T, RobustKernel kKernel, int kChannels, bool kOnlyPoses>
+INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_model, const Observations& given,
+                         Projected<T>& out) {
+  const EdgeModel<T> model = given_model;  // what is stored might be a part of the given one
+  const Observations observations = given;
+  const float* next_weight = given.summed ? nullptr : given.next_weight;
   Vec<T> cost = {};
-  for (int k = 0; k < observations.count; k += kLanes<T>) {
-    const InTarget<T> p = in_target<T, kKernel>(points, model, observations, k);
-    store(out.x + k, p.x), store(out.y + k, p.y), store(out.h + k, p.h);
-    store(out.wu + k, p.wu), store(out.wv + k, p.wv), store(out.pu + k, p.pu), store(out.pv + k, p.pv);
-    store(out.cost + k, p.cost);
+  std::ptrdiff_t k = 0;
+  for (; k + kLanes<T> <= observations.count; k += kLanes<T>) {
+    if (observations.next_target) prefetch<T>(observations.next_target, k, 2);
+    if (next_weight) prefetch<T>(next_weight, k, kChannels);
+    const auto o = load_observations<T, kChannels>(observations.target + 2 * k, observations.weight + kChannels * k);
+    const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
+    put_projected<T, kOnlyPoses>(p, model, k, out);
     cost += p.cost;
-    if (model.with_residuals) store(out.ru + k, p.ru), store(out.rv + k, p.rv);
-    if (model.with_points) {
-      store(out.du + k, (t[0] - t[2] * p.x) * p.inverse_z);
-      store(out.dv + k, (t[1] - t[2] * p.y) * p.inverse_z);
-    }
-    if (model.with_focal) {
-      store(out.fu + k, p.x - (p.slope_x - p.x * p.slope_z) * p.inverse_z);
-      store(out.fv + k, p.y - (p.slope_y - p.y * p.slope_z) * p.inverse_z);
-    }
+  }
+  if (k < observations.count) {
+    const auto o = load_last_observations<T, kChannels>(observations, k);
+    const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
+    put_projected<T, kOnlyPoses>(p, model, k, out);
+    cost += p.cost;
   }
   return sum_lanes(cost);
+}
+
+template <typename T, RobustKernel kKernel>
+INLINE double project_with(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
+                           Projected<T>& out) {
+  const bool only_poses = !model.with_residuals && !model.with_points && !model.with_focal;
+  if (observations.channels == 2) {
+    return only_poses ? project_by<T, kKernel, 2, true>(points, model, observations, out)
+                      : project_by<T, kKernel, 2, false>(points, model, observations, out);
+  }
+  return project_by<T, kKernel, 1, false>(points, model, observations, out);
 }
 
 template <typename T>
@@ -133,10 +183,10 @@ TARGET double project(const TilePoints<T>& points, const EdgeModel<T>& model, co
                       Projected<T>& out) {
   switch (model.kernel) {
     case RobustKernel::kNone:
-      return project_by<T, RobustKernel::kNone>(points, model, observations, out);
+      return project_with<T, RobustKernel::kNone>(points, model, observations, out);
     case RobustKernel::kHuber:
-      return project_by<T, RobustKernel::kHuber>(points, model, observations, out);
+      return project_with<T, RobustKernel::kHuber>(points, model, observations, out);
     default:
-      return project_by<T, RobustKernel::kCauchy>(points, model, observations, out);
+      return project_with<T, RobustKernel::kCauchy>(points, model, observations, out);
   }
 }

@@ -7,7 +7,7 @@ struct PoseRows {
 };
 
 template <typename T>
-INLINE PoseRows<T> pose_rows(const Projected<T>& p, int k) {
+INLINE PoseRows<T> pose_rows(const Projected<T>& p, std::ptrdiff_t k) {
   const Vec<T> x = load(p.x + k), y = load(p.y + k), h = load(p.h + k);
   const Vec<T> xy = x * y;
   return {h, -h * x, -xy, T(1) + x * x, -y, -h * y, T(-1) - y * y, xy, x};
@@ -17,10 +17,13 @@ INLINE PoseRows<T> pose_rows(const Projected<T>& p, int k) {
 // and P = [x, y, 1], the poses' part J^T W J is made of h^2 G, of h times N = G x P (row by row) and of P x N (column by
 // column), where most products serve several entries. See `motion_terms` for which sum is which.
 template <typename T>
-TARGET void add_pose_sums(const Projected<T>& p, int count, PoseSums& sums) {
+TARGET void add_pose_sums(const Projected<T>& p, const Observations& observations, PoseSums& sums) {
   Vec<T> total[kMotionSums];
   set_to_zero<T>(total);
-  for (int k = 0; k < count; k += kLanes<T>) {
+  const float* next_weight = observations.next_weight;
+  const int channels = observations.channels, count = observations.count;
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
+    if (next_weight) prefetch<T>(next_weight, k, channels);
     const Vec<T> x = load(p.x + k), y = load(p.y + k), h = load(p.h + k), wu = load(p.wu + k), wv = load(p.wv + k);
     const Vec<T> ux = wu * x, uy = wu * y, vx = wv * x, vy = wv * y;
     const Vec<T> uxx = ux * x, vyy = vy * y, uxy = ux * y, vxy = vx * y;
@@ -45,7 +48,7 @@ template <typename T>
 TARGET void add_focal_sums(const Projected<T>& p, int count, bool with_poses, PoseSums& sums) {
   Vec<T> total[kFocalSums];
   set_to_zero<T>(total);
-  for (int k = 0; k < count; k += kLanes<T>) {
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const Vec<T> fu = load(p.fu + k), fv = load(p.fv + k);
     const Vec<T> wa = load(p.wu + k) * fu, wb = load(p.wv + k) * fv;
     total[6] += wa * fu + wb * fv;
@@ -61,7 +64,7 @@ TARGET void add_focal_sums(const Projected<T>& p, int count, bool with_poses, Po
 
 template <typename T, bool kAdd>
 INLINE void put_rows(const Projected<T>& p, int count, T* rows) {
-  for (int k = 0; k < count; k += kLanes<T>) {
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const PoseRows<T> j = pose_rows(p, k);
     const Vec<T> qa = load(p.wu + k) * load(p.du + k), qb = load(p.wv + k) * load(p.dv + k);
     const Vec<T> row[6] = {qa * j.h,
@@ -88,7 +91,7 @@ TARGET void put_pose_rows(const Projected<T>& p, int count, bool add, T* rows) {
 
 template <typename T>
 TARGET void add_focal_row(const Projected<T>& p, int count, T* row) {
-  for (int k = 0; k < count; k += kLanes<T>) {
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const Vec<T> qa = load(p.wu + k) * load(p.du + k), qb = load(p.wv + k) * load(p.dv + k);
     store(row + k, load(row + k) + qa * load(p.fu + k) + qb * load(p.fv + k));
   }
@@ -96,7 +99,7 @@ TARGET void add_focal_row(const Projected<T>& p, int count, T* row) {
 
 template <typename T>
 TARGET void add_point_sums(const Projected<T>& p, int count, T* curvature, T* slope) {
-  for (int k = 0; k < count; k += kLanes<T>) {
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const Vec<T> du = load(p.du + k), dv = load(p.dv + k);
     store(curvature + k, load(curvature + k) + load(p.wu + k) * du * du + load(p.wv + k) * dv * dv);
     store(slope + k, load(slope + k) + load(p.pu + k) * du + load(p.pv + k) * dv);
@@ -105,7 +108,7 @@ TARGET void add_point_sums(const Projected<T>& p, int count, T* curvature, T* sl
 
 template <typename T>
 TARGET void subtract_step(const Projected<T>& p, int count, const T* y, T f, T* slope) {
-  for (int k = 0; k < count; k += kLanes<T>) {
+  for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const PoseRows<T> j = pose_rows(p, k);
     Vec<T> du = j.h * y[0] + j.a2 * y[2] + j.a3 * y[3] + j.a4 * y[4] + j.a5 * y[5];
     Vec<T> dv = j.h * y[1] + j.b2 * y[2] + j.b3 * y[3] + j.b4 * y[4] + j.b5 * y[5];

@@ -47,7 +47,7 @@ template <typename T>
 INLINE Vec<T> load_floats(const float* from) {
   typename Lanes<T>::Floats v;
   std::memcpy(&v, from, sizeof(v));
-  return __builtin_convertvector(v, Vec<T>);
+  return widen(v);
 }
 
 // The values at even places of two vectors one behind the other, and those at odd places.
@@ -72,9 +72,10 @@ INLINE void load_pairs(const float* from, Vec<T>& first, Vec<T>& second) {
   typename Lanes<T>::Floats low, high, even, odd;
   std::memcpy(&low, from, sizeof(low));
   std::memcpy(&high, from + kLanes<T>, sizeof(high));
+  keep_in_register(low), keep_in_register(high);
   split_pairs(low, high, even, odd);
-  first = __builtin_convertvector(even, Vec<T>);
-  second = __builtin_convertvector(odd, Vec<T>);
+  first = widen(even);
+  second = widen(odd);
 }
 
 template <typename T, int kCount>

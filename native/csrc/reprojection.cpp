@@ -10,12 +10,13 @@ namespace {
 // Calls use(first, count, points) for each tile of a frame's points.
 template <typename Use>
 void for_tiles(const Problem& problem, int frame, const Use& use) {
+  const Kernels<double> kernels = portable_kernels<double>();
   TilePoints<double> points;
   for (int first = 0; first < problem.points; first += kTile) {
     const int count = std::min(kTile, problem.points - first);
     const std::size_t point = std::size_t(frame) * problem.points + first;
-    set_points(problem.pixels + 2 * (problem.shared_pixels ? first : point), problem.inverse_depth + point,
-               problem.intrinsics, count, points);
+    kernels.load_points(problem.pixels + 2 * (problem.shared_pixels ? first : point), problem.inverse_depth + point,
+                        problem.intrinsics, count, points);
     use(first, count, points);
   }
 }
