@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +17,15 @@ from PIL import Image
 
 from models.captions.answers import Answer
 from models.captions.dialogue import ChatReply, ChatRequest, Usage
+from models.captions.grammar import GrammarMask
 from models.captions.settings import LocalSettings
 from models.registry import WeightsError
 
 PACKAGES = ("torch", "transformers", "xgrammar")
 TEXT_CHARS, PHRASE_CHARS = 900, 60
+# Keys and values have one size for a whole batch: for each size that it has not met yet, the attention of cuDNN makes a
+# plan, which takes longer than a step. Nothing is compiled, since each size would be compiled anew.
+STEADY: dict[str, Any] = {"cache_implementation": "static", "disable_compile": True}
 # What decides a model's answers: weights, tokenizer, processor, chat template, configuration.
 DECISIVE = (".safetensors", ".json", ".jinja", ".txt", ".model")
 
@@ -69,7 +74,6 @@ class LocalChat:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         self._torch = torch
-        self._xgrammar = xgrammar
         self._settings = settings
         self._device = settings.device
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -85,6 +89,7 @@ class LocalChat:
         tokens = xgrammar.TokenizerInfo.from_huggingface(self._processor.tokenizer, vocab_size=size)
         self._compiler = xgrammar.GrammarCompiler(tokens)
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(1, "grammar")
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """One reply to each request, in order; those alike are answered together, `batch_size` at a time."""
@@ -113,11 +118,14 @@ class LocalChat:
         room = requests[0].max_output_tokens
         grammar = self._compiler.compile_json_schema(_bounded_schema(requests[0].answer_type), any_whitespace=False)
         with self._lock, torch.inference_mode():
+            mask = GrammarMask(grammar, len(requests), self._threads)
             output = self._model.generate(
                 **inputs,
                 max_new_tokens=room,
                 do_sample=False,
-                logits_processor=[self._xgrammar.contrib.hf.LogitsProcessor(grammar)],
+                logits_processor=[mask.apply],
+                stopping_criteria=[mask.follow],
+                **STEADY,
             )
         answers = output[:, inputs["input_ids"].shape[1] :]
         asked = inputs["attention_mask"].sum(dim=1).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from beam_pipeline.commands import main
 from explore.outputs import Accounting, read_table
 from media.images import encode_jpeg
-from models.captions.dialogue import Picture
+from models.captions.answers import RefinedAnswer
+from models.captions.dialogue import ChatRequest, Picture
 from models.captions.draft import MeasuredClip
+from models.captions.grammar import GrammarMask
 from models.captions.local import LocalChat, check_local
 from models.captions.settings import LocalSettings
 from models.captions.vocabulary import VOCABULARY
@@ -85,6 +89,48 @@ def test_a_model_is_told_what_was_wrong_until_it_is_given_up(folder, monkeypatch
     (written,) = write_captions([CLIP], writers)
     assert (written.error.error_class, written.usage.requests) == ("InvalidAnswer", 3)
     assert "must not be empty" in written.error.cause
+
+
+def library_way(chat, answer_type):
+    """`generate` with the grammar's masks made by xgrammar's own processor, in a cache that grows."""
+    import xgrammar
+
+    from models.captions.local import STEADY, _bounded_schema
+
+    generate = chat._model.generate
+    grammar = chat._compiler.compile_json_schema(_bounded_schema(answer_type), any_whitespace=False)
+
+    def plain(**options):
+        kept = {name: value for name, value in options.items() if name not in ("stopping_criteria", *STEADY)}
+        return generate(**kept | {"logits_processor": [xgrammar.contrib.hf.LogitsProcessor(grammar)]})
+
+    return plain
+
+
+@pytest.mark.models
+def test_texts_are_those_of_the_librarys_own_way(folder, monkeypatch):
+    chat = LocalChat(LocalSettings(folder=str(folder), device="cpu"))
+    request = ChatRequest(
+        system="", text="", answer_type=RefinedAnswer, max_output_tokens=ROOM, pictures=CLIP.pictures[:1]
+    )
+    requests = [replace(request, text=text) for text in ("the camera moves", "a street", "forward through it " * 9)]
+    found = chat.reply(requests)
+    monkeypatch.setattr(chat._model, "generate", library_way(chat, RefinedAnswer))
+    assert found == chat.reply(requests)
+    assert min(len({reply.text for reply in found}), len({reply.usage.output_tokens for reply in found})) > 1
+
+
+@pytest.mark.models
+def test_a_token_that_the_grammar_does_not_allow_is_told(folder):
+    torch, chat = pytest.importorskip("torch"), LocalChat(LocalSettings(folder=str(folder), device="cpu"))
+    with ThreadPoolExecutor(1) as threads:
+        mask = GrammarMask(chat._compiler.compile_regex("[ab]c"), 2, threads)
+        logits = mask.apply(None, torch.zeros(2, chat._model.config.get_text_config().vocab_size))
+        allowed = chat._processor.tokenizer.convert_tokens_to_ids(["a", "b"])
+        assert [torch.isfinite(row).nonzero().flatten().tolist() for row in logits] == [sorted(allowed)] * 2
+        assert not mask.follow(torch.tensor([[0, allowed[0]], [0, 5]]), None).any()
+        with pytest.raises(RuntimeError, match="does not allow token 5"):
+            mask.apply(None, logits)
 
 
 def run_captions(folder, output, *settings, device="cpu", workers=1):
