@@ -174,7 +174,8 @@ def test_solve_systems(seed, size):
     systems = roots @ roots.transpose(1, 2) + size * torch.eye(size, dtype=torch.float64)
     systems[1, size // 2, size // 2] = -1
     right = torch.randn(3, size, generator=generator, dtype=torch.float64)
-    expected = torch.linalg.solve(systems, right)
+    # Not by torch: on the CPU it never came back from 176 variables, once other tests had run in the process.
+    expected = torch.from_numpy(np.linalg.solve(systems.numpy(), right.numpy()[:, :, None])[:, :, 0])
     expected[1] = 0
     lower = torch.where(torch.tril(torch.ones(size, size)) > 0, systems, torch.nan)
     found = adjustment.solve_systems(torch.cat([lower, right[:, None]], 1).cuda())
