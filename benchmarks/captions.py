@@ -1,12 +1,12 @@
 """Captions by a vision-language model in the workers, through the whole job: speed, memory, what becomes of failures.
 
-    python -m benchmarks.captions VIDEO... [--size 3b] [--device cuda] [--batch 32]
+    python -m benchmarks.captions VIDEO... [--size 3b] [--device cuda] [--batch 32] [--clip-seconds 0.6]
 
 The model has the sizes of Qwen2.5-VL-3B (or is tiny), random weights, and a tokenizer that is trained on this
 repository's documents. What it says is noise, but as long as a caption: the grammar ends each text at 900 characters.
 The job runs first without captions, so that the measured runs find all but the captions in the store. The last run
 gives answers too little room, and must end well with every clip kept and a reason for its missing caption. Captions are
-written with one worker, so that batches are full.
+written with one worker, so that batches are full; shorter clips make more of them of few videos.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from core.store import Store
 from explore.outputs import read_run, read_table
 
 VOCABULARY, TOKENS, MAX_PIXELS = 151936, 2000, 602112
+PICTURES = 4
 TEXT_3B: dict[str, Any] = {
     "hidden_size": 2048,
     "intermediate_size": 11008,
@@ -75,10 +76,17 @@ def watch_gpu(device: str) -> Iterator[dict[str, float]]:
     seen["peak GiB on the GPU"] = torch.cuda.max_memory_allocated() / 2**30
 
 
-def run_job(output: str, videos: list[str], *settings: str, arguments: tuple[str, ...] = ()) -> float:
+def run_job(output: str, options: argparse.Namespace, *settings: str) -> float:
     """Wall seconds of the job."""
     limits = (f"thresholds.limits.{name}=null" for name in ("motion_score", "luminance_score", "ocr_score"))
-    overrides = [part for setting in ("text.model=none", *limits, *settings) for part in ("--set", setting)]
+    clips: tuple[str, ...] = ()
+    if (seconds := options.clip_seconds) is not None:
+        clips = (
+            f"analysis.clips.min_s={seconds / 2}",
+            f"analysis.clips.max_s={seconds}",
+            f"captions.frames.fps={PICTURES / seconds}",
+        )
+    overrides = [part for setting in ("text.model=none", *limits, *clips, *settings) for part in ("--set", setting)]
     started = time.perf_counter()
     if launch(
         [
@@ -87,7 +95,7 @@ def run_job(output: str, videos: list[str], *settings: str, arguments: tuple[str
             "--no-progress",
             "--direct_num_workers=1",
             "--input",
-            *videos,
+            *options.videos,
             "--output",
             output,
             *overrides,
@@ -97,18 +105,17 @@ def run_job(output: str, videos: list[str], *settings: str, arguments: tuple[str
     return time.perf_counter() - started
 
 
-def caption(output: str, videos: list[str], options: argparse.Namespace, folder: Path, room: int) -> dict[str, Any]:
+def caption(output: str, options: argparse.Namespace, folder: Path, room: int) -> dict[str, Any]:
     """Facts of one run with captions."""
     with watch_gpu(options.device) as seen:
         wall = run_job(
             output,
-            videos,
+            options,
             "captions.model=transformers",
             f"captions.transformers.folder={folder}",
             f"captions.transformers.device={options.device}",
             f"captions.transformers.batch_size={options.batch}",
             f"captions.transformers.max_output_tokens={room}",
-            arguments=("--direct_num_workers=1",),
         )
     rows = [row for row in read_table(output, "clips").to_pylist() if row["status"] == "kept"]
     reasons = sorted({str(row["caption_reason"]).split(":")[0] for row in rows})
@@ -134,14 +141,15 @@ def main() -> None:
     parser.add_argument("--size", choices=("3b", "tiny"), default="3b")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--batch", type=int, default=32, help="clips answered together")
+    parser.add_argument("--clip-seconds", type=float, help="longest clip, of some four pictures; default: as it is")
     parser.add_argument("--folder", type=Path, help="where the model is kept; default: nowhere")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / f"random-qwen2.5-vl-{options.size}"
         write_model(folder, options.size, options.device)
         output = f"{temporary}/out"
-        run_job(output, options.videos, "captions.model=none")
-        facts = [caption(output, options.videos, options, folder, room) for room in (768, 64)]
+        run_job(output, options, "captions.model=none")
+        facts = [caption(output, options, folder, room) for room in (768, 64)]
     print(
         markdown_table(
             ["what", *(f"run {i + 1}" for i in range(len(facts)))], [[k, *(f[k] for f in facts)] for k in facts[0]]
