@@ -1,7 +1,8 @@
 """Builds the native kernels; all metadata is in pyproject.toml.
 
 One extension, `native._native`, from every file in native/csrc. No flag names the machine's own processor:
-kernels choose their instruction set when they run, so that one wheel serves all processors of a family.
+kernels choose their instruction set when they run, so that one wheel serves all processors of a family. Compilers may
+not fuse products with sums as they like: numbers are then the same from each of them, on each processor.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ native_extension = Pybind11Extension(
     sources=sorted(str(path) for path in CSRC.glob("*.cpp")),
     depends=sorted(str(path) for path in CSRC.glob("*.hpp")),
     cxx_std=17,
-    extra_compile_args=["-O3", "-Wall", "-Wextra"],
+    extra_compile_args=["-O3", "-Wall", "-Wextra", "-ffp-contract=off"],
 )
 
 ParallelCompile("MAX_JOBS", default=2).install()

@@ -9,10 +9,10 @@ Second table: a step that only accumulates the normal equations (poses only, all
 against the bandwidth bound of the accumulation: the bytes that it cannot but read once (target and weight of each
 observation, 16 bytes, and pixel and inverse depth of each point, 16 bytes) divided by the rate at which NumPy copies an
 array too large for any cache, bytes read plus bytes written by second of CPU. A step is what each further iteration of
-a call adds; the first one also checks the input. Arithmetic sets a bound too: a vector of observations takes 60
-multiplications, plain or fused with an addition (20 in native/csrc/bundle_projection_body.hpp, 40 in
+a call adds; the first one also checks the input. Arithmetic sets a bound too: a vector of observations takes 61
+multiplications, plain or fused with an addition (20 in native/csrc/bundle_projection_body.hpp, 41 in
 bundle_sums_body.hpp). With vectors of 512 bits, two a cycle and 4.1 GHz, that is 0.46 ns an observation in single and
-0.91 ns in double precision. "with Schur" adds the elimination of points, which needs arithmetic that grows with the
+0.93 ns in double precision. "with Schur" adds the elimination of points, which needs arithmetic that grows with the
 edges of a frame and is not bound by memory.
 """
 

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -28,6 +29,13 @@ TARGET __attribute__((always_inline)) inline void keep_in_register(V& v) {
 
 TARGET __attribute__((always_inline)) inline __m256 widen(__m256 v) { return v; }
 TARGET __attribute__((always_inline)) inline __m256d widen(__m128 v) { return _mm256_cvtps_pd(v); }
+
+TARGET __attribute__((always_inline)) inline __m256 fused(__m256 a, __m256 b, __m256 c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+TARGET __attribute__((always_inline)) inline __m256d fused(__m256d a, __m256d b, __m256d c) {
+  return _mm256_fmadd_pd(a, b, c);
+}
 
 TARGET __attribute__((always_inline)) inline double sum_lanes(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

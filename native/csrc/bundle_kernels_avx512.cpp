@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -28,6 +29,13 @@ TARGET __attribute__((always_inline)) inline void keep_in_register(V& v) {
 
 TARGET __attribute__((always_inline)) inline __m512 widen(__m512 v) { return v; }
 TARGET __attribute__((always_inline)) inline __m512d widen(__m256 v) { return _mm512_maskz_cvtps_pd(0xff, v); }
+
+TARGET __attribute__((always_inline)) inline __m512 fused(__m512 a, __m512 b, __m512 c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+TARGET __attribute__((always_inline)) inline __m512d fused(__m512d a, __m512d b, __m512d c) {
+  return _mm512_fmadd_pd(a, b, c);
+}
 
 TARGET __attribute__((always_inline)) inline double sum_lanes(__m512 v) {
   const __m256 eight = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));

@@ -2,9 +2,12 @@
 //
 // Included by one source file for each instruction set, inside a namespace of its own, after it has defined TARGET (the
 // attribute that lets functions use the set, so that no build flag is needed), VECTOR_BYTES, the gram kernel's block
-// GRAM_ROWS x GRAM_COLUMNS (whose sums must fit the registers), square_root, sum_lanes and keep_in_register for vectors
-// of float and of double, and widen, which makes either of as many floats. Indices are as wide as pointers: by
-// Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
+// GRAM_ROWS x GRAM_COLUMNS (whose sums must fit the registers), square_root, fused (a * b + c, rounded once), sum_lanes
+// (by halves) and keep_in_register for vectors of float and of double, and widen, which makes either of as many floats.
+// Indices are as wide as pointers: by Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
+//
+// All sets give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing but `fused`
+// fuses a product with a sum (setup.py forbids compilers to do it on their own).
 
 #define INLINE TARGET __attribute__((always_inline)) inline
 
@@ -23,15 +26,19 @@ TARGET void keep_costs(const Projected<T>& p, int count, T* costs) {
 template <typename T>
 TARGET void compare_costs(const Projected<T>& p, int count, const T* kept, double& before, double& now) {
   const Vec<T> zero = Vec<T>{};
-  Vec<T> sum_before = {}, sum_now = {};
-  for (int k = 0; k < count; k += kLanes<T>) {
-    const Vec<T> old = load(kept + k);
-    const Vec<T> cost = load(p.wu + k) + load(p.wv + k) > zero ? load(p.cost + k) : old;
-    sum_before += old >= zero ? old : zero;
-    sum_now += old >= zero ? cost : zero;
+  Vec<T> all_before[kParts], all_now[kParts];
+  for (int part = 0; part < kParts; ++part) {
+    Vec<T> sum_before = {}, sum_now = {};
+    for (int k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
+      const Vec<T> old = load(kept + k);
+      const Vec<T> cost = load(p.wu + k) + load(p.wv + k) > zero ? load(p.cost + k) : old;
+      sum_before += old >= zero ? old : zero;
+      sum_now += old >= zero ? cost : zero;
+    }
+    all_before[part] = sum_before, all_now[part] = sum_now;
   }
-  before += sum_lanes(sum_before);
-  now += sum_lanes(sum_now);
+  before += sum_parts<T>(all_before);
+  now += sum_parts<T>(all_now);
 }
 
 template <typename T>
@@ -41,21 +48,27 @@ TARGET void scale_row(const T* factors, int count, T* row) {
 
 template <typename T, int kRows, int kColumns>
 INLINE void add_gram_block(const T* const* rows, const int* index, int r0, int c0, int count, int size, double* out) {
-  Vec<T> sums[kRows][kColumns];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = Vec<T>{};
-  }
-  for (int k = 0; k < count; k += kLanes<T>) {
-    Vec<T> columns[kColumns];
-    for (int c = 0; c < kColumns; ++c) columns[c] = load(rows[c0 + c] + k);
+  Vec<T> sums[kRows][kColumns][kParts];
+  for (int part = 0; part < kParts; ++part) {
+    Vec<T> own[kRows][kColumns];
+    for (auto& row : own) {
+      for (auto& sum : row) sum = Vec<T>{};
+    }
+    for (int k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
+      Vec<T> columns[kColumns];
+      for (int c = 0; c < kColumns; ++c) columns[c] = load(rows[c0 + c] + k);
+      for (int r = 0; r < kRows; ++r) {
+        const Vec<T> row = load(rows[r0 + r] + k);
+        for (int c = 0; c < kColumns; ++c) own[r][c] = fused(row, columns[c], own[r][c]);
+      }
+    }
     for (int r = 0; r < kRows; ++r) {
-      const Vec<T> row = load(rows[r0 + r] + k);
-      for (int c = 0; c < kColumns; ++c) sums[r][c] += row * columns[c];
+      for (int c = 0; c < kColumns; ++c) sums[r][c][part] = own[r][c];
     }
   }
   for (int r = 0; r < kRows; ++r) {
     for (int c = 0; c < kColumns && c0 + c <= r0 + r; ++c) {
-      out[index[r0 + r] * size + index[c0 + c]] += sum_lanes(sums[r][c]);
+      out[index[r0 + r] * size + index[c0 + c]] += sum_parts<T>(sums[r][c]);
     }
   }
 }
@@ -87,25 +100,36 @@ TARGET void add_transposed_product(const double* a, const double* b, int rows, i
     for (int i = 0; i < 6; ++i) sums[i] = load(out + i * out_stride + c);
     for (int r = 0; r < rows; ++r) {
       const Vec<double> row = load(b + std::size_t(r) * stride + c);
-      for (int i = 0; i < 6; ++i) sums[i] += a[6 * r + i] * row;
+      for (int i = 0; i < 6; ++i) sums[i] = fused(a[6 * r + i], row, sums[i]);
     }
     for (int i = 0; i < 6; ++i) store(out + i * out_stride + c, sums[i]);
   }
 }
 
 TARGET double dot(const double* a, const double* b, int count) {
-  constexpr int kStep = 4 * kLanes<double>;
-  Vec<double> sums[4] = {};
+  constexpr int kChains = 4, kWidth = kLanes<double>, kStep = kSumLanes<double>;
+  Vec<double> sums[kChains][kParts] = {};
   int k = 0;
+  for (; k + kChains * kStep <= count; k += kChains * kStep) {
+    for (int chain = 0; chain < kChains; ++chain) {
+      for (int part = 0; part < kParts; ++part) {
+        const int at = k + chain * kStep + part * kWidth;
+        sums[chain][part] = fused(load(a + at), load(b + at), sums[chain][part]);
+      }
+    }
+  }
   for (; k + kStep <= count; k += kStep) {
-    for (int i = 0; i < 4; ++i) {
-      const int at = k + i * kLanes<double>;
-      sums[i] += load(a + at) * load(b + at);
+    for (int part = 0; part < kParts; ++part) {
+      const int at = k + part * kWidth;
+      sums[0][part] = fused(load(a + at), load(b + at), sums[0][part]);
     }
   }
   double rest = 0;
-  for (; k < count; ++k) rest += a[k] * b[k];
-  return rest + sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; k < count; ++k) rest = std::fma(a[k], b[k], rest);
+  for (int part = 0; part < kParts; ++part) {
+    sums[0][part] = (sums[0][part] + sums[1][part]) + (sums[2][part] + sums[3][part]);
+  }
+  return rest + sum_parts<double>(sums[0]);
 }
 
 template <typename T>

@@ -31,10 +31,18 @@ template <typename V>
 inline void keep_in_register(V&) {}
 
 template <typename V>
-inline double sum_lanes(V v) {
-  double sum = 0;
-  for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) sum += double(v[i]);
+inline V fused(V a, V b, V c) {
+  V sum = {};
+  for (unsigned i = 0; i < sizeof(a) / sizeof(a[0]); ++i) sum[i] = std::fma(a[i], b[i], c[i]);
   return sum;
+}
+
+template <typename V>
+inline double sum_lanes(V v) {
+  for (unsigned half = sizeof(v) / sizeof(v[0]) / 2; half > 0; half /= 2) {
+    for (unsigned i = 0; i < half; ++i) v[i] += v[i + half];
+  }
+  return double(v[0]);
 }
 
 #include "bundle_kernels_body.hpp"

@@ -97,21 +97,21 @@ INLINE InTarget<T> in_target(const TilePoints<T>& points, const EdgeModel<T>& mo
   const Vec<T> zero = Vec<T>{};
   const Vec<T> px = load(points.x + k), py = load(points.y + k), d = load(points.d + k);
   InTarget<T> p;
-  const Vec<T> z = r[6] * px + (r[7] * py + (t[2] * d + r[8]));
+  const Vec<T> z = fused(r[6], px, fused(r[7], py, fused(t[2], d, filled(r[8]))));
   const Vec<T> both = o.tu + o.tv;
   const Ints seen = z + (both - both) >= model.min_depth_ratio;
   const Ints counts_u = seen & (o.wu + (o.wu - o.wu) > zero);
   const Ints counts_v = seen & (o.wv + (o.wv - o.wv) > zero);
   p.inverse_z = seen ? T(1) / z : zero;
-  p.x = (r[0] * px + (r[1] * py + (t[0] * d + r[2]))) * p.inverse_z;
-  p.y = (r[3] * px + (r[4] * py + (t[1] * d + r[5]))) * p.inverse_z;
+  p.x = fused(r[0], px, fused(r[1], py, fused(t[0], d, filled(r[2])))) * p.inverse_z;
+  p.y = fused(r[3], px, fused(r[4], py, fused(t[1], d, filled(r[5])))) * p.inverse_z;
   p.h = d * p.inverse_z;
-  p.ru = seen ? o.tu * model.scale_u - (model.shift_u + p.x) : zero;
-  p.rv = seen ? o.tv * model.scale_v - (model.shift_v + p.y) : zero;
+  p.ru = seen ? fused(model.scale_u, o.tu, -model.shift_u - p.x) : zero;
+  p.rv = seen ? fused(model.scale_v, o.tv, -model.shift_v - p.y) : zero;
   p.wu = counts_u ? o.wu * model.square_u : zero;
   p.wv = counts_v ? o.wv * model.square_v : zero;
   p.pu = p.wu * p.ru, p.pv = p.wv * p.rv;
-  p.cost = p.pu * p.ru + p.pv * p.rv;
+  p.cost = fused(p.pu, p.ru, p.pv * p.rv);
   p.source_x = px, p.source_y = py;
   if (kKernel != RobustKernel::kNone) {
     make_robust<T, kKernel>(model, counts_u ? o.wu : zero, counts_v ? o.wv : zero, p);
@@ -129,16 +129,16 @@ INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::
   const T* t = model.translation;
   if (model.with_residuals) store(out.ru + k, p.ru), store(out.rv + k, p.rv);
   if (model.with_points) {
-    store(out.du + k, (t[0] - t[2] * p.x) * p.inverse_z);
-    store(out.dv + k, (t[1] - t[2] * p.y) * p.inverse_z);
+    store(out.du + k, fused(-t[2], p.x, filled(t[0])) * p.inverse_z);
+    store(out.dv + k, fused(-t[2], p.y, filled(t[1])) * p.inverse_z);
   }
   if (model.with_focal) {
     // What of X, Y and Z comes from the slopes of the rays.
     const T* r = model.rotation;
-    const Vec<T> x = r[0] * p.source_x + r[1] * p.source_y, y = r[3] * p.source_x + r[4] * p.source_y;
-    const Vec<T> z = r[6] * p.source_x + r[7] * p.source_y;
-    store(out.fu + k, p.x - (x - p.x * z) * p.inverse_z);
-    store(out.fv + k, p.y - (y - p.y * z) * p.inverse_z);
+    const Vec<T> x = fused(r[0], p.source_x, r[1] * p.source_y), y = fused(r[3], p.source_x, r[4] * p.source_y);
+    const Vec<T> z = fused(r[6], p.source_x, r[7] * p.source_y);
+    store(out.fu + k, fused(fused(p.x, z, -x), p.inverse_z, p.x));
+    store(out.fv + k, fused(fused(p.y, z, -y), p.inverse_z, p.y));
   }
 }
 
@@ -148,7 +148,7 @@ INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_
   const EdgeModel<T> model = given_model;  // what is stored might be a part of the given one
   const Observations observations = given;
   const float* next_weight = given.summed ? nullptr : given.next_weight;
-  Vec<T> cost = {};
+  Vec<T> cost[kParts] = {};
   std::ptrdiff_t k = 0;
   for (; k + kLanes<T> <= observations.count; k += kLanes<T>) {
     if (observations.next_target) prefetch<T>(observations.next_target, k, 2);
@@ -156,15 +156,15 @@ INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_
     const auto o = load_observations<T, kChannels>(observations.target + 2 * k, observations.weight + kChannels * k);
     const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
     put_projected<T, kOnlyPoses>(p, model, k, out);
-    cost += p.cost;
+    cost[k / kLanes<T> % kParts] += p.cost;
   }
   if (k < observations.count) {
     const auto o = load_last_observations<T, kChannels>(observations, k);
     const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
     put_projected<T, kOnlyPoses>(p, model, k, out);
-    cost += p.cost;
+    cost[k / kLanes<T> % kParts] += p.cost;
   }
-  return sum_lanes(cost);
+  return sum_parts<T>(cost);
 }
 
 template <typename T, RobustKernel kKernel>

@@ -31,6 +31,12 @@ using Vec = typename Lanes<T>::Vec;
 template <typename T>
 constexpr int kLanes = VECTOR_BYTES / sizeof(T);
 
+// Sums over points have as many lanes as the widest vectors, whatever the width of those at hand: the point k adds to the
+// lane k % kSumLanes, by kParts vectors. So all instruction sets add in the same order.
+template <typename T>
+constexpr int kSumLanes = 64 / sizeof(T);
+constexpr int kParts = 64 / VECTOR_BYTES;
+
 template <typename T>
 INLINE Vec<T> load(const T* from) {
   Vec<T> v;
@@ -84,25 +90,63 @@ INLINE void set_to_zero(Vec<T> (&vectors)[kCount]) {
   for (auto& vector : vectors) vector = Vec<T>{};
 }
 
-// Adds the sums of the vectors' lanes to `sums`: first of neighbours, then of neighbouring sums, all vectors at once.
-// Overwrites `vectors`.
+// Sums of kCount quantities' lanes: of each part's vectors first of neighbours, then of neighbouring sums, all vectors at
+// once; then of the parts in the same way, as if they were one vector.
 template <typename T, int kCount>
-INLINE void add_lanes(Vec<T> (&vectors)[kCount], double* sums) {
-  int count = kCount;
+class LaneSums {
+ public:
+  // Overwrites `vectors`.
+  INLINE void put(int part, Vec<T> (&vectors)[kCount]) {
+    int count = kCount;
 #pragma GCC unroll 4
-  for (int width = kLanes<T>; width > 1; width /= 2) {
+    for (int width = kLanes<T>; width > 1; width /= 2) {
 #pragma GCC unroll 32
-    for (int i = 0; i < (count + 1) / 2; ++i) {
-      Vec<T> even, odd;
-      split_pairs(vectors[2 * i], 2 * i + 1 < count ? vectors[2 * i + 1] : Vec<T>{}, even, odd);
-      vectors[i] = even + odd;
+      for (int i = 0; i < (count + 1) / 2; ++i) {
+        Vec<T> even, odd;
+        split_pairs(vectors[2 * i], 2 * i + 1 < count ? vectors[2 * i + 1] : Vec<T>{}, even, odd);
+        vectors[i] = even + odd;
+      }
+      count = (count + 1) / 2;
     }
-    count = (count + 1) / 2;
+    for (int i = 0; i < kVectors; ++i) store(sums_[part] + i * kLanes<T>, vectors[i]);
   }
-  constexpr int kVectors = (kCount + kLanes<T> - 1) / kLanes<T>;
-  alignas(64) T lanes[kVectors * kLanes<T>];
-  for (int i = 0; i < kVectors; ++i) store(lanes + i * kLanes<T>, vectors[i]);
-  for (int i = 0; i < kCount; ++i) sums[i] += double(lanes[i]);
+
+  INLINE void add_to(double* sums) {
+    for (int step = 1; step < kParts; step *= 2) {
+      for (int part = 0; part < kParts; part += 2 * step) {
+        for (int i = 0; i < kCount; ++i) sums_[part][i] += sums_[part + step][i];
+      }
+    }
+    for (int i = 0; i < kCount; ++i) sums[i] += double(sums_[0][i]);
+  }
+
+ private:
+  static constexpr int kVectors = (kCount + kLanes<T> - 1) / kLanes<T>;
+  alignas(64) T sums_[kParts][kVectors * kLanes<T>];
+};
+
+// The sum of the lanes of a sum's vectors, by halves.
+template <typename T>
+INLINE double sum_parts(Vec<T> (&parts)[kParts]) {
+  for (int half = kParts / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+  }
+  return sum_lanes(parts[0]);
+}
+
+template <typename T>
+INLINE Vec<T> filled(T value) {
+  return value - Vec<T>{};
+}
+
+template <typename T>
+INLINE Vec<T> fused(T a, Vec<T> b, Vec<T> c) {
+  return fused(filled(a), b, c);
+}
+
+template <typename T>
+INLINE void add_product(Vec<T>& sum, Vec<T> a, Vec<T> b) {
+  sum = fused(a, b, sum);
 }
 
 // log(1 + v) for v >= 0: 1 + v = 2^e m with m near 1, and log m = 2 atanh((m - 1) / (m + 1)) by its series.
@@ -122,7 +166,7 @@ INLINE Vec<T> log_of_one_plus(Vec<T> v) {
   const Vec<T> above = exponent == 0 ? v : mantissa - T(1);
   const Vec<T> z = above / (above + T(2));
   const Vec<T> z2 = z * z;
-  Vec<T> series = z2 * T(0) + T(1) / T(2 * Lanes<T>::kLogTerms - 1);
-  for (int i = Lanes<T>::kLogTerms - 1; i > 0; --i) series = series * z2 + T(1) / T(2 * i - 1);
-  return T(2) * z * series + __builtin_convertvector(exponent, Vec<T>) * T(0.6931471805599453);
+  Vec<T> series = filled(T(1) / T(2 * Lanes<T>::kLogTerms - 1));
+  for (int i = Lanes<T>::kLogTerms - 1; i > 0; --i) series = fused(series, z2, filled(T(1) / T(2 * i - 1)));
+  return fused(T(2) * z, series, __builtin_convertvector(exponent, Vec<T>) * T(0.6931471805599453));
 }
