@@ -22,10 +22,10 @@ TARGET void load_points(const float* pixels, const double* inverse_depth, const 
 
 // Asks memory for the targets or the weights of a vector's observations that will be needed soon: targets while points
 // are projected and weights while sums are made, so that memory is busy all along.
-template <typename T>
-INLINE void prefetch(const float* next, std::ptrdiff_t k, int channels) {
+template <typename T, int kChannels>
+INLINE void prefetch(const float* next, std::ptrdiff_t k) {
   constexpr int kLine = 64 / sizeof(float);
-  for (int i = 0; i < channels * kLanes<T>; i += kLine) __builtin_prefetch(next + channels * k + i);
+  for (int i = 0; i < kChannels * kLanes<T>; i += kLine) __builtin_prefetch(next + kChannels * k + i);
 }
 
 template <typename T>
@@ -151,8 +151,8 @@ INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_
   Vec<T> cost[kParts] = {};
   std::ptrdiff_t k = 0;
   for (; k + kLanes<T> <= observations.count; k += kLanes<T>) {
-    if (observations.next_target) prefetch<T>(observations.next_target, k, 2);
-    if (next_weight) prefetch<T>(next_weight, k, kChannels);
+    if (observations.next_target) prefetch<T, 2>(observations.next_target, k);
+    if (next_weight) prefetch<T, kChannels>(next_weight, k);
     const auto o = load_observations<T, kChannels>(observations.target + 2 * k, observations.weight + kChannels * k);
     const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
     put_projected<T, kOnlyPoses>(p, model, k, out);

@@ -19,13 +19,14 @@ INLINE PoseRows<T> pose_rows(const Projected<T>& p, std::ptrdiff_t k) {
 template <typename T>
 TARGET void add_pose_sums(const Projected<T>& p, const Observations& observations, PoseSums& sums) {
   const float* next_weight = observations.next_weight;
-  const int channels = observations.channels, count = observations.count;
+  const bool two_weights = observations.channels == 2;
+  const int count = observations.count;
   LaneSums<T, kMotionSums> all;
   for (int part = 0; part < kParts; ++part) {
     Vec<T> total[kMotionSums];
     set_to_zero<T>(total);
     for (std::ptrdiff_t k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
-      if (next_weight) prefetch<T>(next_weight, k, channels);
+      if (next_weight) two_weights ? prefetch<T, 2>(next_weight, k) : prefetch<T, 1>(next_weight, k);
       const Vec<T> x = load(p.x + k), y = load(p.y + k), h = load(p.h + k), wu = load(p.wu + k), wv = load(p.wv + k);
       const Vec<T> pu = load(p.pu + k), pv = load(p.pv + k);
       const Vec<T> along = fused(x, pu, y * pv);
