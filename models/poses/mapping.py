@@ -120,6 +120,12 @@ class Mapper(PointMap):
                 self.drop_outliers()
                 self.triangulate(frame)
 
+    def support_weak(self) -> None:
+        """Gives depths to the points without one that frames see which see few points with one."""
+        known = np.isfinite(self.inverse_depth)
+        for frame in np.flatnonzero(self.is_posed & ((self.is_used & known).sum(axis=1) < MIN_COMMON_POINTS)).tolist():
+            self.triangulate(frame)
+
     def polish(self, refine_focal: bool, rounds: int = 2, iterations: int = 8) -> None:
         """Adjusts everything, drops what is off, takes up what fits after all, and adjusts again."""
         for _ in range(rounds):

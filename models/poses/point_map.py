@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 MAX_ERROR_PX = 4.0
 ROBUST_SCALE_PX = 1.0
 MIN_ROBUST_SCALE_PX = 0.1
-KERNEL_MEDIANS = 2.0
+KERNEL_MEDIANS = 1.5
 """Scale of the robust kernel once places are exact, in medians of their errors."""
 MIN_PARALLAX_SIGMAS = 6.0
 MIN_DEPTH_RATIO = 0.05
@@ -93,12 +93,16 @@ class PointMap:
         points, seen = points[seen.any(axis=0)], seen[:, seen.any(axis=0)]
         order = seen.cumsum(axis=0)
         anchor = (order >= (order[-1] + 1) // 2).argmax(axis=0)
+        self.inverse_depth[points] = self.inverse_depth_in(anchor, points)
+        self.anchor[points] = anchor
+
+    def inverse_depth_in(self, frame: IntArray, points: IntArray) -> FloatArray:
+        """(k,) inverse depths of points with one, each in a frame of its own; NaN where it is hardly ahead."""
         rays = rays_of(self.position[self.anchor[points], points], self.intrinsics_px)
-        direction, centre = into_frames(self.cam_from_world, self.anchor[points], rays, anchor, np.arange(len(points)))
+        direction, centre = into_frames(self.cam_from_world, self.anchor[points], rays, frame, np.arange(len(points)))
         ratio = direction[:, 2] + self.inverse_depth[points] * centre[:, 2]
         ok = ratio > MIN_DEPTH_RATIO
-        self.inverse_depth[points] = np.where(ok, self.inverse_depth[points] / np.where(ok, ratio, 1.0), np.nan)
-        self.anchor[points] = anchor
+        return np.where(ok, self.inverse_depth[points] / np.where(ok, ratio, 1.0), np.nan)
 
     def world_points(self, points: IntArray) -> FloatArray:
         """(k, 3) positions in the world of points with an inverse depth."""

@@ -2,7 +2,7 @@
 
 Corners that are followed from frame to frame wander off by a little at each step, and are lost for good behind
 an obstacle or the border. Once poses and depths are known, every point's patch from one frame, warped as its depth
-tells, is aligned with all frames that it should be seen in.
+and those around it tell, is aligned with all frames that it should be seen in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.poses.point_map import MIN_DEPTH_RATIO, PointMap
+from models.poses.surfaces import inverse_depth_slopes
 from models.poses.triangulation import into_frames, rays_of
 from native.patch_alignment import align_patches
 
@@ -64,7 +65,8 @@ def reobserve(mapper: PointMap, gray: Sequence[npt.NDArray[np.uint8]], num_threa
     pictures = np.stack(gray)
     anchor = mapper.anchor[points]
     at = mapper.position[anchor, points]
-    expected = [_expect(mapper, points, f, pictures.shape[1:]) for f in np.flatnonzero(mapper.is_posed).tolist()]
+    slope = inverse_depth_slopes(mapper, points)
+    expected = [_expect(mapper, points, slope, f, pictures.shape[1:]) for f in np.flatnonzero(mapper.is_posed).tolist()]
     frame = np.repeat(np.flatnonzero(mapper.is_posed), [len(e.which) for e in expected])
     which = np.concatenate([e.which for e in expected])
     place = np.concatenate([e.place for e in expected])
@@ -96,18 +98,18 @@ def _weights(match: SingleArray, spread_px: SingleArray) -> SingleArray:
     return np.asarray(np.median(variance) / variance if len(variance) else variance, np.float32)
 
 
-def _expect(mapper: PointMap, points: IntArray, frame: int, size: tuple[int, ...]) -> _Expected:
+def _expect(mapper: PointMap, points: IntArray, slope: FloatArray, frame: int, size: tuple[int, ...]) -> _Expected:
     """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
     apart = np.abs(mapper.anchor[points] - frame)
     is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_posed) // FAR_FRAMES) == 0))
     which = np.flatnonzero(is_wanted)
-    place, depth_ratio = _project(mapper, points[which], (0.0, 0.0), frame)
+    place, depth_ratio = _project(mapper, points[which], slope[which], (0.0, 0.0), frame)
     margin = RADIUS_PX + 1
     is_inside = ((place >= margin) & (place < np.array(size[::-1]) - 1 - margin)).all(axis=1)
     is_seen = is_inside & (depth_ratio > MIN_DEPTH_RATIO)
     which, place = which[is_seen], place[is_seen]
-    beside, _ = _project(mapper, points[which], (1.0, 0.0), frame)
-    below, _ = _project(mapper, points[which], (0.0, 1.0), frame)
+    beside, _ = _project(mapper, points[which], slope[which], (1.0, 0.0), frame)
+    below, _ = _project(mapper, points[which], slope[which], (0.0, 1.0), frame)
     target_from_source = np.stack([beside - place, below - place], axis=2)
     scale = np.sqrt(np.maximum(np.linalg.det(target_from_source), 0.0))
     is_alike = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
@@ -116,7 +118,7 @@ def _expect(mapper: PointMap, points: IntArray, frame: int, size: tuple[int, ...
 
 
 def _project(
-    mapper: PointMap, points: IntArray, shift: tuple[float, float], frame: int
+    mapper: PointMap, points: IntArray, slope: FloatArray, shift: tuple[float, float], frame: int
 ) -> tuple[FloatArray, FloatArray]:
     """(k, 2) places in a frame of what is seen a shift off the points in their anchors, and (k,) ratios of depths."""
     anchor = mapper.anchor[points]
@@ -124,7 +126,8 @@ def _project(
     direction, centre = into_frames(
         mapper.cam_from_world, anchor, rays, np.full(len(points), frame), np.arange(len(points))
     )
-    x, y, z = (direction + mapper.inverse_depth[points, None] * centre).T
+    inverse_depth = mapper.inverse_depth[points] + slope @ np.array(shift)
+    x, y, z = (direction + inverse_depth[:, None] * centre).T
     fx, fy, cx, cy = mapper.intrinsics_px
     height = np.maximum(z, MIN_DEPTH_RATIO)
     return np.stack([fx * x / height + cx, fy * y / height + cy], axis=1), z

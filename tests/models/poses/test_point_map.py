@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from models.poses.mapping import Mapper
 from models.poses.point_map import PointMap
 from models.poses.tracks import Tracks
 from native import se3
@@ -50,3 +51,23 @@ def test_places_count_by_their_weight():
         made.adjust(free=np.array([2]), points_too=False)
         errors.append(np.abs(made.residuals().reshape(2, -1)[1, 1::2]).mean())
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_frames_with_few_points_take_up_what_was_followed():
+    made, true = map_of_three_frames()
+    mapper = Mapper(Tracks(position=made.position), INTRINSICS_PX)
+    mapper.cam_from_world = np.array([*made.cam_from_world[:2], true])
+    mapper.is_posed[:] = True
+    mapper.triangulate()
+    depths = mapper.inverse_depth.copy()
+    # A hundred points are found again in the first two frames, and in the last one none.
+    mapper.is_used[2, :100] = False
+    mapper.inverse_depth[100:] = np.nan
+    mapper.is_used[:, 150:] = False
+    mapper.support_weak()
+    assert np.array_equal(mapper.inverse_depth[:100], depths[:100], equal_nan=True)
+    assert np.isfinite(mapper.inverse_depth[100:150]).sum() > 40
+    assert np.isnan(mapper.inverse_depth[150:]).all()
+    mapper.inverse_depth[140:] = np.nan
+    mapper.support_weak()
+    assert np.isnan(mapper.inverse_depth[140:]).all()
