@@ -49,21 +49,18 @@ TARGET void scale_row(const T* factors, int count, T* row) {
 template <typename T, int kRows, int kColumns>
 INLINE void add_gram_block(const T* const* rows, const int* index, int r0, int c0, int count, int size, double* out) {
   Vec<T> sums[kRows][kColumns][kParts];
+#pragma GCC unroll 4
   for (int part = 0; part < kParts; ++part) {
-    Vec<T> own[kRows][kColumns];
-    for (auto& row : own) {
-      for (auto& sum : row) sum = Vec<T>{};
+    for (auto& row : sums) {
+      for (auto& sum : row) sum[part] = Vec<T>{};
     }
-    for (int k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
+    for (std::ptrdiff_t k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
       Vec<T> columns[kColumns];
       for (int c = 0; c < kColumns; ++c) columns[c] = load(rows[c0 + c] + k);
       for (int r = 0; r < kRows; ++r) {
         const Vec<T> row = load(rows[r0 + r] + k);
-        for (int c = 0; c < kColumns; ++c) own[r][c] = fused(row, columns[c], own[r][c]);
+        for (int c = 0; c < kColumns; ++c) sums[r][c][part] = fused(row, columns[c], sums[r][c][part]);
       }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      for (int c = 0; c < kColumns; ++c) sums[r][c][part] = own[r][c];
     }
   }
   for (int r = 0; r < kRows; ++r) {
