@@ -16,7 +16,8 @@ squares), points eliminated by the Schur complement, the rest solved by a Choles
 Poses change by exp(xi) G, xi = (tau, phi), inverse depths by addition, the focal lengths together by a factor.
 
 Poses are cam_from_world [tx ty tz qx qy qz qw], camera axes x right, y down, z forward, pixel centres at integers.
-The same input gives the same bytes for any number of threads, with all instruction sets and from all compilers.
+The same input gives the same bytes for any number of threads, with AVX2 and AVX-512, and from all compilers; x86
+processors without AVX2 round otherwise.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class BundleOptions:
       residuals: whether the residuals and the last cost are measured; costs about a quarter of an iteration.
       variances: whether the variances of poses and focal length are computed at the end.
       num_threads: at least 1.
-      simd: code path of the inner loops: auto, portable, avx2 or avx512; all give the same bytes.
+      simd: code path of the inner loops: auto, portable, avx2 or avx512.
     """
 
     iterations: int = 10

@@ -6,8 +6,8 @@
 // (by halves) and keep_in_register for vectors of float and of double, and widen, which makes either of as many floats.
 // Indices are as wide as pointers: by Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
 //
-// All sets give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing but `fused`
-// fuses a product with a sum (setup.py forbids compilers to do it on their own).
+// All sets that can fuse give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing but
+// `fused` fuses a product with a sum (setup.py forbids compilers to do it on their own).
 
 #define INLINE TARGET __attribute__((always_inline)) inline
 

@@ -30,11 +30,16 @@ inline TwoDoubles widen(TwoFloats v) { return __builtin_convertvector(v, TwoDoub
 template <typename V>
 inline void keep_in_register(V&) {}
 
+// Processors that cannot fuse round twice: to do it for them takes hundreds of times as long.
 template <typename V>
 inline V fused(V a, V b, V c) {
+#if defined(__FP_FAST_FMA) || defined(__aarch64__)
   V sum = {};
   for (unsigned i = 0; i < sizeof(a) / sizeof(a[0]); ++i) sum[i] = std::fma(a[i], b[i], c[i]);
   return sum;
+#else
+  return a * b + c;
+#endif
 }
 
 template <typename V>
