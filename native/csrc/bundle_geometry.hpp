@@ -53,7 +53,7 @@ EdgeModel<T> edge_model(const double* target_from_source, const double* intrinsi
   model.per_kernel_px2 = 1 / model.kernel_px2;
   model.with_points = options.points;
   model.with_focal = options.focal;
-  model.with_residuals = false;
+  model.with_residuals = model.with_costs = false;
   return model;
 }
 

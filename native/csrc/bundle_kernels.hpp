@@ -36,7 +36,8 @@ struct EdgeModel {
   T min_depth_ratio;                     // least Z
   T kernel_px2, per_kernel_px2;          // squared scale of the robust kernel, and 1 by it
   RobustKernel kernel;
-  bool with_points, with_focal, with_residuals;  // what is asked for besides the derivatives by poses
+  // What is asked for besides the derivatives by poses.
+  bool with_points, with_focal, with_residuals, with_costs;
 };
 
 // Of the tile's points in the target. Weights that are not above 0 and targets that are not finite are no observations.
@@ -60,7 +61,7 @@ struct alignas(64) Projected {
   T du[kTile], dv[kTile];          // derivatives of the projection by d, if the model asks for them
   T fu[kTile], fv[kTile];          // by the logarithm of the focal lengths, if the model asks for them
   T ru[kTile], rv[kTile];          // residuals / focal lengths, if the model asks for them
-  T cost[kTile];
+  T cost[kTile];                   // if the model asks for it
 };
 
 constexpr int kMotionSums = 25;

@@ -124,9 +124,9 @@ template <typename T, bool kOnlyPoses>
 INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::ptrdiff_t k, Projected<T>& out) {
   store(out.x + k, p.x), store(out.y + k, p.y), store(out.h + k, p.h);
   store(out.wu + k, p.wu), store(out.wv + k, p.wv), store(out.pu + k, p.pu), store(out.pv + k, p.pv);
-  store(out.cost + k, p.cost);
   if (kOnlyPoses) return;
   const T* t = model.translation;
+  if (model.with_costs) store(out.cost + k, p.cost);
   if (model.with_residuals) store(out.ru + k, p.ru), store(out.rv + k, p.rv);
   if (model.with_points) {
     store(out.du + k, fused(-t[2], p.x, filled(t[0])) * p.inverse_z);
@@ -170,7 +170,7 @@ INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_
 template <typename T, RobustKernel kKernel>
 INLINE double project_with(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
                            Projected<T>& out) {
-  const bool only_poses = !model.with_residuals && !model.with_points && !model.with_focal;
+  const bool only_poses = !model.with_residuals && !model.with_costs && !model.with_points && !model.with_focal;
   if (observations.channels == 2) {
     return only_poses ? project_by<T, kKernel, 2, true>(points, model, observations, out)
                       : project_by<T, kKernel, 2, false>(points, model, observations, out);

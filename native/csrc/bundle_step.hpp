@@ -19,7 +19,12 @@ class Step {
   Costs run(int frame, double damping, State& trial, Workspace<T>& w) const {
     Costs costs;
     frames_.prepare_edges(state_, frame, w.edges);
-    if (frames_.options.adaptive) frames_.prepare_edges(trial, frame, w.moved_edges);
+    if (frames_.options.adaptive) {
+      frames_.prepare_edges(trial, frame, w.moved_edges);
+      for (auto* edges : {&w.edges, &w.moved_edges}) {
+        for (auto& edge : *edges) edge.model.with_costs = true;
+      }
+    }
     frames_.for_each_tile(frame, [&](int first, int count) {
       costs.before += frames_.point_prior_cost(state_, frame, first, count);
       frames_.load_points(state_, frame, first, count, w.points);
