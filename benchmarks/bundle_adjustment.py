@@ -5,10 +5,11 @@ same step in plain NumPy on arrays of all observations, in double precision: "de
 variables by LAPACK, "Schur" eliminates the points first. Steps agree to the rounding of single precision or better,
 which is checked. Ratios are medians over the repetitions, each to the native step right after it.
 
-Second table: a step that only accumulates the normal equations (poses only, all points seen) and solves for the poses,
-against the bandwidth bound of the accumulation: the bytes that it cannot but read once (target and weight of each
-observation, 16 bytes, and pixel and inverse depth of each point, 16 bytes) divided by the rate at which NumPy copies an
-array too large for any cache, bytes read plus bytes written by second of CPU. A step is what each further iteration of
+Second table: the accumulation of the normal equations (poses only, all points seen) against what memory's bandwidth
+allows: the bytes that it cannot but read once (target and weight of each observation, 16 bytes, and pixel and inverse
+depth of each point, 16 bytes) divided by the rate at which NumPy copies an array too large for any cache, bytes read
+plus bytes written by second of CPU. "accumulation" is what the observations of as many points again add to a step;
+"step" also makes the systems of edges and solves for the poses. A step is what each further iteration of
 a call adds; the first one also checks the input. Arithmetic sets a bound too: a vector of observations takes 61
 multiplications, plain or fused with an addition (20 in native/csrc/bundle_projection_body.hpp, 41 in
 bundle_sums_body.hpp). With vectors of 512 bits, two a cycle and 4.1 GHz, that is 0.46 ns an observation in single and
@@ -170,28 +171,37 @@ def compare_with_memory(sizes: list[tuple[int, int, int]], repeats: int) -> list
     copy = np.empty_like(large)
     rows: list[list[str | float]] = []
     for frames, points, neighbours in sizes:
-        problem = make_problem(frames, points, neighbours)
+        problem, twice = (make_problem(frames, count, neighbours) for count in (points, 2 * points))
         observations = np.size(problem.source) * points
         calls: dict[str, Callable[[], object]] = {"copy": partial(np.copyto, copy, large)}
         for precision in PRECISIONS:
-            for name, with_points in (("step", False), ("step with Schur", True)):
+            for name, given, with_points in (
+                ("step", problem, False),
+                ("step of twice the points", twice, False),
+                ("step with Schur", problem, True),
+            ):
                 options = replace(STEP, optimise_points=with_points, precision=precision, tolerance=0.0)
-                calls[f"{name}, {precision}"] = partial(bundle_adjust, problem, options)
+                calls[f"{name}, {precision}"] = partial(bundle_adjust, given, options)
                 further = replace(options, iterations=1 + FURTHER_STEPS)
-                calls[f"{name}, {precision}, and further ones"] = partial(bundle_adjust, problem, further)
+                calls[f"{name}, {precision}, and further ones"] = partial(bundle_adjust, given, further)
         costs = median_costs(calls, repeats)
         read = 16 * observations + 16 * frames * points
         size = f"{frames} frames, {points} points, {np.size(problem.source)} edges"
         bounds = [read / (2 * large.nbytes / seconds) for seconds in costs["copy"]]
+        steps: dict[str, list[float]] = {}
         for name in list(calls)[1::2]:
             pairs = zip(costs[name], costs[f"{name}, and further ones"], strict=True)
-            steps = [(many - one) / FURTHER_STEPS for one, many in pairs]
-            ratios = [a / b for a, b in zip(steps, bounds, strict=True)]
+            steps[name] = [(many - one) / FURTHER_STEPS for one, many in pairs]
+        for precision in PRECISIONS:
+            pairs = zip(steps.pop(f"step of twice the points, {precision}"), steps[f"step, {precision}"], strict=True)
+            steps[f"accumulation, {precision}"] = [more - less for more, less in pairs]
+        for name in sorted(steps):
+            ratios = [a / b for a, b in zip(steps[name], bounds, strict=True)]
             rows.append(
                 [
                     size,
                     name,
-                    1e9 * statistics.median(steps) / observations,
+                    1e9 * statistics.median(steps[name]) / observations,
                     1e9 * statistics.median(bounds) / observations,
                     f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
                 ]

@@ -102,13 +102,11 @@ class Frames {
     return observations_of(problem, edge, first, count, next_edge_[edge], first, summed);
   }
 
-  // Of a tile, after which the edge's next tiles are looked at. Memory answers in time if it is asked two tiles ahead.
+  // Of a tile, after which the edge's next tile is looked at.
   Observations observations_along(int edge, int first, int count, bool summed) const {
-    constexpr int kAhead = 2;
-    const int size = tiles_.size(), end = (problem.points + size - 1) / size * size;
-    int next_edge = edge, next_first = first + kAhead * size;
-    for (; next_first >= end && next_edge >= 0; next_first -= end) next_edge = next_edge_[next_edge];
-    return observations_of(problem, edge, first, count, next_edge, next_first, summed);
+    const bool at_end = first + count == problem.points;
+    return observations_of(problem, edge, first, count, at_end ? next_edge_[edge] : edge, at_end ? 0 : first + count,
+                           summed);
   }
 
   // Points of a tile at their present inverse depth.
