@@ -11,6 +11,12 @@ def flink_options(master: str, jar: str | None) -> tuple[str, ...]:
     return ("--runner=FlinkRunner", f"--flink_master={master}", *named)
 
 
+def options_by_slots(master: str, jar: str | None) -> dict[str, tuple[str, ...]]:
+    """The launcher's options by what they are called in tables: with one slot of the cluster, and with two."""
+    options = flink_options(master, jar)
+    return {f"Flink, slots: {slots}": (*options, f"--parallelism={slots}") for slots in (1, 2)}
+
+
 def cluster_processes(master: str | None) -> list[int]:
     """Process ids of a cluster that `scripts.flink_local` has started; none without a cluster."""
     if master is None:

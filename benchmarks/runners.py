@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.flink_cluster import cluster_processes, flink_options
+from benchmarks.flink_cluster import cluster_processes, options_by_slots
 from benchmarks.measure import Cost, cpu_of_processes, make_h264, markdown_table, real_videos, run_launcher
 from benchmarks.scaling import SETTINGS, make_videos
 from core.store import Store
@@ -30,9 +30,7 @@ def engines(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     if options.prism:
         named["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
     if options.flink:
-        for slots in (1, 2):
-            flink = flink_options(options.flink, options.flink_jar)
-            named[f"Flink, slots: {slots}"] = (*flink, f"--parallelism={slots}")
+        named |= options_by_slots(options.flink, options.flink_jar)
     return named
 
 

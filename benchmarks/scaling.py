@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipeline.config import load_config
-from benchmarks.flink_cluster import cluster_processes, flink_options
+from benchmarks.flink_cluster import cluster_processes, options_by_slots
 from benchmarks.measure import (
     Cost,
     cpu_of_call,
@@ -245,8 +245,8 @@ def main() -> None:
         "two jobs of one worker at once": Engine((processes, "--direct_num_workers=1"), jobs=2),
     }
     if options.flink:
-        flink = flink_options(options.flink, options.flink_jar)
-        engines |= {f"Flink, slots: {slots}": Engine((*flink, f"--parallelism={slots}")) for slots in (1, 2)}
+        by_slots = options_by_slots(options.flink, options.flink_jar)
+        engines |= {name: Engine(arguments) for name, arguments in by_slots.items()}
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
         folder = Path(name)
         if not options.only_counts:
