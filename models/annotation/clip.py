@@ -165,16 +165,16 @@ class _ClipAnnotator:
         # Of pairs of neighbouring frames, those among shared frames have been looked at.
         self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
         masks: list[Mask] = [None] * len(frames.rgb)
-        for found in self._fit_parts(window):
+        for found in self._fit_parts(window, frames):
             if found.maps is not None:
                 first = found.window.start - window.start
                 masks[first : first + len(found.maps)] = found.maps.moving
             self._place(found)
         self._keep_masks(masks, window)
 
-    def _fit_parts(self, window: Window) -> Iterator[AnnotatedWindow]:
+    def _fit_parts(self, window: Window, frames: ClipFrames) -> Iterator[AnnotatedWindow]:
         """The window, if its poses are fit for use, else the parts of it whose poses are."""
-        found = self._annotate(window)
+        found = self._annotate(window, frames)
         poses = found.geometry.poses
         if poses.pose_ok:
             yield found
@@ -183,12 +183,11 @@ class _ClipAnnotator:
         self._end(Stretch(found, self._size))
         for part in () if window.is_whole_clip else window.parts(poses.breaks):
             if self._now is None or not self._now.holds(part):
-                found = self._annotate(part)
+                found = self._annotate(part, ClipFrames.of(part.frames, self._clip_size))
                 if found.geometry.poses.pose_ok:
                     yield found
 
-    def _annotate(self, window: Window) -> AnnotatedWindow:
-        frames = ClipFrames.of(window.frames, self._clip_size)
+    def _annotate(self, window: Window, frames: ClipFrames) -> AnnotatedWindow:
         geometry = self._geometry_of(frames)
         if geometry.poses.motion_kind != "general" and not window.is_whole_clip:
             # Its depth would be in metres, while other windows have another unit.
