@@ -16,9 +16,10 @@ PER_HOUR, PER_CLIP, PER_KEPT = "hour of video", "candidate clip", "kept clip"
 # 40 of 90 candidate clips in the whole-job benchmark (docs/performance.md); a collection of your own will differ.
 KEPT_SHARE = 0.44
 GIB = float(1 << 30)
-# Clips are spread anew once, rows and members are grouped once each: a record passes about so many shuffles.
+# All are spread anew once and their rows grouped once; videos are grouped by id before, members of clips after: so many
+# shuffles a record passes.
 SHUFFLES_OF_A_CLIP = 3
-SHUFFLES_OF_A_VIDEO = 2
+SHUFFLES_OF_A_VIDEO = 3
 
 
 def measured_costs() -> dict[str, Any]:

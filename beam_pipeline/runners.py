@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -45,10 +46,15 @@ def open_runner(options: PipelineOptions) -> Iterator[Any]:
 def _end_job_server(runner: PortableRunner, stack: ExitStack) -> None:
     """Has the job server that Beam starts ended with the stack: Beam itself ends it when Python exits in its own way,
     which the launcher does not.
+
+    Beam ends it by an interrupt. What a shell starts in the background ignores interrupts, and so would the job server
+    that it starts: each run would wait five seconds for it, then kill it.
     """
     make = runner.default_job_server
 
     def make_and_remember(options: PipelineOptions) -> Any:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         server = make(options)
         stack.callback(server.stop)
         return server

@@ -1,5 +1,7 @@
 """The same job on several engines on this machine: wall and CPU seconds, start-up (one tiny video) told apart.
 
+The yardstick is a plain loop over the job's stages, without Beam: one process, then two at once that know nothing of
+each other and take half of the videos each. What two gain there is what the machine's two cores are worth.
 Prism and Flink are measured where they are named: `--prism PATH` (the binary), `--flink HOST:PORT` (a cluster started
 by `scripts.flink_local`, whose Java processes are counted too) with `--flink-jar PATH` if Beam cannot fetch it.
 """
@@ -9,12 +11,24 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.flink_cluster import cluster_processes, options_by_slots
-from benchmarks.measure import Cost, cpu_of_processes, make_h264, markdown_table, real_videos, run_launcher
-from benchmarks.scaling import SETTINGS, make_videos
+from benchmarks.measure import (
+    Cost,
+    cpu_of_command,
+    cpu_of_processes,
+    make_h264,
+    markdown_table,
+    real_videos,
+    run_launcher,
+)
+from benchmarks.scaling import SETTINGS, make_videos, plain_loop
 from core.store import Store
 from explore.outputs import read_manifest
 
@@ -24,42 +38,79 @@ LOCAL = {
 }
 
 
-def engines(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
-    """Options of the launcher by engine."""
-    named: dict[str, tuple[str, ...]] = dict(LOCAL)
+Run = Callable[[Path, Path], Cost]
+"""A fresh run over a folder of videos, in an empty folder."""
+
+
+def kinds_of_runs(options: argparse.Namespace) -> dict[str, Run]:
+    """What is measured, by what it is called in the table."""
+    engines: dict[str, tuple[str, ...]] = dict(LOCAL)
     if options.prism:
-        named["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
+        engines["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
+    kinds: dict[str, Run] = {
+        "no engine, one process": partial(run_loops, 1),
+        "no engine, two processes": partial(run_loops, 2),
+    }
+    kinds |= {name: partial(run_job, arguments, []) for name, arguments in engines.items()}
     if options.flink:
-        named |= options_by_slots(options.flink, options.flink_jar)
-    return named
+        cluster = cluster_processes(options.flink)
+        by_slots = options_by_slots(options.flink, options.flink_jar)
+        kinds |= {name: partial(run_job, arguments, cluster) for name, arguments in by_slots.items()}
+    return {name: run for name, run in kinds.items() if options.only in name}
 
 
-def measure(videos: Path, output: Path, arguments: tuple[str, ...], cluster: list[int]) -> Cost:
-    """Cost of one fresh run, the cluster's processes included."""
-    shutil.rmtree(output, ignore_errors=True)
+def run_job(arguments: tuple[str, ...], cluster: list[int], videos: Path, folder: Path) -> Cost:
+    """Cost of one run of the launcher, the cluster's processes included."""
     before = cpu_of_processes(cluster)
-    cost = run_launcher("--input", str(videos), "--output", str(output), *SETTINGS, *arguments)
+    cost = run_launcher("--input", str(videos), "--output", str(folder), *SETTINGS, *arguments)
     return Cost(cost.cpu_s + cpu_of_processes(cluster) - before, cost.wall_s, cost.peak_mib)
 
 
+def run_loops(processes: int, videos: Path, folder: Path) -> Cost:
+    """Cost of plain loops, all at once, that share the videos; each has one at least."""
+    files = sorted(videos.iterdir())
+    commands = []
+    for index in range(processes):
+        part = folder / f"part-{index}"
+        part.mkdir(parents=True)
+        for file in files[index::processes] or files[:1]:
+            (part / file.name).symlink_to(file)
+        commands.append([sys.executable, "-m", "benchmarks.runners", "--loop", str(part), str(folder / f"{index}")])
+    with ThreadPoolExecutor(processes) as threads:
+        costs = list(threads.map(cpu_of_command, commands))
+    return Cost(sum(c.cpu_s for c in costs), max(c.wall_s for c in costs), max(c.peak_mib for c in costs))
+
+
 def compare(folder: Path, options: argparse.Namespace) -> str:
-    """A row for each engine: medians over the repeats; all must give equal bytes."""
+    """A row for each kind of run: medians over the repeats, which take turns; all engines must give equal bytes."""
     videos = make_videos(folder, options.videos, options.seconds)
     tiny = folder / "tiny"
     tiny.mkdir()
     make_h264(tiny / "tiny.mp4", real_videos(0)[:1], (64, 64), 5)
-    rows, bytes_of = [], {}
-    for name, arguments in engines(options).items():
-        cluster = cluster_processes(options.flink) if name.startswith("Flink") else []
-        output = folder / "out"
-        starts = [measure(tiny, output, arguments, cluster) for _ in range(options.repeats)]
-        wholes = [measure(videos, output, arguments, cluster) for _ in range(options.repeats)]
-        bytes_of[name] = read_manifest(Store(str(output)))
-        start_s, start_cpu = (statistics.median(v) for v in ([c.wall_s for c in starts], [c.cpu_s for c in starts]))
-        wall_s, cpu_s = (statistics.median(v) for v in ([c.wall_s for c in wholes], [c.cpu_s for c in wholes]))
-        rows.append([name, start_s, start_cpu, wall_s - start_s, cpu_s - start_cpu])
-    equal = all(listed == next(iter(bytes_of.values())) for listed in bytes_of.values())
-    header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s"]
+    kinds = kinds_of_runs(options)
+    starts: dict[str, list[Cost]] = {name: [] for name in kinds}
+    wholes: dict[str, list[Cost]] = {name: [] for name in kinds}
+    written = []
+    for _ in range(options.repeats):
+        for name, run in kinds.items():
+            for source, costs in ((tiny, starts[name]), (videos, wholes[name])):
+                output = folder / "out"
+                shutil.rmtree(output, ignore_errors=True)
+                costs.append(run(source, output))
+            if not name.startswith("no engine"):
+                written.append(read_manifest(Store(str(output))))
+    rows, base_s = [], 0.0
+    for name in kinds:
+        start_s, start_cpu, whole_s, whole_cpu = (
+            statistics.median(values)
+            for costs in (starts[name], wholes[name])
+            for values in ([c.wall_s for c in costs], [c.cpu_s for c in costs])
+        )
+        work_s = whole_s - start_s
+        base_s = work_s if name.endswith((" one process", " one worker", " 1")) else base_s
+        rows.append([name, start_s, start_cpu, work_s, whole_cpu - start_cpu, base_s / work_s])
+    equal = all(listed == written[0] for listed in written)
+    header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s", "speed-up"]
     return markdown_table(header, rows) + f"\n\nequal bytes on all engines: {'yes' if equal else 'NO'}"
 
 
@@ -71,7 +122,13 @@ def main() -> None:
     parser.add_argument("--prism", metavar="PATH", help="Prism's binary")
     parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster of scripts.flink_local with two slots")
     parser.add_argument("--flink-jar", metavar="PATH", help="Beam's job server jar")
+    parser.add_argument("--only", metavar="WORD", default="", help="only the engines in whose names the word stands")
+    parser.add_argument("--loop", nargs=2, metavar=("VIDEOS", "STORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.loop:
+        videos, store = options.loop
+        plain_loop(Path(videos), Store(store))
+        return
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
         print(compare(Path(name), options))
 

@@ -150,7 +150,8 @@ class ListVideos(beam.PTransform):
     """Lists the videos of all sources, each once.
 
     Returns a tuple of two collections: `VideoRecord`s and the `FailureRecord`s of duplicate listings.
-    The grouping by id also spreads the videos over the workers.
+    Engines that assign groups to workers by the hash of their keys would give one worker more videos than another:
+    they are spread anew, in equal numbers.
     """
 
     sources: tuple[SourceSpec, ...]
@@ -168,4 +169,4 @@ class ListVideos(beam.PTransform):
             | "GroupById" >> beam.GroupByKey()
             | "KeepOne" >> keep_one.with_outputs(_KeepOneDoFn.DUPLICATES, main="videos")
         )
-        return outputs.videos, outputs[_KeepOneDoFn.DUPLICATES]
+        return outputs.videos | "SpreadVideos" >> beam.Reshuffle(), outputs[_KeepOneDoFn.DUPLICATES]

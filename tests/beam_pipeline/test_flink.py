@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,6 +96,9 @@ def test_a_run_on_flink_gives_the_bytes_of_a_local_run(videos, expected, port, t
     assert read_manifest(Store(str(output))) == expected
     assert Accounting.of(str(output)).problems() == []
     assert (output / "report" / "index.html").exists()
+    shares = videos_by_slot(port)
+    assert len(shares) == 2 and sum(shares) == Accounting.of(str(output)).videos
+    assert max(shares) - min(shares) <= 1, "one slot has more work than the other"
 
 
 @pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
@@ -133,17 +137,25 @@ def test_a_killed_task_manager_loses_nothing_and_doubles_nothing(videos, expecte
     assert len(ids) == len(set(ids))
 
 
+def steps(port):
+    """The steps of the last job by name, in order: what Flink tells of each slot's task."""
+    jobs = flink_local.ask(f"localhost:{port}", "jobs/overview")["jobs"]
+    last = max(jobs, key=lambda job: job["start-time"])["jid"]
+    return [
+        (vertex["name"], flink_local.ask(f"localhost:{port}", f"jobs/{last}/vertices/{vertex['id']}")["subtasks"])
+        for vertex in flink_local.ask(f"localhost:{port}", f"jobs/{last}")["vertices"]
+    ]
+
+
 def restarts(port):
     """How often the last job was restarted, wholly or in part."""
-    job = flink_local.ask(f"localhost:{port}", "jobs/overview")["jobs"]
-    last = max(job, key=lambda j: j["start-time"])["jid"]
-    vertices = flink_local.ask(f"localhost:{port}", f"jobs/{last}")["vertices"]
-    attempts = [
-        task["attempt"]
-        for vertex in vertices
-        for task in flink_local.ask(f"localhost:{port}", f"jobs/{last}/vertices/{vertex['id']}")["subtasks"]
-    ]
-    return max(attempts)
+    return max(task["attempt"] for _, tasks in steps(port) for task in tasks)
+
+
+def videos_by_slot(port):
+    """How many videos each slot has fetched, probed and analysed."""
+    tasks = next(tasks for name, tasks in steps(port) if re.search(r"[{ ]Videos[,}]", name))
+    return [task["metrics"]["read-records"] for task in tasks]
 
 
 def wait_until(condition, job):

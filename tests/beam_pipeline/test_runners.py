@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -18,11 +20,12 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
 )
+from apache_beam.runners.portability.prism_runner import PrismRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from beam_pipeline.commands import main
 from beam_pipeline.flink import QUICK_JAVA, WORKER_LIFE_MS, RunnerError, prepare_flink
-from beam_pipeline.runners import check_gpu, make_options, on_this_machine
+from beam_pipeline.runners import check_gpu, make_options, on_this_machine, open_runner
 from beam_pipeline.worker_pool import WorkerPool
 from transforms.adapter import RunContext, UnreachableStoreError
 
@@ -180,3 +183,26 @@ def test_a_missing_gpu_is_told_before_anything_runs(monkeypatch, sees_one):
     with nullcontext() if sees_one else pytest.raises(RunnerError, match="CaptionClips: set to run on a GPU"):
         check_gpu(["CaptionClips"])
     check_gpu([])
+
+
+def test_a_launcher_in_the_background_can_end_its_job_server(monkeypatch):
+    """A shell has background commands ignore interrupts, by which Beam ends the server: it must not inherit that."""
+    ignored = []
+
+    class Server:
+        def __init__(self, options):
+            command = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+            ignored.append(subprocess.run([sys.executable, "-c", command], check=False).returncode)
+
+        def stop(self):
+            ignored.append("stopped")
+
+    monkeypatch.setattr(PrismRunner, "default_job_server", lambda self, options: Server(options))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        options = make_options(["--runner=PrismRunner"])
+        with open_runner(options) as runner:
+            runner.default_job_server(options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ignored == [0, "stopped"]
