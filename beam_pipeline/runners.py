@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 
@@ -110,6 +110,8 @@ def is_local(options: PipelineOptions) -> bool:
 def on_this_machine(options: PipelineOptions) -> bool:
     """Whether all workers run on this machine, so that files here reach them and theirs reach us."""
     name = runner_name(options)
+    if options.view_as(PortableOptions).environment_type == "DOCKER":
+        return False
     return is_local(options) or name.lower() in PRISM_RUNNERS or (is_flink(name) and on_loopback(options))
 
 

@@ -6,6 +6,7 @@ They are a display, not a record: totals come from the tables.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import Counter
@@ -13,11 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+logger = logging.getLogger(__name__)
+
 
 class ProgressLog:
-    """Appends counts to one file per process in `folder`; does nothing when `folder` is None."""
+    """Appends counts to one file per process in `folder`.
 
-    _files: dict[str, TextIO] = {}  # noqa: RUF012 - one open file per process and folder, shared by threads
+    Does nothing when `folder` is None, or is not there for this process, as in a container: a display ends no job.
+    """
+
+    _files: dict[str, TextIO | None] = {}  # noqa: RUF012 - one open file per process and folder, shared by threads
     _lock = threading.Lock()
 
     def __init__(self, folder: str | None) -> None:
@@ -29,10 +35,18 @@ class ProgressLog:
             return
         path = os.path.join(self.folder, f"{os.getpid()}.tsv")
         with self._lock:
-            file = self._files.get(path)
-            if file is None:
-                file = self._files[path] = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
-            file.write(f"{stage}\t{what}\t{count}\n")
+            if path not in self._files:
+                self._files[path] = _open_log(path)
+            if file := self._files[path]:
+                file.write(f"{stage}\t{what}\t{count}\n")
+
+
+def _open_log(path: str) -> TextIO | None:
+    try:
+        return open(path, "a", buffering=1, encoding="utf-8")
+    except OSError as error:
+        logger.warning("this worker's progress will not be shown: %s", error)
+        return None
 
 
 class ProgressReader:

@@ -27,6 +27,14 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_that_does_not_see_the_folder_works_on(tmp_path, caplog):
+    log = ProgressLog(str(tmp_path / "not-here"))
+    log.add("A", "done")
+    log.add("A", "done")
+    assert [record.getMessage() for record in caplog.records if "will not be shown" in record.getMessage()]
+    assert len(caplog.records) == 1
+
+
 def test_the_display_shows_the_funnel_and_every_stage(tmp_path):
     log = ProgressLog(str(tmp_path))
     for stage, what, count in [

@@ -138,6 +138,7 @@ def test_workers_far_away_must_be_named(jar, monkeypatch):
         ([], True),
         (["--runner=PrismRunner"], True),
         (["--runner=FlinkRunner", "--flink_master=localhost:8081"], True),
+        (["--runner=FlinkRunner", "--flink_master=localhost:8081", "--environment_type=DOCKER"], False),
         (["--runner=FlinkRunner", "--flink_master=flink.example:8081"], False),
         (["--runner=DataflowRunner"], False),
     ],
