@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +36,33 @@ def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """Named arrays as a compressed .npz file; equal arrays give equal bytes.
-
-    NumPy's own writer asks for sizes of 64 bits, of which the 3.11 releases of Python write different headers.
-    """
+    """Named arrays as a compressed .npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), npy_bytes(array), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        write_arrays(archive, arrays)
     return buffer.getvalue()
+
+
+def write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Adds named arrays to an .npz file."""
+    for name, array in arrays.items():
+        with open_npy(archive, name, array.dtype, array.shape) as member:
+            member.write(np.ascontiguousarray(array).tobytes())
+
+
+def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> IO[bytes]:
+    """A new array of an .npz file, to which its numbers are to be written in order.
+
+    NumPy itself asks for sizes of 64 bits, of which the 3.11 releases of Python write different headers: here only
+    arrays of 2 GiB and more have them.
+    """
+    member = zipfile.ZipInfo(f"{name}.npy")
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.file_size = math.prod(shape) * dtype.itemsize
+    file = archive.open(member, "w")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
 
 
 def masks_bytes(is_moving: npt.NDArray[np.bool_]) -> bytes:

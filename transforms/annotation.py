@@ -42,7 +42,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=10,
+        version=11,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),

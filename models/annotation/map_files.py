@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.clip_files import mask_arrays
+from core.clip_files import mask_arrays, open_npy, write_arrays
 from models.annotation.geometry import ClipGeometry
 
 Map = npt.NDArray[np.float32]
@@ -113,19 +113,19 @@ class DepthFile:
         blanks = before, behind
         shape = (before + self._count + behind, self._size[1], self._size[0])
         num_valid = 0
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            with _npy_member(archive, "depth", np.dtype(np.float16), shape) as member:
+        with zipfile.ZipFile(path, "w") as archive:
+            with open_npy(archive, "depth", np.dtype(np.float16), shape) as member:
                 for depth in self._chunks(0, np.float16(0), blanks):
                     num_valid += int(np.count_nonzero(depth))
                     member.write((depth.astype(np.float32) / np.float32(unit)).astype(np.float16).tobytes())
-            with _npy_member(archive, "valid", np.dtype(bool), shape) as member:
+            with open_npy(archive, "valid", np.dtype(bool), shape) as member:
                 for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
                     member.write((sigma != UNKNOWN_SIGMA).tobytes())
-            with _npy_member(archive, "sigma_permille", np.dtype(np.uint8), shape) as member:
+            with open_npy(archive, "sigma_permille", np.dtype(np.uint8), shape) as member:
                 for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
                     member.write(sigma.tobytes())
             sx, sy = (small / full for small, full in zip(self._size, self._clip_size, strict=True))
-            _write_arrays(
+            write_arrays(
                 archive,
                 {
                     "clip_size": np.asarray(self._clip_size, np.int64),
@@ -158,33 +158,19 @@ class MasksFile:
         self._count = 0
         self._num_known = 0
         self._num_moving = 0
-        self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+        self._archive = zipfile.ZipFile(path, "w")
 
     def add(self, masks: Iterable[BoolArray | None]) -> None:
         """Takes the (h, w) masks of the next frames; None where nothing is known: then nothing is marked."""
         for mask in masks:
             marked = np.zeros((self._size[1], self._size[0]), bool) if mask is None else mask
-            _write_arrays(self._archive, mask_arrays(self._count, marked))
+            write_arrays(self._archive, mask_arrays(self._count, marked))
             self._count += 1
             self._num_known += mask is not None
             self._num_moving += int(np.count_nonzero(marked))
 
     def close(self) -> float:
         """Ends the file; returns the share of moving pixels in frames with a mask."""
-        _write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
+        write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
         self._archive.close()
         return self._num_moving / max(1, self._num_known * self._size[0] * self._size[1])
-
-
-def _npy_member(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    """An open member of an .npz, its header written."""
-    member = archive.open(f"{name}.npy", "w", force_zip64=True)
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(member, header)
-    return member
-
-
-def _write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    for name, array in arrays.items():
-        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, array, allow_pickle=False)
