@@ -1,7 +1,8 @@
 """The same job on several engines on this machine: wall and CPU seconds, start-up (one tiny video) told apart.
 
 The yardstick is a plain loop over the job's stages, without Beam: one process, then two at once that know nothing of
-each other and take half of the videos each. What two gain there is what the machine's two cores are worth.
+each other and take half of the videos each. What two gain there is what the machine's two cores are worth. Speed-ups
+are those of the work over one process, worker or slot; Prism's is over one worker in process.
 Prism and Flink are measured where they are named: `--prism PATH` (the binary), `--flink HOST:PORT` (a cluster started
 by `scripts.flink_local`, whose Java processes are counted too) with `--flink-jar PATH` if Beam cannot fetch it.
 """
@@ -36,7 +37,8 @@ LOCAL = {
     "in process, one worker": ("--direct_num_workers=1",),
     "in process, two workers": ("--direct_num_workers=2",),
 }
-
+SINGLES = {"no engine, one process", "in process, one worker", "Flink, slots: 1"}
+"""With which the rows below are compared."""
 
 Run = Callable[[Path, Path], Cost]
 """A fresh run over a folder of videos, in an empty folder."""
@@ -99,7 +101,8 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
                 costs.append(run(source, output))
             if not name.startswith("no engine"):
                 written.append(read_manifest(Store(str(output))))
-    rows, base_s = [], 0.0
+    rows: list[list[str | float]] = []
+    single_s = None
     for name in kinds:
         start_s, start_cpu, whole_s, whole_cpu = (
             statistics.median(values)
@@ -107,8 +110,9 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
             for values in ([c.wall_s for c in costs], [c.cpu_s for c in costs])
         )
         work_s = whole_s - start_s
-        base_s = work_s if name.endswith((" one process", " one worker", " 1")) else base_s
-        rows.append([name, start_s, start_cpu, work_s, whole_cpu - start_cpu, base_s / work_s])
+        if name in SINGLES:
+            single_s = work_s
+        rows.append([name, start_s, start_cpu, work_s, whole_cpu - start_cpu, single_s / work_s if single_s else ""])
     equal = all(listed == written[0] for listed in written)
     header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s", "speed-up"]
     return markdown_table(header, rows) + f"\n\nequal bytes on all engines: {'yes' if equal else 'NO'}"

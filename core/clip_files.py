@@ -47,7 +47,7 @@ def write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[np.g
     """Adds named arrays to an .npz file."""
     for name, array in arrays.items():
         with open_npy(archive, name, array.dtype, array.shape) as member:
-            member.write(np.ascontiguousarray(array).tobytes())
+            member.write(array.tobytes())
 
 
 def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> IO[bytes]:
