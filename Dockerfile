@@ -21,6 +21,7 @@ RUN pip install --no-deps --requirement requirements/default.lock --requirement 
 COPY pyproject.toml setup.py launcher.py README.md LICENSE NOTICE ./
 COPY core core
 COPY media media
+COPY storage storage
 COPY native native
 COPY models models
 COPY transforms transforms

@@ -30,7 +30,7 @@ test-models: $(VENV)/.installed-models
 test-gpu: $(VENV)/.installed-models cuda
 	$(BIN)/python -m pytest -m gpu -rs
 
-# Optional: without them the tracker and the depth optimisation run on PyTorch alone, slower.
+# Optional: without them the tracker and the depth optimization run on PyTorch alone, slower.
 cuda:
 	-$(BIN)/python -m native.cuda.build
 

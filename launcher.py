@@ -13,7 +13,7 @@ from core.logs import configure_logging
 def main() -> NoReturn:
     """Runs one command and ends the process with its exit code. The installed command `spatialbeam`."""
     configure_logging()
-    from beam_pipeline.commands import main as run_command
+    from beam_pipeline.cli.main import main as run_command
 
     try:
         code = run_command(sys.argv[1:])

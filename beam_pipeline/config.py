@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from core.policy import ThresholdSettings
 from core.settings import Settings
+from core.thresholds import ThresholdSettings
+from media.download import DownloadSettings
 from media.encode import CutSettings
-from media.pages import DownloadSettings
 from models.aesthetic import AestheticSettings
-from models.analysis import AnalysisSettings
 from models.annotation import AnnotationSettings
 from models.captions import CaptionSettings
 from models.duplicates import DuplicateSettings
-from models.text import TextSettings
+from models.text.scorer import TextSettings
+from models.video_analysis import AnalysisSettings
 from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
 

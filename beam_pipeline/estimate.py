@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from beam_pipeline.deploy import DeploySettings
+from beam_pipeline.runners.runner_profile import RunnerProfile
 
 COSTS_PATH = Path(configs.__file__).parent / "measured_costs.json"
 PER_HOUR, PER_CLIP, PER_KEPT = "hour of video", "candidate clip", "kept clip"
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def estimate_run(
-    hours: float, videos: int, costs: Mapping[str, Any], deploy: DeploySettings, kept_share: float = KEPT_SHARE
+    hours: float, videos: int, costs: Mapping[str, Any], deploy: RunnerProfile, kept_share: float = KEPT_SHARE
 ) -> Estimate:
     """Scales the measured costs to `hours` of video in `videos` files.
 

@@ -9,23 +9,23 @@ from typing import Any
 import apache_beam as beam
 
 from beam_pipeline.config import PipelineConfig
-from core.sources import SourceSpec
 from core.stage import StageBase, check_order
-from transforms.adapter import CollectionStage, ModelStage, RunContext, RunModelStage, RunStage
-from transforms.analyse import AnalyseVideo, FanOutClips
+from storage.sources import SourceSpec
+from transforms.analyze import AnalyzeVideo, FanOutClips
 from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.captions import caption_stage
 from transforms.clips import CutClips
+from transforms.counters import Tally, expected, outcome
 from transforms.dataset import WriteDataset
 from transforms.depth import depth_stages
-from transforms.duplicates import FindDuplicates, HashPictures
+from transforms.duplicates import FindDuplicates, HashImages
 from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
-from transforms.masks import mask_stages
-from transforms.parts import PartedStage, RunPartedStage
+from transforms.run_stage import CollectionStage, ModelStage, RunContext, RunModelStage, RunStage
 from transforms.scores import aesthetic_stage, text_stage
-from transforms.tally import Tally, expected, outcome
+from transforms.segmentation import mask_stages
+from transforms.slam import tracking_stages
+from transforms.splitting import RunSplitStage, SplitStage
 from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
-from transforms.tracking import tracking_stages
 
 VIDEO_FIELDS = ("video_id", "uri", "extra")
 CLIP_FIELDS = [
@@ -66,11 +66,11 @@ def make_stages(config: PipelineConfig) -> Stages:
         video=(
             FetchVideo(config.download),
             ProbeVideo(config.probe),
-            AnalyseVideo(config.analysis, config.run.window_s),
+            AnalyzeVideo(config.analysis, config.run.window_s),
         ),
         clip=(
             RejectEarly(config.thresholds),
-            HashPictures(config.duplicates),
+            HashImages(config.duplicates),
             FindDuplicates(config.duplicates),
             RejectDuplicates(config.thresholds),
             text_stage(config.text),
@@ -113,7 +113,7 @@ def build_graph(
       sources: checked inputs.
       output_uri: folder of the data set.
       context: store and progress of the run.
-      hints: Beam's resource hints by stage, for engines that honour them.
+      hints: Beam's resource hints by stage, for engines that honor them.
 
     Returns:
       A collection with the path of the manifest, written last of all.
@@ -157,6 +157,6 @@ class _Chain(beam.PTransform):
 def _step(stage: StageBase[Any], context: RunContext) -> beam.PTransform:
     if isinstance(stage, CollectionStage):
         return stage.transform(context)
-    if isinstance(stage, PartedStage):
-        return RunPartedStage(stage, context)
+    if isinstance(stage, SplitStage):
+        return RunSplitStage(stage, context)
     return RunModelStage(stage, context) if isinstance(stage, ModelStage) else RunStage(stage, context)

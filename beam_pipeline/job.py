@@ -17,24 +17,24 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.config import PipelineConfig
-from beam_pipeline.dataflow import prepare_dataflow
-from beam_pipeline.deploy import DeploySettings, resource_hints
 from beam_pipeline.graph import Stages, build_graph, make_stages
-from beam_pipeline.local import LocalRunner
 from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
-from beam_pipeline.runners import check_gpu, honours_hints, on_this_machine, open_runner, threads_per_clip
-from core.codec import to_json_text
+from beam_pipeline.runners.dataflow import prepare_dataflow
+from beam_pipeline.runners.engines import check_gpu, honors_hints, on_this_machine, open_runner, threads_per_clip
+from beam_pipeline.runners.local import LocalRunner
+from beam_pipeline.runners.runner_profile import RunnerProfile, resource_hints
 from core.digest import digest_value
-from core.places import normalize_uri
-from core.sources import SourceSpec
-from core.store import Store
-from core.tables import CONVENTIONS
+from core.serialization import to_json_text
 from explore.outputs import RUN_FILE, Accounting, remove_stale_files
 from explore.report import write_report
-from transforms.adapter import BUSY_MS, RunContext
-from transforms.analyse import MeasureWindow
+from storage.sources import SourceSpec
+from storage.store import Store
+from storage.tables import CONVENTIONS
+from storage.uris import normalize_uri
+from transforms.analyze import MeasureWindow
 from transforms.coders import BYTES, ELEMENTS
+from transforms.run_stage import BUSY_MS, RunContext
 
 # As RunInference calls it.
 INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
@@ -61,13 +61,13 @@ def run_job(
     output_uri: str,
     options: PipelineOptions,
     *,
-    deploy: DeploySettings | None = None,
+    deploy: RunnerProfile | None = None,
     show_progress: bool = True,
 ) -> RunResult:
     """Runs the job and returns its checked result.
 
     Raises:
-      PlaceError: if the output cannot be written.
+      UriError: if the output cannot be written.
       RunnerError: if the engine cannot be used.
       RunError: if the engine gave up, the books do not balance, or the program failed on too many videos.
     """
@@ -94,7 +94,7 @@ def run_job(
     # What windows of long videos have measured is as large as the videos, and has been decided on.
     Store(context.store_uri).remove_folder(MeasureWindow.contract.name)
     accounting = Accounting.of(output_uri)
-    facts = _run_facts(config, sources, accounting) | {
+    facts = _run_summary(config, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
         "stage_times": times,
         "elements": elements,
@@ -106,13 +106,13 @@ def run_job(
 
 
 def _prepare_engine(
-    stages: Stages, places: Sequence[str], options: PipelineOptions, deploy: DeploySettings | None
+    stages: Stages, places: Sequence[str], options: PipelineOptions, deploy: RunnerProfile | None
 ) -> dict[str, dict[str, str]]:
-    """Checks what the engine needs of the job; returns the hints that it honours."""
-    hints = resource_hints(deploy or DeploySettings(), (*stages.video, *stages.clip))
+    """Checks what the engine needs of the job; returns the hints that it honors."""
+    hints = resource_hints(deploy or RunnerProfile(), (*stages.video, *stages.clip))
     if on_this_machine(options):
         check_gpu([stage.contract.name for stage in (*stages.video, *stages.clip) if stage.device == "cuda"])
-    if not honours_hints(options):
+    if not honors_hints(options):
         return {}
     prepare_dataflow(options, places, hints)
     return hints
@@ -129,7 +129,7 @@ def _engine_errors(runner: Any) -> Iterator[None]:
         raise RunError(f"the job did not come to its end: {error}") from error
 
 
-def _run_facts(
+def _run_summary(
     config: PipelineConfig,
     sources: Sequence[SourceSpec],
     accounting: Accounting,

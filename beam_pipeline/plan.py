@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from beam_pipeline.config import PipelineConfig
-from beam_pipeline.deploy import DeploySettings
 from beam_pipeline.estimate import Estimate, estimate_run, measured_costs
 from beam_pipeline.graph import make_stages
+from beam_pipeline.runners.runner_profile import RunnerProfile
 from core.failures import ItemError
-from core.places import normalize_uri
-from core.sources import SourceSpec, list_videos
 from core.stage import StageBase
-from media.pages import is_page
+from media.download import is_page
 from media.probe import probe_video
 from models.registry import ModelCard
-from transforms.adapter import ModelStage
-from transforms.analyse import AnalyseVideo
+from storage.sources import SourceSpec, list_videos
+from storage.uris import normalize_uri
+from transforms.analyze import AnalyzeVideo
 from transforms.captions import AskForCaptions
+from transforms.run_stage import ModelStage
 from transforms.scores import LeaveUnscored
 
 
@@ -41,7 +41,7 @@ class Plan:
 
 
 def describe_models(config: PipelineConfig) -> dict[str, Any]:
-    """Models of the run by stage: id, digest, licence, source; or the reason why there is none."""
+    """Models of the run by stage: id, digest, license, source; or the reason why there is none."""
     stages = make_stages(config)
     found = {stage.contract.name: _describe(stage) for stage in (*stages.video, *stages.clip)}
     return {name: facts for name, facts in found.items() if facts is not None}
@@ -52,7 +52,7 @@ def _describe(stage: StageBase[Any]) -> dict[str, Any] | None:
         return {"reason": stage.reason}
     if isinstance(stage, AskForCaptions):
         return stage.describe()
-    if isinstance(stage, (ModelStage, AnalyseVideo)) and stage.cards:
+    if isinstance(stage, (ModelStage, AnalyzeVideo)) and stage.cards:
         return _describe_cards(stage.cards, stage.digests)
     return None
 
@@ -63,7 +63,7 @@ def _describe_cards(cards: Sequence[ModelCard], digests: Sequence[str]) -> dict[
         "id": first.model_id,
         "computes": first.computes,
         "sha256": digest,
-        "licence": first.licence,
+        "license": first.license,
         "commercial_use": first.commercial_use,
         "source": first.source,
         "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
@@ -71,7 +71,7 @@ def _describe_cards(cards: Sequence[ModelCard], digests: Sequence[str]) -> dict[
 
 
 def make_plan(
-    config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str, deploy: DeploySettings | None = None
+    config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str, deploy: RunnerProfile | None = None
 ) -> Plan:
     """Lists and probes all inputs (headers only) and names what would run."""
     unreadable: list[tuple[str, str]] = []
@@ -106,7 +106,7 @@ def make_plan(
         stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in (*stages.video, *stages.clip)),
         models=describe_models(config),
         output_uri=normalize_uri(output_uri),
-        estimate=estimate_run(seconds / 3600, len(seen), measured_costs(), deploy or DeploySettings()),
+        estimate=estimate_run(seconds / 3600, len(seen), measured_costs(), deploy or RunnerProfile()),
     )
 
 
@@ -119,7 +119,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
     for uri, message in plan.unreadable[:20]:
         console.print(f"  {uri}: {message}", markup=False, highlight=False)
-    table = Table("stage", "version", "results kept in the store", "model", "digest", "licence")
+    table = Table("stage", "version", "results kept in the store", "model", "digest", "license")
     for name, version, cached in plan.stages:
         model = plan.models.get(name) or {}
         table.add_row(
@@ -128,7 +128,7 @@ def print_plan(plan: Plan, console: Console) -> None:
             "yes" if cached else "no",
             model.get("id") or model.get("reason") or "",
             (model.get("sha256") or "")[:16],
-            model.get("licence") or "",
+            model.get("license") or "",
         )
     console.print(table)
     books = plan.estimate

@@ -75,8 +75,8 @@ class ProgressDisplay:
     def line(self) -> str:
         """The state of the run in one line."""
         counts = self._counts()
-        frames = counts.get("AnalyseVideo", Counter())["frames"]
-        return f"{_funnel(counts)}; {frames:.0f} frames analysed"
+        frames = counts.get("AnalyzeVideo", Counter())["frames"]
+        return f"{_funnel(counts)}; {frames:.0f} frames analyzed"
 
 
 def _funnel(counts: dict[str, Counter[str]]) -> str:

@@ -21,10 +21,10 @@ from pathlib import Path
 import av
 
 from benchmarks.measure import DATA, cpu_of_call, make_h264, markdown_table, real_videos
-from core.store import Ref
+from core.references import Ref
 from core.video_info import VideoInfo
 from media.probe import probe_video
-from models.analysis import AnalysisSettings, analyse_video
+from models.video_analysis import AnalysisSettings, analyze_video
 from native.frame_stats import FrameStats, available_simd
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
@@ -56,9 +56,9 @@ def decode_and_measure(path: Path, simd: str = "auto") -> int:
     return count
 
 
-def analyse(path: Path) -> object:
+def analyze(path: Path) -> object:
     """The whole analysis pass: shots, luminance, native-size motion, sample images, clips."""
-    return analyse_video(str(path), _info(path), AnalysisSettings(), _keep_nothing)
+    return analyze_video(str(path), _info(path), AnalysisSettings(), _keep_nothing)
 
 
 @cache
@@ -71,14 +71,14 @@ def _keep_nothing(name: str, data: bytes) -> Ref:
 
 
 # What is compared with the decode alone; each takes a file and may return anything.
-PASSES: dict[str, Pass] = {"decode + frame numbers": decode_and_measure, "whole analysis pass": analyse}
+PASSES: dict[str, Pass] = {"decode + frame numbers": decode_and_measure, "whole analysis pass": analyze}
 REAL_H264 = ("psd_testvideo.mp4", "sam2_juggle.mp4", "vipe_dog.mp4", "deepv2d_golf.mov", "dark_concert_pcm.mov")
 
 
 def compare(path: Path, passes: dict[str, Pass], repeats: int) -> list[list[str | float]]:
     """Rows of pass, ms of CPU a frame, ratio to the decode alone; the first row is the decode."""
     frames = decode_only(path)  # also warms the file cache and the decoder's code
-    analyse(path)
+    analyze(path)
     decode_ms: list[float] = []
     pass_ms: dict[str, list[float]] = {name: [] for name in passes}
     ratios: dict[str, list[float]] = {name: [] for name in passes}

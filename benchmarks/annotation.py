@@ -25,7 +25,7 @@ from benchmarks.measure import DATA, EXAMPLES, loop_copy, markdown_table
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, annotate_clip
-from models.poses.classical import estimate_poses
+from models.sfm.classical import estimate_poses
 
 FPS = 5.0
 FILM_FPS = 30

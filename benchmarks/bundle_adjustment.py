@@ -1,6 +1,6 @@
 """CPU time of bundle adjustment in native code: against NumPy, and against what memory allows.
 
-First table: one Gauss-Newton step (linearise, eliminate the points, solve, substitute back) on one thread against the
+First table: one Gauss-Newton step (linearize, eliminate the points, solve, substitute back) on one thread against the
 same step in plain NumPy on arrays of all observations, in double precision: "dense" solves one system of all
 variables by LAPACK, "Schur" eliminates the points first. Steps agree to the rounding of single precision or better,
 which is checked. Ratios are medians over the repetitions, each to the native step right after it.
@@ -40,15 +40,15 @@ FURTHER_STEPS = 5
 STEP = BundleOptions(iterations=1, adaptive=False, damping=1e-3, residuals=False, pose_damping_floor=1e-3)
 
 
-def make_problem(frames: int, points: int, neighbours: int) -> BundleProblem:
-    """A camera on its way through random depths; each frame has edges to its neighbours on both sides."""
+def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
+    """A camera on its way through random depths; each frame has edges to its neighbors on both sides."""
     rng = np.random.default_rng(0)
     motion = rng.normal(size=(frames, 6)) * [0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
     motion[0] = 0
     poses = se3.exp(np.cumsum(motion, axis=0))
     inverse_depth = rng.uniform(0.2, 1.0, (frames, points))
     pixels = rng.uniform([0, 0], [640, 480], (points, 2)).astype(np.float32)
-    reach = range(-neighbours, neighbours + 1)
+    reach = range(-neighbors, neighbors + 1)
     edges = np.array([(i, i + k) for i in range(frames) for k in reach if k and 0 <= i + k < frames])
     source, target = edges.T
     seen = reproject(poses, inverse_depth, pixels, K_PX, source, target)
@@ -66,7 +66,7 @@ def make_problem(frames: int, points: int, neighbours: int) -> BundleProblem:
     )
 
 
-def linearise(problem: BundleProblem) -> tuple[Array, Array, Array, Array, Array]:
+def linearize(problem: BundleProblem) -> tuple[Array, Array, Array, Array, Array]:
     """Derivatives by target pose, source pose and inverse depth, residuals and weights of all observations."""
     poses, depths = np.asarray(problem.cam_from_world), np.asarray(problem.inverse_depth)
     source, target = np.asarray(problem.source), np.asarray(problem.target)
@@ -93,7 +93,7 @@ def linearise(problem: BundleProblem) -> tuple[Array, Array, Array, Array, Array
 
 def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Array, Array]:
     """(frames, 6) tangents and (frames, points) changes of one damped step with the first pose fixed."""
-    by_target, by_source, by_depth, residual, weight = linearise(problem)
+    by_target, by_source, by_depth, residual, weight = linearize(problem)
     source, target = np.asarray(problem.source), np.asarray(problem.target)
     n, p = np.shape(problem.inverse_depth)
     H, g = np.zeros((n, 6, n, 6)), np.zeros((n, 6))
@@ -147,8 +147,8 @@ def median_costs(calls: dict[str, Callable[[], object]], repeats: int) -> dict[s
 def compare_with_numpy(sizes: list[tuple[int, int, int, bool]], repeats: int) -> list[list[str | float]]:
     """Rows of the first table."""
     rows: list[list[str | float]] = []
-    for frames, points, neighbours, dense in sizes:
-        problem = make_problem(frames, points, neighbours)
+    for frames, points, neighbors, dense in sizes:
+        problem = make_problem(frames, points, neighbors)
         expected = numpy_step(problem, dense)[0]
         calls: dict[str, Callable[[], object]] = {"NumPy": partial(numpy_step, problem, dense)}
         for precision in PRECISIONS:
@@ -170,8 +170,8 @@ def compare_with_memory(sizes: list[tuple[int, int, int]], repeats: int) -> list
     large = np.ones(32 << 20)
     copy = np.empty_like(large)
     rows: list[list[str | float]] = []
-    for frames, points, neighbours in sizes:
-        problem, twice = (make_problem(frames, count, neighbours) for count in (points, 2 * points))
+    for frames, points, neighbors in sizes:
+        problem, twice = (make_problem(frames, count, neighbors) for count in (points, 2 * points))
         observations = np.size(problem.source) * points
         calls: dict[str, Callable[[], object]] = {"copy": partial(np.copyto, copy, large)}
         for precision in PRECISIONS:
@@ -180,7 +180,7 @@ def compare_with_memory(sizes: list[tuple[int, int, int]], repeats: int) -> list
                 ("step of twice the points", twice, False),
                 ("step with Schur", problem, True),
             ):
-                options = replace(STEP, optimise_points=with_points, precision=precision, tolerance=0.0)
+                options = replace(STEP, optimize_points=with_points, precision=precision, tolerance=0.0)
                 calls[f"{name}, {precision}"] = partial(bundle_adjust, given, options)
                 further = replace(options, iterations=1 + FURTHER_STEPS)
                 calls[f"{name}, {precision}, and further ones"] = partial(bundle_adjust, given, further)

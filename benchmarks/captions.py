@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beam_pipeline.commands import main as launch
+from beam_pipeline.cli.main import main as launch
 from benchmarks.gpu.watch import GpuWatch
 from benchmarks.measure import ROOT, markdown_table
-from core.store import Store
 from explore.outputs import read_run, read_table
+from storage.store import Store
 
 VOCABULARY, TOKENS, MAX_PIXELS = 151936, 2000, 602112
 PICTURES = 4
@@ -48,7 +48,7 @@ VISION_3B: dict[str, Any] = {
 
 def write_model(folder: Path, size: str, device: str) -> None:
     """The model, where it is not there yet."""
-    from tests.tiny_vlm import TINY_PIXELS, TINY_TEXT, TINY_VISION, write_vlm
+    from tests.support.tiny_vlm import TINY_PIXELS, TINY_TEXT, TINY_VISION, write_vlm
 
     if (folder / "config.json").exists():
         return

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.facts import ClipScores, Shot
+from core.annotations import ClipScores, Shot
 from core.failures import ItemError
 from core.records import ClipRecord
 from core.time import FrameSpan
@@ -25,9 +25,9 @@ from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, sample_image
 from media.probe import probe_video
-from models.duplicates import HASH_BITS, DuplicateSettings, hash_picture
-from transforms.adapter import RunContext
+from models.duplicates import HASH_BITS, DuplicateSettings, hash_image
 from transforms.duplicates import FindDuplicates
+from transforms.run_stage import RunContext
 
 Image = npt.NDArray[np.uint8]
 EVERY, MOST_PICTURES = 50, 6
@@ -90,11 +90,11 @@ def print_distances(videos: Sequence[Sequence[Image]]) -> None:
     """Shares of differing bits: of copies, and of pictures of different videos."""
     pictures = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
     started = time.process_time()
-    hashed = [(index, rgb, h) for index, rgb in pictures if (h := hash_picture(rgb)) is not None]
+    hashed = [(index, rgb, h) for index, rgb in pictures if (h := hash_image(rgb)) is not None]
     cost_ms = 1000 * (time.process_time() - started) / len(pictures)
     print(f"{len(pictures)} pictures of {len(videos)} videos; {cost_ms:.2f} CPU ms to hash one")
     for name, copy in COPIES.items():
-        apart = [_apart(h, hash_picture(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
+        apart = [_apart(h, hash_image(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
         print(f"{name}: median {np.median(apart):.3f}, 95 % below {np.percentile(apart, 95):.3f}")
     others = [_apart(a, b) for n, (i, _, a) in enumerate(hashed) for j, _, b in hashed[:n] if i != j]
     if others:
@@ -139,7 +139,7 @@ def made_up_clip(clip_id: str, info: VideoInfo, hashes: Sequence[bytes], **chang
         shot_index=0,
         samples=(),
         scores=SCORES,
-        picture_hashes=tuple(value.hex() for value in hashes),
+        image_hashes=tuple(value.hex() for value in hashes),
         **fields,
     )
 

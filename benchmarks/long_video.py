@@ -17,11 +17,11 @@ from typing import Any
 
 from beam_pipeline.config import load_config
 from benchmarks.measure import cpu_of_call, loop_copy, make_h264, markdown_table, real_videos, watch_launcher
-from core.sources import list_videos, make_spec
 from core.stage import Stage, StageOutput
-from core.store import Store
 from explore.outputs import read_manifest
-from transforms.analyse import AnalyseVideo
+from storage.sources import list_videos, make_spec
+from storage.store import Store
+from transforms.analyze import AnalyzeVideo
 from transforms.ingest import ProbeVideo
 
 WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -75,7 +75,7 @@ def compare_windows(folder: Path, minutes: int) -> str:
     config = load_config("embedded")
     (video,) = list_videos(make_spec(path))
     video = dataclasses.replace(video, **ProbeVideo(config.probe).run(video, None))  # type: ignore[arg-type]
-    whole, parted = AnalyseVideo(config.analysis), AnalyseVideo(config.analysis, config.run.window_s)
+    whole, parted = AnalyzeVideo(config.analysis), AnalyzeVideo(config.analysis, config.run.window_s)
     one, many = Store(str(folder / "one-store")), Store(str(folder / "many-store"))
     unsplit = cpu_of_call(lambda: whole.run(video, whole.output(video, one))).cpu_s
     windows = []

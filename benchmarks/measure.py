@@ -17,7 +17,7 @@ import av
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples" / "videos"
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("SPATIALBEAM_TEST_DATA") or ROOT.parent / "shared" / "data")
 WATCH_INTERVAL_S = 0.5
 
 
@@ -115,7 +115,10 @@ def _workers(pid: int) -> Iterator[int]:
             int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
         ]
         for child in children:
-            if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-m", b"beam_pipeline.worker"]:
+            if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[1:3] == [
+                b"-m",
+                b"beam_pipeline.runners.worker",
+            ]:
                 yield child
             else:
                 yield from _workers(child)

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from core.dataset_files import OutputFile, shard_path, table_path, write_manifest, write_shard, write_table
 from core.records import NOT_SCORED_REASON
-from core.rows import Row
-from core.store import Store
-from core.tables import table_specs
 from explore.clip_cards import CLIPS_SHOWN
 from explore.clips import Clip, ShardReader, find_clips
 from explore.report import write_report
 from explore.samples import pick_clips
+from storage.manifest import OutputFile, shard_path, table_path, write_manifest, write_shard, write_table
+from storage.rows import Row
+from storage.store import Store
+from storage.tables import table_specs
 
 REASONS = ("motion_score below 2", "luminance_score above 140", "ocr_score above 0.3", "aesthetic_score below 4")
 POSE_REASONS = ("annotated frames 7 and 8 have no points in common", "annotated frames 3 and 4 are linked by 13 points")
@@ -141,7 +141,7 @@ def main() -> None:
 
 def _open_in_browser(page: Path) -> None:
     try:
-        from tests.browser import CHROMIUM, browser
+        from tests.support.browser import CHROMIUM, browser
     except ImportError:
         print("not opened in a browser: pytest or websockets is not installed")
         return

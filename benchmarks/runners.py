@@ -30,8 +30,8 @@ from benchmarks.measure import (
     run_launcher,
 )
 from benchmarks.scaling import SETTINGS, make_videos, plain_loop
-from core.store import Store
 from explore.outputs import read_manifest
+from storage.store import Store
 
 LOCAL = {
     "in process, one worker": ("--direct_num_workers=1",),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from beam_pipeline.deploy import load_deploy
 from beam_pipeline.estimate import Estimate, estimate_run, measured_costs
+from beam_pipeline.runners.runner_profile import load_runner_profile
 from benchmarks.measure import markdown_table
 from transforms.dataset import DatasetSettings
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--deploy", default="dataflow", help="runner profile: machines and prices")
     parser.add_argument("--start-up-s", type=float, default=300, help="seconds until all workers are at work (assumed)")
     options = parser.parse_args()
-    deploy, costs, layout = load_deploy(options.deploy), measured_costs(), DatasetSettings()
+    deploy, costs, layout = load_runner_profile(options.deploy), measured_costs(), DatasetSettings()
     estimate = estimate_run(options.hours, options.videos, costs, deploy)
     sizes = costs["record_bytes"]
     print(

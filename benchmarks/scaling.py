@@ -37,10 +37,10 @@ from benchmarks.measure import (
     run_launcher,
     watch_launcher,
 )
-from core.sources import list_videos, make_spec
 from core.stage import Stage
-from core.store import Store
-from transforms.analyse import AnalyseVideo, clips_of, read_analysis
+from storage.sources import list_videos, make_spec
+from storage.store import Store
+from transforms.analyze import AnalyzeVideo, clips_of, read_analysis
 from transforms.clips import CutClips
 from transforms.ingest import ProbeVideo
 from transforms.thresholds import ApplyThresholds, RejectEarly
@@ -111,7 +111,7 @@ def compare_loop(folder: Path, videos: Path, repeats: int) -> str:
 def plain_loop(videos: Path, store: Store) -> None:
     """The job's stages over all videos without Beam, tables and shards."""
     config = load_config("embedded", ["text.model=none"])
-    video_stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+    video_stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyzeVideo(config.analysis)]
     clip_stages: list[Stage[Any]] = [
         RejectEarly(config.thresholds),
         ApplyThresholds(config.thresholds),
@@ -139,7 +139,7 @@ def compare_memory(folder: Path) -> str:
     rows: list[list[Any]] = []
     for name, times in (("2 minutes", 5), ("2 hours", 300)):
         path = loop_copy(piece, folder / f"{times}.mp4", times)
-        cost = cpu_of_command([sys.executable, "-m", "benchmarks.scaling", "--analyse", str(path)])
+        cost = cpu_of_command([sys.executable, "-m", "benchmarks.scaling", "--analyze", str(path)])
         rows.append([name, cost.peak_mib])
     rows.append(["ratio", rows[1][1] / rows[0][1]])
     return markdown_table(["video", "peak resident memory, MiB"], rows)
@@ -215,10 +215,10 @@ def _count_run(folder: Path, video: Path, count: int, engine: Engine, cluster: l
     ]
 
 
-def _analyse(path: str) -> None:
+def _analyze(path: str) -> None:
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as folder:
         config = load_config("embedded")
-        stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+        stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyzeVideo(config.analysis)]
         for video in list_videos(make_spec(path)):
             run_stages(stages, video, Store(folder))
 
@@ -232,10 +232,10 @@ def main() -> None:
     parser.add_argument("--only-counts", action="store_true", help="only the runs over many small videos")
     parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster of scripts.flink_local with two slots")
     parser.add_argument("--flink-jar", metavar="PATH", help="Beam's job server jar")
-    parser.add_argument("--analyse", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--analyze", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.analyse:
-        _analyse(options.analyse)
+    if options.analyze:
+        _analyze(options.analyze)
         return
     processes = "--direct_running_mode=multi_processing"
     engines = {

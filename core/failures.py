@@ -24,7 +24,7 @@ class ItemError(Exception):
         return type(self), (self.error_class, self.cause, self.remedy)
 
 
-class PassingError(ItemError):
+class TransientError(ItemError):
     """A failure that may pass by itself, such as a lost connection: worth another try."""
 
 

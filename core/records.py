@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.facts import (
-    CameraMotionFacts,
-    CaptionFacts,
+from core.annotations import (
+    CameraMotion,
+    Caption,
     CaptionUsage,
-    ClipGeometryFacts,
     ClipScores,
     EncodedClip,
     MeasuredWindow,
+    MonoDepth,
     SampleImage,
-    SeenDepth,
     Shot,
+    SpatialAnnotation,
     TrackedCamera,
 )
 from core.failures import Failure
-from core.store import Ref
+from core.references import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 
@@ -45,7 +45,7 @@ class VideoRecord:
     """One input video on its way through the job.
 
     Attributes:
-      video_id: stable id: the user's own from a manifest, or a hash of the normalised URI.
+      video_id: stable id: the user's own from a manifest, or a hash of the normalized URI.
       uri: where the video is read from.
       extra: further manifest columns, carried to the tables untouched.
       page_url: the page that the video was downloaded from; `uri` is then the file in the store.
@@ -108,7 +108,7 @@ class ClipRecord:
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
       is_whole_video: whether the clip has all frames of its video.
       page_url: the page that the source video was downloaded from.
-      picture_hashes: perceptual hashes of the sample images, hexadecimal; flat pictures have none.
+      image_hashes: perceptual hashes of the sample images, hexadecimal; flat pictures have none.
       duplicate_group: id of the clip that stands for this one and its near-duplicates; None without any.
       ocr_score: share of the picture under text, 0 to 1; None until scored.
       aesthetic_score: LAION aesthetic score, about 0 to 10; None until scored.
@@ -135,7 +135,7 @@ class ClipRecord:
     timestamp_repairs: int = 0
     is_whole_video: bool = False
     page_url: str | None = None
-    picture_hashes: tuple[str, ...] = ()
+    image_hashes: tuple[str, ...] = ()
     duplicate_group: str | None = None
     ocr_score: float | None = None
     ocr_reason: str | None = None
@@ -147,11 +147,11 @@ class ClipRecord:
     rejection_reasons: tuple[str, ...] = ()
     unchecked_limits: tuple[str, ...] = ()
     encoded: EncodedClip | None = None
-    seen_depth: SeenDepth | None = None
+    mono_depth: MonoDepth | None = None
     tracked: TrackedCamera | None = None
-    geometry: ClipGeometryFacts | None = None
-    camera_motion: CameraMotionFacts | None = None
-    caption: CaptionFacts | None = None
+    geometry: SpatialAnnotation | None = None
+    camera_motion: CameraMotion | None = None
+    caption: Caption | None = None
     caption_reason: str | None = None
     caption_usage: CaptionUsage | None = None
     failure: Failure | None = None
@@ -187,7 +187,7 @@ def make_clip_id(video_id: str, index: int) -> str:
 
 
 def make_video_id(uri: str) -> str:
-    """Stable id of a video from its normalised URI: 16 hexadecimal digits of SHA-256.
+    """Stable id of a video from its normalized URI: 16 hexadecimal digits of SHA-256.
 
     Among ten million videos the chance of any collision is below one in 300 000.
     """

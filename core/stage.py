@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from core.codec import field_types, from_jsonable, to_json_text
 from core.digest import digest_value
 from core.failures import Failure
 from core.progress import ProgressLog
+from core.references import Ref
+from core.serialization import field_types, from_jsonable, to_json_text
 from core.settings import Settings
-from core.store import Ref, Store
+from storage.store import Store
 
 
 class Record(Protocol):

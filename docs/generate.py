@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from beam_pipeline.config import PipelineConfig, profiles
-from core.tables import CONVENTIONS, table_specs
+from storage.tables import CONVENTIONS, table_specs
 
 DOCS = Path(__file__).resolve().parent
 
@@ -66,7 +66,7 @@ def _type_name(field: FieldInfo) -> str:
         text = " \\| ".join(f"`{member.value}`" for member in annotation)
     else:
         name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-        text = name.replace("core.policy.", "").replace("|", "\\|")
+        text = name.replace("core.thresholds.", "").replace("|", "\\|")
     bounds = [str(m) for m in field.metadata if type(m).__name__ in ("Ge", "Gt", "Le", "Lt")]
     words = {"Ge(ge=": "≥ ", "Gt(gt=": "> ", "Le(le=": "≤ ", "Lt(lt=": "< "}
     for bound in bounds:

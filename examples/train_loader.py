@@ -6,7 +6,7 @@ A template to copy: it needs webdataset, av and numpy only, and nothing of this 
 data set to `webdataset.WebLoader(..., num_workers=N)`; arrays become tensors by `torch.from_numpy`.
 
 A sample is a window of consecutive annotated frames (5 a second by default). All arrays share the frame size that is
-asked for; pixel centres lie at integers; camera axes are x right, y down, z forward.
+asked for; pixel centers lie at integers; camera axes are x right, y down, z forward.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of figures as SVG text: the funnel of a run and histograms. Colours come from the page's style."""
+"""Pictures of figures as SVG text: the funnel of a run and histograms. Colors come from the page's style."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explore.markup import escape, format_count, format_duration, format_number, format_share
-from explore.run_facts import STATUSES, Distribution, RunFacts
+from explore.run_summary import STATUSES, Distribution, RunSummary
 
 _FUNNEL_WIDTH, _FUNNEL_HEIGHT = 1080, 238
 _BAR_WIDTH, _BAR_TOP, _BAR_HEIGHT = 14, 44, 190
@@ -23,7 +23,7 @@ _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 6, 514, 40, 174
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of a funnel bar: what, how many, its colour class, and how long all of it is."""
+    """A part of a funnel bar: what, how many, its color class, and how long all of it is."""
 
     label: str
     count: int
@@ -40,7 +40,7 @@ class _Segment:
     bottom: float
 
 
-def draw_funnel(facts: RunFacts) -> str:
+def draw_funnel(facts: RunSummary) -> str:
     """The way from videos to kept clips: each bar unfolds the part of the bar before it that went on."""
     books = facts.accounting
     stages = (

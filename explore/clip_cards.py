@@ -13,13 +13,13 @@ from PIL import Image
 
 from core.digest import digest_value
 from core.failures import ItemError
-from core.store import Store
 from explore.clips import ClipRow, ShardReader
-from explore.films import FILM_VERSION, Film, make_film
+from explore.filmstrips import FILM_VERSION, Film, make_filmstrip
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
 from explore.page_tables import page_blocks
 from explore.samples import TAG_COLUMNS, load_pictures, missed_columns, pick_clips
+from storage.store import Store
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
 SCORE_LABELS = {
@@ -136,13 +136,13 @@ def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
 
 def _recall_film(reader: ShardReader, output: Store, clip: ClipRow) -> str:
     """The clip's film, from the store where an earlier report left it: a report of the same clips decodes nothing."""
-    # Which shard holds a clip says nothing of the clip, and changes with its neighbours.
+    # Which shard holds a clip says nothing of the clip, and changes with its neighbors.
     row = {name: value for name, value in clip.items() if name != "shard"}
     digest = digest_value({"version": FILM_VERSION, "clip": row})
     path = posixpath.join(FILMS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.html")
     if output.exists(path):
         return output.read_bytes(path).decode()
-    film = _render_film(make_film(reader.read(clip)), clip["clip_id"])
+    film = _render_film(make_filmstrip(reader.read(clip)), clip["clip_id"])
     output.write_bytes(path, film.encode(), "text/html")
     return film
 

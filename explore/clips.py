@@ -16,12 +16,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from core.clip_files import DepthMaps, read_depth, read_masks, read_npy
-from core.places import normalize_uri
-from core.store import Store
 from explore.outputs import OutputError, connect
 from media.decode import VideoReader
 from media.images import sample_image
+from storage.shard_members import DepthMaps, read_depth, read_masks, read_npy
+from storage.store import Store
+from storage.uris import normalize_uri
 
 ClipRow = dict[str, Any]
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from core.places import normalize_uri
-from core.store import Store
 from explore.clip_cards import SCORE_LABELS, describe_boundary, describe_span, describe_verdict
 from explore.clips import ClipRow
 from explore.markup import format_count, format_number, reveal
 from explore.outputs import Accounting
 from explore.samples import load_pictures, missed_columns, pick_clips
+from storage.store import Store
+from storage.uris import normalize_uri
 
 _PICTURE = (280, 158)
 _GAP, _MARGIN, _GUTTER = 4, 40, 44

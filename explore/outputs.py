@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.dataset_files import MANIFEST_PATH
-from core.places import normalize_uri
-from core.store import Store
-from core.tables import table_specs
+from storage.manifest import MANIFEST_PATH
+from storage.store import Store
+from storage.tables import table_specs
+from storage.uris import normalize_uri
 
 RUN_FILE = "run.json"
 TABLES = ("clips", "videos", "shots", "failures")

@@ -1,4 +1,4 @@
-"""What is drawn over a clip's pictures: depth in colours, moving things, the camera's path from above."""
+"""What is drawn over a clip's pictures: depth in colors, moving things, the camera's path from above."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from core.cameras import FloatArray, invert_poses, pose_matrices
-from core.clip_files import DepthMaps
+from storage.shard_members import DepthMaps
 
 Picture = npt.NDArray[np.uint8]
 
@@ -19,7 +19,7 @@ _PATH, _DONE, _CAMERA = (255, 255, 255), (64, 224, 190), (255, 196, 61)
 
 
 def depth_range(maps: DepthMaps) -> tuple[float, float]:
-    """The nearest and farthest inverse depth that colours should tell apart in all of a clip's maps."""
+    """The nearest and farthest inverse depth that colors should tell apart in all of a clip's maps."""
     inverse = 1 / maps.depth[maps.is_valid].astype(np.float32)
     if not inverse.size:
         return 0.0, 1.0
@@ -30,7 +30,7 @@ def depth_range(maps: DepthMaps) -> tuple[float, float]:
 def color_depth(
     depth: npt.NDArray[np.floating], is_valid: npt.NDArray[np.bool_], inverse_range: tuple[float, float]
 ) -> Picture:
-    """(h, w, 3) colours of inverse depth, red near to blue far, dark where unknown."""
+    """(h, w, 3) colors of inverse depth, red near to blue far, dark where unknown."""
     z = depth.astype(np.float32)
     inverse = np.divide(1, z, out=np.zeros_like(z), where=is_valid & (z > 0))
     low, high = inverse_range
@@ -54,7 +54,7 @@ class PathMap:
     def __init__(self, cam_from_world: FloatArray) -> None:
         self._has_pose = np.asarray(np.isfinite(cam_from_world).all(axis=1))
         world_from_cam = invert_poses(cam_from_world)
-        self._centres = world_from_cam[:, [0, 2]]
+        self._centers = world_from_cam[:, [0, 2]]
         self._forward = pose_matrices(world_from_cam)[:, :3, 2][:, [0, 2]]
 
     def draw(self, picture: Picture, i: int) -> Picture:
@@ -63,7 +63,7 @@ class PathMap:
             return picture
         height, width = picture.shape[:2]
         side = round(0.36 * min(width, height))
-        known = self._centres[self._has_pose]
+        known = self._centers[self._has_pose]
         middle = (known.min(axis=0) + known.max(axis=0)) / 2
         reach = max(float((known.max(axis=0) - known.min(axis=0)).max()), 1e-6)
         left, top = width - side - 4, height - side - 4
@@ -76,11 +76,11 @@ class PathMap:
         draw = ImageDraw.Draw(image, "RGBA")
         draw.rectangle((left, top, left + side, top + side), fill=(16, 18, 22, 170))
         places = [place(point) for point in known]
-        past = [place(point) for point in self._centres[: i + 1][self._has_pose[: i + 1]]]
+        past = [place(point) for point in self._centers[: i + 1][self._has_pose[: i + 1]]]
         for line, color in ((places, _PATH), (past, _DONE)):
             if len(line) > 1:
                 draw.line(line, fill=color, width=1)
-        x, y = place(self._centres[i])
+        x, y = place(self._centers[i])
         ahead = self._forward[i] / max(float(np.linalg.norm(self._forward[i])), 1e-9)
         angle = np.arctan2(ahead[0], ahead[1])
         reach_px = 0.16 * side

@@ -7,14 +7,14 @@ from typing import Any
 
 from explore.markup import escape, format_count, format_duration, format_number
 from explore.page_tables import count_cell, make_cell, make_reasons, make_table
-from explore.run_facts import Distribution, RunFacts
+from explore.run_summary import Distribution, RunSummary
 from explore.stats import StatsTable
 
 _MOTION_TABLES = ("motion direction", "camera motion", "turns of the path", "distance level")
 _TAG_TABLES = ("scene type", "brightness", "time of day", "weather", "crowd density")
 
 
-def render_motion(facts: RunFacts, draw: Callable[[Distribution], str]) -> str:
+def render_motion(facts: RunSummary, draw: Callable[[Distribution], str]) -> str:
     """Camera motion, tags, and why poses are missing; over kept clips.
 
     Args:
@@ -45,7 +45,7 @@ def _render_spread(table: StatsTable) -> str:
     return f'<div class="card"><h3>{escape(table.title)}</h3><dl>{lines}</dl></div>'
 
 
-def render_stages(facts: RunFacts) -> str:
+def render_stages(facts: RunSummary) -> str:
     """What each stage did in the last run, and how long it took."""
     times: Mapping[str, Mapping[str, float]] = facts.run.get("stage_times") or {}
     if not times:
@@ -79,8 +79,8 @@ def _each(row: Mapping[str, float]) -> str:
     return format_number(row["busy_s"] / count) if count else "–"
 
 
-def render_models(facts: RunFacts) -> str:
-    """Models behind the values, with their licences, and the versions of what computed the rest."""
+def render_models(facts: RunSummary) -> str:
+    """Models behind the values, with their licenses, and the versions of what computed the rest."""
     models: Mapping[str, Any] = facts.run.get("models") or {}
     captions = "".join(
         f'<p class="soft after">Captions of {format_count(count)} clips by <code>{escape(model)}</code>.</p>'
@@ -92,14 +92,14 @@ def render_models(facts: RunFacts) -> str:
         (
             make_cell(escape(stage)),
             make_cell(escape(model.get("id") or "none")),
-            make_cell(escape(model.get("licence") or "–")),
+            make_cell(escape(model.get("license") or "–")),
             make_cell(_commercial(model)),
             make_cell(f"<bdi>{escape(model.get('computes') or model.get('reason') or '')}</bdi>", "note"),
             make_cell(f"<code>{escape((model.get('sha256') or '')[:16])}</code>"),
         )
         for stage, model in models.items()
     )
-    table = make_table(("stage", "model", "licence", "commercial use", "computes", "digest"), rows)
+    table = make_table(("stage", "model", "license", "commercial use", "computes", "digest"), rows)
     versions = facts.run.get("versions") or {}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     note = f"Stages that are not listed run no network of this program. Versions: {listed}."

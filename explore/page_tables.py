@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from explore.markup import escape, format_count, format_duration, format_number
-from explore.run_facts import RunFacts
+from explore.run_summary import RunSummary
 
 ROWS_PER_PAGE = 50
 
@@ -62,7 +62,7 @@ def count_cell(value: int | None) -> str:
     return make_cell("–" if value is None else format_count(value), "number")
 
 
-def render_videos(facts: RunFacts) -> str:
+def render_videos(facts: RunSummary) -> str:
     """The videos, those with problems first."""
     total = facts.accounting.videos
     if not facts.videos:
@@ -112,7 +112,7 @@ def make_reasons(what: str, reasons: Sequence[tuple[str, int]]) -> str:
     return title + make_table(("reason", "clips"), cells, frozenset({1}))
 
 
-def render_failures(facts: RunFacts) -> str:
+def render_failures(facts: RunSummary) -> str:
     """All failures by class, and the first rows of the failure table."""
     total = facts.accounting.failure_rows
     if not total:

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from core.places import normalize_uri
-from core.store import Store
 from explore.markup import reveal
 from explore.outputs import Accounting, OutputError, connect
 from explore.subset import write_subset
+from storage.store import Store
+from storage.uris import normalize_uri
 
 MAX_ROWS_SHOWN = 1000
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from core.places import normalize_uri
-from core.store import Store
-from core.tables import CONVENTIONS
 from explore.charts import draw_funnel, draw_histogram
 from explore.clip_cards import render_clips
 from explore.markup import escape, format_count, format_duration, format_number, format_share
 from explore.outputs import RUN_FILE, Accounting, OutputError
 from explore.page_sections import render_models, render_motion, render_stages
 from explore.page_tables import count_cell, make_cell, make_table, render_failures, render_videos
-from explore.run_facts import STATUSES, Bounds, Distribution, RunFacts, gather_facts
+from explore.run_summary import STATUSES, Bounds, Distribution, RunSummary, gather_run_summary
+from storage.store import Store
+from storage.tables import CONVENTIONS
+from storage.uris import normalize_uri
 
 REPORT_PATH = "report/index.html"
 _FEW = 20
@@ -45,7 +45,7 @@ def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> st
 
     Args:
       output_uri: local folder or any fsspec URI.
-      limits: thresholds by column, each with `min` and `max` (`core.policy.Limit` or a mapping); taken from
+      limits: thresholds by column, each with `min` and `max` (`core.thresholds.Limit` or a mapping); taken from
         the run's `run.json` if None and there is one.
 
     Raises:
@@ -54,7 +54,7 @@ def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> st
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
     bounds = _read_bounds(output) if limits is None else _make_bounds(limits)
-    facts = gather_facts(output_uri, bounds)
+    facts = gather_run_summary(output_uri, bounds)
     page = render_page(facts, render_clips(output_uri, output, _clip_counts(facts.accounting)))
     output.write_bytes(REPORT_PATH, page.encode(), "text/html")
     return posixpath.join(output_uri, REPORT_PATH)
@@ -86,7 +86,7 @@ def _clip_counts(books: Accounting) -> dict[str, int]:
     return dict(zip(STATUSES, (books.clips_kept, books.clips_rejected, books.clips_failed), strict=True))
 
 
-def render_page(facts: RunFacts, clip_cards: str) -> str:
+def render_page(facts: RunSummary, clip_cards: str) -> str:
     """The whole page from the run's figures and the rendered clips."""
     books = facts.accounting
     title = f"{format_count(books.clips_kept)} of {format_count(books.clips)} clips kept"
@@ -121,7 +121,7 @@ def render_page(facts: RunFacts, clip_cards: str) -> str:
     )
 
 
-def _summarize(facts: RunFacts) -> str:
+def _summarize(facts: RunSummary) -> str:
     books = facts.accounting
     parts = [f"{format_count(books.videos)} {'video' if books.videos == 1 else 'videos'}"]
     if books.videos_failed:
@@ -132,7 +132,7 @@ def _summarize(facts: RunFacts) -> str:
     return " · ".join(parts)
 
 
-def _render_overview(facts: RunFacts) -> str:
+def _render_overview(facts: RunSummary) -> str:
     books = facts.accounting
     notes = []
     if books.inputs_skipped:
@@ -177,7 +177,7 @@ def _render_books(books: Accounting) -> str:
     return f'<details class="books"><summary>{text}</summary>{table}</details>'
 
 
-def _render_rejections(facts: RunFacts) -> str:
+def _render_rejections(facts: RunSummary) -> str:
     books = facts.accounting
     if not facts.reasons:
         body = '<p class="soft">No clip was rejected.</p>'
@@ -206,7 +206,7 @@ def _render_rejections(facts: RunFacts) -> str:
     return body
 
 
-def _render_scores(facts: RunFacts) -> str:
+def _render_scores(facts: RunSummary) -> str:
     limits = any(d.bounds != Bounds() for d in facts.distributions)
     legend = "".join(
         f'<span><i class="{name}"></i>{name}</span>'

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from core.places import normalize_uri
-from core.policy import ThresholdSettings, Verdict, judge
 from core.records import NOT_SCORED_REASON
-from core.store import Store
-from core.tables import LATE_CLIP_COLUMNS
+from core.thresholds import ThresholdSettings, Verdict, apply_limits
 from explore.outputs import read_table
+from storage.store import Store
+from storage.tables import LATE_CLIP_COLUMNS
+from storage.uris import normalize_uri
 
 MAX_IDS_SHOWN = 20
 CUT_COLUMN = "clip_codec"
@@ -66,7 +66,7 @@ def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | No
     columns = dict.fromkeys(["clip_id", "status", CUT_COLUMN, *groups, *limited, *reasons])
     table = read_table(output_uri, "clips", list(columns))
     rows = table.to_pylist()
-    verdicts = [None if row["status"] == "failed" else judge(row, settings) for row in rows]
+    verdicts = [None if row["status"] == "failed" else apply_limits(row, settings) for row in rows]
     statuses = [_status(verdict) for verdict in verdicts]
     pairs = list(zip(rows, verdicts, statuses, strict=True))
     if write_to:
@@ -94,7 +94,7 @@ def _waits_for_model(row: dict[str, object], verdict: Verdict, settings: Thresho
     unscored = [c for c in verdict.unchecked if row.get(REASON_COLUMNS.get(c, "")) == NOT_SCORED_REASON]
     if row["status"] == "rejected" and row[CUT_COLUMN] is None:
         unscored += [c for c in verdict.unchecked if c in LATE_CLIP_COLUMNS]
-    return bool(unscored) and judge(row, settings, skip=LATE_CLIP_COLUMNS.union(REASON_COLUMNS)).is_kept
+    return bool(unscored) and apply_limits(row, settings, skip=LATE_CLIP_COLUMNS.union(REASON_COLUMNS)).is_kept
 
 
 def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str], write_to: str) -> None:
@@ -141,7 +141,7 @@ def print_changes(changes: Changes, console: Console) -> None:
     if changes.unscored:
         console.print(
             f"{len(changes.unscored)} clips that pass the cheap limits were never scored by the models or annotated: "
-            "run the job again with these limits. Only what they lack is computed; no video is analysed twice."
+            "run the job again with these limits. Only what they lack is computed; no video is analyzed twice."
         )
     if changes.written:
         console.print(f"written: {changes.written}", markup=False, highlight=False)

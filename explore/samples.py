@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from core.store import Store
 from explore.clips import ClipRow
 from explore.outputs import read_table
+from storage.store import Store
 
 PICTURES_PER_CLIP = 3
 SCORE_COLUMNS = ("motion_score", "motion_normalized", "luminance_score", "ocr_score", "aesthetic_score")

@@ -11,8 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.codec import to_json_text
-from core.dataset_files import (
+from core.serialization import to_json_text
+from explore.clips import ClipRow, ShardReader
+from explore.outputs import RUN_FILE, Accounting, OutputError, read_run, read_table, remove_stale_files
+from explore.report import write_report
+from storage.manifest import (
     MANIFEST_PATH,
     OutputFile,
     partition_of,
@@ -22,12 +25,9 @@ from core.dataset_files import (
     write_shard,
     write_table,
 )
-from core.places import normalize_uri
-from core.store import Store
-from core.tables import table_specs
-from explore.clips import ClipRow, ShardReader
-from explore.outputs import RUN_FILE, Accounting, OutputError, read_run, read_table, remove_stale_files
-from explore.report import write_report
+from storage.store import Store
+from storage.tables import table_specs
+from storage.uris import normalize_uri
 
 ROWS_PER_FILE = 100_000
 _FEW = 5

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.places import normalize_uri
-from core.store import Store
 from explore.outputs import RUN_FILE, OutputError, read_manifest
 from explore.saved_queries import split_table
+from storage.store import Store
+from storage.uris import normalize_uri
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

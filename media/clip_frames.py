@@ -19,7 +19,7 @@ class ClipFrame:
     """One frame of a clip.
 
     Attributes:
-      rgb: (h, w, 3) uint8, upright, at the working size; (h, w) grey in frames that are not annotated.
+      rgb: (h, w, 3) uint8, upright, at the working size; (h, w) gray in frames that are not annotated.
       index: frame index in the clip.
       time_s: seconds since the clip's first frame, by timestamps.
       is_annotated: whether it is one of those that are annotated.
@@ -80,7 +80,7 @@ def read_clip_frames(
       info: what `probe_video` says of it.
       fps: annotated frames a second; None for every frame. A clip with fewer frames gives all.
       max_side_px: longest side of the frames; smaller clips keep their size.
-      others_too: whether frames that are not annotated come too, in grey.
+      others_too: whether frames that are not annotated come too, in gray.
       hardware: see `VideoReader`.
 
     Raises:
@@ -108,7 +108,7 @@ def read_clip_frames(
 
 
 def _is_due(time_s: float, duration_s: float, fps: float) -> bool:
-    """Whether a multiple of 1 / fps lies nearer to this frame's time than to its neighbours'."""
+    """Whether a multiple of 1 / fps lies nearer to this frame's time than to its neighbors'."""
     # A frame stands for the time from half a frame before it to half a frame behind it.
     first, last = (time_s - duration_s / 2) * fps, (time_s + duration_s / 2) * fps
     return np.ceil(first - 1e-9) < last - 1e-9

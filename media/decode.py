@@ -265,7 +265,7 @@ class VideoReader:
             own_pts = frame.pts
             pts = place(own_pts, frame.dts)
             if self._on_gpu:
-                # NVDEC interleaves the colours; the pictures are the same otherwise.
+                # NVDEC interleaves the colors; the pictures are the same otherwise.
                 frame = frame.reformat(format=GPU_FORMAT)
             if pts != frame.pts:
                 frame.pts = pts

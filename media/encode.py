@@ -19,11 +19,11 @@ from core.failures import ItemError
 from core.settings import Settings
 from core.time import FrameSpan
 from core.video_info import VideoInfo
-from media.copy import copy_file, why_not_copied
 from media.decode import DecodedFrame, VideoReader
-from media.filters import PicturePlan, fit_size, make_pictures, nearest_format
+from media.filters import SamplePlan, fit_size, make_pictures, nearest_format
 from media.mp4 import ENCODERS, Mp4Spec, write_mp4
 from media.source import open_container
+from media.stream_copy import copy_file, why_not_copied
 
 # How much of a slot of the `max_fps` grid a frame may come early: timestamps are rounded.
 _EARLY = Fraction(1, 4)
@@ -111,7 +111,7 @@ def cut_clip(
     The first frame is at time 0; each other one keeps its exact distance to it, in ticks of the source's
     time base or a whole fraction of them, so a variable frame rate stays as it is. The last frame lasts
     until the end of the span. Pictures are turned upright, of even size (an odd row or column at the
-    right or bottom is cropped) and never enlarged; sample aspect ratio and colour tags are kept. Equal
+    right or bottom is cropped) and never enlarged; sample aspect ratio and color tags are kept. Equal
     input gives equal bytes on one build of FFmpeg. The coded packets of the clip are held in memory.
 
     Args:
@@ -206,7 +206,7 @@ def _uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Itera
         raise ItemError(
             "CutMismatch",
             f"{uri!r} gives {count} frames for [{span.start_frame}, {span.end_frame})",
-            "analyse the video again: it was replaced, or is damaged.",
+            "analyze the video again: it was replaced, or is damaged.",
         )
 
 
@@ -216,7 +216,7 @@ def _joined(first: DecodedFrame, rest: Iterator[DecodedFrame]) -> Iterator[Video
         yield decoded.frame
 
 
-def _plan_pictures(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> PicturePlan:
+def _plan_pictures(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> SamplePlan:
     width, height = fit_size(frame.width, frame.height, settings.max_short_side_px)
     turned_width, turned_height = (height, width) if info.rotation_deg in (90, 270) else (width, height)
     if settings.pixel_format == "source":
@@ -224,7 +224,7 @@ def _plan_pictures(frame: VideoFrame, info: VideoInfo, settings: CutSettings) ->
         pixel_format = nearest_format(frame.format.name, supported)
     else:
         pixel_format = "yuvj420p" if frame.format.name.startswith("yuvj") else "yuv420p"
-    return PicturePlan(
+    return SamplePlan(
         width=max(2, turned_width // 2 * 2),
         height=max(2, turned_height // 2 * 2),
         scaled_width=width,
@@ -252,7 +252,7 @@ def _thinned(
         yield pts, picture
 
 
-def _video_spec(span: FrameSpan, plan: PicturePlan, info: VideoInfo, settings: CutSettings) -> Mp4Spec:
+def _video_spec(span: FrameSpan, plan: SamplePlan, info: VideoInfo, settings: CutSettings) -> Mp4Spec:
     ratio = info.sample_aspect_ratio
     return Mp4Spec(
         codec=settings.codec,
@@ -270,7 +270,7 @@ def _video_spec(span: FrameSpan, plan: PicturePlan, info: VideoInfo, settings: C
 
 
 def _verified(
-    path: str, span: FrameSpan, plan: PicturePlan, settings: CutSettings, expected_pts: list[int]
+    path: str, span: FrameSpan, plan: SamplePlan, settings: CutSettings, expected_pts: list[int]
 ) -> CutResult:
     """Opens the finished file and compares its frame times and duration with what they have to be."""
     with open_container(path) as container:

@@ -26,7 +26,7 @@ _MIRROR = (("hflip", ""),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PicturePlan:
+class SamplePlan:
     """What the pictures of a clip are to be.
 
     Attributes:
@@ -78,7 +78,7 @@ def nearest_format(source_format: str, supported: Iterable[str]) -> str:
 
 
 def make_pictures(
-    frames: Iterable[VideoFrame], plan: PicturePlan, time_base: Fraction
+    frames: Iterable[VideoFrame], plan: SamplePlan, time_base: Fraction
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Turns frames of one size and format into pictures, one for one.
 
@@ -118,7 +118,7 @@ def _pulled(graph: Graph, time_base: Fraction) -> Iterator[tuple[int, VideoFrame
         yield int((picture.pts or 0) * (picture.time_base or time_base) / time_base), picture
 
 
-def _make_graph(frame: VideoFrame, plan: PicturePlan, time_base: Fraction) -> Graph | None:
+def _make_graph(frame: VideoFrame, plan: SamplePlan, time_base: Fraction) -> Graph | None:
     steps = list(_filter_steps(frame, plan))
     if not steps:
         return None
@@ -149,7 +149,7 @@ def _make_graph(frame: VideoFrame, plan: PicturePlan, time_base: Fraction) -> Gr
     return graph
 
 
-def _filter_steps(frame: VideoFrame, plan: PicturePlan) -> Iterator[tuple[str, str]]:
+def _filter_steps(frame: VideoFrame, plan: SamplePlan) -> Iterator[tuple[str, str]]:
     if plan.deinterlace:
         yield "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
     size, scaled = (frame.width, frame.height), (plan.scaled_width, plan.scaled_height)

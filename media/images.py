@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.failures import ItemError
 
 REFERENCE_SIZE = (640, 360)
-# With these flags, and planar RGB as output, swscale's colours are exact to rounding; else they come out
+# With these flags, and planar RGB as output, swscale's colors are exact to rounding; else they come out
 # up to 3 levels too dark, and may differ between processors.
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _UNSPECIFIED_MATRIX = 2
@@ -33,7 +33,7 @@ def sample_image(
 ) -> NDArray[np.uint8]:
     """The upright frame, shrunk to fit a box; its shape is kept and it is never enlarged.
 
-    The stream's colour matrix and range are honoured; an unspecified matrix is taken as BT.709 above
+    The stream's color matrix and range are honored; an unspecified matrix is taken as BT.709 above
     standard definition (wider than 1279 or higher than 576), else BT.601. HDR is converted plainly, without
     tone mapping. Pixels are averaged by area. About 1.4 ms of CPU at 1080p, 1 ms at 720p.
 
@@ -117,7 +117,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 
 def _assumed_matrix(frame: VideoFrame) -> int | None:
-    """Colour matrix to assume; None to believe the frame."""
+    """Color matrix to assume; None to believe the frame."""
     if frame.colorspace != _UNSPECIFIED_MATRIX or frame.format.is_rgb:
         return None
     is_high_definition = frame.width >= 1280 or frame.height > 576

@@ -61,7 +61,7 @@ def write_mp4(path: str, pictures: Iterable[tuple[int, VideoFrame]], spec: Mp4Sp
     Args:
       path: local file, taken literally.
       pictures: strictly increasing times in `spec.time_base` units, the first 0, and what to show.
-        The pictures are of the size and format of `spec`; their colour tags are written into the file.
+        The pictures are of the size and format of `spec`; their color tags are written into the file.
       spec: how to code them.
 
     Returns:

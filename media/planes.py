@@ -104,7 +104,7 @@ def planar_frame(frame: VideoFrame) -> VideoFrame:
 
 @cache
 def bit_depth(format_name: str) -> int:
-    """Bits per luma (or red) sample of a pixel format; those of its colours for a palette."""
+    """Bits per luma (or red) sample of a pixel format; those of its colors for a palette."""
     return VideoFormat(format_name).components[0].bits
 
 

@@ -18,9 +18,9 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from core.digest import digest_value
-from core.failures import ItemError, PassingError
-from core.places import PlaceError, is_local, normalize_uri, open_place
-from media.sniff import explain_unreadable
+from core.failures import ItemError, TransientError
+from media.diagnose import diagnose_unreadable
+from storage.uris import UriError, is_local, normalize_uri, open_uri
 
 logger = logging.getLogger(__name__)
 
@@ -207,8 +207,8 @@ def open_for_reading(uri: str) -> Iterator[Any]:
 
 def _place(uri: str) -> tuple[Any, str]:
     try:
-        return open_place(uri)
-    except PlaceError as error:
+        return open_uri(uri)
+    except UriError as error:
         raise ItemError("UnsupportedProtocol", str(error)) from error
 
 
@@ -233,7 +233,7 @@ def _empty_file(uri: str) -> ItemError:
 
 def _explain_open_error(uri: str, error: Exception) -> ItemError:
     with open_for_reading(uri) as file:
-        return explain_unreadable(uri, file, error) if file.read(1) else _empty_file(uri)
+        return diagnose_unreadable(uri, file, error) if file.read(1) else _empty_file(uri)
 
 
 def explain_os_error(uri: str, error: OSError) -> ItemError:
@@ -254,7 +254,7 @@ def explain_os_error(uri: str, error: OSError) -> ItemError:
 
 def read_failed(uri: str, error: Exception) -> ItemError:
     """The failure of a file whose disk or network does not deliver."""
-    return PassingError(
+    return TransientError(
         "ReadFailed",
         f"{uri!r} cannot be read: {type(error).__name__}: {error}",
         "check disk, network and credentials, then replay the failures.",

@@ -108,7 +108,7 @@ def fold_head(state: Mapping[str, NDArray[np.floating[Any]]]) -> AffineHead:
 
 
 def prepare_image(image_rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """CLIP's own preprocessing: shorter side to 224 by Pillow's bicubic, centre crop, normalisation.
+    """CLIP's own preprocessing: shorter side to 224 by Pillow's bicubic, center crop, normalization.
 
     Of a 640x360 picture the middle 360x360 is seen.
 
@@ -257,12 +257,12 @@ class AestheticModel:
         """Scores of clips, each given by its pictures (h, w, 3) uint8; all pictures share the batches."""
         pixels = [prepare_image(image) for clip in clips_rgb_u8 for image in clip]
         if not pixels:
-            return [_summarise(()) for _ in clips_rgb_u8]
+            return [_summarize(()) for _ in clips_rgb_u8]
         scores = self._head.score(self._encoder.encode(np.stack(pixels))).tolist()
         results: list[AestheticScore] = []
         start = 0
         for clip in clips_rgb_u8:
-            results.append(_summarise(tuple(scores[start : start + len(clip)])))
+            results.append(_summarize(tuple(scores[start : start + len(clip)])))
             start += len(clip)
         return results
 
@@ -291,7 +291,7 @@ def no_score(reason: str) -> AestheticScore:
     return AestheticScore(score=None, reason=reason, image_scores=())
 
 
-def _summarise(image_scores: tuple[float, ...]) -> AestheticScore:
+def _summarize(image_scores: tuple[float, ...]) -> AestheticScore:
     if not image_scores:
         return no_score(NO_IMAGES_REASON)
     mean = float(np.mean(image_scores))

@@ -14,7 +14,7 @@ from core.settings import Settings
 HASH_BITS = 256
 SIDE_PX, FREQUENCIES = 64, 16
 MIN_CONTRAST = 6.0
-"""Pictures whose grey levels spread less than this (standard deviation, 0 to 255) have no hash: nothing is in them."""
+"""Pictures whose gray levels spread less than this (standard deviation, 0 to 255) have no hash: nothing is in them."""
 BANDS, BAND_BITS = 12, 21
 
 
@@ -35,10 +35,10 @@ class DuplicateSettings(Settings):
     )
 
 
-def hash_picture(rgb: npt.NDArray[np.uint8]) -> bytes | None:
+def hash_image(rgb: npt.NDArray[np.uint8]) -> bytes | None:
     """256-bit perceptual hash of an (h, w, 3) uint8 picture; None if it is too flat to be told from others.
 
-    The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 grey picture (Zauner's
+    The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 gray picture (Zauner's
     pHash, with more frequencies). About 0.1 ms plus the shrinking.
     """
     gray = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)

@@ -15,7 +15,7 @@ Each step is Gauss-Newton with Levenberg-Marquardt damping, weights renewed at e
 squares), points eliminated by the Schur complement, the rest solved by a Cholesky factorisation in double precision.
 Poses change by exp(xi) G, xi = (tau, phi), inverse depths by addition, the focal lengths together by a factor.
 
-Poses are cam_from_world [tx ty tz qx qy qz qw], camera axes x right, y down, z forward, pixel centres at integers.
+Poses are cam_from_world [tx ty tz qx qy qz qw], camera axes x right, y down, z forward, pixel centers at integers.
 The same input gives the same bytes for any number of threads, with AVX2 and AVX-512, and from all compilers; x86
 processors without AVX2 round otherwise.
 """
@@ -76,7 +76,7 @@ class BundleOptions:
 
     Attributes:
       iterations: steps at most, rejected ones too.
-      optimise_poses, optimise_points, optimise_focal: what may change. Where points stay, their inverse depths stay
+      optimize_poses, optimize_points, optimize_focal: what may change. Where points stay, their inverse depths stay
         untouched, also those out of the limits below.
       focal_prior_px, focal_prior_weight: expected fx and what 1 px^2 of error costs; weight 0 for none.
       adaptive: whether a step is taken only if it lowers the cost, the damping falling after good steps and rising
@@ -90,10 +90,10 @@ class BundleOptions:
       tolerance: a step that promises to lower the cost by no more than this share of it ends the solve.
       keep_scale: whether positions and inverse depths are at last scaled, about the fixed camera, so that the median
         inverse depth is as before. Needs exactly one fixed pose, no prior of points, and poses and points to be
-        optimised.
+        optimized.
       min_depth_ratio: observations of points whose depth in the target is less than this share of that in their own
         frame do not count, nor do those behind the camera.
-      min_inverse_depth, max_inverse_depth: limits of optimised points.
+      min_inverse_depth, max_inverse_depth: limits of optimized points.
       robust_kernel, robust_scale_px: see the module.
       precision: of the inner loops; sums are double. "single" is 1.6 times as fast and errs by less than 1e-4 px.
       residuals: whether the residuals and the last cost are measured; costs about a quarter of an iteration.
@@ -103,9 +103,9 @@ class BundleOptions:
     """
 
     iterations: int = 10
-    optimise_poses: bool = True
-    optimise_points: bool = True
-    optimise_focal: bool = False
+    optimize_poses: bool = True
+    optimize_points: bool = True
+    optimize_focal: bool = False
     focal_prior_px: float = 0.0
     focal_prior_weight: float = 0.0
     adaptive: bool = True
@@ -292,7 +292,7 @@ def _scene(
     if camera.shape != (4,) or not (camera[:2] > 0).all():
         raise ValueError(f"intrinsics must be four numbers fx fy cx cy with focal lengths above 0, got {camera}")
     return (
-        se3.normalise(poses),
+        se3.normalize(poses),
         _finite("inverse_depth", inverse_depth, np.float64, lowest=0.0),
         _finite("pixels", pixels, np.float32),
         camera,
@@ -345,7 +345,7 @@ def _check_options(problem: BundleProblem, options: BundleOptions, fixed: npt.ND
         _check(0 < o.focal_prior_px < float("inf"), "focal_prior_px", o.focal_prior_px, "above 0 where it has a weight")
     if (problem.prior_inverse_depth is None) != (problem.prior_weight is None):
         raise ValueError("prior_inverse_depth and prior_weight must be given both or not at all")
-    free_scale = o.optimise_poses and o.optimise_points and problem.prior_weight is None and fixed.sum() == 1
+    free_scale = o.optimize_poses and o.optimize_points and problem.prior_weight is None and fixed.sum() == 1
     if o.keep_scale and not free_scale:
         raise ValueError("keep_scale needs exactly one fixed pose, free poses and points, and no prior of points")
 
@@ -356,10 +356,10 @@ def _rescale(
     new, old = np.median(inverse_depth), np.median(before)
     if not (new > 0 and old > 0):
         return poses, inverse_depth
-    # Camera centres move on their rays from the fixed one, which stays.
+    # Camera centers move on their rays from the fixed one, which stays.
     world_from_cam = se3.invert(poses)
-    centre = world_from_cam[fixed, :3]
-    world_from_cam[:, :3] = centre + (world_from_cam[:, :3] - centre) * (new / old)
+    center = world_from_cam[fixed, :3]
+    world_from_cam[:, :3] = center + (world_from_cam[:, :3] - center) * (new / old)
     scaled = se3.invert(world_from_cam)
     scaled[fixed] = poses[fixed]
     return scaled, inverse_depth * (old / new)

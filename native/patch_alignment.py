@@ -17,8 +17,8 @@ class PatchPlaces(NamedTuple):
 
     Attributes:
       at_px: (k, 2) float32 x and y in the target.
-      match: (k,) float32 zero-mean normalised correlation there.
-      spread_px: (k,) float32 standard deviation of x and of y, in the mean, for noise of one grey level in each pixel.
+      match: (k,) float32 zero-mean normalized correlation there.
+      spread_px: (k,) float32 standard deviation of x and of y, in the mean, for noise of one gray level in each pixel.
     """
 
     at_px: SingleArray
@@ -47,7 +47,7 @@ def align_patches(
     Args:
       pictures: (n, h, w) uint8.
       source, target: (k,) int: pictures that patches are taken from and looked for in.
-      at_px: (k, 2) x and y of the patches' middles in their source, pixel centres at integers.
+      at_px: (k, 2) x and y of the patches' middles in their source, pixel centers at integers.
       guess_px: (k, 2) where to begin in the target.
       source_from_target: (k, 2, 2): the offset in the source of an offset from the middle in the target.
       radius_px: 1 to 12.

@@ -51,7 +51,7 @@ def compose(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
 
 def invert(transform: npt.ArrayLike) -> FloatArray:
     """The inverse motions or rotations."""
-    return normalise(_map({7: (_native.se3_invert, (7,)), 4: (_native.so3_invert, (4,))}, transform))
+    return normalize(_map({7: (_native.se3_invert, (7,)), 4: (_native.so3_invert, (4,))}, transform))
 
 
 def act(transform: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
@@ -92,9 +92,9 @@ def from_matrix(matrix: npt.ArrayLike) -> FloatArray:
     return _map({16: (_native.se3_from_matrix, (7,)), 9: (_native.so3_from_matrix, (4,))}, flat)
 
 
-def normalise(transform: npt.ArrayLike) -> FloatArray:
+def normalize(transform: npt.ArrayLike) -> FloatArray:
     """Gives quaternions unit norm and the canonical sign."""
-    return _map({7: (_native.se3_normalise, (7,)), 4: (_native.so3_normalise, (4,))}, transform)
+    return _map({7: (_native.se3_normalize, (7,)), 4: (_native.so3_normalize, (4,))}, transform)
 
 
 def interpolate(a: npt.ArrayLike, b: npt.ArrayLike, alpha: npt.ArrayLike) -> FloatArray:

@@ -12,24 +12,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.clip_files import npy_bytes, read_npy
+from core.annotations import CameraMotion, SpatialAnnotation
 from core.digest import DIGEST_LENGTH
-from core.facts import CameraMotionFacts, ClipGeometryFacts
 from core.records import ClipRecord, ClipStatus, Scalar
+from core.references import Ref
 from core.stage import Stage, StageContract, StageOutput
-from core.store import Ref
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
-from models.camera_path import fill_poses, posed_span
-from models.depth.seen import SeenDepths
-from models.motion_labels import label_motion, label_voted, to_instructions
-from models.poses.estimate import Intrinsics, resize_intrinsics
-from models.poses.settings import estimator_version, make_estimator
-from models.tracking.settings import MegasamSettings
-from models.tracking.tracked import TrackedFrames
-from models.trajectory import measure_trajectory
+from models.captions.motion_labels import label_motion, label_voted, to_instructions
+from models.depth.mono_depth_file import MonoDepths
+from models.geometry.camera_path import fill_poses, posed_span
+from models.geometry.trajectory import measure_trajectory
+from models.sfm.estimate import Intrinsics, resize_intrinsics
+from models.sfm.settings import estimator_version, make_estimator
+from models.slam.settings import MegasamSettings
+from models.slam.tracked_frames import TrackedFrames
+from storage.shard_members import npy_bytes, read_npy
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
@@ -62,7 +62,7 @@ class EstimateGeometry(Stage[ClipRecord]):
         self.settings = self.settings.model_copy(update={"pose": settings.pose.model_copy(update={"megasam": megasam})})
         self._version = estimator_version(self.settings.pose)
         if settings.depth.has_network:
-            self.contract = replace(self.contract, reads=self.contract.reads | {"seen_depth"})
+            self.contract = replace(self.contract, reads=self.contract.reads | {"mono_depth"})
         if settings.pose.model == "megasam":
             self.contract = replace(self.contract, reads=self.contract.reads | {"tracked"})
 
@@ -103,8 +103,8 @@ class EstimateGeometry(Stage[ClipRecord]):
                 known = known.resized((record.width, record.height), clip_size)
             frames = read_clip_frames(path, info, fps, settings.max_side_px, others_too=settings.poses_every_frame)
             seen = None
-            if record.seen_depth is not None:
-                seen = SeenDepths.read(output.store.read_bytes(record.seen_depth.file.path))
+            if record.mono_depth is not None:
+                seen = MonoDepths.read(output.store.read_bytes(record.mono_depth.file.path))
             tracked = None
             if record.tracked is not None:
                 tracked = TrackedFrames.from_bytes(output.store.read_bytes(record.tracked.file.path))
@@ -122,7 +122,7 @@ class EstimateGeometry(Stage[ClipRecord]):
             return {"geometry": _write(found, clip_size, output)}
 
 
-def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutput) -> ClipGeometryFacts:
+def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutput) -> SpatialAnnotation:
     """Stores a clip's files and names them beside what is known of the clip."""
 
     def array(name: str, values: npt.NDArray[Any]) -> Ref:
@@ -136,7 +136,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
 
     depth, dense = file("depth", found.depth_path), found.dense_cam_from_world
-    return ClipGeometryFacts(
+    return SpatialAnnotation(
         poses=array("poses", found.cam_from_world),
         intrinsics=array("intrinsics", resize_intrinsics(found.intrinsics_px, found.size, clip_size)),
         frames=array("frames", np.stack([np.arange(len(found.frame)), found.frame], axis=1)),
@@ -152,7 +152,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
         reprojection_px=found.reprojection_px,
         num_points=found.num_points,
-        typical_depth=found.typical_depth,
+        scene_depth=found.scene_depth,
         depth_valid_share=found.depth_valid_share,
         moving_share=found.moving_share,
         depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.reason,
@@ -163,7 +163,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         num_windows=found.num_windows,
         scale_drift=found.scale_drift,
         join_offset=found.join_offset,
-        metres_per_unit=found.metres_per_unit,
+        meters_per_unit=found.meters_per_unit,
     )
 
 
@@ -198,7 +198,7 @@ class LabelMotion(Stage[ClipRecord]):
         span = posed_span(poses)
         times_s = all_times_s[span]
         poses = fill_poses(poses[span], times_s)
-        moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
+        moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
         shares = None
         if geometry.masks is not None:
             shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]
@@ -212,7 +212,7 @@ class LabelMotion(Stage[ClipRecord]):
             labels = label_motion(
                 poses,
                 times_s=times_s,
-                scene_depth=geometry.typical_depth,
+                scene_depth=geometry.scene_depth,
                 has_translation=moves,
                 settings=self.settings.labels,
             )
@@ -222,7 +222,7 @@ class LabelMotion(Stage[ClipRecord]):
         words = instructions_file(to_instructions(segments, span.start))
         instructions = output.write("instructions.json", words, JSON)
         return {
-            "camera_motion": CameraMotionFacts(
+            "camera_motion": CameraMotion(
                 instructions=instructions,
                 motion_sentence=sentence,
                 trajectory=facts,

@@ -8,19 +8,19 @@ from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
 
-from core.facts import CaptionFacts, CaptionUsage
+from core.annotations import Caption, CaptionUsage
 from core.records import ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
+from models.captions.captioner import AnswerMemory, Captioners, WrittenCaption, write_captions
 from models.captions.embedded import MODEL_NAME
+from models.captions.endpoints import check_servers, connect_writers
 from models.captions.local import check_local
 from models.captions.measure import clip_to_caption, measured_clip
 from models.captions.prompts import prompts_id
-from models.captions.servers import check_servers, connect_writers
-from models.captions.writer import AnswerMemory, Writers, WrittenCaption, write_captions
-from models.handlers.captions import CaptionHandler
 from models.registry import ModelCard, WeightsFile
-from transforms.adapter import ModelStage
+from transforms.handlers.captions import CaptionHandler
+from transforms.run_stage import ModelStage
 
 FINAL_CLASSES = ("Blocked:",)
 CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
@@ -54,7 +54,7 @@ class ComposeCaptions(Stage[ClipRecord]):
         clip = measured_clip(record, output.store)
         draft = compose_caption(clip, self.settings.embedded)
         return {
-            "caption": caption_facts(draft, clip, self.settings, output, MODEL_NAME, None),
+            "caption": to_caption(draft, clip, self.settings, output, MODEL_NAME, None),
             "caption_reason": None,
             "caption_usage": None,
         }
@@ -104,7 +104,7 @@ class AskForCaptions(Stage[ClipRecord]):
     def setup(self) -> None:
         """Nothing yet: the account to share is known with the first clip."""
         self._lock = threading.Lock()
-        self._writers: Writers | None = None
+        self._writers: Captioners | None = None
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Captions one clip.
@@ -201,7 +201,7 @@ def _card(name: str, digest: str) -> ModelCard:
         source="captions.transformers.folder",
         revision=digest[:16],
         files=(WeightsFile(path=name, sha256=digest),),
-        licence="see the model's own",
+        license="see the model's own",
         commercial_use=False,
         setting="captions.transformers.folder",
     )
@@ -212,7 +212,7 @@ def _written_fields(
 ) -> Mapping[str, Any]:
     usage, caption = written.usage, None
     if written.draft is not None:
-        caption = caption_facts(written.draft, clip, settings, output, model, prompts_id())
+        caption = to_caption(written.draft, clip, settings, output, model, prompts_id())
     return {
         "caption": caption,
         "caption_reason": None if written.error is None else str(written.error),
@@ -220,17 +220,17 @@ def _written_fields(
     }
 
 
-def caption_facts(
+def to_caption(
     draft: CaptionDraft,
     clip: MeasuredClip,
     settings: CaptionSettings,
     output: StageOutput,
     model: str,
     prompts: str | None,
-) -> CaptionFacts:
+) -> Caption:
     """Writes a clip's caption file and returns what the table holds of it."""
     data = caption_file(draft, settings.layout, model)
-    return CaptionFacts(
+    return Caption(
         file=output.write("caption.json", data, "application/json"),
         model=model,
         prompts=prompts,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from core.facts import EncodedClip
+from core.annotations import EncodedClip
 from core.records import ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
 from media.encode import CutResult, CutSettings, copy_clip, cut_clip

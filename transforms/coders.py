@@ -11,10 +11,10 @@ from typing import Any
 from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 
-from core.codec import from_jsonable, to_jsonable
-from core.dataset_files import OutputFile
 from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
-from core.sources import SourceSpec
+from core.serialization import from_jsonable, to_jsonable
+from storage.manifest import OutputFile
+from storage.sources import SourceSpec
 
 ELEMENTS, BYTES = "elements", "bytes"
 """Namespace and name of the distribution of encoded records' sizes: what steps hand over to each other."""

@@ -12,14 +12,14 @@ import apache_beam as beam
 import pyarrow as pa
 from pydantic import Field
 
-from core.dataset_files import OutputFile, partition_of, shard_path, table_path, write_manifest, write_table
 from core.records import ClipRecord, ClipStatus, FailureRecord, VideoRecord
-from core.rows import Row, clip_row, failure_row, shot_row, video_row
 from core.settings import Settings
-from core.store import Store
-from core.tables import TableSpec, table_specs
-from transforms.adapter import RunContext
-from transforms.analyse import read_analysis
+from storage.manifest import OutputFile, partition_of, shard_path, table_path, write_manifest, write_table
+from storage.rows import Row, clip_row, failure_row, shot_row, video_row
+from storage.store import Store
+from storage.tables import TableSpec, table_specs
+from transforms.analyze import read_analysis
+from transforms.run_stage import RunContext
 from transforms.shards import WriteShard
 
 NO_ROW, ROWS_AT_A_TIME = b"", 300

@@ -8,17 +8,17 @@ from typing import Any, Literal
 from apache_beam.ml.inference.base import ModelHandler
 from pydantic import Field
 
-from core.facts import SeenDepth
+from core.annotations import MonoDepth
 from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
 from core.stage import StageContract, StageOutput
 from models.annotation import AnnotationSettings
-from models.depth.prior import check_depth_models, chosen_models
-from models.depth.seen import SeenDepthFile
+from models.depth.mono_depth import check_depth_models, chosen_models
+from models.depth.mono_depth_file import MonoDepthFile
 from models.depth.settings import DepthSettings
-from models.handlers.clips import ClipVideo
-from models.handlers.depth import DepthHandler
-from transforms.adapter import ModelStage
+from transforms.handlers.clips import ClipVideo
+from transforms.handlers.depth import DepthHandler
+from transforms.run_stage import ModelStage
 
 
 class DepthStageSettings(Settings):
@@ -37,7 +37,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
         version=1,
         record=ClipRecord,
         reads=frozenset({"encoded"}),
-        writes=frozenset({"seen_depth"}),
+        writes=frozenset({"mono_depth"}),
     )
     settings: DepthStageSettings
 
@@ -77,11 +77,11 @@ class EstimateDepth(ModelStage[ClipRecord]):
             raise ValueError(f"clip {record.clip_id} is kept but was not cut")
         return ClipVideo(clip_id=record.clip_id, video=record.encoded.video)
 
-    def fields(self, record: ClipRecord, prediction: SeenDepthFile, output: StageOutput) -> Mapping[str, Any]:
+    def fields(self, record: ClipRecord, prediction: MonoDepthFile, output: StageOutput) -> Mapping[str, Any]:
         """The maps' file."""
-        file = output.write("seen_depth.npz", prediction.to_bytes(), "application/x-npz")
+        file = output.write("mono_depth.npz", prediction.to_bytes(), "application/x-npz")
         return {
-            "seen_depth": SeenDepth(
+            "mono_depth": MonoDepth(
                 file=file, relative_model=self._names.get("relative"), metric_model=self._names.get("metric")
             )
         }

@@ -12,9 +12,9 @@ from core.digest import digest_bytes
 from core.progress import ProgressLog
 from core.records import ClipRecord, ClipStatus
 from core.stage import Stage, StageContract, StageOutput
-from models.duplicates import DuplicateSettings, band_keys, hash_picture, near_earlier
-from models.handlers.images import ClipImages, load_images
-from transforms.adapter import CollectionStage, Counters, RunContext
+from models.duplicates import DuplicateSettings, band_keys, hash_image, near_earlier
+from transforms.handlers.images import ClipImages, load_images
+from transforms.run_stage import CollectionStage, Counters, RunContext
 
 JUMPS = 3
 """Rounds in which the groups that hang together are joined; each doubles the length of chain that is followed."""
@@ -24,15 +24,15 @@ Member = tuple[Rank, tuple[bytes, ...]]
 Joined = tuple[str, Iterable[tuple[Any, Any]]]
 
 
-class HashPictures(Stage[ClipRecord]):
+class HashImages(Stage[ClipRecord]):
     """Perceptual hashes of a clip's sample images, for clips that may still be kept."""
 
     contract = StageContract(
-        name="HashPictures",
+        name="HashImages",
         version=1,
         record=ClipRecord,
         reads=frozenset({"samples"}),
-        writes=frozenset({"picture_hashes"}),
+        writes=frozenset({"image_hashes"}),
         cached=False,
     )
     settings: DuplicateSettings
@@ -51,8 +51,8 @@ class HashPictures(Stage[ClipRecord]):
           ItemError: if an image cannot be read.
         """
         images = ClipImages(clip_id=record.clip_id, images=tuple(sample.image for sample in record.samples))
-        hashes = [hash_picture(rgb) for rgb in load_images(output.store, images)]
-        return {"picture_hashes": tuple(h.hex() for h in hashes if h is not None)}
+        hashes = [hash_image(rgb) for rgb in load_images(output.store, images)]
+        return {"image_hashes": tuple(h.hex() for h in hashes if h is not None)}
 
 
 class FindDuplicates(CollectionStage[ClipRecord]):
@@ -67,7 +67,7 @@ class FindDuplicates(CollectionStage[ClipRecord]):
         name="FindDuplicates",
         version=1,
         record=ClipRecord,
-        reads=frozenset({"picture_hashes", "width", "height", "span"}),
+        reads=frozenset({"image_hashes", "width", "height", "span"}),
         writes=frozenset({"duplicate_group"}),
         cached=False,
     )
@@ -128,7 +128,7 @@ class _NameGroupDoFn(beam.DoFn):
     def process(self, joined: Joined) -> Iterator[ClipRecord]:
         records, groups = _sides(joined)
         for record in records:
-            self._counters.add("done" if record.picture_hashes else "passed")
+            self._counters.add("done" if record.image_hashes else "passed")
             yield dataclasses.replace(record, duplicate_group=groups[0] if groups else None)
 
 
@@ -160,9 +160,9 @@ class _Smallest(beam.CombineFn):
 
 def _members(record: ClipRecord) -> Iterator[tuple[str, Member]]:
     """A clip with hashes under the digest of all of them; smaller ranks are better."""
-    if record.failure is None and record.picture_hashes:
+    if record.failure is None and record.image_hashes:
         rank = (-record.width * record.height, -float(record.span.duration_s), record.clip_id)
-        hashes = tuple(sorted({bytes.fromhex(h) for h in record.picture_hashes}))
+        hashes = tuple(sorted({bytes.fromhex(h) for h in record.image_hashes}))
         yield digest_bytes(b"".join(hashes)), (rank, hashes)
 
 

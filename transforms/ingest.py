@@ -17,10 +17,8 @@ from core.digest import digest_value
 from core.failures import Failure
 from core.records import FailureRecord, VideoRecord
 from core.settings import Settings
-from core.sources import SourceSpec, list_videos
 from core.stage import Stage, StageContract, StageOutput
-from core.store import Store
-from media.pages import (
+from media.download import (
     RANGE_COLUMNS,
     DownloadSettings,
     check_downloader,
@@ -31,6 +29,8 @@ from media.pages import (
 )
 from media.probe import probe_video
 from media.source import fingerprint
+from storage.sources import SourceSpec, list_videos
+from storage.store import Store
 
 
 class ProbeSettings(Settings):

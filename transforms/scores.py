@@ -11,17 +11,17 @@ from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
 from core.stage import Stage, StageContract, StageOutput
 from models.aesthetic import NO_MODEL_REASON, AestheticScore, AestheticSettings
-from models.handlers.aesthetic import AestheticHandler
-from models.handlers.images import ClipImages
-from models.handlers.text import TextAreaHandler
 from models.registry import (
     CLIP_VIT_L14,
     LAION_AESTHETIC_V2,
     PPOCR_V6_SMALL_REC,
     resolve_model,
 )
-from models.text import TextScore, TextSettings, check_detector, detector_card
-from transforms.adapter import ModelStage
+from models.text.scorer import TextScore, TextSettings, check_detector, detector_card
+from transforms.handlers.aesthetic import AestheticHandler
+from transforms.handlers.images import ClipImages
+from transforms.handlers.text import TextAreaHandler
+from transforms.run_stage import ModelStage
 
 NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import apache_beam as beam
 
-from core.codec import from_json_text, to_json_text
-from core.dataset_files import OutputFile, shard_path, write_shard
 from core.digest import digest_value
 from core.records import ClipRecord
-from core.rows import clip_row
-from core.store import Ref, Store
-from core.tables import CONVENTIONS
+from core.references import Ref
+from core.serialization import from_json_text, to_json_text
+from storage.manifest import OutputFile, shard_path, write_shard
+from storage.rows import clip_row
+from storage.store import Store
+from storage.tables import CONVENTIONS
 
 SHARD_FORMAT_VERSION = 2
 

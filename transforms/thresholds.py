@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.policy import ThresholdSettings, judge
 from core.records import ClipRecord, ClipStatus
-from core.rows import clip_row
 from core.stage import Stage, StageContract, StageOutput
-from core.tables import LATE_CLIP_COLUMNS
+from core.thresholds import ThresholdSettings, apply_limits
+from storage.rows import clip_row
+from storage.tables import LATE_CLIP_COLUMNS
 
 MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
 CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})
@@ -38,7 +38,7 @@ class RejectEarly(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip by its cheap columns."""
-        verdict = judge(clip_row(record), self.settings, skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS)
+        verdict = apply_limits(clip_row(record), self.settings, skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS)
         status = ClipStatus.CANDIDATE if verdict.is_kept else ClipStatus.REJECTED
         return {
             "status": status,
@@ -86,7 +86,7 @@ class ApplyThresholds(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip."""
-        verdict = judge(clip_row(record), self.settings, skip=LATE_CLIP_COLUMNS)
+        verdict = apply_limits(clip_row(record), self.settings, skip=LATE_CLIP_COLUMNS)
         return {
             "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
             "rejection_reasons": verdict.reasons,
@@ -117,7 +117,7 @@ class RejectLate(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip by all columns, now that all are known."""
-        verdict = judge(clip_row(record), self.settings)
+        verdict = apply_limits(clip_row(record), self.settings)
         return {
             "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
             "rejection_reasons": verdict.reasons,

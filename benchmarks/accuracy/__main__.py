@@ -1,6 +1,6 @@
 """Camera poses on all sequences of known truth: every estimator that can run here, in one run.
 
-ATE: root mean square distance of the camera centres after the best similarity, in % of the true path's length;
+ATE: root mean square distance of the camera centers after the best similarity, in % of the true path's length;
 infinite without poses. RPE: root mean square error from one frame to the next, of the translation in % of the mean
 step, of the rotation in degrees. Intrinsics are given and fixed, or estimated. The estimators see the frames only, or,
 with --masks, also what moves, where that is known. CPU seconds are those of all threads, for the whole sequence.
@@ -24,9 +24,9 @@ from benchmarks.accuracy.sequences import TrueSequence, load_sequences, rendered
 from benchmarks.accuracy.trajectories import TrajectoryError, compare_trajectories
 from benchmarks.measure import DATA, markdown_table
 from core.failures import ItemError
-from models.poses.classical import estimate_poses
-from models.poses.colmap import ColmapEstimator, ColmapSettings
-from models.poses.estimate import PoseEstimator, PoseRequest, without_poses
+from models.sfm.classical import estimate_poses
+from models.sfm.colmap import ColmapEstimator, ColmapSettings
+from models.sfm.estimate import PoseEstimator, PoseRequest, without_poses
 
 Knowledge = Literal["given", "estimated"]
 FILMS = (
@@ -145,7 +145,9 @@ def main() -> None:
     parser.add_argument("--estimators", nargs="*", choices=list(makers), default=list(makers))
     parser.add_argument("--sequences", nargs="*", default=[], help="parts of names; all by default")
     parser.add_argument("--modes", nargs="*", choices=get_args(Knowledge), default=list(get_args(Knowledge)))
-    parser.add_argument("--rendered", nargs="*", help="films to add: names of tests.films, or none for a choice")
+    parser.add_argument(
+        "--rendered", nargs="*", help="films to add: names of tests.support.films, or none for a choice"
+    )
     parser.add_argument("--only-rendered", action="store_true", help="leave out the sequences of the test data")
     parser.add_argument("--masks", action="store_true", help="tell the estimators what moves, where that is known")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,8 +1,8 @@
 """Poses of the frames between annotated ones: the error of interpolation, straight and smooth, and of its correction.
 
 Run as `python -m benchmarks.accuracy.dense`. Films are rendered at 25 frames a second; every fifth pose, depth map and
-the intrinsics are given as they truly are, so that the errors are those of what lies between. Centres in mm, in rooms
-of some metres.
+the intrinsics are given as they truly are, so that the errors are those of what lies between. Centers in mm, in rooms
+of some meters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import markdown_table
-from models.camera_path import camera_centres, conjugate, multiply, rotation_vectors
-from models.poses.dense import Anchor, interpolate_poses, refine_between
+from models.geometry.camera_path import camera_centers, conjugate, multiply, rotation_vectors
+from models.sfm.dense import Anchor, interpolate_poses, refine_between
 from native import se3
 
 FILMS = ("handheld", "handheld, moving things", "rotation with shake", "driving", "orbit", "blurred")
@@ -26,10 +26,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def errors(found: FloatArray, true: FloatArray) -> list[float]:
-    """Root mean square and largest error of centres in mm, and the same of angles in degrees."""
-    centres = 1000 * np.linalg.norm(camera_centres(found) - camera_centres(true), axis=1)
+    """Root mean square and largest error of centers in mm, and the same of angles in degrees."""
+    centers = 1000 * np.linalg.norm(camera_centers(found) - camera_centers(true), axis=1)
     turned = np.degrees(np.linalg.norm(rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:]))), axis=1))
-    return [float(v) for e in (centres, turned) for v in (np.sqrt(np.mean(e**2)), e.max())]
+    return [float(v) for e in (centers, turned) for v in (np.sqrt(np.mean(e**2)), e.max())]
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", nargs="+", default=list(FILMS))
     options = parser.parse_args()
-    render = importlib.import_module("tests.films").film
+    render = importlib.import_module("tests.support.films").film
     rows: list[list[str | float]] = []
     for name in options.only:
         made = render(name, seconds=options.seconds, fps=FPS, size=(320, 180))
@@ -70,7 +70,7 @@ def main() -> None:
         for way, poses in (("straight", straight), ("smooth", smooth[between]), ("corrected", refined[between])):
             corrected = way == "corrected"
             rows.append([name, way, *errors(poses, true[between]), *([confirmed, cost_ms] if corrected else ["", ""])])
-    header = ["film", "way", "centre rms", "largest", "angle ° rms", "largest", "share corrected", "CPU ms a frame"]
+    header = ["film", "way", "center rms", "largest", "angle ° rms", "largest", "share corrected", "CPU ms a frame"]
     print(markdown_table(header, rows))
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from benchmarks.accuracy.trajectories import FloatArray, invert, path_length
 from benchmarks.measure import DATA
 from media.decode import VideoReader
-from models.poses.estimate import Intrinsics
+from models.sfm.estimate import Intrinsics
 
 RATE_HZ = 5.0
 SPARSE_FPS = 8.0
@@ -139,9 +139,9 @@ def load_sequences(names: Sequence[str] = ()) -> Iterator[TrueSequence]:
 def rendered_sequences(
     names: Sequence[str], *, size: Size = (640, 360), seconds: float = 5.0
 ) -> Iterator[TrueSequence]:
-    """Films of `tests.films` with exact truth, at 5 Hz."""
+    """Films of `tests.support.films` with exact truth, at 5 Hz."""
     # By name, as the tests are not strictly typed.
-    film = importlib.import_module("tests.films").film
+    film = importlib.import_module("tests.support.films").film
     for name in names:
         made = film(name, seconds=seconds, fps=RATE_HZ, size=size, noise=1.5)
         yield TrueSequence(

@@ -22,7 +22,7 @@ class TrajectoryError:
     """How far an estimated trajectory is from the true one.
 
     Attributes:
-      ate_percent: root mean square distance of the camera centres after the best similarity (scale, rotation,
+      ate_percent: root mean square distance of the camera centers after the best similarity (scale, rotation,
         translation), in % of the true path's length; infinite with fewer than three poses, NaN if the
         true camera stays in its place.
       registered_share: frames with a pose, 0 to 1.
@@ -79,11 +79,11 @@ def align(points: FloatArray, target: FloatArray, *, with_scale: bool = True) ->
     Points that all coincide keep their scale and directions.
     """
     mean, target_mean = points.mean(0), target.mean(0)
-    centred, target_centred = points - mean, target - target_mean
-    variance = float((centred**2).sum())
+    centered, target_centered = points - mean, target - target_mean
+    variance = float((centered**2).sum())
     rotation, scale = np.eye(3), 1.0
     if variance > 0:
-        u, d, vt = np.linalg.svd(target_centred.T @ centred)
+        u, d, vt = np.linalg.svd(target_centered.T @ centered)
         signs = np.array([1, 1, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
         rotation = (u * signs) @ vt
         scale = float((d * signs).sum()) / variance if with_scale else 1.0
@@ -91,7 +91,7 @@ def align(points: FloatArray, target: FloatArray, *, with_scale: bool = True) ->
 
 
 def absolute_errors(found: FloatArray, true: FloatArray, similarity: Similarity) -> tuple[FloatArray, FloatArray]:
-    """Distances of centres (n,), and angles (n,) in degrees, of aligned world_from_cam (n, 4, 4)."""
+    """Distances of centers (n,), and angles (n,) in degrees, of aligned world_from_cam (n, 4, 4)."""
     distance = np.linalg.norm(similarity.move(found[:, :3, 3]) - true[:, :3, 3], axis=1)
     return distance, angle_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ similarity.rotation @ found[:, :3, :3])
 
@@ -108,9 +108,9 @@ def relative_errors(found: FloatArray, true: FloatArray, scale: float) -> tuple[
 
 
 def path_length(cam_from_world: FloatArray) -> float:
-    """Length of the way of the camera's centre."""
-    centres = invert(cam_from_world)[:, :3]
-    return float(np.linalg.norm(np.diff(centres, axis=0), axis=1).sum())
+    """Length of the way of the camera's center."""
+    centers = invert(cam_from_world)[:, :3]
+    return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
 
 
 def rms(values: FloatArray) -> float:

@@ -16,7 +16,7 @@ from benchmarks.accuracy.trajectories import compare_trajectories
 from benchmarks.measure import markdown_table
 from media.clip_frames import ClipFrame
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
-from models.poses.classical import estimate_poses
+from models.sfm.classical import estimate_poses
 
 WHOLE = 100_000
 """Longer than any sequence: one window."""

@@ -21,7 +21,7 @@ from benchmarks.captions import PICTURES, write_model
 from benchmarks.measure import ROOT, markdown_table
 from media.probe import probe_video
 from models.captions.answers import SceneAnswer
-from models.captions.dialogue import ChatRequest
+from models.captions.chat import ChatRequest
 from models.captions.frames import read_pictures
 from models.captions.local import STEADY, LocalChat, _bounded_schema
 from models.captions.prompts import fill

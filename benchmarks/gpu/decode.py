@@ -56,7 +56,7 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = list(arguments.videos)
-        rendering = importlib.import_module("tests.rendering")
+        rendering = importlib.import_module("tests.support.rendering")
         for codec, options in {} if paths else CODECS.items():
             paths.append(str(Path(folder, f"{codec}.mp4")))
             shot = rendering.render_shot(0, 25 * SECONDS, (1280, 720))

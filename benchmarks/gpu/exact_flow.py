@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.raft.clip_flow import STEPS, ClipFlow, is_consistent
-from models.tracking.features import FlowPredictor, FrameFeatures
-from models.tracking.geometry import Cameras, pixel_grid, reproject
-from models.tracking.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
-from models.tracking.tracker import Track, TrackedClip
+from models.flow.raft_clip import STEPS, ClipFlow, is_consistent
+from models.slam.features import FlowPredictor, FrameFeatures
+from models.slam.geometry import Cameras, pixel_grid, reproject
+from models.slam.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
+from models.slam.tracker import Track, TrackedClip
 from native import se3
 
 Doubles = npt.NDArray[np.float64]
@@ -39,14 +39,14 @@ class RoomClip:
       cam_from_world: (t, 7) true, in the unit of the clip's depth.
       focal_px: true, of the pictures.
       feature_depth: (t, h, w) exact z-depth at the features' pixels.
-      metres: of one unit of length.
+      meters: of one unit of length.
     """
 
     clip: TrackedClip
     cam_from_world: Doubles
     focal_px: float
     feature_depth: Doubles
-    metres: float
+    meters: float
 
 
 def make_clip(
@@ -60,7 +60,7 @@ def make_clip(
     """Looks into the furnished room of the tests.
 
     Args:
-      poses: (t, 7) cam_from_world in metres.
+      poses: (t, 7) cam_from_world in meters.
       size: (width, height) of the pictures; the view is 60 degrees wide.
       seed: of pictures and noise.
       focal_error: the given focal length over the true one.
@@ -83,7 +83,7 @@ def make_clip(
         intrinsics_px=intrinsics * [focal_error, focal_error, 1, 1],
         times_s=np.arange(len(poses)) / fps,
     )
-    return RoomClip(clip=clip, cam_from_world=moved, focal_px=focal, feature_depth=true_depth * scale, metres=1 / scale)
+    return RoomClip(clip=clip, cam_from_world=moved, focal_px=focal, feature_depth=true_depth * scale, meters=1 / scale)
 
 
 class ExactFlow(FlowPredictor):
@@ -155,10 +155,10 @@ def errors(room: RoomClip, track: Track) -> tuple[float, float]:
 
 
 def exact_clip_flow(poses: Doubles, size: tuple[int, int], device: torch.device | str) -> tuple[Doubles, ClipFlow]:
-    """Depth (t, h, w) of the room in metres at half of (width, height), and the flow of a clip at that size.
+    """Depth (t, h, w) of the room in meters at half of (width, height), and the flow of a clip at that size.
 
     Args:
-      poses: (t, 7) cam_from_world in metres.
+      poses: (t, 7) cam_from_world in meters.
       size: of the pictures; the view is 60 degrees wide.
       device: of the flow.
     """
@@ -188,8 +188,11 @@ def exact_clip_flow(poses: Doubles, size: tuple[int, int], device: torch.device 
 
 
 def _measure(poses: Doubles, camera: Doubles, size: tuple[int, int]) -> Doubles:
-    """(t, h, w) z-depth of the room at pixel centres, in metres."""
-    scenes, room = importlib.import_module("tests.scene"), importlib.import_module("tests.films").furnished_room()
+    """(t, h, w) z-depth of the room at pixel centers, in meters."""
+    scenes, room = (
+        importlib.import_module("tests.support.scene"),
+        importlib.import_module("tests.support.films").furnished_room(),
+    )
     views = [
         scenes.View(scene=room, time_s=0.0, cam_from_world=pose, intrinsics_px=camera, size=size) for pose in poses
     ]

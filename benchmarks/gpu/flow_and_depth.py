@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu.flow_and_depth [--output results.json]
 
-47 frames of 328 x 584, 205 pairs. RAFT's weights are random, which does not change its time; the depth is optimised
+47 frames of 328 x 584, 205 pairs. RAFT's weights are random, which does not change its time; the depth is optimized
 with the exact flow of a rendered room, from maps with errors of scale and shift and of every pixel.
 """
 
@@ -22,8 +22,8 @@ from benchmarks.gpu.exact_flow import exact_clip_flow
 from benchmarks.gpu.timing import median_ms
 from benchmarks.gpu.tracking import FRAMES, SIZE, wander
 from models.depth.consistent import make_consistent
-from models.raft.clip_flow import estimate_clip_flow
-from models.raft.network import build_network
+from models.flow.raft import build_network
+from models.flow.raft_clip import estimate_clip_flow
 from native.cuda.build import LIBRARY
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.frame_models [--output results.json]
 
 Weights are random (times of dense layers do not depend on them). Frames are 720p, uint8, on the device; a time covers
-resizing, normalisation and the network. SAM's decoder gets four prompts in every frame of the batch.
+resizing, normalization and the network. SAM's decoder gets four prompts in every frame of the batch.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from benchmarks.gpu.timing import median_ms
 from models.depth.depth_anything import DepthAnything
 from models.depth.moge import MoGe
 from models.depth.settings import DepthSettings
-from models.masks.sam import POINT_LABELS, SamMasks
-from models.masks.settings import MaskSettings
 from models.networks.depth_anything import DepthAnythingV2
 from models.networks.moge import MoGe2
-from models.networks.pictures import DTYPES
+from models.networks.pixels import DTYPES
 from models.networks.sam2 import Sam2
+from models.segmentation.sam import POINT_LABELS, SamMasks
+from models.segmentation.settings import MaskSettings
 
 HEIGHT, WIDTH = 720, 1280
 PROMPTS = 4

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.frame_models import MOGE_LARGE
+from models.flow.raft import RaftNetwork
 from models.networks.depth_anything import DepthAnythingV2
 from models.networks.hiera import LARGE
 from models.networks.moge import MoGe2
-from models.raft.network import RaftNetwork
 from models.registry import (
     DEPTH_ANYTHING_V2_LARGE,
     MEGASAM,
@@ -21,7 +21,7 @@ from models.registry import (
     SAM_21_LARGE,
     ModelCard,
 )
-from models.tracking.network import TrackingNetwork
+from models.slam.network import TrackingNetwork
 
 
 def write_weights(folder: Path) -> None:
@@ -33,7 +33,7 @@ def write_weights(folder: Path) -> None:
     _write(folder, MOGE_2_VITL, {"model": MoGe2(MOGE_LARGE).state_dict(), "model_config": MOGE_LARGE})
     for card, network in ((MEGASAM, TrackingNetwork()), (RAFT_THINGS, RaftNetwork())):
         _write(folder, card, {f"module.{name}": value for name, value in network.state_dict().items()})
-    tensors = importlib.import_module("tests.models.networks.published_sam").published_tensors(LARGE)
+    tensors = importlib.import_module("tests.support.published_sam").published_tensors(LARGE)
     _write(folder, SAM_21_LARGE, {"model": {name: _random(name, zeros) for name, zeros in tensors.items()}})
 
 

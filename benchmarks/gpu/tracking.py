@@ -19,30 +19,30 @@ import torch
 
 from benchmarks.gpu.exact_flow import Doubles, ExactFlow, RoomClip, errors, make_clip
 from benchmarks.gpu.timing import median_ms
-from models.tracking import dense_ba
-from models.tracking.bundle_plan import plan_bundle
-from models.tracking.correlation import FeaturePyramid, correlate
-from models.tracking.features import FrameFeatures
-from models.tracking.geometry import Cameras, frame_distance, reproject
-from models.tracking.network import EdgeGroups, TrackingNetwork, build_network
-from models.tracking.tracker import track_clips
+from models.networks.correlation import FeaturePyramid, correlate
+from models.slam import dense_ba
+from models.slam.bundle_plan import plan_bundle
+from models.slam.features import FrameFeatures
+from models.slam.geometry import Cameras, frame_distance, reproject
+from models.slam.network import EdgeGroups, TrackingNetwork, build_network
+from models.slam.tracker import track_clips
 from native import se3
 from native.cuda.build import LIBRARY
 
 SIZE = (584, 328)
 FEATURES = (41, 73)
 FRAMES = 47
-# Metres a second and degrees of swing: mean flow of 0.9, 1.3 and 3.1 px a frame at 1/8 of the size.
+# Meters a second and degrees of swing: mean flow of 0.9, 1.3 and 3.1 px a frame at 1/8 of the size.
 MOTIONS = {"slow": (0.45, 7.0), "mid": (0.75, 9.0), "fast": (1.7, 17.0)}
 
 
 def wander(frames: int, speed: float, turn_deg: float, seed: int) -> Doubles:
-    """(t, 7) poses in metres of a camera that wanders in the free part of the room."""
+    """(t, 7) poses in meters of a camera that wanders in the free part of the room."""
     t = np.arange(frames) / 5.0
     phase = 2.4 * seed
     reach = min(speed / 0.9, 0.9)
     rate = speed / reach
-    centre = np.stack(
+    center = np.stack(
         [
             0.3 + reach * np.sin(rate * t + phase),
             -0.1 + 0.3 * reach * np.sin(1.3 * rate * t),
@@ -53,7 +53,7 @@ def wander(frames: int, speed: float, turn_deg: float, seed: int) -> Doubles:
     sway = np.radians(turn_deg)
     tangent = np.stack([np.zeros_like(t)] * 3 + [0.4 * sway * np.sin(t), sway * np.sin(0.7 * t + phase), 0 * t], 1)
     turn = se3.exp(tangent)[:, 3:]
-    still = np.concatenate([-centre, np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1))], 1)
+    still = np.concatenate([-center, np.tile([0.0, 0.0, 0.0, 1.0], (frames, 1))], 1)
     return se3.compose(np.concatenate([np.zeros((frames, 3)), turn], 1), still)
 
 
@@ -159,7 +159,7 @@ def time_clips(network: TrackingNetwork, count: int, motion: str) -> dict[str, A
         "keyframes": float(np.mean([len(track.keyframes) for track in tracks])),
         "operator calls": made[0].calls,
         "edge updates a clip": made[0].edges / count,
-        "worst ATE, mm": max(e[0] * s * r.metres * 1000 for e, s, r in zip(found, lengths, rooms, strict=True)),
+        "worst ATE, mm": max(e[0] * s * r.meters * 1000 for e, s, r in zip(found, lengths, rooms, strict=True)),
         "worst focal error": max(abs(e[1]) for e in found),
         "peak GiB": torch.cuda.max_memory_allocated() / 2**30,
     }

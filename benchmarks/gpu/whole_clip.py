@@ -4,7 +4,7 @@
 
 Clips of 47 frames of 720p, batched as the job batches them. Weights are random; tracking and consistent depth get the
 exact flow of a rendered room beside the networks that run in full (`benchmarks.gpu.exact_flow`), so that keyframes,
-edges and optimisation are those of a moving camera. Decoding and writing are not in it.
+edges and optimization are those of a moving camera. Decoding and writing are not in it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from benchmarks.gpu.tracking import FRAMES, MOTIONS, SIZE, make_rooms, wander
 from models.depth.consistent import make_consistent
 from models.depth.moge import MoGe
 from models.depth.settings import DepthSettings
+from models.flow.raft import build_network as build_raft
+from models.flow.raft_clip import estimate_clip_flow
 from models.networks.moge import MoGe2
-from models.raft.clip_flow import estimate_clip_flow
-from models.raft.network import build_network as build_raft
-from models.tracking.features import FrameFeatures
-from models.tracking.network import TrackingNetwork
-from models.tracking.network import build_network as build_tracker
-from models.tracking.tracker import track_clips
+from models.slam.features import FrameFeatures
+from models.slam.network import TrackingNetwork
+from models.slam.network import build_network as build_tracker
+from models.slam.tracker import track_clips
 
 CLIP_SIZE, MAP_SIZE = (1280, 720), (640, 360)
 

@@ -4,7 +4,7 @@
 
 Films of 720p are made and annotated with the profile `spatialvid`; each film is one clip, scores and captions by models
 are left out. Weights are random, in the published formats (`benchmarks.gpu.random_weights`). Tracker and RAFT run in
-full, then their flow is replaced by that of a rendered room, so that keyframes, edges and optimisation are those of a
+full, then their flow is replaced by that of a rendered room, so that keyframes, edges and optimization are those of a
 moving camera (`benchmarks.gpu.exact_flow`); some pixels are said to move, so that there is something to outline.
 
 The GPU's use is what NVML says from its first work, the loading of models included, to its last, and what the profiler
@@ -35,19 +35,19 @@ from torch import Tensor
 
 from beam_pipeline.config import load_config
 from beam_pipeline.job import run_job
-from beam_pipeline.runners import make_options
+from beam_pipeline.runners.engines import make_options
 from benchmarks.gpu.exact_flow import ExactFlow, RoomClip, exact_clip_flow, make_clip
 from benchmarks.gpu.random_weights import write_weights
 from benchmarks.gpu.tracking import MOTIONS, wander
 from benchmarks.gpu.watch import GpuWatch
 from core.digest import digest_value
-from core.sources import make_spec
-from models.handlers import device
-from models.raft.clip_flow import ClipFlow, estimate_clip_flow
-from models.tracking import clips as chain
-from models.tracking.features import FrameFeatures
-from models.tracking.network import FlowUpdate, TrackingNetwork
-from models.tracking.tracker import track_clips
+from models.flow.raft_clip import ClipFlow, estimate_clip_flow
+from models.slam import clips as chain
+from models.slam.features import FrameFeatures
+from models.slam.network import FlowUpdate, TrackingNetwork
+from models.slam.tracker import track_clips
+from storage.sources import make_spec
+from transforms.handlers import device
 
 SIZE, WORKING_SIZE = (1280, 720), (584, 328)
 ANNOTATED_FPS = 5
@@ -125,7 +125,7 @@ def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
 def make_films(folder: Path, number: int, seconds: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        list(pool.map(make_film, [folder] * number, range(number), [seconds] * number))
+        list(pool.map(make_filmstrip, [folder] * number, range(number), [seconds] * number))
 
 
 def make_truths(seconds: float) -> list[Truth]:
@@ -133,10 +133,10 @@ def make_truths(seconds: float) -> list[Truth]:
         return list(pool.map(make_truth, [round(ANNOTATED_FPS * seconds)] * WAYS, range(WAYS)))
 
 
-def make_film(folder: Path, seed: int, seconds: float) -> None:
+def make_filmstrip(folder: Path, seed: int, seconds: float) -> None:
     path = folder / f"film_{seed:03d}.mp4"
     if not path.exists():
-        rendering = importlib.import_module("tests.rendering")
+        rendering = importlib.import_module("tests.support.rendering")
         rendering.write_video(path, rendering.render_shot(seed, round(25 * seconds), SIZE))
 
 

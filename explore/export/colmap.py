@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.store import Store
 from explore.clips import Clip
 from explore.export.frames import PointCloud, PosedFrames, encode_png, join_clouds
 from explore.export.poses import picture_name, posed_frames, why_no_poses
 from media.images import encode_jpeg
+from storage.store import Store
 
-# COLMAP's pixel centres lie at halves.
-CENTRE_PX = 0.5
+# COLMAP's pixel centers lie at halves.
+CENTER_PX = 0.5
 MAX_POINTS = 20_000
 
 
@@ -54,7 +54,7 @@ def _cameras(frames: PosedFrames) -> str:
     width, height = frames.clip.size
     lines = ["# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy"]
     for number, (fx, fy, cx, cy) in enumerate(frames.intrinsics_px.tolist(), 1):
-        lines.append(f"{number} PINHOLE {width} {height} {fx} {fy} {cx + CENTRE_PX} {cy + CENTRE_PX}")
+        lines.append(f"{number} PINHOLE {width} {height} {fx} {fy} {cx + CENTER_PX} {cy + CENTER_PX}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.places import normalize_uri
-from core.store import Store
 from explore.clips import Clip, ShardReader, find_clips
 from explore.export.colmap import ColmapExport
 from explore.export.nerfstudio import NerfstudioExport
@@ -16,6 +14,8 @@ from explore.export.rerun_file import RerunExport
 from explore.export.spatialvid import SpatialVidExport
 from explore.export.tables import CsvExport
 from explore.outputs import OutputError
+from storage.store import Store
+from storage.uris import normalize_uri
 
 
 class Export(Protocol):

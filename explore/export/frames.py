@@ -32,7 +32,7 @@ class PosedFrames:
       frames: (n,) frame indices in the clip.
       times_s: (n,) seconds since the clip's first frame.
       cam_from_world: (n, 7).
-      intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centres at integers.
+      intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centers at integers.
     """
 
     def __init__(self, clip: Clip, track: Track) -> None:
@@ -67,7 +67,7 @@ class PosedFrames:
 
         Args:
           i: which frame.
-          picture: the frame at any size, for the points' colours.
+          picture: the frame at any size, for the points' colors.
           most: points at most, evenly spread over the depth map.
         """
         maps, moving = self.clip.depth, self.clip.is_moving

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from core.cameras import invert_poses, pose_matrices
-from core.store import Store
 from explore.clips import Clip
 from explore.export.frames import encode_png
 from explore.export.poses import picture_name, posed_frames, why_no_poses
 from media.images import encode_jpeg
+from storage.store import Store
 
-# Its pixel centres lie at halves; its cameras look along -z with y up.
-CENTRE_PX = 0.5
+# Its pixel centers lie at halves; its cameras look along -z with y up.
+CENTER_PX = 0.5
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 DEPTH_UNIT = 1e-3
 _MAX_DEPTH_CODE = 65535
@@ -46,7 +46,7 @@ class NerfstudioExport:
             entry: dict[str, Any] = {
                 "file_path": f"images/{picture_name(frame)}",
                 "transform_matrix": camera_to_world[i].tolist(),
-                **{"fl_x": fx, "fl_y": fy, "cx": cx + CENTRE_PX, "cy": cy + CENTRE_PX},
+                **{"fl_x": fx, "fl_y": fy, "cx": cx + CENTER_PX, "cy": cy + CENTER_PX},
                 "time": float(frames.times_s[i]),
             }
             self._write(clip, entry["file_path"], encode_jpeg(picture), "image/jpeg")

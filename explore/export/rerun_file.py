@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from core.cameras import invert_poses
-from core.store import Store
 from explore.clips import Clip
 from explore.export.frames import PosedFrames
 from explore.export.poses import posed_frames, why_no_poses
 from explore.extras import import_extra
 from media.images import encode_jpeg
+from storage.store import Store
 
 POINTS_PER_FRAME = 4000
 _TIMELINE = "clip time"
@@ -60,7 +60,7 @@ class RerunExport:
             pose = rr.Transform3D(translation=[tx, ty, tz], quaternion=rr.Quaternion(xyzw=quaternion))
             recording.log("world/camera", pose)
             fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
-            # Its pixel centres lie at halves.
+            # Its pixel centers lie at halves.
             lens = rr.Pinhole(
                 focal_length=[fx, fy],
                 principal_point=[cx + 0.5, cy + 0.5],

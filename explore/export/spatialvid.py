@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from core.clip_files import masks_bytes, npy_bytes
-from core.store import Store
 from explore.clips import Clip, ClipRow
 from explore.export.frames import PosedFrames, enlarge
 from explore.export.poses import posed_frames, why_no_poses
 from explore.export.tables import csv_text
 from explore.extras import import_extra
+from storage.shard_members import masks_bytes, npy_bytes
+from storage.store import Store
 
 CLIPS_PER_GROUP = 5000
 DEPTH_LONGER_SIDE, DEPTH_MULTIPLE = 584, 8
@@ -44,7 +44,7 @@ class SpatialVidExport:
     """Files as they are after the published archives are unpacked: `videos/group_0001/<clip>.mp4`,
     `annotations/group_0001/<clip>/` with six files, `depths/group_0001/<clip>.zip`, and the metadata CSV.
 
-    Frames without a pose are left out, and ordinals count what is left. Intrinsics are normalised by width and
+    Frames without a pose are left out, and ordinals count what is left. Intrinsics are normalized by width and
     height. Masks have the clip's size. Depths are inverse, half floats in channel Z, 0 where unknown (which the
     published reader turns into its largest depth), resized without a crop so that the longer side is 584.
     """
@@ -84,12 +84,12 @@ def annotation_files(frames: PosedFrames) -> dict[str, bytes]:
     clip = frames.clip
     width, height = clip.size
     fx, fy, cx, cy = frames.intrinsics_px.T
-    normalised = np.stack([fx / width, fy / height, (cx + 0.5) / width, (cy + 0.5) / height], axis=1)
+    normalized = np.stack([fx / width, fy / height, (cx + 0.5) / width, (cy + 0.5) / height], axis=1)
     lines = [f"total annotated frames: {len(frames)}"]
     lines += [f"{ordinal} {frame}" for ordinal, frame in enumerate(frames.frames.tolist())]
     files = {
         "poses.npy": npy_bytes(frames.cam_from_world),
-        "intrinsics.npy": npy_bytes(normalised),
+        "intrinsics.npy": npy_bytes(normalized),
         "indexes.txt": ("\n".join(lines) + "\n").encode(),
         "instructions.json": json.dumps(_instructions(frames), indent=2).encode(),
         "caption.json": json.dumps(_caption(clip.row), indent=2, ensure_ascii=False).encode(),

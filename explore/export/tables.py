@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from core.store import Store
-from core.tables import CLIP_COLUMNS, CONVENTIONS
 from explore.clips import Clip, ClipRow
+from storage.store import Store
+from storage.tables import CLIP_COLUMNS, CONVENTIONS
 
 
 class CsvExport:

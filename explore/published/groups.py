@@ -20,9 +20,9 @@ import duckdb
 import pyarrow as pa
 from pyarrow.csv import read_csv
 
-from core.places import is_url, normalize_uri
 from explore.outputs import OutputError
 from explore.published.streams import StreamError, open_stream, read_token
+from storage.uris import is_url, normalize_uri
 
 ARCHIVES = {
     "videos": "videos/group_{group:04d}.tar.gz",

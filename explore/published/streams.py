@@ -9,8 +9,8 @@ from typing import BinaryIO, cast
 
 import requests
 
-from core.places import normalize_uri, open_place
 from explore.outputs import OutputError
+from storage.uris import normalize_uri, open_uri
 
 RETRIES = 8
 TIMEOUT_S = 60
@@ -35,7 +35,7 @@ def open_stream(uri: str, token: str | None = None) -> BinaryIO:
     uri = normalize_uri(uri)
     if uri.startswith(("http://", "https://")):
         return io.BufferedReader(ResumingStream(uri, token), BLOCK_BYTES)
-    fs, path = open_place(uri)
+    fs, path = open_uri(uri)
     try:
         return cast(BinaryIO, fs.open(path, "rb"))
     except OSError as error:

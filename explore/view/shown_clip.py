@@ -30,7 +30,7 @@ _NOW_STYLE = "position:absolute;top:-3px;bottom:-3px;width:2px;background:#111"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """A camera in the world: its centre, its rotation as (w x y z), vertical field of view, width / height."""
+    """A camera in the world: its center, its rotation as (w x y z), vertical field of view, width / height."""
 
     position: FloatArray
     wxyz: FloatArray
@@ -104,7 +104,7 @@ class ShownClip:
         )
 
     def path(self) -> FloatArray:
-        """(k, 3) camera centres of the frames that have a pose."""
+        """(k, 3) camera centers of the frames that have a pose."""
         if self._posed is None:
             return np.zeros((0, 3))
         return invert_poses(self._posed.cam_from_world[: len(self._place)])[:, :3]

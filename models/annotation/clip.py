@@ -15,12 +15,12 @@ from models.annotation.geometry import ClipGeometry, annotate_frames, working_si
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.annotation.quality import tracked_shares
 from models.annotation.settings import AnnotationSettings
-from models.annotation.stretch import AnnotatedWindow, Stretch, mean_of
-from models.annotation.tracked import tracked_geometry
+from models.annotation.slam_geometry import tracked_geometry
+from models.annotation.submap import AnnotatedWindow, Stretch, mean_of
 from models.annotation.windows import Window, split_windows
-from models.depth.seen import SeenDepths
-from models.poses.estimate import Intrinsics, MotionKind, PoseEstimator
-from models.tracking.tracked import TrackedFrames
+from models.depth.mono_depth_file import MonoDepths
+from models.sfm.estimate import Intrinsics, MotionKind, PoseEstimator
+from models.slam.tracked_frames import TrackedFrames
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_] | None
@@ -46,7 +46,7 @@ class ClipAnnotation:
       pose_ok, motion_kind: see `PoseEstimate`; a long clip's are fit for use if enough frames are in the stretch.
       reason: why they are not, or why a part of a long clip has none.
       reprojection_px, num_points: over all windows of the stretch, as all that follows.
-      typical_depth: median z-depth of the scene's points in view (of windows: the median), in the poses' unit.
+      scene_depth: median z-depth of the scene's points in view (of windows: the median), in the poses' unit.
       depth_path, masks_path: finished files; None where there is no such thing.
       depth_valid_share: of the pixels of all frames.
       moving_share: of the pixels of frames whose masks are known.
@@ -55,8 +55,8 @@ class ClipAnnotation:
       depth_error: relative error of depth from an annotated frame to the next, the mean over frames.
       num_windows: how many windows the poses are joined from.
       scale_drift: the largest relative change of scale between two windows over the frames that they share.
-      join_offset: the largest distance of two windows' camera centres there (root mean square), in typical depths.
-      metres_per_unit: the poses' unit in metres (of windows: the median); None where nothing says.
+      join_offset: the largest distance of two windows' camera centers there (root mean square), in typical depths.
+      meters_per_unit: the poses' unit in meters (of windows: the median); None where nothing says.
     """
 
     cam_from_world: FloatArray
@@ -71,7 +71,7 @@ class ClipAnnotation:
     motion_kind: MotionKind
     reprojection_px: float | None
     num_points: int
-    typical_depth: float | None
+    scene_depth: float | None
     depth_path: str | None
     masks_path: str | None
     depth_valid_share: float | None
@@ -82,7 +82,7 @@ class ClipAnnotation:
     num_windows: int
     scale_drift: float | None
     join_offset: float | None
-    metres_per_unit: float | None
+    meters_per_unit: float | None
 
 
 def annotate_clip(
@@ -93,7 +93,7 @@ def annotate_clip(
     estimate: PoseEstimator,
     folder: str,
     *,
-    seen: SeenDepths | None = None,
+    seen: MonoDepths | None = None,
     tracked: TrackedFrames | None = None,
     num_threads: int = 1,
 ) -> ClipAnnotation:
@@ -130,7 +130,7 @@ class _ClipAnnotator:
         settings: AnnotationSettings,
         estimate: PoseEstimator,
         folder: str,
-        seen: SeenDepths | None,
+        seen: MonoDepths | None,
         tracked: TrackedFrames | None,
         num_threads: int,
     ) -> None:
@@ -162,7 +162,7 @@ class _ClipAnnotator:
         self._frame += frames.frame[window.overlap :].tolist()
         self._time_s += frames.time_s[window.overlap :].tolist()
         self._every_time_s += [f.time_s for f in window.frames if f.index >= len(self._every_time_s)]
-        # Of pairs of neighbouring frames, those among shared frames have been looked at.
+        # Of pairs of neighboring frames, those among shared frames have been looked at.
         self._tracked.append(tracked_shares(frames.rgb[max(0, window.overlap - 1) :]))
         masks: list[Mask] = [None] * len(frames.rgb)
         for found in self._fit_parts(window, frames):
@@ -190,8 +190,8 @@ class _ClipAnnotator:
     def _annotate(self, window: Window, frames: ClipFrames) -> AnnotatedWindow:
         geometry = self._geometry_of(frames)
         if geometry.poses.motion_kind != "general" and not window.is_whole_clip:
-            # Its depth would be in metres, while other windows have another unit.
-            geometry = replace(geometry, depth=None, metres_per_unit=None)
+            # Its depth would be in meters, while other windows have another unit.
+            geometry = replace(geometry, depth=None, meters_per_unit=None)
         maps = StoredMaps.of(geometry, self._map_size)
         return AnnotatedWindow(window=window, geometry=geometry, maps=maps)
 
@@ -297,7 +297,7 @@ class _ClipAnnotator:
             motion_kind=kept.motion_kind,
             reprojection_px=kept.reprojection_px,
             num_points=kept.num_points,
-            typical_depth=kept.typical_depth,
+            scene_depth=kept.scene_depth,
             depth_path=None if depth_share is None else depth_path,
             masks_path=self._masks_path if pose_ok else None,
             depth_valid_share=depth_share,
@@ -308,7 +308,7 @@ class _ClipAnnotator:
             num_windows=kept.num_windows,
             scale_drift=kept.scale_drift,
             join_offset=kept.join_offset,
-            metres_per_unit=kept.metres_per_unit,
+            meters_per_unit=kept.meters_per_unit,
         )
 
     def _verdict(self, kept: Stretch, has_pose: npt.NDArray[np.bool_]) -> tuple[bool, str | None]:

@@ -14,14 +14,14 @@ from media.clip_frames import ClipFrames
 from models.annotation.files import map_size
 from models.depth.consensus import agree_on_depth
 from models.depth.fusion import fuse_depth, metric_depth
+from models.depth.mono_depth import FrameDepths
 from models.depth.motion_stereo import DepthMaps, MapOver, estimate_depth
-from models.depth.prior import FrameDepths
-from models.depth.sparse_guess import guess_inverse_depth
-from models.flow import FlowPairs
-from models.masks.residual_motion import moving_masks
-from models.posed_frames import PosedFrames
-from models.poses.classical import estimate_poses
-from models.poses.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
+from models.depth.sparse_prior import sparse_inverse_depth
+from models.flow.dis import FlowPairs
+from models.geometry.posed_frames import PosedFrames
+from models.segmentation.residual_motion import moving_masks
+from models.sfm.classical import estimate_poses
+from models.sfm.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
 from native import se3
 
 Map = npt.NDArray[np.float32]
@@ -43,23 +43,23 @@ class ClipGeometry:
 
     Attributes:
       poses: camera poses and intrinsics, in pixels of the annotated frames.
-      typical_depth: median z-depth of the scene's points in view, in the poses' unit; None without points.
+      scene_depth: median z-depth of the scene's points in view, in the poses' unit; None without points.
       depth: (n, h, w) float32 z-depth in the poses' unit, 0 where not valid; None where the camera does not
         translate, or the poses are not fit for use.
       depth_sigma: (n, h, w) float32, standard deviation of the depth as a share of it; 0 where not valid. None as
         `depth`.
       is_depth_valid: (n, h, w) bool; None as `depth`.
       is_moving: (n, h, w) bool; None where the poses are not fit for use.
-      metres_per_unit: the poses' and the depth's unit in metres; None where nothing says.
+      meters_per_unit: the poses' and the depth's unit in meters; None where nothing says.
     """
 
     poses: PoseEstimate
-    typical_depth: float | None
+    scene_depth: float | None
     depth: Map | None
     depth_sigma: Map | None
     is_depth_valid: BoolArray | None
     is_moving: BoolArray | None
-    metres_per_unit: float | None = None
+    meters_per_unit: float | None = None
 
 
 def annotate_frames(
@@ -99,15 +99,15 @@ def annotate_frames(
     typical = _typical_depth(poses)
     with _threads(num_threads) as map_over:
         maps, is_moving = _maps(frames, poses, typical, working_size(frames.size, maps_side_px), map_over)
-    metres: float | None = None
+    meters: float | None = None
     if typical is not None:
         fused = fuse_depth(maps, ~is_moving, relative, metric)
         is_valid = fused.maps.is_valid & (fused.maps.inverse_depth > 1 / (FAR_FACTOR * typical))
         if fused.maps is maps:
             is_valid &= ~is_moving
-        maps, metres = replace(fused.maps, is_valid=is_valid), fused.metres_per_unit
+        maps, meters = replace(fused.maps, is_valid=is_valid), fused.meters_per_unit
     elif metric is not None and poses.motion_kind != "general":
-        maps, metres = metric_depth(metric), 1.0
+        maps, meters = metric_depth(metric), 1.0
     else:
         return _without_depth(poses, is_moving)
     depth = np.divide(1, maps.inverse_depth, out=np.zeros_like(maps.inverse_depth), where=maps.is_valid)
@@ -115,12 +115,12 @@ def annotate_frames(
     relative_sigma = np.multiply(maps.sigma, depth, out=np.zeros_like(depth), where=maps.is_valid)
     return ClipGeometry(
         poses=poses,
-        typical_depth=typical,
+        scene_depth=typical,
         depth=depth,
         depth_sigma=relative_sigma,
         is_depth_valid=maps.is_valid,
         is_moving=is_moving,
-        metres_per_unit=metres,
+        meters_per_unit=meters,
     )
 
 
@@ -138,7 +138,7 @@ def _maps(
     if typical is None:
         flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, np.float32(0)))
         return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
-    guess = guess_inverse_depth(posed, poses.points_world)
+    guess = sparse_inverse_depth(posed, poses.points_world)
     flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, guess[source]))
     maps = agree_on_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
     maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
@@ -163,7 +163,7 @@ def _unknown_depth(shape: tuple[int, int, int]) -> DepthMaps:
 
 def _without_depth(poses: PoseEstimate, is_moving: BoolArray | None) -> ClipGeometry:
     return ClipGeometry(
-        poses=poses, typical_depth=None, depth=None, depth_sigma=None, is_depth_valid=None, is_moving=is_moving
+        poses=poses, scene_depth=None, depth=None, depth_sigma=None, is_depth_valid=None, is_moving=is_moving
     )
 
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.clip_files import mask_arrays, open_npy, write_arrays
 from models.annotation.geometry import ClipGeometry
+from storage.shard_members import mask_arrays, open_npy, write_arrays
 
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ CHUNK_FRAMES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMaps:
-    """Maps of neighbouring frames, at the size in which they are stored.
+    """Maps of neighboring frames, at the size in which they are stored.
 
     Attributes:
       depth: (n, h, w) float32 z-depth, 0 where not valid.
@@ -72,7 +72,7 @@ class DepthFile:
 
     `depth` (n, h, w) float16, 0 where not valid; `valid` (n, h, w) bool; `sigma_permille` (n, h, w) uint8: the depth's
     standard deviation in thousandths of it, at most 254, and 255 where not valid. `clip_size` is (width, height).
-    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centres at integers.
+    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centers at integers.
 
     Args:
       folder: where frames wait for the unit of length, which is known at the end.

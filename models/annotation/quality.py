@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.annotation.map_files import StoredMaps
-from models.flow import FlowEngine, length_of, pixel_grid, sample_along
+from models.flow.dis import FlowEngine, length_of, pixel_grid, sample_along
 from native import se3
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ MIN_PIXELS = 100
 def tracked_shares(rgb: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
     """(n - 1,) share of pixels that dense flow finds again in the next frame: it comes back to where it started.
 
-    Flow is looked at where there is something to follow, that is a difference between neighbouring pixels beyond
+    Flow is looked at where there is something to follow, that is a difference between neighboring pixels beyond
     noise; a blank picture has a share of 0. Frames are shrunk to 320 pixels.
     """
     engine = FlowEngine()
@@ -43,7 +43,7 @@ def depth_errors(maps: StoredMaps, cam_from_world: FloatArray, intrinsics_px: Fl
     """Relative error of depth from each frame to the next: its points, moved by the poses, against the next one's map.
 
     Args:
-      maps: (n, h, w) of neighbouring frames.
+      maps: (n, h, w) of neighboring frames.
       cam_from_world: (n, 7), in the unit of the maps; NaN in frames without a pose.
       intrinsics_px: (n, 4) in pixels of the maps.
 

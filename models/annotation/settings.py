@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from core.settings import Settings
+from models.captions.motion_labels import MotionLabelSettings
 from models.depth.settings import DepthSettings
-from models.masks.settings import MaskSettings
-from models.motion_labels import MotionLabelSettings
-from models.poses.settings import PoseSettings
+from models.segmentation.settings import MaskSettings
+from models.sfm.settings import PoseSettings
 
 
 class AnnotationSettings(Settings):
@@ -38,7 +38,7 @@ class AnnotationSettings(Settings):
         description="Longer clips are annotated in windows of so many annotated frames, joined by those that they "
         "share. More need more memory (about 5 MB a frame at 640 x 360) and lose less where windows are joined.",
     )
-    window_overlap_frames: int = Field(30, ge=4, description="Annotated frames that two neighbouring windows share.")
+    window_overlap_frames: int = Field(30, ge=4, description="Annotated frames that two neighboring windows share.")
     num_threads: int = Field(
         0,
         ge=0,

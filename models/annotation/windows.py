@@ -14,7 +14,7 @@ MIN_PART_FRAMES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Neighbouring frames of a clip, from an annotated one to an annotated one, or to the clip's end.
+    """Neighboring frames of a clip, from an annotated one to an annotated one, or to the clip's end.
 
     Attributes:
       frames: all of them.

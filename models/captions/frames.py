@@ -7,7 +7,7 @@ import numpy as np
 from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import encode_jpeg, reference_sample_image, sample_image
-from models.captions.dialogue import Picture
+from models.captions.chat import Picture
 from models.captions.settings import FrameSettings
 
 JPEG_QUALITY = 85

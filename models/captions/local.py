@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from models.captions.answers import Answer
-from models.captions.dialogue import ChatReply, ChatRequest, Usage
+from models.captions.chat import ChatReply, ChatRequest, Usage
 from models.captions.grammar import GrammarMask
 from models.captions.settings import LocalSettings
 from models.registry import WeightsError

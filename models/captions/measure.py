@@ -6,17 +6,17 @@ import json
 
 import numpy as np
 
-from core.clip_files import read_npy
 from core.records import ClipRecord
-from core.store import Store
 from media.probe import probe_video
-from models.camera_path import fill_poses, posed_span
+from models.captions.captioner import ClipToCaption
 from models.captions.draft import MeasuredClip
 from models.captions.frames import read_pictures
 from models.captions.motion import CameraPath, spread_words
+from models.captions.motion_labels.steps import measure_steps
 from models.captions.settings import FrameSettings
-from models.captions.writer import ClipToCaption
-from models.motion_labels.steps import measure_steps
+from models.geometry.camera_path import fill_poses, posed_span
+from storage.shard_members import read_npy
+from storage.store import Store
 
 
 def clip_to_caption(record: ClipRecord, settings: FrameSettings, store: Store) -> ClipToCaption:
@@ -66,8 +66,8 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     if span.stop - span.start < 2:
         return None
     poses, times_s = fill_poses(poses[span], times_s[span]), times_s[span]
-    moves = geometry.motion_kind == "general" and geometry.typical_depth is not None
-    steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.typical_depth, has_translation=moves)
+    moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
+    steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.scene_depth, has_translation=moves)
     facts = motion.trajectory
     return CameraPath(
         steps=steps,

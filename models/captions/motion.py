@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.motion_labels.steps import MotionSteps
-from models.motion_labels.vocabulary import STAY
+from models.captions.motion_labels.steps import MotionSteps
+from models.captions.motion_labels.vocabulary import STAY
 
 TRENDS = {
     "Dolly In": "forward translate",
@@ -62,7 +62,7 @@ class CameraPath:
     """The camera's motion through a clip, or through the part of it with poses.
 
     Attributes:
-      steps: motion between neighbouring poses.
+      steps: motion between neighboring poses.
       words: (n - 1) motion words from each pose to the next.
       has_translation: false when the camera only turns, or stands.
       dist_level: 0 to 4, SpatialVID's class of the path's length; None without translation.

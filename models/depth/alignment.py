@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.depth.prior import FrameDepths
+from models.depth.mono_depth import FrameDepths
 
 Maps = npt.NDArray[np.float32]
 TOP_PERCENTILE, TOP_INVERSE_DEPTH = 98, 2.0
@@ -26,12 +26,12 @@ class AlignedDepth:
 
     Attributes:
       inverse_depth: (n, h, w) float32, 0 where nothing is known or all is far.
-      metres_per_unit: None without metric depth.
+      meters_per_unit: None without metric depth.
       focal_px: focal length that the networks see, in pixels of the maps; None if they see none.
     """
 
     inverse_depth: Maps
-    metres_per_unit: float | None
+    meters_per_unit: float | None
     focal_px: float | None
 
 
@@ -57,7 +57,7 @@ def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> Ali
     inverse = np.where(inverse > MIN_INVERSE_DEPTH, np.minimum(inverse, MAX_INVERSE_DEPTH), 0).astype(np.float32)
     return AlignedDepth(
         inverse_depth=inverse,
-        metres_per_unit=None if metric is None else 1 / unit,
+        meters_per_unit=None if metric is None else 1 / unit,
         focal_px=_focal(metric) or _focal(relative),
     )
 

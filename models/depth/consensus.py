@@ -1,4 +1,4 @@
-"""Depth maps of neighbouring frames brought to agree: each depth is checked, and averaged, with those near in time."""
+"""Depth maps of neighboring frames brought to agree: each depth is checked, and averaged, with those near in time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.depth.motion_stereo import DepthMaps, MapOver
-from models.depth.spreading import spread_known
-from models.posed_frames import PosedFrames
+from models.depth.propagation import propagate
+from models.geometry.posed_frames import PosedFrames
 
 Map = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -47,7 +47,7 @@ def agree_on_depth(frames: PosedFrames, maps: DepthMaps, map_over: MapOver = map
 def _agreed(frames: PosedFrames, known: list[Map], frame: int) -> tuple[Map, Map, BoolArray]:
     own, own_sigma, valid = np.moveaxis(known[frame], -1, 0)
     is_own = valid > 0
-    guess = spread_known(own, is_own)
+    guess = propagate(own, is_own)
     depth, sigma = np.where(is_own, own, guess), np.where(is_own, own_sigma, GUESS_SIGMA * guess)
     total = np.where(is_own, 1 / np.maximum(sigma, np.float32(1e-12)) ** 2, 0)
     mean, square = total * depth, total * depth**2
@@ -64,7 +64,7 @@ def _agreed(frames: PosedFrames, known: list[Map], frame: int) -> tuple[Map, Map
             witnesses += near
         mean = np.where(total > 0, mean / total, 0)
         scatter = np.sqrt(np.maximum(square / total - mean**2, 0))
-        # Neighbouring frames share poses and texture, so that their errors do not average out.
+        # Neighboring frames share poses and texture, so that their errors do not average out.
         sigma = np.where(total > 0, np.sqrt((witnesses + is_own) / total), np.inf)
         is_filled = (witnesses >= MIN_FILLING) & (scatter < MAX_SCATTER * mean)
     return mean.astype(np.float32), sigma.astype(np.float32), np.where(is_own, witnesses > 0, is_filled)
@@ -72,7 +72,7 @@ def _agreed(frames: PosedFrames, known: list[Map], frame: int) -> tuple[Map, Map
 
 def _around(frames: PosedFrames, frame: int) -> list[int]:
     near = [frame + side * step for step in range(1, REACH + 1) for side in (-1, 1)]
-    return [k for k in near if 0 <= k < len(frames) and frames.is_posed[k] and frames.is_posed[frame]]
+    return [k for k in near if 0 <= k < len(frames) and frames.is_registered[k] and frames.is_registered[frame]]
 
 
 def _moved(frames: PosedFrames, layer: Map, frame: int, other: int, inverse_depth: Map) -> tuple[Map, Map]:

@@ -1,6 +1,6 @@
 """Losses of consistent video depth, after MegaSaM: between pairs of frames, and of each frame against its first map.
 
-Everything that does not change during the optimisation is computed once. Filters are products with banded matrices,
+Everything that does not change during the optimization is computed once. Filters are products with banded matrices,
 which hold the treatment of the border too. Pairs are summed by one CUDA kernel where it is built.
 """
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.raft.clip_flow import ClipFlow
-from models.tracking.geometry import pixel_grid
+from models.flow.raft_clip import ClipFlow
+from models.slam.geometry import pixel_grid
 from native.cuda import kernels
 from native.cuda.library import usable_for
 

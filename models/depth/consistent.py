@@ -27,7 +27,7 @@ from models.depth.consistency_losses import (
     pair_loss,
 )
 from models.depth.settings import ConsistencySettings
-from models.raft.clip_flow import ClipFlow
+from models.flow.raft_clip import ClipFlow
 from native import se3
 
 Maps = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class ConsistentDepth:
     Attributes:
       inverse_depth: (t, H, W) float32 in the unit of the poses.
       certainty: (t, H / 2, W / 2) float32 found with it; low where things move.
-      disagreement: (t, H / 2, W / 2) float32 how much depths of neighbouring frames differ, as a share; NaN unknown.
+      disagreement: (t, H / 2, W / 2) float32 how much depths of neighboring frames differ, as a share; NaN unknown.
       residual_px: (t,) float32 distance between where depth and poses put static pixels in other frames and where the
         flow does, in px of the pictures; NaN unknown.
       first_loss, last_loss: of the second kind of steps.
@@ -85,7 +85,7 @@ def make_consistent(
     certainty = functional.interpolate(torch.from_numpy(static).to(device)[:, None], scale_factor=4.0, mode="bilinear")
     certainty = certainty[:, 0].clamp(MIN_FIRST_CERTAINTY, MAX_FIRST_CERTAINTY)
     frames = FrameLosses(start, camera.float())
-    found, certainty, losses = _optimise(start, certainty, pairs, frames, settings)
+    found, certainty, losses = _optimize(start, certainty, pairs, frames, settings)
     is_static = functional.interpolate(torch.from_numpy(static).to(device)[:, None], scale_factor=4.0)[:, 0] > 0.5
     disagreement, residual_px = measure_agreement(_limit(found), is_static, pairs)
     full = functional.interpolate(found[:, None], scale_factor=2.0, mode="bilinear")[:, 0]
@@ -99,7 +99,7 @@ def make_consistent(
     )
 
 
-def _optimise(
+def _optimize(
     start: Tensor, certainty: Tensor, pairs: PairGeometry, frames: FrameLosses, settings: ConsistencySettings
 ) -> tuple[Tensor, Tensor, tuple[float, float]]:
     log_scale, shift = (start.new_zeros(len(start), 1, 1, requires_grad=True) for _ in range(2))
@@ -134,14 +134,14 @@ def _descend(
 ) -> tuple[float, float]:
     """Steps of Adam; gradients that are no numbers count as 0. First and last loss."""
     on_gpu = variables[0].is_cuda
-    optimiser = torch.optim.Adam(variables, lr=rate, capturable=on_gpu)
+    optimizer = torch.optim.Adam(variables, lr=rate, capturable=on_gpu)
 
     def step() -> Tensor:
         loss = loss_of()
         gradients = torch.autograd.grad(loss, variables)
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.grad = torch.nan_to_num(gradient, nan=0.0, posinf=None, neginf=None)
-        optimiser.step()
+        optimizer.step()
         return loss.detach()
 
     if not on_gpu:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from models.depth.prior import DepthKind, FrameDepths
+from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
 from models.networks.depth_anything import DepthAnythingV2
 from models.networks.dinov2 import MEAN_RGB, PATCH_PX, STD_RGB
-from models.networks.pictures import DTYPES, normalise, resize_maps, to_unit
+from models.networks.pixels import DTYPES, normalize, resize_maps, to_unit
 from models.networks.weights import load_tensors, read_tensors
 
 SHORT_SIDE_PX = 518
@@ -59,7 +59,7 @@ class DepthAnything:
         """
         height, width = network_size(pictures_u8.shape[1], pictures_u8.shape[2])
         resized = F.interpolate(to_unit(pictures_u8), (height, width), mode="bicubic")
-        pictures = normalise(resized, MEAN_RGB, STD_RGB).to(self._dtype, memory_format=torch.channels_last)
+        pictures = normalize(resized, MEAN_RGB, STD_RGB).to(self._dtype, memory_format=torch.channels_last)
         inverse_depth: Tensor = self._network(pictures)
         return inverse_depth.float()
 

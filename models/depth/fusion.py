@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.depth.mono_depth import FrameDepths
 from models.depth.motion_stereo import DepthMaps
-from models.depth.prior import FrameDepths
 
 Map = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -27,11 +27,11 @@ class FusedDepth:
 
     Attributes:
       maps: in the units of the poses' translations.
-      metres_per_unit: the poses' unit in metres; None if no metric network said.
+      meters_per_unit: the poses' unit in meters; None if no metric network said.
     """
 
     maps: DepthMaps
-    metres_per_unit: float | None
+    meters_per_unit: float | None
 
 
 def fuse_depth(
@@ -50,7 +50,7 @@ def fuse_depth(
       relative, metric: what networks see, at the same frames and size.
     """
     known = stereo.is_valid & is_static
-    metres = None if metric is None else _metres_per_unit(stereo.inverse_depth, known, metric)
+    meters = None if metric is None else _meters_per_unit(stereo.inverse_depth, known, metric)
     seen = None
     if relative is not None:
         seen = _fitted(relative.maps, relative.is_valid, stereo.inverse_depth, known, with_shift=True)
@@ -58,7 +58,7 @@ def fuse_depth(
         inverse = np.divide(1, metric.maps, out=np.zeros_like(metric.maps), where=metric.is_valid)
         seen = _fitted(inverse, metric.is_valid, stereo.inverse_depth, known, with_shift=False)
     if seen is None:
-        return FusedDepth(maps=stereo, metres_per_unit=metres)
+        return FusedDepth(maps=stereo, meters_per_unit=meters)
     inverse, relative_sigma, is_seen = seen
     sigma = relative_sigma[:, None, None] * inverse
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,11 +68,11 @@ def fuse_depth(
         joined = np.where(total > 0, (by_motion * stereo.inverse_depth + by_network * inverse) / total, 0)
         joined_sigma = np.where(total > 0, 1 / np.sqrt(total), np.inf)
     maps = DepthMaps(inverse_depth=joined.astype(np.float32), sigma=joined_sigma.astype(np.float32), is_valid=total > 0)
-    return FusedDepth(maps=maps, metres_per_unit=metres)
+    return FusedDepth(maps=maps, meters_per_unit=meters)
 
 
 def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> DepthMaps:
-    """A metric network's depth alone, in metres, for a camera that does not travel."""
+    """A metric network's depth alone, in meters, for a camera that does not travel."""
     inverse = np.divide(1, metric.maps, out=np.zeros_like(metric.maps), where=metric.is_valid)
     return DepthMaps(
         inverse_depth=inverse,
@@ -81,7 +81,7 @@ def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> DepthMaps:
     )
 
 
-def _metres_per_unit(inverse_depth: Map, known: BoolArray, metric: FrameDepths) -> float | None:
+def _meters_per_unit(inverse_depth: Map, known: BoolArray, metric: FrameDepths) -> float | None:
     """Median over frames of the median ratio of the two depths, so that each frame has one vote."""
     both = known & metric.is_valid & (inverse_depth > 0)
     ratios = [

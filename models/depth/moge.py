@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from models.depth.prior import DepthKind, FrameDepths
+from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
 from models.networks.moge import MoGe2, view_plane
-from models.networks.pictures import DTYPES, resize_maps, to_unit
+from models.networks.pixels import DTYPES, resize_maps, to_unit
 from models.networks.weights import load_tensors, read_checkpoint
 from models.registry import WeightsError
 
@@ -60,14 +60,14 @@ class MoGe:
         return FrameDepths(maps=maps, is_valid=valid, focal_px=focal_px)
 
     def infer(self, pictures_u8: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Depth in metres (n, h, w), its mask 0 to 1 (n, h, w), focal length in half diagonals (n,), all float32.
+        """Depth in meters (n, h, w), its mask 0 to 1 (n, h, w), focal length in half diagonals (n,), all float32.
 
         Args:
           pictures_u8: (n, h, w, 3) on the device; results have their size.
         """
-        points, mask, metres = self._network(to_unit(pictures_u8).to(self._dtype), self._tokens)
+        points, mask, meters = self._network(to_unit(pictures_u8).to(self._dtype), self._tokens)
         focal, shift = fit_camera(points, mask > MASK_THRESHOLD)
-        depth = (points[..., 2] + shift[:, None, None]) * metres[:, None, None]
+        depth = (points[..., 2] + shift[:, None, None]) * meters[:, None, None]
         return depth, mask, focal
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.flow import FlowPairs
-from models.posed_frames import MIN_HEIGHT, PosedFrames
+from models.flow.dis import FlowPairs
+from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
 
 FloatArray = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -73,13 +73,13 @@ def _partners(frames: PosedFrames, typical_inverse_depth: float) -> list[list[in
     """For each posed frame, those before and behind it with the parallax nearest to what is wanted, and who want it."""
     focal = float(frames.intrinsics_px[:2].mean())
     partners: list[set[int]] = [set() for _ in frames.gray]
-    for frame in np.flatnonzero(frames.is_posed).tolist():
+    for frame in np.flatnonzero(frames.is_registered).tolist():
         for side in (-1, 1):
             others = [frame + side * k for k in range(1, MAX_STEP + 1)]
-            others = [o for o in others if 0 <= o < len(frames) and frames.is_posed[o]]
+            others = [o for o in others if 0 <= o < len(frames) and frames.is_registered[o]]
             if not others:
                 continue
-            distance = np.linalg.norm(frames.centres[others] - frames.centres[frame], axis=1)
+            distance = np.linalg.norm(frames.centers[others] - frames.centers[frame], axis=1)
             parallax = focal * typical_inverse_depth * distance
             reached = np.flatnonzero(parallax >= WANTED_PARALLAX_PX)
             best = int(reached[0]) if len(reached) else int(parallax.argmax())

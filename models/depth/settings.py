@@ -19,7 +19,7 @@ class DepthSettings(Settings):
     )
     metric: Literal["none", "moge-2-vitl", "unidepth-v2-vitl14"] = Field(
         "none",
-        description="Network for depth in metres: gives the scale of poses and depth, and depth where the camera does "
+        description="Network for depth in meters: gives the scale of poses and depth, and depth where the camera does "
         "not travel. unidepth-v2-vitl14 needs the package unidepth.",
     )
     relative_uri: str | None = Field(None, description="Path or URI of depth_anything_v2_vitl.pth.")
@@ -49,7 +49,7 @@ class DepthSettings(Settings):
 
 
 class ConsistencySettings(Settings):
-    """Optimisation of depth over a clip."""
+    """Optimization of depth over a clip."""
 
     align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift to each frame.")
     refine_steps: int = Field(400, ge=1, description="Steps that change each pixel.")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from models.depth.prior import DepthKind, FrameDepths
+from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
-from models.networks.pictures import resize_maps
+from models.networks.pixels import resize_maps
 from models.networks.weights import read_tensors
 from models.registry import WeightsError
 
@@ -52,7 +52,7 @@ class UniDepth:
         return FrameDepths(maps=maps, is_valid=np.isfinite(maps) & (maps > 0), focal_px=focal_px)
 
     def infer(self, pictures_u8: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth in metres (n, h', w'), focal length over the picture's width (n,), of (n, h, w, 3) uint8 pictures.
+        """Depth in meters (n, h', w'), focal length over the picture's width (n,), of (n, h, w, 3) uint8 pictures.
 
         The longer side is reduced to 640 first, as SpatialVID does.
         """

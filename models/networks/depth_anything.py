@@ -32,7 +32,7 @@ class DepthAnythingV2(nn.Module):
         self.depth_head = _DptHead(VIT_SIZES[encoder], channels, levels)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(n, h, w) inverse depth, 0 or above, up to scale and shift, of normalised pictures (n, 3, h, w).
+        """(n, h, w) inverse depth, 0 or above, up to scale and shift, of normalized pictures (n, 3, h, w).
 
         h and w are multiples of 14.
         """

@@ -54,10 +54,10 @@ class DinoV2(nn.Module):
         self._positions: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 
     def forward(self, pictures: Tensor, taps: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Normalised patch tokens and class token after each block in `taps`.
+        """Normalized patch tokens and class token after each block in `taps`.
 
         Args:
-          pictures: (n, 3, 14 h, 14 w), normalised by `MEAN_RGB` and `STD_RGB`.
+          pictures: (n, 3, 14 h, 14 w), normalized by `MEAN_RGB` and `STD_RGB`.
           taps: indices of blocks, rising.
 
         Returns:

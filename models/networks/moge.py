@@ -48,7 +48,7 @@ class MoGe2(nn.Module):
           num_tokens: about how many patches a picture is cut into.
 
         Returns:
-          Points (n, h, w, 3) before shift and scale, mask (n, h, w) 0 to 1, metres per unit (n,).
+          Points (n, h, w, 3) before shift and scale, mask (n, h, w) 0 to 1, meters per unit (n,).
         """
         height, width = pictures.shape[-2:]
         aspect = width / height
@@ -75,7 +75,7 @@ class MoGe2(nn.Module):
 
 
 def view_plane(width: int, height: int, aspect: float, like: Tensor) -> Tensor:
-    """(height, width, 2) x, y of pixel centres on the view plane, in units of half of the picture's diagonal."""
+    """(height, width, 2) x, y of pixel centers on the view plane, in units of half of the picture's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
     spans = ((aspect / diagonal, width), (1 / diagonal, height))
     axes = [

@@ -40,7 +40,7 @@ class Sam2(nn.Module):
         return self.to(dtype=dtype)
 
     def embed(self, pictures: Tensor) -> list[Tensor]:
-        """Features of normalised pictures (n, 3, 1024, 1024) for the decoder: at 1/4, 1/8 and 1/16 of that size."""
+        """Features of normalized pictures (n, 3, 1024, 1024) for the decoder: at 1/4, 1/8 and 1/16 of that size."""
         fine, middle, coarse = self.encoder(pictures)
         decoder = self.video.mask_decoder
         return [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]

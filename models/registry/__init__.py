@@ -1,4 +1,4 @@
-"""The registry of models: what each computes, where it comes from, its licence, and where its weights are."""
+"""The registry of models: what each computes, where it comes from, its license, and where its weights are."""
 
 from models.registry.cards import HubRepo, ModelCard, PackageFile, WeightsError, WeightsFile
 from models.registry.resolve import (

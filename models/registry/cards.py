@@ -1,4 +1,4 @@
-"""What the registry says of a model: its files, where they come from, and under which licence."""
+"""What the registry says of a model: its files, where they come from, and under which license."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class ModelCard:
       source: package with version, or the project's URL.
       revision: version, commit or publication that fixes the weights.
       files: its weights files, the main one first.
-      licence: SPDX identifier of the licence that the weights are published under.
-      commercial_use: whether that licence allows commercial use.
+      license: SPDX identifier of the license that the weights are published under.
+      commercial_use: whether that license allows commercial use.
       setting: the configuration key that takes a path or URI of the file (of the folder, if there are several).
       hub: the hub repository that holds the files.
       packaged: where an installed package carries the file; None if the user must provide it.
-      notes: what a user should know besides the licence's text; may be empty.
+      notes: what a user should know besides the license's text; may be empty.
     """
 
     model_id: str
@@ -80,7 +80,7 @@ class ModelCard:
     source: str
     revision: str
     files: tuple[WeightsFile, ...]
-    licence: str
+    license: str
     commercial_use: bool
     setting: str
     hub: HubRepo | None = None

@@ -106,8 +106,8 @@ bundle::Options options_of(const py::dict& values, const std::string& kernel, co
   const auto flag = [&](const char* name) { return values[name].cast<bool>(); };
   bundle::Options options{};
   options.iterations = values["iterations"].cast<int>();
-  options.poses = flag("optimise_poses"), options.points = flag("optimise_points");
-  options.focal = flag("optimise_focal");
+  options.poses = flag("optimize_poses"), options.points = flag("optimize_points");
+  options.focal = flag("optimize_focal");
   options.focal_prior = number("focal_prior"), options.focal_prior_weight = number("focal_prior_weight");
   options.adaptive = flag("adaptive");
   options.damping = number("damping");

@@ -54,7 +54,7 @@ class BoundFrameStats {
  public:
   BoundFrameStats(int width, int height, int chroma_width, int chroma_height, int bit_depth, const std::string& simd)
       : format_{width, height, chroma_width, chroma_height, bit_depth},
-        analyser_(make_frame_analyser(format_, simd)) {}
+        analyzer_(make_frame_analyzer(format_, simd)) {}
 
   // (motion, luma mean, nominal luma mean, u mean, v mean, thumbnail)
   py::tuple push(py::handle y, std::ptrdiff_t y_stride, py::handle u, std::ptrdiff_t u_stride, py::handle v,
@@ -71,26 +71,26 @@ class BoundFrameStats {
       hold(1, "u", u, u_stride, format_.chroma_width, format_.chroma_height);
       hold(2, "v", v, v_stride, format_.chroma_width, format_.chroma_height);
     }
-    py::tuple numbers = analyse(planes[0], planes[1], planes[2]);
+    py::tuple numbers = analyze(planes[0], planes[1], planes[2]);
     previous_ = std::move(buffers);
     return numbers;
   }
 
   void reset() {
     if (is_busy_) throw std::runtime_error("this object is in use by another thread");
-    analyser_->reset();
+    analyzer_->reset();
     previous_ = {};
   }
 
  private:
-  py::tuple analyse(PlaneView y, PlaneView u, PlaneView v) {
+  py::tuple analyze(PlaneView y, PlaneView u, PlaneView v) {
     py::array_t<std::uint8_t> thumbnail({kThumbnailHeight, kThumbnailWidth, 3});
     std::uint8_t* cells = thumbnail.mutable_data();
     FrameNumbers numbers;
     is_busy_ = true;
     {
       py::gil_scoped_release release;
-      numbers = analyser_->push(y, u, v, cells);
+      numbers = analyzer_->push(y, u, v, cells);
     }
     is_busy_ = false;
     return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean,
@@ -98,8 +98,8 @@ class BoundFrameStats {
   }
 
   PictureFormat format_;
-  std::unique_ptr<FrameAnalyser> analyser_;
-  std::array<std::unique_ptr<HeldBuffer>, 3> previous_;  // planes that the analyser reads at the next push
+  std::unique_ptr<FrameAnalyzer> analyzer_;
+  std::array<std::unique_ptr<HeldBuffer>, 3> previous_;  // planes that the analyzer reads at the next push
   bool is_busy_ = false;                                 // changed only while the interpreter lock is held
 };
 

@@ -64,7 +64,7 @@ void bind_se3(py::module_& module) {
   define_unary<se3::exp, 6, 7>(module, "se3_exp");
   define_unary<se3::log, 7, 6>(module, "se3_log");
   define_unary<se3::invert, 7, 7>(module, "se3_invert");
-  define_unary<se3::normalise, 7, 7>(module, "se3_normalise");
+  define_unary<se3::normalize, 7, 7>(module, "se3_normalize");
   define_unary<se3::adjoint, 7, 36>(module, "se3_adjoint");
   define_unary<se3::matrix, 7, 16>(module, "se3_to_matrix");
   define_unary<se3::from_matrix, 16, 7>(module, "se3_from_matrix");
@@ -73,7 +73,7 @@ void bind_se3(py::module_& module) {
   define_unary<se3::exp_rotation, 3, 4>(module, "so3_exp");
   define_unary<se3::log_rotation, 4, 3>(module, "so3_log");
   define_unary<se3::invert_rotation, 4, 4>(module, "so3_invert");
-  define_unary<se3::normalise_rotation, 4, 4>(module, "so3_normalise");
+  define_unary<se3::normalize_rotation, 4, 4>(module, "so3_normalize");
   define_unary<se3::rotation_matrix, 4, 9>(module, "so3_to_matrix");
   define_unary<matrix_to_rotation, 9, 4>(module, "so3_from_matrix");
   define_binary<se3::compose_rotations, 4, 4, 4>(module, "so3_compose");

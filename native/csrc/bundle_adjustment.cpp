@@ -5,7 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "bundle_linearisation.hpp"
+#include "bundle_linearization.hpp"
 #include "bundle_step.hpp"
 #include "bundle_system.hpp"
 #include "parallel.hpp"
@@ -38,7 +38,7 @@ class Solver {
     Result result{};
     double damping = options_.damping;
     for (; result.iterations < options_.iterations && !result.converged; ++result.iterations) {
-      const double cost = linearise(damping);
+      const double cost = linearize(damping);
       result.cost_history.push_back(cost);
       if (!solve(damping)) {
         if (!options_.adaptive || damping >= options_.damping_max) break;
@@ -66,14 +66,14 @@ class Solver {
 
  private:
   // Fills the reduced system at the state; returns the cost.
-  double linearise(double damping) {
+  double linearize(double damping) {
     system_.clear();
     std::vector<double> costs(problem_.frames, 0.0);
     Turns turns;
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
       auto& w = workspaces_[worker];
       const bool takes = frames_.takes_part(frame);
-      if (takes) costs[frame] = Linearisation<T>(frames_).run(state_, frame, damping, w);
+      if (takes) costs[frame] = Linearization<T>(frames_).run(state_, frame, damping, w);
       turns.take(frame, [&] {
         if (takes) add_local_system(frame, w);
       });
@@ -214,7 +214,7 @@ class Solver {
 
   void measure_variances(Result& result) {
     constexpr double kLeastPivot = 1e-11;
-    linearise(0);
+    linearize(0);
     system_.damp(0, pose_damping());
     if (!system_.factorise(kLeastPivot)) return;
     const std::vector<double> variances = system_.inverse_diagonal();

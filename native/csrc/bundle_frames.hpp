@@ -14,7 +14,7 @@ struct State {
   double intrinsics[4];
 };
 
-// An edge as linearised: the kernels' model and Ad of target from source. A change x of the target's pose and y of the
+// An edge as linearized: the kernels' model and Ad of target from source. A change x of the target's pose and y of the
 // source's move the points in the target like x - Ad y.
 template <typename T>
 struct Edge {

@@ -3,18 +3,18 @@
 template <typename T>
 TARGET void load_points(const float* pixels, const double* inverse_depth, const double* intrinsics, int count,
                         TilePoints<T>& out) {
-  const T centre_x = T(intrinsics[2]), centre_y = T(intrinsics[3]);
+  const T center_x = T(intrinsics[2]), center_y = T(intrinsics[3]);
   const T scale_x = T(1 / intrinsics[0]), scale_y = T(1 / intrinsics[1]);
   std::ptrdiff_t k = 0;
   for (; k + kLanes<T> <= count; k += kLanes<T>) {
     Vec<T> u, v;
     load_pairs<T>(pixels + 2 * k, u, v);
-    store(out.x + k, (u - centre_x) * scale_x);
-    store(out.y + k, (v - centre_y) * scale_y);
+    store(out.x + k, (u - center_x) * scale_x);
+    store(out.y + k, (v - center_y) * scale_y);
   }
   for (; k < count; ++k) {
-    out.x[k] = (T(pixels[2 * k]) - centre_x) * scale_x;
-    out.y[k] = (T(pixels[2 * k + 1]) - centre_y) * scale_y;
+    out.x[k] = (T(pixels[2 * k]) - center_x) * scale_x;
+    out.y[k] = (T(pixels[2 * k + 1]) - center_y) * scale_y;
   }
   for (k = 0; k < count; ++k) out.d[k] = T(inverse_depth[k]);
   for (k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;

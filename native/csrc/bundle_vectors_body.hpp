@@ -90,7 +90,7 @@ INLINE void set_to_zero(Vec<T> (&vectors)[kCount]) {
   for (auto& vector : vectors) vector = Vec<T>{};
 }
 
-// Sums of kCount quantities' lanes: of each part's vectors first of neighbours, then of neighbouring sums, all vectors at
+// Sums of kCount quantities' lanes: of each part's vectors first of neighbors, then of neighboring sums, all vectors at
 // once; then of the parts in the same way, as if they were one vector.
 template <typename T, int kCount>
 class LaneSums {

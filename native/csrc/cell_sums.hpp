@@ -19,7 +19,7 @@ inline CellRange cell_range(int index, int cells, int size) {
 // Takes the steps of one plane's rows from the frame before, in order (the caller adds some to `columns()`, then calls
 // `end_rows`), and keeps the cells of one channel of the thumbnail and the plane's total up to date. A first frame is a
 // step from zeros. Distinct row ranges of cells never overlap and leave out no row; where the plane has fewer rows than
-// the thumbnail, neighbouring cells share a range.
+// the thumbnail, neighboring cells share a range.
 template <typename Samples>
 class CellSums {
  public:

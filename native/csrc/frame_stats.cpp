@@ -31,9 +31,9 @@ bool are_few(int changed_blocks, int width) { return 4 * changed_blocks < 3 * bl
 
 // A plane's mean and its channel of the thumbnail.
 template <typename Samples>
-class ChromaAnalyser {
+class ChromaAnalyzer {
  public:
-  ChromaAnalyser(int width, int height, int bit_depth, const RowKernels<Samples>& kernels)
+  ChromaAnalyzer(int width, int height, int bit_depth, const RowKernels<Samples>& kernels)
       : width_(width),
         height_(height),
         add_steps_(kernels.add_steps),
@@ -63,12 +63,12 @@ class ChromaAnalyser {
 // All numbers follow from the steps to the frame before, so that what did not change costs little; a first frame's are
 // those from zeros.
 template <typename Samples>
-class RowFusedAnalyser : public FrameAnalyser {
+class RowFusedAnalyzer : public FrameAnalyzer {
   using Difference = typename Samples::Difference;
-  using Chroma = ChromaAnalyser<Samples>;
+  using Chroma = ChromaAnalyzer<Samples>;
 
  public:
-  RowFusedAnalyser(const PictureFormat& format, const RowKernels<Samples>& kernels)
+  RowFusedAnalyzer(const PictureFormat& format, const RowKernels<Samples>& kernels)
       : format_(format),
         kernels_(kernels),
         luma_(format.width, format.height, format.bit_depth, kernels),
@@ -169,14 +169,14 @@ class RowFusedAnalyser : public FrameAnalyser {
 };
 
 template <typename Samples>
-std::unique_ptr<FrameAnalyser> make_analyser(const PictureFormat& format, [[maybe_unused]] const std::string& simd) {
+std::unique_ptr<FrameAnalyzer> make_analyzer(const PictureFormat& format, [[maybe_unused]] const std::string& simd) {
 #ifdef SPATIALBEAM_HAS_X86_KERNELS
   if constexpr (!std::is_same_v<Samples, Samples16>) {
-    if (simd == "avx512") return std::make_unique<RowFusedAnalyser<Samples>>(format, avx512_kernels<Samples>());
-    if (simd == "avx2") return std::make_unique<RowFusedAnalyser<Samples>>(format, avx2_kernels<Samples>());
+    if (simd == "avx512") return std::make_unique<RowFusedAnalyzer<Samples>>(format, avx512_kernels<Samples>());
+    if (simd == "avx2") return std::make_unique<RowFusedAnalyzer<Samples>>(format, avx2_kernels<Samples>());
   }
 #endif
-  return std::make_unique<RowFusedAnalyser<Samples>>(format, portable_kernels<Samples>());
+  return std::make_unique<RowFusedAnalyzer<Samples>>(format, portable_kernels<Samples>());
 }
 
 }  // namespace
@@ -194,7 +194,7 @@ std::vector<std::string> available_simd() {
   return names;
 }
 
-std::unique_ptr<FrameAnalyser> make_frame_analyser(const PictureFormat& format, const std::string& simd) {
+std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const PictureFormat& format, const std::string& simd) {
   const auto available = available_simd();
   const std::string path = simd == "auto" ? available.back() : simd;
   if (std::find(available.begin(), available.end(), path) == available.end()) {
@@ -202,9 +202,9 @@ std::unique_ptr<FrameAnalyser> make_frame_analyser(const PictureFormat& format, 
     for (const auto& name : available) names += ", " + name;
     throw std::invalid_argument("simd must be one of " + names + " on this processor, got " + simd);
   }
-  if (format.bit_depth == 8) return make_analyser<Samples8>(format, path);
-  if (format.bit_depth <= 14) return make_analyser<Samples14>(format, path);
-  return make_analyser<Samples16>(format, path);
+  if (format.bit_depth == 8) return make_analyzer<Samples8>(format, path);
+  if (format.bit_depth <= 14) return make_analyzer<Samples14>(format, path);
+  return make_analyzer<Samples16>(format, path);
 }
 
 }  // namespace spatialbeam

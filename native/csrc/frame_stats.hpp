@@ -39,9 +39,9 @@ struct FrameNumbers {
   double v_mean = 128;
 };
 
-class FrameAnalyser {
+class FrameAnalyzer {
  public:
-  virtual ~FrameAnalyser() = default;
+  virtual ~FrameAnalyzer() = default;
   // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray. The planes'
   // memory is read again by the next push: it must stay as it is until then, or until reset.
   virtual FrameNumbers push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) = 0;
@@ -52,6 +52,6 @@ class FrameAnalyser {
 std::vector<std::string> available_simd();
 
 // `simd` is one of available_simd(), or "auto" for the fastest; throws std::invalid_argument for others.
-std::unique_ptr<FrameAnalyser> make_frame_analyser(const PictureFormat& format, const std::string& simd);
+std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const PictureFormat& format, const std::string& simd);
 
 }  // namespace spatialbeam

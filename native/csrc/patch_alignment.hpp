@@ -25,8 +25,8 @@ struct PatchQuery {
 
 struct PatchResult {
   float at[2];   // place in the target; NaN if the search left the picture or did not settle
-  float match;   // zero-mean normalised correlation there, -1 to 1; NaN as `at`
-  float spread;  // pixels that the place is off by for noise of one grey level a pixel; NaN as `at`
+  float match;   // zero-mean normalized correlation there, -1 to 1; NaN as `at`
+  float spread;  // pixels that the place is off by for noise of one gray level a pixel; NaN as `at`
 };
 
 // Aligns `size` patches of (2 radius + 1)^2 pixels by Gauss-Newton steps of their place, brightness and contrast free.

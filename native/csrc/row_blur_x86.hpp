@@ -1,6 +1,6 @@
 // The blur of rows of a difference, for x86-64: a part of row_kernels_x86.hpp.
 
-// The vertical blur of two neighbouring rows; kBits is the bit depth where it is known when this is compiled, else 0.
+// The vertical blur of two neighboring rows; kBits is the bit depth where it is known when this is compiled, else 0.
 // The pointers are copies, so that the compiler knows that stores don't change them.
 template <int kBits>
 struct VerticalBlur {
@@ -25,12 +25,12 @@ struct VerticalBlur {
  private:
   INLINE inline Vec sum_first(const Vec (&pairs)[3]) const {
     Vec sum = add_products(round(), pairs[0], factors(kTapFar, kTapNear));
-    sum = add_products(sum, pairs[1], factors(kTapCentre, kTapNear));
+    sum = add_products(sum, pairs[1], factors(kTapCenter, kTapNear));
     return add_products(sum, pairs[2], factors(kTapFar, 0));
   }
   INLINE inline Vec sum_second(const Vec (&pairs)[3]) const {
     Vec sum = add_products(round(), pairs[0], factors(0, kTapFar));
-    sum = add_products(sum, pairs[1], factors(kTapNear, kTapCentre));
+    sum = add_products(sum, pairs[1], factors(kTapNear, kTapCenter));
     return add_products(sum, pairs[2], factors(kTapNear, kTapFar));
   }
   INLINE inline Vec round() const { return set_all_32(1 << (bit_depth - 1)); }
@@ -46,10 +46,10 @@ INLINE inline Widened blur_along(const std::int16_t* at, Vec round) {
   const Vec here = load(at);
   const Vec right = load(at + 2);
   Vec even = add_products(round, left, factors(kTapFar, kTapNear));
-  even = add_products(even, here, factors(kTapCentre, kTapNear));
+  even = add_products(even, here, factors(kTapCenter, kTapNear));
   even = add_products(even, right, factors(kTapFar, 0));
   Vec odd = add_products(round, left, factors(0, kTapFar));
-  odd = add_products(odd, here, factors(kTapNear, kTapCentre));
+  odd = add_products(odd, here, factors(kTapNear, kTapCenter));
   odd = add_products(odd, right, factors(kTapNear, kTapFar));
   return {even, odd};
 }

@@ -13,7 +13,7 @@ namespace spatialbeam {
 // The blur's taps in 1/65536.
 constexpr int kTapFar = 3571;
 constexpr int kTapNear = 16004;
-constexpr int kTapCentre = 26386;
+constexpr int kTapCenter = 26386;
 constexpr int kBlurRadius = 2;
 constexpr int kBlurTaps = 5;
 
@@ -72,7 +72,7 @@ struct Samples16 {
   using ColumnSum = std::int32_t;
 };
 
-// One row, or two neighbouring ones, of a picture and of the one before it.
+// One row, or two neighboring ones, of a picture and of the one before it.
 template <typename Sample>
 struct PictureRows {
   const Sample* now[kPair];

@@ -51,7 +51,7 @@ OPERATION Vec greater_32(Vec a, Vec b) { return _mm256_cmpgt_epi32(a, b); }
 OPERATION Vec absolute_16(Vec v) { return _mm256_abs_epi16(v); }
 OPERATION Vec absolute_32(Vec v) { return _mm256_abs_epi32(v); }
 
-// Sums of the products of neighbouring 16-bit lanes.
+// Sums of the products of neighboring 16-bit lanes.
 OPERATION Vec products(Vec a, Vec b) { return _mm256_madd_epi16(a, b); }
 OPERATION Vec add_products(Vec sum, Vec a, Vec b) { return _mm256_add_epi32(sum, products(a, b)); }
 

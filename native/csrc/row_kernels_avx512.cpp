@@ -60,7 +60,7 @@ OPERATION Vec greater_32(Vec a, Vec b) { return _mm512_maskz_set1_epi32(_mm512_c
 OPERATION Vec absolute_16(Vec v) { return _mm512_abs_epi16(v); }
 OPERATION Vec absolute_32(Vec v) { return _mm512_abs_epi32(v); }
 
-// Sums of the products of neighbouring 16-bit lanes.
+// Sums of the products of neighboring 16-bit lanes.
 OPERATION Vec products(Vec a, Vec b) { return _mm512_madd_epi16(a, b); }
 OPERATION Vec add_products(Vec sum, Vec a, Vec b) { return _mm512_dpwssd_epi32(sum, a, b); }
 

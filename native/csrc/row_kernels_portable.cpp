@@ -49,7 +49,7 @@ std::uint64_t blur_along_and_sum(const std::int32_t* blurred, int width) {
     const std::int32_t* at = blurred + x;
     const Accumulator far = Accumulator(at[-2]) + at[2];
     const Accumulator near = Accumulator(at[-1]) + at[1];
-    const Accumulator blur = kTapFar * far + kTapNear * near + kTapCentre * Accumulator(at[0]);
+    const Accumulator blur = kTapFar * far + kTapNear * near + kTapCenter * Accumulator(at[0]);
     sum += std::abs(static_cast<std::int32_t>((blur + (1 << 15)) >> 16));
   }
   return sum;
@@ -71,7 +71,7 @@ std::uint64_t blur_and_sum(const DifferenceRow<typename Samples::Difference>* ro
     for (int x = 0; x < width; ++x) {
       const Accumulator far = Accumulator(rows[0].values[x]) + rows[4].values[x];
       const Accumulator near = Accumulator(rows[1].values[x]) + rows[3].values[x];
-      const Accumulator blur = kTapFar * far + kTapNear * near + kTapCentre * Accumulator(rows[2].values[x]);
+      const Accumulator blur = kTapFar * far + kTapNear * near + kTapCenter * Accumulator(rows[2].values[x]);
       blurred[x] = static_cast<std::int32_t>((blur + half) >> bit_depth);
       largest = std::max(largest, std::abs(blurred[x]));
     }

@@ -24,7 +24,7 @@ inline void cross(const double* a, const double* b, double* out) {
 }
 
 // Unit norm, and of the two quaternions of a rotation the one whose last component other than zero is above it.
-inline void normalise_rotation(const double* q, double* out) {
+inline void normalize_rotation(const double* q, double* out) {
   double scale = 1 / std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
   for (const int i : {3, 2, 1, 0}) {
     if (q[i] == 0) continue;
@@ -39,7 +39,7 @@ inline void compose_rotations(const double* a, const double* b, double* out) {
   cross(a, b, q);
   for (int i = 0; i < 3; ++i) q[i] += a[3] * b[i] + b[3] * a[i];
   q[3] = a[3] * b[3] - a[0] * b[0] - a[1] * b[1] - a[2] * b[2];
-  normalise_rotation(q, out);
+  normalize_rotation(q, out);
 }
 
 inline void invert_rotation(const double* q, double* out) {
@@ -83,7 +83,7 @@ inline void rotation_from_matrix(const double* m, int row, double* out) {
     q[k] = at(k, i) + at(i, k);
     q[3] = at(k, j) - at(j, k);
   }
-  normalise_rotation(q, out);
+  normalize_rotation(q, out);
 }
 
 inline void exp_rotation(const double* phi, double* out) {
@@ -94,13 +94,13 @@ inline void exp_rotation(const double* phi, double* out) {
   double q[4];
   for (int i = 0; i < 3; ++i) q[i] = sine_ratio / 2 * phi[i];
   q[3] = std::cos(half);
-  normalise_rotation(q, out);
+  normalize_rotation(q, out);
 }
 
 // The angle is at most pi; at pi, where both signs of the axis serve, the last component other than zero is above it.
 inline void log_rotation(const double* q, double* out) {
   double unit[4];
-  normalise_rotation(q, unit);
+  normalize_rotation(q, unit);
   const double n = norm3(unit);
   // atan(x) / x for the angle's half: 1 - x^2 / 3 is exact to rounding below 1e-4.
   const double ratio = n / unit[3];
@@ -205,9 +205,9 @@ inline void from_matrix(const double* m, double* out) {
   rotation_from_matrix(m, 4, out + 3);
 }
 
-inline void normalise(const double* g, double* out) {
+inline void normalize(const double* g, double* out) {
   for (int i = 0; i < 3; ++i) out[i] = g[i];
-  normalise_rotation(g + 3, out + 3);
+  normalize_rotation(g + 3, out + 3);
 }
 
 }  // namespace spatialbeam::se3

@@ -18,7 +18,7 @@ MAX_VARIABLES = 361
 """Of a system that `solve_systems` takes: what fits the shared memory of all GPUs."""
 
 
-def linearise_edges(
+def linearize_edges(
     cameras: Sequence[Tensor],
     source: Tensor,
     target: Tensor,
@@ -47,7 +47,7 @@ def linearise_edges(
     mixed = cameras[-1].new_empty(slots, 7, height * width)
     points = cameras[-1].new_empty(slots, 2, height * width)
     inputs = (*cameras, source, target, edge, target_px.contiguous(), weight.contiguous())
-    call("sb_linearise_edges", *inputs, sums, mixed, points, slots, height * width, width, scale, min_depth)
+    call("sb_linearize_edges", *inputs, sums, mixed, points, slots, height * width, width, scale, min_depth)
     return sums, mixed, points
 
 
@@ -64,11 +64,11 @@ def eliminate(
     """Takes inverse depths out of the systems of source frames (rows), each with its edges in d slots.
 
     Args:
-      cameras: see `linearise_edges`.
-      prior, eta: (f, h, w) float32, and alpha: (clips,) float32; see `models.tracking.dense_ba.adjust`.
+      cameras: see `linearize_edges`.
+      prior, eta: (f, h, w) float32, and alpha: (clips,) float32; see `models.slam.dense_ba.adjust`.
       frame: (rows,) int64, -1 for none.
       edge: (rows d,) int64, -1 in empty slots, the last of a row.
-      mixed, points: see `linearise_edges`.
+      mixed, points: see `linearize_edges`.
 
     Returns:
       1 / curvature, 0 for none, and gradient (rows, p) by inverse depth; (parts, rows, 7 d, 7 d + 1) what is to be
@@ -99,11 +99,11 @@ def build_systems(
     """The clips' systems (b, n + 1, n) float64 and `motion` for `move`.
 
     Args:
-      cameras: see `linearise_edges`.
+      cameras: see `linearize_edges`.
       plan, shape, poses: edge, source, target, source_column, target_column, frame and clips of `BundlePlan`; its shape
         and poses.
       with_focal: (clips,) bool, or none.
-      sums: see `linearise_edges`.
+      sums: see `linearize_edges`.
       taken: see `eliminate`; none where inverse depths stay.
       damping, floor: share of the diagonal that is added to it, and what is added besides.
 

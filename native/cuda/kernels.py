@@ -101,7 +101,7 @@ def norm_gelu(
 def gru_gates(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, net: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Update gate and reset state (e, h, w, 128) float16; see `models.tracking.layers`, here with channels last."""
+    """Update gate and reset state (e, h, w, 128) float16; see `models.networks.layers`, here with channels last."""
     import torch
 
     update, reset_net = torch.empty_like(net), torch.empty_like(net)
@@ -116,7 +116,7 @@ def gru_gates(
 def gru_state(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, update: Tensor, net: Tensor
 ) -> Tensor:
-    """New hidden state (e, h, w, 128) float16; see `models.tracking.layers`, here with channels last."""
+    """New hidden state (e, h, w, 128) float16; see `models.networks.layers`, here with channels last."""
     import torch
 
     out = torch.empty_like(net)
@@ -162,7 +162,7 @@ def frame_distance(
     min_share: float,
     invalid: float,
 ) -> Tensor:
-    """(e,) float32 distances from frames i to j, see `models.tracking.geometry`; arguments as there and above."""
+    """(e,) float32 distances from frames i to j, see `models.slam.geometry`; arguments as there and above."""
     _, height, width = cameras[-1].shape
     out = cameras[-1].new_empty(len(source))
     ends = (source.contiguous(), target.contiguous())

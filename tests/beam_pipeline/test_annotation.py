@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from beam_pipeline.commands import main
-from beam_pipeline.runners import make_options, threads_per_clip
-from core.policy import SPATIALVID_LIMITS, Limit, ThresholdSettings
-from core.store import Store
+from beam_pipeline.cli.main import main
+from beam_pipeline.runners.engines import make_options, threads_per_clip
+from core.thresholds import SPATIALVID_LIMITS, Limit, ThresholdSettings
 from explore.clips import ShardReader, find_clips
 from explore.export.formats import export_clips
-from explore.films import make_film
+from explore.filmstrips import make_filmstrip
 from explore.outputs import Accounting, read_manifest, read_table
 from explore.rethreshold import rethreshold
 from explore.view.shown_clip import ShownClip
-from models.trajectory import measure_trajectory
-from tests.films import film, write_film
-from tests.rendering import write_video
+from models.geometry.trajectory import measure_trajectory
+from storage.store import Store
+from tests.support.films import film, write_film
+from tests.support.rendering import write_video
 
 KEEP_ALL = [
     "--set=thresholds.limits={motion_score: null, luminance_score: null, ocr_score: null, aesthetic_score: null}",
@@ -236,7 +236,7 @@ def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
     assert row["dynamic_ratio"] == pytest.approx(clip.is_moving[12:].mean())
     # What shows and exports the clip gets along with it.
     assert ShownClip(clip).camera(11) is None and len(ShownClip(clip).path()) == 13
-    assert set(make_film(clip).strips) == {"picture", "depth", "moving"}
+    assert set(make_filmstrip(clip).strips) == {"picture", "depth", "moving"}
     assert export_clips(str(output), "colmap", str(tmp_path / "colmap")).clips == 1
     assert len(list((tmp_path / "colmap").rglob("images/*.jpg"))) == 13
 

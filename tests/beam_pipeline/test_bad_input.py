@@ -1,4 +1,4 @@
-"""Every kind of broken and odd video at once: each gives its clips or one failure row, and no neighbour is lost."""
+"""Every kind of broken and odd video at once: each gives its clips or one failure row, and no neighbor is lost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import av
 import pytest
 import webdataset as wds
 
-from beam_pipeline.commands import main
-from core.store import Store
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_manifest, read_table
-from tests.hostile import make_hostile_videos, make_long_video
+from storage.store import Store
+from tests.support.hostile import make_hostile_videos, make_long_video
 
 KEEP_ALL = [
     "--set=analysis.clips={min_s: 0.4, trim_start_s: 0, trim_end_s: 0}",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytest.importorskip("openai", reason="needs the [captions] extra")
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_table
-from tests.chat_server import chat_server, completion
+from tests.support.chat_server import chat_server, completion
 
-ROOT = Path(__file__).resolve().parents[2]
 VIDEO = ROOT / "examples" / "videos" / "bikes.mp4"
 KEY = "sk-secret-4711"
 

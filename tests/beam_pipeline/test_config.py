@@ -19,7 +19,7 @@ def test_defaults_are_spatialvids_limits():
     assert limits["ocr_score"].max == 0.3
 
 
-def test_overrides_go_deep_and_keep_their_neighbours():
+def test_overrides_go_deep_and_keep_their_neighbors():
     config = load_config(
         None,
         [

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import EXAMPLES
+
 pytest.importorskip("yt_dlp", reason="needs the [download] extra")
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_table
-from tests.page_server import page_server
+from tests.support.page_server import page_server
 
-VIDEO = Path(__file__).resolve().parents[2] / "examples" / "videos" / "bikes.mp4"
+VIDEO = EXAMPLES / "bikes.mp4"
 FAST = ["annotate.pose.model=none", "text.model=none", "download.pages=true", "download.retries=0"]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
-from beam_pipeline.commands import main
-from core.policy import DUPLICATE_REASON
+from beam_pipeline.cli.main import main
+from core.thresholds import DUPLICATE_REASON
 from explore.outputs import Accounting, read_table
+from tests.support.paths import EXAMPLES
 
-VIDEO = Path(__file__).resolve().parents[2] / "examples" / "videos" / "bikes.mp4"
+VIDEO = EXAMPLES / "bikes.mp4"
 FAST = ["annotate.pose.model=none", "text.model=none"]
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from beam_pipeline.config import load_config
-from beam_pipeline.deploy import DeploySettings
 from beam_pipeline.estimate import PER_CLIP, PER_HOUR, PER_KEPT, estimate_run, measured_costs
 from beam_pipeline.graph import make_stages
+from beam_pipeline.runners.runner_profile import RunnerProfile
 
 COSTS = {
     "clips_an_hour": 100.0,
@@ -22,7 +22,7 @@ COSTS = {
 
 
 def test_costs_scale_with_hours_and_clips_and_prices():
-    deploy = DeploySettings.model_validate(
+    deploy = RunnerProfile.model_validate(
         {
             "worker": {"vcpus": 2, "ram_gib": 8, "disk_gib": 0},
             "prices": {"vcpu_hour": 1, "ram_gib_hour": 0.5, "disk_gib_hour": 0, "shuffle_gib": 0},
@@ -40,5 +40,5 @@ def test_the_measured_stages_are_those_of_the_job():
     costs = measured_costs()
     stages = make_stages(load_config())
     assert set(costs["stages"]) <= {s.contract.name for s in (*stages.video, *stages.clip)}
-    assert {"AnalyseVideo", "CutClips", "EstimateGeometry"} <= set(costs["stages"])
+    assert {"AnalyzeVideo", "CutClips", "EstimateGeometry"} <= set(costs["stages"])
     assert costs["record_bytes"]["clip_max"] < 10_000

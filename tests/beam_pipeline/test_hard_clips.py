@@ -1,4 +1,4 @@
-"""Clips that annotation has to get through unharmed: what it cannot tell it says, and their neighbours lose nothing."""
+"""Clips that annotation has to get through unharmed: what it cannot tell it says, and their neighbors lose nothing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from beam_pipeline.commands import main
-from core.store import Store
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_manifest, read_table
-from tests.films import film
-from tests.rendering import write_video
+from storage.store import Store
+from tests.support.films import film
+from tests.support.rendering import write_video
 
 FPS, SIZE = 5, (256, 144)
 
 
-def grey(level, count=12):
+def gray(level, count=12):
     return [np.full((144, 256, 3), level, np.uint8)] * count
 
 
@@ -29,9 +29,9 @@ def clips():
     orbit = film("orbit", seconds=2.4, fps=FPS, size=SIZE).frames
     handheld = film("handheld", seconds=2.4, fps=FPS, size=SIZE).frames
     return {
-        "neighbour": orbit,
-        "black": grey(0),
-        "black inside": [*orbit[:5], *grey(0, 4), *orbit[9:]],
+        "neighbor": orbit,
+        "black": gray(0),
+        "black inside": [*orbit[:5], *gray(0, 4), *orbit[9:]],
         "frozen": [orbit[0]] * 12,
         "cut inside": [*orbit[:6], *(frame[:, ::-1] for frame in handheld[6:])],
         "extreme blur": [cv2.GaussianBlur(frame, (0, 0), 25) for frame in handheld],
@@ -73,7 +73,7 @@ def test_poses_that_cannot_be_told_are_not_claimed(rows, name):
 def test_columns_tell_bad_clips_from_good_ones(rows):
     tracked = {name: row["pose_tracked_share"] for name, (row, _) in rows.items()}
     assert tracked["black"] == 0 and tracked["noise"] < 0.4 and tracked["extreme blur"] < 0.4
-    assert min(tracked["neighbour"], tracked["portrait"]) > 0.6
+    assert min(tracked["neighbor"], tracked["portrait"]) > 0.6
 
 
 def test_a_frozen_picture_is_a_camera_that_stands_still(rows):
@@ -88,8 +88,8 @@ def test_a_few_frames_do_no_harm(rows):
     assert row["pose_ok"] or row["pose_reason"]
 
 
-@pytest.mark.parametrize("name", ["neighbour", "portrait"])
-def test_their_neighbours_are_annotated_in_full(rows, name):
+@pytest.mark.parametrize("name", ["neighbor", "portrait"])
+def test_their_neighbors_are_annotated_in_full(rows, name):
     row, sample = rows[name]
     assert row["pose_ok"] and row["pose_registered_share"] == 1
     assert {"depth.npz", "dyn_masks.npz", "instructions.json"} <= set(sample)

@@ -19,12 +19,11 @@ import pyarrow.dataset as ds
 import pytest
 import webdataset as wds
 
-from beam_pipeline.commands import main
-from core.store import Store
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_manifest, read_table
+from storage.store import Store
+from tests.support.paths import EXAMPLES, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples" / "videos"
 # Every example clip is kept or rejected by motion alone, so that both kinds are seen.
 ARGUMENTS = ["--config", "demo", "--no-progress", "--direct_num_workers=1"]
 
@@ -168,10 +167,10 @@ def test_workers_and_modes_give_equal_bytes(output, tmp_path):
 
 
 def test_windows_of_long_videos_give_equal_bytes(output, tmp_path, caplog):
-    with caplog.at_level(logging.INFO, logger="transforms.analyse"):
+    with caplog.at_level(logging.INFO, logger="transforms.analyze"):
         assert run(tmp_path / "out", "--set", "run.window_s=3") == 0
-    said = [r.getMessage() for r in caplog.records if r.name == "transforms.analyse"]
-    assert sorted(line.partition(" was ")[2] for line in said) == ["analysed in 2 windows", "analysed in 3 windows"]
+    said = [r.getMessage() for r in caplog.records if r.name == "transforms.analyze"]
+    assert sorted(line.partition(" was ")[2] for line in said) == ["analyzed in 2 windows", "analyzed in 3 windows"]
     assert digests(tmp_path / "out") == digests(output)
     assert not (tmp_path / "out" / "store" / "MeasureWindow").exists()
 
@@ -199,7 +198,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(output, tmp_path):
     command = [sys.executable, "launcher.py", "--input", str(EXAMPLES), "--output", str(out), *ARGUMENTS]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(out.glob("store/AnalyseVideo/*/*/*.json")):
+    while time.monotonic() < deadline and not list(out.glob("store/AnalyzeVideo/*/*/*.json")):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -222,13 +221,13 @@ def test_fewer_inputs_leave_no_stale_files(tmp_path):
 
 def test_manifest_columns_reach_the_tables(tmp_path):
     manifest = tmp_path / "videos.csv"
-    manifest.write_text(f"uri,id,licence\n{EXAMPLES}/bikes.mp4,my-bikes,BSD\nmissing.mp4,gone,none\n")
+    manifest.write_text(f"uri,id,license\n{EXAMPLES}/bikes.mp4,my-bikes,BSD\nmissing.mp4,gone,none\n")
     out = tmp_path / "out"
     assert run(out, inputs=[manifest]) == 0
     videos = {v["video_id"]: v for v in read_table(str(out), "videos").to_pylist()}
-    assert videos["my-bikes"]["licence"] == "BSD"
+    assert videos["my-bikes"]["license"] == "BSD"
     assert videos["gone"]["failure_class"] == "FileNotFound"
-    assert {c["licence"] for c in read_table(str(out), "clips").to_pylist()} == {"BSD"}
+    assert {c["license"] for c in read_table(str(out), "clips").to_pylist()} == {"BSD"}
     assert os.path.exists(out / "run.json")
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_table
-from models.annotation import tracked as tracked_module
-from models.depth.prior import FrameDepths
-from models.handlers import depth as depth_handler
-from models.handlers import tracking as handler_module
+from models.annotation import slam_geometry as tracked_module
+from models.depth.mono_depth import FrameDepths
 from models.registry import ResolvedModel
-from tests.films import write_film
+from tests.support.films import write_film
 from transforms import depth as depth_stage
-from transforms import tracking as stage_module
+from transforms import slam as stage_module
+from transforms.handlers import depth as depth_handler
+from transforms.handlers import slam as handler_module
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
@@ -47,8 +47,8 @@ class Slope:
 @pytest.fixture
 def weights(monkeypatch, tmp_path):
     """Random weights in the published key names instead of those that the registry knows."""
-    from models.raft.network import RaftNetwork
-    from models.tracking.network import TrackingNetwork
+    from models.flow.raft import RaftNetwork
+    from models.slam.network import TrackingNetwork
 
     torch.manual_seed(0)
     paths = {}
@@ -78,7 +78,7 @@ def test_cameras_depth_and_masks_reach_the_tables(weights, tmp_path, monkeypatch
     for row in rows:
         assert row["pose_model"] == "megasam@abababababababab"
         assert row["pose_ok"], row["pose_reason"]
-        assert row["metres_per_unit"] > 0
+        assert row["meters_per_unit"] > 0
         assert row["depth_valid_share"] > 0
         assert row["dynamic_ratio"] is not None
 
@@ -97,7 +97,7 @@ def test_missing_weights_stop_the_job(tmp_path, capsys, monkeypatch):
 
 
 def test_tracked_frames_survive_their_file():
-    from models.tracking.tracked import TrackedFrames
+    from models.slam.tracked_frames import TrackedFrames
 
     rng = np.random.default_rng(0)
     tracked = TrackedFrames(
@@ -108,13 +108,13 @@ def test_tracked_frames_survive_their_file():
         static=rng.uniform(0, 1, (3, 6, 8)).astype(np.float32),
         disagreement=rng.uniform(0, 1, (3, 3, 4)).astype(np.float32),
         residual_px=np.array([0.5, np.nan, 1.0], np.float32),
-        metres_per_unit=None,
+        meters_per_unit=None,
         focal_observed=True,
     )
     read = TrackedFrames.from_bytes(tracked.to_bytes()).of_frames(np.array([3, 6]), (16, 12))
     assert np.array_equal(read.cam_from_world, tracked.cam_from_world[1:])
     assert read.inverse_depth.shape == read.disagreement.shape == (2, 12, 16)
     assert np.array_equal(read.residual_px, tracked.residual_px[1:], equal_nan=True)
-    assert read.metres_per_unit is None and read.focal_observed
+    assert read.meters_per_unit is None and read.focal_observed
     with pytest.raises(ValueError, match="not all of"):
         read.of_frames(np.array([4]), (8, 6))

@@ -42,8 +42,8 @@ def test_the_display_shows_the_funnel_and_every_stage(tmp_path):
         ("videos", "done", 2),
         ("videos", "failed", 1),
         ("clips", "kept", 5),
-        ("AnalyseVideo", "done", 2),
-        ("AnalyseVideo", "frames", 600),
+        ("AnalyzeVideo", "done", 2),
+        ("AnalyzeVideo", "frames", 600),
     ]:
         log.add(stage, what, count)
     console = Console(file=io.StringIO(), width=160)
@@ -52,8 +52,8 @@ def test_the_display_shows_the_funnel_and_every_stage(tmp_path):
     shown = console.file.getvalue()
     assert "videos 3/4 (1 failed)" in shown
     assert "5 kept" in shown
-    assert all(name in shown for name in ("ProbeVideo", "AnalyseVideo", "ScoreText", "CutClips"))
-    assert "600 frames analysed" in display.line()
+    assert all(name in shown for name in ("ProbeVideo", "AnalyzeVideo", "ScoreText", "CutClips"))
+    assert "600 frames analyzed" in display.line()
 
 
 def test_off_a_terminal_there_are_log_lines(tmp_path, caplog, monkeypatch):

@@ -23,7 +23,7 @@ from benchmarks.accuracy.trajectories import (
     to_matrix,
 )
 from benchmarks.measure import DATA
-from tests.scene import to_quaternion
+from tests.support.scene import to_quaternion
 
 TRAJECTORIES = DATA / "trajectories"
 needs_data = pytest.mark.skipif(not TRAJECTORIES.exists(), reason=f"no test data at {DATA}")
@@ -38,9 +38,9 @@ def moved_world(poses: np.ndarray, rng: np.random.Generator, scale: float) -> np
     """The same cameras in another world: x' = scale R x + t."""
     (world,) = to_matrix(random_poses(rng, 1))
     matrix = to_matrix(invert(poses))
-    centres = scale * matrix[:, :3, 3] @ world[:3, :3].T + world[:3, 3]
+    centers = scale * matrix[:, :3, 3] @ world[:3, :3].T + world[:3, 3]
     quaternions = np.stack([to_quaternion(world[:3, :3] @ axes) for axes in matrix[:, :3, :3]])
-    return invert(np.concatenate([centres, quaternions], 1))
+    return invert(np.concatenate([centers, quaternions], 1))
 
 
 @needs_data
@@ -92,7 +92,7 @@ def test_alignment_cannot_be_improved(seed: int) -> None:
 def test_a_known_error_is_measured() -> None:
     truth = np.zeros((5, 7))
     truth[:, 6] = 1
-    truth[:, 0] = -np.arange(5)  # centres at x = 0 to 4
+    truth[:, 0] = -np.arange(5)  # centers at x = 0 to 4
     found = truth.copy()
     half = np.deg2rad(10) / 2
     found[2:, 3:] = [0, 0, np.sin(half), np.cos(half)]

@@ -13,19 +13,20 @@ from shutil import which
 import pyarrow as pa
 import pytest
 
-from beam_pipeline.commands import main
-from core.store import Store
+from beam_pipeline.cli.main import main
 from explore import warehouse
 from explore.outputs import OutputError, read_table
 from explore.query import run_query
 from explore.saved_queries import SAVED_QUERIES, to_bigquery
 from explore.warehouse import load_clips
+from storage.store import Store
 from tests.cloud.conftest import NEEDS, free_port
-from tests.explore.runs import make_run, small_tables
+from tests.support.paths import EXAMPLES
+from tests.support.runs import make_run, small_tables
 
 pytestmark = pytest.mark.cloud
 TABLE = "test-project:warehouse.clips"
-VIDEO = Path(__file__).parents[2] / "examples" / "videos" / "carphone_pristine.mp4"
+VIDEO = EXAMPLES / "carphone_pristine.mp4"
 
 
 @pytest.fixture(scope="module")

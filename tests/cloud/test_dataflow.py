@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import apache_beam as beam
 import fsspec
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_table
 from tests.cloud.conftest import NEEDS
+from tests.support.paths import EXAMPLES
 
 pytestmark = pytest.mark.cloud
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "videos"
 IMAGE = "europe-docker.pkg.dev/test/images/spatialbeam:1"
 GEOMETRY, AESTHETIC = "EstimateGeometry", "ScoreAesthetic"
 
@@ -27,7 +26,7 @@ def sent(gcs, environment, tmp_path_factory):
     pytest.importorskip("google.cloud.dataflow_v1beta3", reason=NEEDS)
     from apache_beam.internal.gcp import auth
 
-    from tests.cloud.fake_dataflow import serve
+    from tests.support.fake_dataflow import serve
 
     # Else it looks for credentials, over the network and for 22 seconds.
     environment.setattr(auth._Credentials, "_credentials_init", True)

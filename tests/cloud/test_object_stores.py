@@ -8,16 +8,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from beam_pipeline.commands import main
-from core import listing
-from core.sources import SourceError, SourceSpec, list_videos, make_spec
-from core.store import Store
+from beam_pipeline.cli.main import main
 from explore.outputs import read_table
 from media.decode import VideoReader
 from media.probe import probe_video
 from media.source import REMOTE_BLOCK_BYTES, open_for_reading
+from storage import listing
+from storage.sources import SourceError, SourceSpec, list_videos, make_spec
+from storage.store import Store
 from tests.beam_pipeline.test_job import EXAMPLES, digests
-from tests.rendering import render_shot, write_video
+from tests.support.rendering import render_shot, write_video
 
 pytestmark = pytest.mark.cloud
 NAMES = ("bikes.mp4", "carphone_pristine.mp4")

@@ -7,7 +7,7 @@ import pytest
 from core.failures import Failure
 from core.settings import Settings
 from core.stage import ContractError, Stage, StageContract, check_changes, check_order
-from core.store import Store
+from storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

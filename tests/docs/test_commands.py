@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from beam_pipeline.commands import main
-from tests.explore.annotated import make_annotated_run
+from beam_pipeline.cli.main import main
+from tests.support.annotated import make_annotated_run
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 # Why a command is not run here: by what it begins with or holds, after `.venv/bin/` and `python` are taken off.

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.explore.annotated import make_annotated_run
+from tests.support.annotated import make_annotated_run
+from tests.support.paths import ROOT
 
 pytest.importorskip("webdataset")
-PATH = Path(__file__).resolve().parents[2] / "examples" / "train_loader.py"
+PATH = ROOT / "examples" / "train_loader.py"
 
 
 @pytest.fixture(scope="module")

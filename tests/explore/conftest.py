@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.explore.annotated import AnnotatedRun, make_annotated_run
+from tests.support.annotated import AnnotatedRun, make_annotated_run
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.balance import RULE, balance, choose_balanced
 from explore.outputs import Accounting, OutputError
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.cameras import invert_poses, to_world, unproject
-from core.store import Store
 from explore.clips import ShardReader, find_clips
 from explore.outputs import OutputError, read_table
+from storage.store import Store
 
 
 def test_clips_are_found_by_sql(annotated):

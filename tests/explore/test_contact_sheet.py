@@ -8,7 +8,7 @@ from PIL import Image
 
 from explore.contact_sheet import make_contact_sheet
 from explore.outputs import OutputError
-from tests.explore.runs import make_run, small_tables
+from tests.support.runs import make_run, small_tables
 
 KEPT_BLUE, REJECTED_YELLOW = (38, 70, 83), (233, 196, 106)
 
@@ -21,7 +21,7 @@ def sheet_of(output: str, path: Path, max_clips: int = 12) -> Image.Image:
 
 
 def share_of(image: Image.Image, color: tuple[int, int, int]) -> float:
-    """Share of the pixels that are near a colour."""
+    """Share of the pixels that are near a color."""
     return float((np.abs(np.asarray(image, np.int32) - color).max(axis=2) < 12).mean())
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.clips import ShardReader, find_clips
 from explore.export import export_clips
 from explore.export.spatialvid import depth_size
@@ -57,7 +57,7 @@ def test_pycolmap_opens_the_model(annotated, tmp_path):
         assert np.allclose(image.cam_from_world().matrix(), matrices(made.cam_from_world)[frame, :3], atol=1e-9)
         picture = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))
         assert picture.shape[:2] == (108, 192)
-    # A point of the model, seen by COLMAP's own camera, has the colour of the picture there.
+    # A point of the model, seen by COLMAP's own camera, has the color of the picture there.
     image = next(i for i in model.images.values() if i.name == "frame_00000.jpg")
     picture = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))[:, :, ::-1]
     errors = []
@@ -125,7 +125,7 @@ def test_frames_without_a_pose_are_left_out_and_the_rest_still_fit(annotated, tm
 
 
 def test_nerfstudio_cameras_see_what_the_film_shows(annotated, tmp_path):
-    """By its rules (OpenGL axes, camera to world, pixel centres at halves) depth pixels land where they are."""
+    """By its rules (OpenGL axes, camera to world, pixel centers at halves) depth pixels land where they are."""
     export(annotated, tmp_path, "nerfstudio", "clip_id = 'aaaa_00001'")
     scene = json.loads((tmp_path / "aaaa_00001" / "transforms.json").read_text())
     made = annotated.films["aaaa_00001"]

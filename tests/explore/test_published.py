@@ -8,10 +8,10 @@ import tarfile
 import pytest
 
 import explore.published.streams as streams
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import OutputError
 from explore.published.groups import ANNOTATION_FILES, choose_clips, download
-from tests.page_server import page_server
+from tests.support.page_server import page_server
 
 IDS = [f"0000-{n}" for n in range(6)]
 TABLE = "data/train/SpatialVID_metadata.csv"

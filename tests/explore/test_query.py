@@ -8,7 +8,7 @@ from rich.console import Console
 
 from explore.outputs import TABLES, OutputError
 from explore.query import MAX_ROWS_SHOWN, print_query
-from tests.explore.runs import make_run, small_tables
+from tests.support.runs import make_run, small_tables
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.policy import SPATIALVID_LIMITS
 from core.records import NOT_SCORED_REASON
-from core.tables import CONVENTIONS
+from core.thresholds import SPATIALVID_LIMITS
 from explore.clip_cards import FILMS_FOLDER
 from explore.outputs import OutputError
 from explore.report import write_report
-from tests.explore.runs import LIMITS, clip_row, failure_row, make_run, shot_row, small_tables, video_row
+from storage.tables import CONVENTIONS
+from tests.support.runs import LIMITS, clip_row, failure_row, make_run, shot_row, small_tables, video_row
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e&amp;\n.mp4"
 VOID = {"meta", "img", "br", "input"}
@@ -257,10 +257,10 @@ def test_motion_stages_and_models_are_told(annotated, tmp_path):
     shutil.copytree(annotated.path, copy)
     run = json.loads((copy / "run.json").read_text())
     run |= {
-        "stage_times": {"AnalyseVideo": {"done": 4, "reused": 1, "failed": 0, "busy_s": 6.0}},
+        "stage_times": {"AnalyzeVideo": {"done": 4, "reused": 1, "failed": 0, "busy_s": 6.0}},
         "timing": {"seconds": 20.0},
         "models": {
-            "ScoreText": {"id": "some-net", "licence": "Apache-2.0", "commercial_use": True, "sha256": "ab" * 32}
+            "ScoreText": {"id": "some-net", "license": "Apache-2.0", "commercial_use": True, "sha256": "ab" * 32}
         },
         "versions": {"python": "3.11.7"},
     }
@@ -270,7 +270,7 @@ def test_motion_stages_and_models_are_told(annotated, tmp_path):
         "Length of the path move_dist",
         "1 kept clips have no poses that are fit for use",
         "no texture",
-        "AnalyseVideo",
+        "AnalyzeVideo",
         "The whole run took 20.0 s, 4 hours of video an hour",
         "some-net Apache-2.0 yes",
         "python 3.11.7",

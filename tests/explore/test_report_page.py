@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from explore.report import write_report
-from tests.browser import browser, needs_browser
-from tests.explore.runs import clip_row, make_run, small_tables
+from tests.support.browser import browser, needs_browser
+from tests.support.runs import clip_row, make_run, small_tables
 
 pytestmark = needs_browser
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from core.policy import Limit, ThresholdSettings
+from core.thresholds import Limit, ThresholdSettings
 from explore.outputs import OutputError, read_table
 from explore.rethreshold import print_changes, rethreshold
-from tests.explore.runs import clip_row, make_run, video_row
+from tests.support.runs import clip_row, make_run, video_row
 
 
 def limits(**columns: tuple[float | None, float | None]) -> ThresholdSettings:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from core.store import Store
 from explore.samples import load_pictures, missed_columns, pick_clips
-from tests.explore.runs import clip_row, draw_samples, make_run, small_tables, video_row
+from storage.store import Store
+from tests.support.runs import clip_row, draw_samples, make_run, small_tables, video_row
 
 
 def many_clips(num_videos=5, clips_each=40):
@@ -49,8 +49,8 @@ def test_first_middle_and_last_picture_are_taken_and_fit_the_box(tmp_path):
     output = Store(make_run(tmp_path, tables))
     pictures = load_pictures(output, {"sample_images": paths}, (160, 90))
     assert [p.size for p in pictures] == [(160, 90)] * 3
-    centres = [p.resize((16, 9)).getpixel((2 + 3 * k, 4)) for k, p in zip((0, 2, 4), pictures, strict=True)]
-    assert all(min(centre) > 150 for centre in centres)
+    centers = [p.resize((16, 9)).getpixel((2 + 3 * k, 4)) for k, p in zip((0, 2, 4), pictures, strict=True)]
+    assert all(min(center) > 150 for center in centers)
 
 
 def test_unreadable_pictures_are_left_out(tmp_path):

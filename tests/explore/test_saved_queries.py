@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import OutputError, read_table
 from explore.query import run_query
 from explore.saved_queries import SAVED_QUERIES, saved_query, split_table, to_bigquery
-from tests.explore.runs import make_run
+from tests.support.runs import make_run
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import OutputError
 from explore.stats import gather_stats
-from tests.explore.runs import make_run
+from tests.support.runs import make_run
 
 
 def tables_of(output, where=None):
@@ -45,7 +45,7 @@ def test_a_condition_chooses_kept_clips(annotated):
 
 
 def test_words_of_captions_and_tags_are_counted(tmp_path):
-    from tests.explore.runs import small_tables
+    from tests.support.runs import small_tables
 
     tables = small_tables()
     tables["clips"][0] |= {"scene_summary": "a small quiet bay", "motion_tags": ["forward", "left"], "weather": "Foggy"}

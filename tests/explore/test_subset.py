@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.clips import ShardReader, find_clips
 from explore.outputs import Accounting, OutputError, read_table
 from explore.query import materialize_query, write_query
 from explore.subset import write_subset
-from tests.explore.runs import make_run
+from tests.support.runs import make_run
 
 QUERY = "SELECT clip_id FROM clips WHERE pose_ok"
 

@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from core.cameras import invert_poses
 from explore.clips import ShardReader, find_clips
 from explore.view import Viewer
 from explore.view.shown_clip import ShownClip
-from tests.browser import browser, needs_browser
+from tests.support.browser import browser, needs_browser
 
 needs_viser = pytest.mark.skipif(
     importlib.util.find_spec("viser") is None, reason="viser is not installed (pip install 'spatialbeam[view]')"
@@ -28,16 +28,16 @@ def clips(annotated):
 
 def test_cameras_stand_where_the_film_was_taken(annotated, clips):
     shown, made = clips["aaaa_00000"], annotated.films["aaaa_00000"]
-    centres = invert_poses(made.cam_from_world[::2])[:, :3]
-    assert np.allclose(shown.path(), centres)
+    centers = invert_poses(made.cam_from_world[::2])[:, :3]
+    assert np.allclose(shown.path(), centers)
     camera = shown.camera(3)
-    assert np.allclose(camera.position, centres[3])
+    assert np.allclose(camera.position, centers[3])
     assert np.isclose(np.tan(camera.fov_rad / 2), 54 / made.intrinsics_px[0, 1])
     assert camera.aspect == 192 / 108
 
 
 def test_points_lie_on_what_the_film_shows(annotated, clips):
-    """Of the room of 8 x 3.2 x 10 metres: no point outside, and colours of the picture."""
+    """Of the room of 8 x 3.2 x 10 meters: no point outside, and colors of the picture."""
     cloud = clips["aaaa_00001"].cloud(range(6))
     assert len(cloud.points_world) > 3000
     assert (np.abs(cloud.points_world) < np.array([4.05, 1.65, 5.05])).mean() > 0.99

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.store import Store
-from core.tables import table_specs
 from explore.outputs import OutputError
 from explore.warehouse import CLUSTERED_BY, RUN_DATE, table_fields, write_load_file
-from tests.explore.runs import make_run
+from storage.store import Store
+from storage.tables import table_specs
+from tests.support.runs import make_run
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_fields_fit_what_duckdb_reads_in_the_file(output, tmp_path):
 
 
 def test_every_type_of_ours_has_its_field():
-    schema = table_specs({"licence": "string", "rank": "int64"})["clips"].schema().append(RUN_DATE)
+    schema = table_specs({"license": "string", "rank": "int64"})["clips"].schema().append(RUN_DATE)
     fields = {f["name"]: f for f in table_fields(schema)}
     assert set(CLUSTERED_BY) < set(fields)
     assert (fields["rejection_reasons"]["type"], fields["rejection_reasons"]["mode"]) == ("STRING", "REPEATED")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import HostileCase, make_hostile_videos
+from tests.support.hostile import HostileCase, make_hostile_videos
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "videos"
+VIDEOS = DATA / "videos"
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HostileCase]:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    if not DATA.is_dir():
-        pytest.skip(f"the test videos are not at {DATA}")
-    return DATA
+    if not VIDEOS.is_dir():
+        pytest.skip(f"the test videos are not at {VIDEOS}")
+    return VIDEOS

@@ -13,9 +13,9 @@ from core.failures import ItemError
 from core.time import FrameSpan
 from media import decode, source
 from media.decode import VideoReader
-from tests.hostile import HostileCase
-from tests.media.measure import Stamp, read_all, span_of, stamp_of
-from tests.rendering import make_shots_video, render_shot, write_video
+from tests.support.hostile import HostileCase
+from tests.support.measure import Stamp, read_all, span_of, stamp_of
+from tests.support.rendering import make_shots_video, render_shot, write_video
 
 NUM_FRAMES = {
     "bbb_0_30.webm": 720, "bear_vp9.webm": 82, "bikes.mp4": 250, "black_no_duration_vp9.webm": 74,

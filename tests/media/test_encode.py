@@ -17,9 +17,10 @@ from media.encode import CutResult, CutSettings, cut_clip
 from media.images import sample_image
 from media.probe import probe_video
 from media.source import open_container
-from tests.hostile import HostileCase
-from tests.media.measure import gray, psnr_db, read_all, span_of
-from tests.rendering import render_shot, write_video
+from tests.support.hostile import HostileCase
+from tests.support.measure import gray, psnr_db, read_all, span_of
+from tests.support.paths import EXAMPLES
+from tests.support.rendering import render_shot, write_video
 
 FAST = CutSettings(preset="ultrafast", crf=18)
 
@@ -118,7 +119,7 @@ def test_two_runs_give_the_same_bytes_without_names_and_dates(
 
 @pytest.mark.parametrize("asm", ["0", "SSE2", "AVX2"])
 def test_all_instruction_sets_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asm: str) -> None:
-    video = Path(__file__).parents[2] / "examples" / "videos" / "carphone_pristine.mp4"
+    video = EXAMPLES / "carphone_pristine.mp4"
     cut(str(video), 0, 60, tmp_path / "own.mp4", CutSettings())
     make_options = mp4._encoder_options
 
@@ -160,7 +161,7 @@ def test_sizes_are_even_and_shrink_to_the_limit(hostile: dict[str, HostileCase],
     assert (cut(hostile["plain"].path, 0, 9, tmp_path / "c.mp4", large)[0].height) == 120
 
 
-def test_pixel_shape_and_colour_tags_are_kept(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_pixel_shape_and_color_tags_are_kept(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     cut(hostile["anamorphic"].path, 0, 20, tmp_path / "a.mp4")
     assert probe_video(str(tmp_path / "a.mp4")).sample_aspect_ratio == Fraction(12, 11)
     settings = CutSettings(codec="hevc", preset="ultrafast", pixel_format="source")

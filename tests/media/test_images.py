@@ -12,9 +12,9 @@ from core.failures import ItemError
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, reference_sample_image, sample_image, turn_upright
 from media.probe import probe_video
-from tests.hostile import HostileCase
-from tests.media.measure import gray
-from tests.rendering import render_shot
+from tests.support.hostile import HostileCase
+from tests.support.measure import gray
+from tests.support.rendering import render_shot
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
 
@@ -55,7 +55,7 @@ def rgb_of(yuv: tuple[int, int, int], weights: tuple[float, float], full: bool) 
         ((1280, 720), 2, 0, "yuv420p", BT709, False),
     ],
 )
-def test_colours_follow_the_stream(
+def test_colors_follow_the_stream(
     size: tuple[int, int], matrix: int, range_: int, format_name: str, weights: tuple[float, float], full: bool
 ) -> None:
     rng = np.random.default_rng(1)
@@ -106,7 +106,7 @@ def test_shrinking_averages_areas() -> None:
 
 @pytest.mark.parametrize("name", ["psd_testvideo.mp4", "bbb_0_30.webm", "phone_rotated_vfr.mp4"])
 def test_the_reference_picture_is_what_opencv_reads(data: Path, name: str) -> None:
-    """Exactly, on videos that OpenCV reads by BT.601 whether or not it looks at the colour tags."""
+    """Exactly, on videos that OpenCV reads by BT.601 whether or not it looks at the color tags."""
     path = str(data / name)
     capture = cv2.VideoCapture(path)
     turn_deg = probe_video(path).rotation_deg
@@ -116,7 +116,7 @@ def test_the_reference_picture_is_what_opencv_reads(data: Path, name: str) -> No
             assert np.array_equal(reference_sample_image(decoded.frame, rotation_deg=turn_deg), expected)
 
 
-def test_the_reference_picture_ignores_colour_tags() -> None:
+def test_the_reference_picture_ignores_color_tags() -> None:
     images = [
         reference_sample_image(flat_frame((120, 90, 170), (1280, 720), matrix, range_))
         for matrix, range_ in ((1, 1), (9, 2), (2, 0), (6, 1))

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from core.codec import from_json_text, to_json_text
 from core.failures import ItemError
+from core.serialization import from_json_text, to_json_text
 from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.probe import probe_video
-from tests.hostile import HostileCase
+from tests.support.hostile import HostileCase
 
 KNOWN = {
     "bbb_0_30.webm": {"codec": "vp8", "color_matrix": "bt470bg", "has_audio": True, "audio_codec": "vorbis"},

@@ -10,7 +10,7 @@ import pytest
 from core.failures import ItemError
 from media.decode import VideoReader
 from media.source import choose_video_stream, fingerprint, open_container
-from tests.hostile import WEIRD_NAMES, HostileCase
+from tests.support.hostile import WEIRD_NAMES, HostileCase
 
 
 def fail(uri: str) -> ItemError:

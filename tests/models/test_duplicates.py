@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, sample_image
-from models.duplicates import HASH_BITS, DuplicateSettings, band_keys, hash_picture, near_earlier
+from models.duplicates import HASH_BITS, DuplicateSettings, band_keys, hash_image, near_earlier
+from tests.support.paths import EXAMPLES
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "videos"
 MAX = DuplicateSettings().max_distance
 
 
@@ -36,8 +34,8 @@ COPIES = {
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
 def test_copies_are_near_and_other_films_are_far(copy):
-    originals = [hash_picture(rgb) for rgb in pictures()]
-    copies = [hash_picture(copy(rgb)) for rgb in pictures()]
+    originals = [hash_image(rgb) for rgb in pictures()]
+    copies = [hash_image(copy(rgb)) for rgb in pictures()]
     for i, original in enumerate(originals):
         for j, other in enumerate(copies):
             if i == j:
@@ -48,7 +46,7 @@ def test_copies_are_near_and_other_films_are_far(copy):
 
 
 def test_flat_pictures_have_no_hash():
-    assert hash_picture(np.full((90, 160, 3), 16, np.uint8)) is None
+    assert hash_image(np.full((90, 160, 3), 16, np.uint8)) is None
 
 
 def random_hash(rng):

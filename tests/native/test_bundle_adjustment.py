@@ -164,7 +164,7 @@ def dense_step(problem, options, fixed):
         H[depths, depths] += np.diag(problem.prior_weight.ravel())
         g[depths] += (problem.prior_weight * error).ravel()
         cost += (problem.prior_weight * error**2).sum()
-    if options.optimise_focal:
+    if options.optimize_focal:
         fx = problem.intrinsics[0]
         H[-1, -1] += options.focal_prior_weight * fx**2
         g[-1] += options.focal_prior_weight * fx * (options.focal_prior_px - fx)
@@ -172,9 +172,9 @@ def dense_step(problem, options, fixed):
     H += np.diag(options.damping * np.diag(H) + floor)
     free = np.concatenate(
         [
-            np.repeat(~np.asarray(fixed) & options.optimise_poses, 6),
-            np.full(n * p, options.optimise_points),
-            [options.optimise_focal],
+            np.repeat(~np.asarray(fixed) & options.optimize_poses, 6),
+            np.full(n * p, options.optimize_points),
+            [options.optimize_focal],
         ]
     )
     step = np.zeros(len(g))
@@ -202,15 +202,15 @@ def assert_same_step(problem, options, fixed, relative=1e-8):
 
 CASES = {
     "full": {},
-    "focal": {"optimise_focal": True},
-    "focal prior": {"optimise_focal": True, "focal_prior_px": 480.0, "focal_prior_weight": 0.3},
-    "motion only": {"optimise_points": False},
-    "motion and focal": {"optimise_points": False, "optimise_focal": True},
-    "points only": {"optimise_poses": False},
-    "points and focal": {"optimise_poses": False, "optimise_focal": True},
-    "focal only": {"optimise_poses": False, "optimise_points": False, "optimise_focal": True},
+    "focal": {"optimize_focal": True},
+    "focal prior": {"optimize_focal": True, "focal_prior_px": 480.0, "focal_prior_weight": 0.3},
+    "motion only": {"optimize_points": False},
+    "motion and focal": {"optimize_points": False, "optimize_focal": True},
+    "points only": {"optimize_poses": False},
+    "points and focal": {"optimize_poses": False, "optimize_focal": True},
+    "focal only": {"optimize_poses": False, "optimize_points": False, "optimize_focal": True},
     "huber": {"robust_kernel": "huber", "robust_scale_px": 8.0},
-    "cauchy": {"robust_kernel": "cauchy", "robust_scale_px": 5.0, "optimise_focal": True},
+    "cauchy": {"robust_kernel": "cauchy", "robust_scale_px": 5.0, "optimize_focal": True},
 }
 
 
@@ -251,7 +251,7 @@ def test_steps_of_any_problem(seed, frames, points, fixed, focal, flat_weight, s
         fixed=[bool(fixed >> i & 1) for i in range(frames)],
     )
     options = BundleOptions(
-        optimise_focal=focal, damping=1e-2, pose_damping_floor=10.0, point_damping_floor=1.0, robust_kernel=kernel
+        optimize_focal=focal, damping=1e-2, pose_damping_floor=10.0, point_damping_floor=1.0, robust_kernel=kernel
     )
     assert_same_step(problem, options, problem.fixed, relative=1e-7)
 
@@ -279,7 +279,7 @@ def test_poses_alone_move_as_with_points_that_cannot(precision, simd):
     weight = s.weight * s.rng.uniform(0.5, 2, s.weight.shape).astype(np.float32)
     weight[2, 500:] = 0
     options = BundleOptions(iterations=1, adaptive=False, precision=precision, simd=simd)
-    alone = bundle_adjust(s.problem(weight=weight), replace(options, optimise_points=False))
+    alone = bundle_adjust(s.problem(weight=weight), replace(options, optimize_points=False))
     held = bundle_adjust(s.problem(weight=weight), replace(options, point_damping_floor=1e25))
     assert s.pose_error(alone.cam_from_world) < 0.8 * s.pose_error(s.start)
     tolerance = 1e-12 if precision == "double" else 1e-6
@@ -291,7 +291,7 @@ def test_poses_alone_move_as_with_points_that_cannot(precision, simd):
 def test_single_precision_takes_nearly_the_same_step(simd):
     s = scene(seed=3, points=300)
     double, single = (
-        native_step(s.problem(), BundleOptions(damping=1e-3, precision=precision, simd=simd, optimise_focal=True))
+        native_step(s.problem(), BundleOptions(damping=1e-3, precision=precision, simd=simd, optimize_focal=True))
         for precision in ("double", "single")
     )
     for a, b in zip(double, single, strict=True):
@@ -339,13 +339,13 @@ def test_two_fixed_poses_give_the_scale():
     start = s.start.copy()
     start[1] = s.cam_from_world[1]
     found = bundle_adjust(s.problem(cam_from_world=start, fixed=[1, 1, 0, 0]), BundleOptions(iterations=30))
-    np.testing.assert_array_equal(found.cam_from_world[:2], se3.normalise(start[:2]))
+    np.testing.assert_array_equal(found.cam_from_world[:2], se3.normalize(start[:2]))
     assert s.pose_error(found.cam_from_world) < 1e-5
 
 
 def test_motion_alone_leaves_the_points():
     s = scene(seed=4, frames=5, points=100, pose_error=0.05)
-    found = bundle_adjust(s.problem(inverse_depth=s.inverse_depth), BundleOptions(optimise_points=False))
+    found = bundle_adjust(s.problem(inverse_depth=s.inverse_depth), BundleOptions(optimize_points=False))
     assert s.pose_error(found.cam_from_world) < 1e-6
     np.testing.assert_array_equal(found.inverse_depth, s.inverse_depth)
 
@@ -353,13 +353,13 @@ def test_motion_alone_leaves_the_points():
 def test_the_focal_length_is_found():
     s = scene(seed=6, frames=6, points=200)
     wrong = K * [1.15, 1.15, 1, 1]
-    found = bundle_adjust(s.problem(intrinsics=wrong), BundleOptions(iterations=40, optimise_focal=True))
+    found = bundle_adjust(s.problem(intrinsics=wrong), BundleOptions(iterations=40, optimize_focal=True))
     np.testing.assert_allclose(found.intrinsics, K, rtol=1e-5)
 
 
 def test_a_focal_prior_holds_what_the_images_leave_open():
     s = scene(seed=6, frames=3, points=50)
-    options = BundleOptions(iterations=5, optimise_focal=True, focal_prior_px=430.0, focal_prior_weight=1.0)
+    options = BundleOptions(iterations=5, optimize_focal=True, focal_prior_px=430.0, focal_prior_weight=1.0)
     found = bundle_adjust(s.problem(weight=np.zeros_like(s.weight)), options)
     assert found.intrinsics[0] == pytest.approx(430.0, abs=1e-6)
     assert found.intrinsics[1] == pytest.approx(430.0 * K[1] / K[0], abs=1e-6)
@@ -372,13 +372,13 @@ def test_robust_kernels_bear_outliers(kernel):
     target = s.target_px.copy()
     target[wrong] += s.rng.uniform(-60, 60, (wrong.sum(), 2)).astype(np.float32)
     problem = s.problem(target_px=target, inverse_depth=s.inverse_depth)
-    options = BundleOptions(iterations=60, optimise_points=False)
+    options = BundleOptions(iterations=60, optimize_points=False)
     plain = s.pose_error(bundle_adjust(problem, options).cam_from_world)
     robust_options = replace(options, robust_kernel=kernel, robust_scale_px=0.5)
     found = bundle_adjust(problem, robust_options)
     assert s.pose_error(found.cam_from_world) < {"huber": 2e-3, "cauchy": 1e-4}[kernel]
     assert s.pose_error(found.cam_from_world) < plain / 5
-    everything = bundle_adjust(problem, replace(robust_options, optimise_points=True))
+    everything = bundle_adjust(problem, replace(robust_options, optimize_points=True))
     right = everything.residual_px[~wrong]
     assert np.nanmedian(right) < {"huber": 0.1, "cauchy": 0.01}[kernel]
 
@@ -389,10 +389,10 @@ def test_points_at_infinity_give_the_rotation_alone(floor):
     s.inverse_depth = np.zeros_like(s.inverse_depth)
     s.observe()
     problem = s.problem(inverse_depth=s.inverse_depth)
-    found = bundle_adjust(problem, BundleOptions(optimise_points=False, pose_damping_floor=floor))
+    found = bundle_adjust(problem, BundleOptions(optimize_points=False, pose_damping_floor=floor))
     np.testing.assert_allclose(found.cam_from_world[:, 3:], s.cam_from_world[:, 3:], atol=1e-7)
-    centres = se3.invert(found.cam_from_world)[:, :3]
-    assert np.isfinite(centres).all()
+    centers = se3.invert(found.cam_from_world)[:, :3]
+    assert np.isfinite(centers).all()
     assert np.abs(found.cam_from_world[:, :3] - s.start[:, :3]).max() < 0.2
     assert found.cost_history[-1] < 1e-4
 
@@ -434,8 +434,8 @@ def test_hopeless_starts_give_finite_results(seed, focal, points, adaptive):
         iterations=30,
         damping=1e-8,
         min_depth_ratio=1e-3,
-        optimise_focal=focal,
-        optimise_points=points,
+        optimize_focal=focal,
+        optimize_points=points,
         adaptive=adaptive,
     )
     found = bundle_adjust(s.problem(), options)
@@ -455,7 +455,7 @@ def test_variances_are_those_of_the_dense_system():
         inverse_depth=s.inverse_depth,
     )
     options = BundleOptions(
-        iterations=0, variances=True, optimise_focal=True, pose_damping_floor=0, point_damping_floor=0
+        iterations=0, variances=True, optimize_focal=True, pose_damping_floor=0, point_damping_floor=0
     )
     found = bundle_adjust(problem, options)
     J = jacobian(problem).reshape(-1, 18 + 60 + 1)
@@ -511,7 +511,7 @@ def test_points_behind_the_target_do_not_count():
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_any_number_of_threads_gives_the_same_bytes(precision):
     s = scene(seed=13, frames=7, points=300)
-    options = BundleOptions(iterations=5, precision=precision, optimise_focal=True, robust_kernel="cauchy")
+    options = BundleOptions(iterations=5, precision=precision, optimize_focal=True, robust_kernel="cauchy")
     one = bundle_adjust(s.problem(), options)
     for threads in (2, 3, 16):
         other = bundle_adjust(s.problem(), replace(options, num_threads=threads))
@@ -588,7 +588,7 @@ def test_geometry_that_is_not_finite_is_refused(name, value):
         {"min_depth_ratio": 0.0},
         {"min_inverse_depth": 2.0, "max_inverse_depth": 1.0},
         {"focal_prior_weight": 1.0},
-        {"keep_scale": True, "optimise_points": False},
+        {"keep_scale": True, "optimize_points": False},
     ],
 )
 def test_options_out_of_range_are_refused(wrong):
@@ -627,7 +627,7 @@ def test_distance_of_frames_is_their_flow():
     flow = np.linalg.norm(seen.pixels - s.pixels, axis=-1)
     assert seen.valid.all()
     np.testing.assert_allclose(frame_distance(s.cam_from_world, *geometry, beta=1.0), flow.mean(axis=1), rtol=1e-5)
-    # Turning the target about its centre changes the flow, not the part that its position causes.
+    # Turning the target about its center changes the flow, not the part that its position causes.
     turned = s.cam_from_world.copy()
     turned[1:] = se3.compose(se3.exp([0, 0, 0, 0.1, 0.2, 0.05]), turned[1:])
     geometry = (s.inverse_depth, s.pixels, K, [0, 0], [1, 2])

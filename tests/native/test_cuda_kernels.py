@@ -8,14 +8,20 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from models.depth.consistency_losses import PairGeometry, pair_loss  # noqa: E402
-from models.raft.clip_flow import ClipFlow  # noqa: E402
-from models.tracking import bundle_plan, correlation, dense_ba, edge_terms, geometry, layers  # noqa: E402
-from models.tracking.geometry import Cameras  # noqa: E402
-from native import se3  # noqa: E402
-from native.cuda import adjustment  # noqa: E402
-from native.cuda.build import LIBRARY  # noqa: E402
-from native.cuda.library import usable_for  # noqa: E402
+from models.depth.consistency_losses import PairGeometry, pair_loss
+from models.flow.raft_clip import ClipFlow
+from models.networks import correlation, layers
+from models.slam import (
+    bundle_plan,
+    dense_ba,
+    edge_terms,
+    geometry,
+)
+from models.slam.geometry import Cameras
+from native import se3
+from native.cuda import adjustment
+from native.cuda.build import LIBRARY
+from native.cuda.library import usable_for
 
 pytestmark = [
     pytest.mark.models,
@@ -140,9 +146,9 @@ def test_reprojection_and_distance(seed):
     assert torch.allclose(found_distance.double().cpu(), distance.double(), rtol=1e-3, atol=1e-3)
 
 
-def test_linearise(seed):
-    expected = edge_terms.linearise(*observe(seed, torch.float64, "cpu"))
-    found = edge_terms.linearise(*observe(seed, torch.float32, "cuda"))
+def test_linearize(seed):
+    expected = edge_terms.linearize(*observe(seed, torch.float64, "cpu"))
+    found = edge_terms.linearize(*observe(seed, torch.float32, "cuda"))
     for name in ("curvature", "gradient", "mixed", "points"):
         assert relative(getattr(found, name), getattr(expected, name)) < 1e-5, name
 
@@ -214,7 +220,7 @@ def test_pair_loss_and_its_gradients(seed):
 
 
 def test_the_same_input_gives_the_same_bits(seed):
-    first, second = (edge_terms.linearise(*observe(seed, torch.float32, "cuda")) for _ in range(2))
+    first, second = (edge_terms.linearize(*observe(seed, torch.float32, "cuda")) for _ in range(2))
     assert torch.equal(first.curvature, second.curvature)
     assert torch.equal(first.mixed, second.mixed)
     assert usable_for(first.mixed)

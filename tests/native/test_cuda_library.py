@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from native.cuda import library  # noqa: E402
+from native.cuda import library
 
 pytestmark = pytest.mark.models
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from native.frame_stats import THUMBNAIL_SIZE, FrameStats, available_simd, motion2
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NO_PLANE = (b"", 0)
 TAPS = (3571, 16004, 26386, 16004, 3571)
 

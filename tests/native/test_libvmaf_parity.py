@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import subprocess
 from itertools import islice
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from native.frame_stats import FrameStats, motion2
+from tests.support.paths import DATA
 
-VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
+VIDEOS = DATA / "videos"
 
 # Name and bit depth: tiny, VP9, B-frames, variable frame rate, display rotation, cuts, 1080p, ten bits.
 CASES = [

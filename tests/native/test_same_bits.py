@@ -14,11 +14,11 @@ from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
 FRAMES, POINTS = 5, 1101
 K = np.array([500.0, 520.0, 322.0, 238.0])
 CASES = {
-    "all": {"optimise_focal": True, "variances": True},
-    "poses": {"optimise_points": False, "variances": True},
-    "points": {"optimise_poses": False},
+    "all": {"optimize_focal": True, "variances": True},
+    "poses": {"optimize_points": False, "variances": True},
+    "points": {"optimize_poses": False},
     "huber": {"robust_kernel": "huber", "robust_scale_px": 2.0},
-    "cauchy": {"robust_kernel": "cauchy", "robust_scale_px": 1.0, "optimise_focal": True},
+    "cauchy": {"robust_kernel": "cauchy", "robust_scale_px": 1.0, "optimize_focal": True},
 }
 
 
@@ -37,14 +37,14 @@ def problem(*, is_sparse=False, channels=2):
     inverse_depth = numbers(3, (FRAMES, POINTS), 0.15, 1.0)
     pixels = numbers(4, (POINTS, 2), 0, 480).astype(np.float32)
     source, target = np.array([(i, j) for i in range(FRAMES) for j in range(FRAMES) if i != j], np.int32).T
-    seen = reproject(se3.normalise(poses), inverse_depth, pixels, K, source, target)
+    seen = reproject(se3.normalize(poses), inverse_depth, pixels, K, source, target)
     weight = numbers(5, (len(source), POINTS, channels), 0.5, 2).astype(np.float32)
     if is_sparse:
         weight[numbers(6, weight.shape[:2], 0, 1) < 0.8] = 0
     off = numbers(7, poses[:, :3].shape, -0.02, 0.02)
     off[0] = 0
     return BundleProblem(
-        cam_from_world=se3.normalise(poses + np.pad(off, ((0, 0), (0, 4)))),
+        cam_from_world=se3.normalize(poses + np.pad(off, ((0, 0), (0, 4)))),
         inverse_depth=inverse_depth * numbers(8, inverse_depth.shape, 0.9, 1.1),
         pixels=pixels,
         intrinsics=K,
@@ -83,9 +83,9 @@ def test_compilers_agree(precision):
     """Of what needs no function of the C library but square roots, these are the bits that all builds give."""
     hashed = hashlib.sha256()
     for options in (
-        BundleOptions(iterations=0, precision=precision, optimise_focal=True, variances=True, simd="avx2"),
-        BundleOptions(iterations=2, precision=precision, optimise_poses=False, simd="avx2"),
-        BundleOptions(iterations=2, precision=precision, optimise_poses=False, robust_kernel="cauchy", simd="avx2"),
+        BundleOptions(iterations=0, precision=precision, optimize_focal=True, variances=True, simd="avx2"),
+        BundleOptions(iterations=2, precision=precision, optimize_poses=False, simd="avx2"),
+        BundleOptions(iterations=2, precision=precision, optimize_poses=False, robust_kernel="cauchy", simd="avx2"),
     ):
         for value in adjusted(problem(), options).values():
             hashed.update(value)

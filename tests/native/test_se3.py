@@ -134,10 +134,10 @@ def test_interpolation_is_even_and_meets_both_ends(a, b, alpha):
         np.testing.assert_allclose(se3.log(between), alpha * velocity, atol=1e-8)
 
 
-def test_normalise_gives_unit_quaternions_with_the_canonical_sign():
-    np.testing.assert_allclose(se3.normalise([1.0, 2, 3, 0, 0, 0, -2]), [1, 2, 3, 0, 0, 0, 1])
-    np.testing.assert_allclose(se3.normalise([3.0, 0, 0, 4]), [0.6, 0, 0, 0.8])
-    np.testing.assert_allclose(se3.normalise([[0.0, -2, 0, 0]]), [[0, 1, 0, 0]])
+def test_normalize_gives_unit_quaternions_with_the_canonical_sign():
+    np.testing.assert_allclose(se3.normalize([1.0, 2, 3, 0, 0, 0, -2]), [1, 2, 3, 0, 0, 0, 1])
+    np.testing.assert_allclose(se3.normalize([3.0, 0, 0, 4]), [0.6, 0, 0, 0.8])
+    np.testing.assert_allclose(se3.normalize([[0.0, -2, 0, 0]]), [[0, 1, 0, 0]])
 
 
 def test_leading_dimensions_broadcast():

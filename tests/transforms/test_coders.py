@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from beam_pipeline.config import load_config
 from beam_pipeline.graph import build_graph
-from core.dataset_files import OutputFile
 from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
-from core.sources import SourceSpec
-from transforms.adapter import RunContext
+from storage.manifest import OutputFile
+from storage.sources import SourceSpec
 from transforms.coders import RecordCoder
+from transforms.run_stage import RunContext
 
 SCALARS = (
     st.none()
@@ -64,7 +64,7 @@ def test_no_record_is_pickled_on_its_way(tmp_path):
     assert "ClipRecord" in pairs["Clips/FindDuplicates/WithGroup/Group"]
     assert ours == {
         "ListVideos/GroupById": Tuple[str, VideoRecord],
-        "Videos/AnalyseVideo/AwaitParts": Tuple[str, Optional[VideoRecord]],
+        "Videos/AnalyzeVideo/AwaitParts": Tuple[str, Optional[VideoRecord]],
         "WriteDataset/GroupShards": Tuple[int, Optional[ClipRecord]],
         "WriteDataset/GroupRows": Tuple[Tuple[str, int, int], bytes],
         "WriteDataset/GroupFiles": Tuple[str, OutputFile],

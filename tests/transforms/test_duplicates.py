@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -11,10 +9,11 @@ from benchmarks.duplicates import made_up_clip
 from core.records import ClipStatus
 from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
-from transforms.adapter import RunContext
+from tests.support.paths import EXAMPLES
 from transforms.duplicates import FindDuplicates, _Smallest
+from transforms.run_stage import RunContext
 
-INFO = probe_video(str(Path(__file__).resolve().parents[2] / "examples" / "videos" / "bikes.mp4"))
+INFO = probe_video(str(EXAMPLES / "bikes.mp4"))
 
 
 def clip(clip_id, *hashes, width=640, **changes):

@@ -8,8 +8,8 @@ import pytest
 
 from models.captions import CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.motion import CameraPath, spread_words
+from models.captions.motion_labels.steps import MotionSteps
 from models.captions.settings import EmbeddedSettings
-from models.motion_labels.steps import MotionSteps
 
 CLIP = MeasuredClip(width=1280, height=720, duration_s=4.0, luminance=120.0, darkest=110.0, brightest=125.0)
 PUBLISHED = ["SceneSummary", "SceneDescription", "CameraMotion", "ShotImmersion", "MotionTrends", "CategoryTags"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,10 @@ from media.images import decode_jpeg
 from media.probe import probe_video
 from models.captions.frames import choose_frames, read_pictures
 from models.captions.settings import FrameSettings
+from tests.support.paths import DATA, EXAMPLES
 
-VIDEO = Path(__file__).resolve().parents[3] / "examples" / "videos" / "bikes.mp4"
-PORTRAIT = Path(__file__).resolve().parents[4] / "shared" / "data" / "videos" / "hdr10_av1_portrait.mp4"
+VIDEO = EXAMPLES / "bikes.mp4"
+PORTRAIT = DATA / "videos" / "hdr10_av1_portrait.mp4"
 
 # Pictures that SpatialVID's captions are made from, by frame rate and length of the clip.
 PARITY = [

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from beam_pipeline.commands import main
+from beam_pipeline.cli.main import main
 from explore.outputs import Accounting, read_table
 from media.images import encode_jpeg
 from models.captions.answers import RefinedAnswer
-from models.captions.dialogue import ChatRequest, Picture
+from models.captions.captioner import Captioners, ClipToCaption, write_captions
+from models.captions.chat import ChatRequest, Picture
 from models.captions.draft import MeasuredClip
 from models.captions.grammar import GrammarMask
 from models.captions.local import LocalChat, check_local
 from models.captions.settings import LocalSettings
 from models.captions.vocabulary import VOCABULARY
-from models.captions.writer import ClipToCaption, Writers, write_captions
 from models.registry import WeightsError
-from tests.tiny_vlm import write_tiny_vlm
+from tests.support.paths import EXAMPLES
+from tests.support.tiny_vlm import write_tiny_vlm
 
 # A model of noise fills all the room that it has.
 TEXT_CHARS, PHRASE_CHARS, ROOM = 12, 6, 300
-VIDEO = Path(__file__).resolve().parents[3] / "examples" / "videos" / "carphone_pristine.mp4"
+VIDEO = EXAMPLES / "carphone_pristine.mp4"
 
 JPEG = encode_jpeg(np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 80, 3))
 CLIP = ClipToCaption(
@@ -70,7 +70,7 @@ def test_answers_have_the_form_that_is_asked_for(folder):
     settings = LocalSettings(folder=str(folder), device="cpu", max_output_tokens=ROOM, batch_size=2)
     chat = LocalChat(settings)
     room = settings.max_output_tokens
-    writers = Writers(vision=chat, text=chat, vision_tokens=room, text_tokens=room, max_repairs=0)
+    writers = Captioners(vision=chat, text=chat, vision_tokens=room, text_tokens=room, max_repairs=0)
     written = write_captions([CLIP, CLIP, CLIP], writers)
     assert [w.error for w in written] == [None] * 3
     assert written[0].draft == written[1].draft == written[2].draft
@@ -85,7 +85,7 @@ def test_a_model_is_told_what_was_wrong_until_it_is_given_up(folder, monkeypatch
     # The grammar leaves room for empty texts alone, and those are no answer.
     monkeypatch.setattr("models.captions.local.TEXT_CHARS", 0)
     chat = LocalChat(LocalSettings(folder=str(folder), device="cpu"))
-    writers = Writers(vision=chat, text=chat, vision_tokens=ROOM, text_tokens=ROOM, max_repairs=2)
+    writers = Captioners(vision=chat, text=chat, vision_tokens=ROOM, text_tokens=ROOM, max_repairs=2)
     (written,) = write_captions([CLIP], writers)
     assert (written.error.error_class, written.usage.requests) == ("InvalidAnswer", 3)
     assert "must not be empty" in written.error.cause

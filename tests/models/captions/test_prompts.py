@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from models.camera_path import fill_poses
 from models.captions.answers import RefinedAnswer, SceneAnswer, TagAnswer
 from models.captions.draft import MeasuredClip
 from models.captions.motion import CameraPath, spread_words
+from models.captions.motion_labels.steps import measure_steps
 from models.captions.prompts import STEPS, fill, prompts_id, read_prompt, tell_motion
-from models.motion_labels.steps import measure_steps
+from models.geometry.camera_path import fill_poses
 
 IDENTITY = [0, 0, 0, 0, 0, 0, 1.0]
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from media.images import encode_jpeg
-from models.captions.dialogue import Picture
+from models.captions.captioner import ClipToCaption, write_captions
+from models.captions.chat import Picture
 from models.captions.draft import MeasuredClip
-from models.captions.servers import connect_writers
+from models.captions.endpoints import connect_writers
 from models.captions.settings import CaptionSettings
-from models.captions.writer import ClipToCaption, write_captions
-from tests.tiny_vlm import write_tiny_vlm
+from tests.support.tiny_vlm import write_tiny_vlm
 
 START_S = 120
 JPEG = encode_jpeg(np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 80, 3))

@@ -7,8 +7,8 @@ import pytest
 
 from models.depth.consensus import agree_on_depth
 from models.depth.motion_stereo import DepthMaps, mean_of_agreeing
-from models.depth.sparse_guess import guess_inverse_depth
-from models.posed_frames import PosedFrames
+from models.depth.sparse_prior import sparse_inverse_depth
+from models.geometry.posed_frames import PosedFrames
 
 SIZE = (64, 48)
 INTRINSICS = np.array([60.0, 60.0, 31.5, 23.5])
@@ -24,7 +24,7 @@ def frames(count: int) -> PosedFrames:
 def plane(posed: PosedFrames) -> np.ndarray:
     """Inverse depth of the plane z = 4 + x / 2 in each frame."""
     x = (posed.columns - INTRINSICS[2]) / INTRINSICS[0]
-    return np.stack([(1 - 0.5 * x) / (4 + 0.5 * centre[0]) for centre in posed.centres]).astype(np.float32)
+    return np.stack([(1 - 0.5 * x) / (4 + 0.5 * center[0]) for center in posed.centers]).astype(np.float32)
 
 
 def maps(inverse_depth: np.ndarray, share: float = 0.02) -> DepthMaps:
@@ -92,8 +92,8 @@ def test_sparse_points_give_a_guess_everywhere():
     posed = frames(2)
     points = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 9)), -1).reshape(-1, 2)
     points = np.column_stack([points, np.where(points[:, 0] < 0, 2.0, 4.0)])
-    guess = guess_inverse_depth(posed, points)
+    guess = sparse_inverse_depth(posed, points)
     assert guess.shape == posed.shape and (guess > 0).all()
     assert guess[0, 24, 18] == pytest.approx(0.5, rel=0.1)
     assert guess[0, 24, 60] == pytest.approx(0.25, rel=0.1)
-    assert not guess_inverse_depth(posed, np.array([[0.0, 0, -1]])).any()
+    assert not sparse_inverse_depth(posed, np.array([[0.0, 0, -1]])).any()

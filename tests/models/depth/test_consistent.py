@@ -5,12 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from benchmarks.gpu.exact_flow import exact_clip_flow  # noqa: E402
-from models.depth import consistency_losses  # noqa: E402
-from models.depth.consistent import make_consistent  # noqa: E402
-from models.depth.settings import ConsistencySettings  # noqa: E402
-from native import se3  # noqa: E402
-from tests.camera_paths import steady  # noqa: E402
+from benchmarks.gpu.exact_flow import exact_clip_flow
+from models.depth import consistency_losses
+from models.depth.consistent import make_consistent
+from models.depth.settings import ConsistencySettings
+from native import se3
+from tests.support.camera_paths import steady
 
 pytestmark = pytest.mark.models
 SIZE = (80, 48)

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from models.depth.motion_stereo import triangulate
-from models.flow import FlowPairs
-from models.posed_frames import PosedFrames
+from models.flow.dis import FlowPairs
+from models.geometry.posed_frames import PosedFrames
 from native import se3
-from tests.films import film
+from tests.support.films import film
 
 
 @cache

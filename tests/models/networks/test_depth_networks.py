@@ -9,15 +9,15 @@ import re
 import numpy as np
 import pytest
 
-from tests.models.networks.formula_weights import fill_by_formula, fingerprint, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_pictures
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from models.networks.depth_anything import DepthAnythingV2  # noqa: E402
-from models.networks.dinov2 import MEAN_RGB, STD_RGB  # noqa: E402
-from models.networks.moge import MoGe2  # noqa: E402
-from models.networks.pictures import normalise, to_unit  # noqa: E402
+from models.networks.depth_anything import DepthAnythingV2
+from models.networks.dinov2 import MEAN_RGB, STD_RGB
+from models.networks.moge import MoGe2
+from models.networks.pixels import normalize, to_unit
 
 CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
@@ -52,7 +52,7 @@ def depth_anything():
 
 
 def test_depth_anything_gives_the_authors_numbers(depth_anything):
-    pictures = normalise(to_unit(torch.from_numpy(wavy_pictures(2, 70, 98))), MEAN_RGB, STD_RGB)
+    pictures = normalize(to_unit(torch.from_numpy(wavy_pictures(2, 70, 98))), MEAN_RGB, STD_RGB)
     with torch.inference_mode():
         plain = depth_anything(pictures)
     assert plain.shape == (2, 70, 98)
@@ -86,7 +86,7 @@ def test_depth_anything_equals_the_one_in_transformers(depth_anything):
     public = transformers.DepthAnythingForDepthEstimation(config).eval()
     public.load_state_dict(to_transformers(depth_anything.state_dict(), public.state_dict()), strict=True)
     # Its position embedding is resampled in another way: the size at which nothing is resampled.
-    pictures = normalise(to_unit(torch.from_numpy(wavy_pictures(1, 518, 518))), MEAN_RGB, STD_RGB)
+    pictures = normalize(to_unit(torch.from_numpy(wavy_pictures(1, 518, 518))), MEAN_RGB, STD_RGB)
     with torch.inference_mode():
         np.testing.assert_allclose(
             depth_anything(pictures).numpy(), public(pictures).predicted_depth.numpy(), rtol=1e-4, atol=1e-3

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from models.registry import WeightsError
-from tests.models.networks.formula_weights import fill_by_formula, fingerprint, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_pictures
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("transformers", reason="needs the models extra")
 
-from models.networks.hiera import TINY  # noqa: E402
-from models.networks.sam2 import load_sam2  # noqa: E402
-from tests.models.networks.published_sam import published_tensors  # noqa: E402
+from models.networks.hiera import TINY
+from models.networks.sam2 import load_sam2
+from tests.support.published_sam import published_tensors
 
 CLOSE = {"rtol": 5e-4, "atol": 5e-4}
 LEVELS = (

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from tests.models.networks.formula_weights import fill_by_formula, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, wavy_pictures
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("transformers", reason="needs the models extra")
 pytest.importorskip("sam2", reason="needs the package sam2, which has no wheel: pip install --no-build-isolation sam2")
 
-from models.networks.hiera import TINY  # noqa: E402
-from models.networks.sam2 import Sam2, load_sam2  # noqa: E402
+from models.networks.hiera import TINY
+from models.networks.sam2 import Sam2, load_sam2
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 SIDE = 1024

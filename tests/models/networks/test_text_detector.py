@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from models.text import TextModel, TextSettings, _to_input
-from tests.models.networks.formula_weights import wavy_pictures
+from models.text.scorer import TextModel, TextSettings, _to_input
+from tests.support.formula_weights import wavy_pictures
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")

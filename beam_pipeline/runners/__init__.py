@@ -1,0 +1,1 @@
+"""Execution engines: the local runner, Flink and Dataflow, and what each needs."""

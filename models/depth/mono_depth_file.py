@@ -1,0 +1,84 @@
+"""The file of what depth networks see in a clip, written by one step and read by the next, window by window."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.depth.mono_depth import DEPTH_KINDS, DepthKind, FrameDepths
+
+
+class MonoDepthFile:
+    """What networks see in a clip, part by part; kept as halves."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, npt.NDArray[np.generic]]] = []
+        self.num_bytes = 0
+
+    def add(self, depths: Mapping[DepthKind, FrameDepths], frame: npt.NDArray[np.int64]) -> None:
+        """Takes the next frames, given with their indices in the clip."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
+        for kind, seen in depths.items():
+            # The halves' largest number stands for all that is farther or nearer.
+            capped = np.minimum(seen.maps, np.finfo(np.float16).max)
+            arrays[kind] = np.where(seen.is_valid, capped, 0).astype(np.float16)
+            arrays[f"{kind}_focal_px"] = seen.focal_px
+        self._parts.append(arrays)
+        self.num_bytes += sum(array.nbytes for array in arrays.values())
+
+    def to_bytes(self) -> bytes:
+        """An .npz of `relative` and `metric` (n, h, w) float16, `<kind>_focal_px` and `frame` (n,).
+
+        Where nothing is seen a metric map is 0. Not compressed: the file is read once, by the next step.
+        """
+        arrays = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+
+class MonoDepths:
+    """What networks see in a clip, by frame.
+
+    Args:
+      frame: (n,) indices in the clip, rising.
+      arrays: the other arrays of `MonoDepthFile`.
+    """
+
+    def __init__(self, frame: npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        self._frame = frame
+        self._arrays = arrays
+
+    @classmethod
+    def read(cls, data: bytes) -> MonoDepths:
+        """What `MonoDepthFile` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return cls(file["frame"], {name: file[name] for name in file.files if name != "frame"})
+
+    def of_frames(self, frame: npt.NDArray[np.int64], size: tuple[int, int]) -> dict[DepthKind, FrameDepths]:
+        """Of some frames, at a (width, height) that may differ from the file's by rounding.
+
+        Raises:
+          ValueError: if nothing was seen in one of them.
+        """
+        rows = np.searchsorted(self._frame, frame)
+        if not np.isin(frame, self._frame).all():
+            raise ValueError(f"depth was seen in frames {self._frame.tolist()}, not in all of {frame.tolist()}")
+        found: dict[DepthKind, FrameDepths] = {}
+        for kind in DEPTH_KINDS:
+            if kind not in self._arrays:
+                continue
+            maps = np.stack(
+                [
+                    cv2.resize(one.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+                    for one in self._arrays[kind][rows]
+                ]
+            )
+            valid = maps > 0 if kind == "metric" else np.ones(maps.shape, bool)
+            focal_px = self._arrays[f"{kind}_focal_px"][rows].astype(np.float64)
+            found[kind] = FrameDepths(maps=maps, is_valid=valid, focal_px=focal_px)
+        return found

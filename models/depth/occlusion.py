@@ -1,0 +1,52 @@
+"""The still surface that other frames see along a frame's rays: nothing still can be seen beyond it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.depth.motion_stereo import DepthMaps
+from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
+
+Map = npt.NDArray[np.float32]
+
+REACH = 10
+CELL_PX = 2
+EDGE_CELLS = 3
+
+
+def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> Map:
+    """(h, w) inverse depth of the nearest surface that frames around have where a frame's pixels look; 0 where none.
+
+    Two of up to ten frames before and behind must have it at least that near, and so must all cells around, so that
+    neither a wrong depth nor an edge makes a surface. It may lie behind what the frame shows, as anything hidden does.
+
+    Args:
+      frames: that the maps belong to.
+      maps: their depths, of which the valid ones count.
+      frame: the one that is looked at.
+    """
+    _, height, width = frames.shape
+    rows, columns = -(-height // CELL_PX), -(-width // CELL_PX)
+    nearest, second = (np.zeros(rows * columns, np.float32) for _ in range(2))
+    for other in range(max(0, frame - REACH), min(len(frames), frame + REACH + 1)):
+        if other != frame and frames.is_registered[[other, frame]].all():
+            seen = _moved_to_cells(frames, maps, other, frame, (rows, columns))
+            second = np.maximum(second, np.minimum(nearest, seen))
+            nearest = np.maximum(nearest, seen)
+    surface = cv2.erode(second.reshape(rows, columns), np.ones((EDGE_CELLS, EDGE_CELLS), np.uint8))
+    return np.asarray(cv2.resize(surface, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+
+
+def _moved_to_cells(frames: PosedFrames, maps: DepthMaps, source: int, target: int, shape: tuple[int, int]) -> Map:
+    """The largest inverse depth, in one frame, of another's points in each cell of a grid of this shape, flat."""
+    rows, columns = shape
+    x, y, z = frames.seen_in(source, target, maps.inverse_depth[source])
+    column, row = ((at + np.float32(0.5)) / CELL_PX for at in (x, y))
+    inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
+    inside &= maps.is_valid[source] & (z > MIN_HEIGHT)
+    cell = row[inside].astype(np.int64) * columns + column[inside].astype(np.int64)
+    found = np.zeros(rows * columns, np.float32)
+    np.maximum.at(found, cell, maps.inverse_depth[source][inside] / z[inside])
+    return found

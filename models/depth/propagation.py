@@ -1,0 +1,36 @@
+"""Values that are known in places, spread over the rest of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Map = npt.NDArray[np.float32]
+
+SHRINK = 4
+SPREADS_PX = (3.0, 12.0, 40.0)
+LESS = 1e-2
+"""How much less each wider mean counts than the narrower: it shows where these find nothing."""
+SMALL = 1e-7
+
+
+def propagate(values: Map, is_known: npt.NDArray[np.bool_]) -> Map:
+    """(h, w) means of the known values near each pixel; 0 if there are none at all."""
+    height, width = values.shape
+    small = -(-width // SHRINK), -(-height // SHRINK)
+    weight = is_known.astype(np.float32)
+    total, known = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (values * weight, weight))
+    mean = mean_around(total, known, [spread / SHRINK for spread in SPREADS_PX])
+    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def mean_around(total: npt.ArrayLike, weight: npt.ArrayLike, spreads: Sequence[float]) -> Map:
+    """Means about each cell of sums of values and their weights, by Gaussians of several widths (in cells)."""
+    sums = np.dstack([np.asarray(total, np.float64), np.asarray(weight, np.float64)])
+    around = sum((LESS**k * cv2.GaussianBlur(sums, (0, 0), s) for k, s in enumerate(spreads)), np.zeros_like(sums))
+    # Far from everything known the mean of all counts.
+    mean = float(sums[..., 0].sum() / max(sums[..., 1].sum(), SMALL))
+    return np.asarray((around[..., 0] + SMALL * mean) / (around[..., 1] + SMALL), np.float32)

@@ -1,0 +1,210 @@
+"""The large RAFT network in the key names of `raft-things.pth`: encoders, and a recurrent operator that refines flow.
+
+Half precision and channels-last on a GPU, single precision on the CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.networks.layers import conv_relu, pad_channels
+
+STRIDE = 8
+RADIUS = 4
+HIDDEN = 128
+CORRELATION_CHANNELS = 324
+MASK_SCALE = 0.25
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.InstanceNorm2d(channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip, each with its norm."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.norm1, self.norm2 = _norm(norm, outputs), _norm(norm, outputs)
+        self.downsample = None
+        if stride > 1:
+            self.norm3 = _norm(norm, outputs)  # published under both names
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride), self.norm3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)))
+        y = functional.relu(self.norm2(self.conv2(y)))
+        return functional.relu((x if self.downsample is None else self.downsample(x)) + y)
+
+
+class Encoder(nn.Module):
+    """Pictures (n, 3, H, W) from -1 to 1 to features (n, 256, H / 8, W / 8)."""
+
+    def __init__(self, norm: str) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 64, 7, 2, 3), _norm(norm, 64)
+        self.layer1 = nn.Sequential(ResidualBlock(64, 64, 1, norm), ResidualBlock(64, 64, 1, norm))
+        self.layer2 = nn.Sequential(ResidualBlock(64, 96, 2, norm), ResidualBlock(96, 96, 1, norm))
+        self.layer3 = nn.Sequential(ResidualBlock(96, 128, 2, norm), ResidualBlock(128, 128, 1, norm))
+        self.conv2 = nn.Conv2d(128, 256, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.relu(self.norm1(self.conv1(images)))
+        return self.conv2(self.layer3(self.layer2(self.layer1(x))))
+
+
+class MotionEncoder(nn.Module):
+    """Correlation and flow to 128 channels, the last two the flow itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convc1, self.convc2 = nn.Conv2d(CORRELATION_CHANNELS, 256, 1), nn.Conv2d(256, 192, 3, padding=1)
+        self.convf1, self.convf2 = nn.Conv2d(2, 128, 7, padding=3), nn.Conv2d(128, 64, 3, padding=1)
+        self.conv = nn.Conv2d(256, 126, 3, padding=1)
+        self._first: dict[str, Tensor] = {}
+
+    def forward(self, flow: Tensor, correlation: Tensor) -> Tensor:
+        c, f = correlation, pad_channels(flow).contiguous(memory_format=torch.channels_last)
+        for layer, weight in ((self.convc1, self._first["c"]), (self.convc2, self.convc2.weight)):
+            c = conv_relu(c, weight, layer.bias)
+        for layer, weight in ((self.convf1, self._first["f"]), (self.convf2, self.convf2.weight)):
+            f = conv_relu(f, weight, layer.bias)
+        return torch.cat([conv_relu(torch.cat([c, f], 1), self.conv.weight, self.conv.bias), flow], 1)
+
+    def merge_weights(self) -> None:
+        """Widens what takes an odd number of channels; to be called after weights have changed or moved."""
+        weights = {"c": self.convc1.weight, "f": self.convf1.weight}
+        padded = {name: pad_channels(weight) for name, weight in weights.items()}
+        self._first = {name: w.contiguous(memory_format=torch.channels_last) for name, w in padded.items()}
+
+
+class SeparableGRU(nn.Module):
+    """Weights of the recurrent unit: along rows, then along columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for gate in "zrq":
+            setattr(self, f"conv{gate}1", nn.Conv2d(3 * HIDDEN, HIDDEN, (1, 5), padding=(0, 2)))
+            setattr(self, f"conv{gate}2", nn.Conv2d(3 * HIDDEN, HIDDEN, (5, 1), padding=(2, 0)))
+
+
+class FlowHead(nn.Module):
+    """Hidden state to a correction of the flow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(HIDDEN, 256, 3, padding=1), nn.Conv2d(256, 2, 3, padding=1)
+
+    def forward(self, net: Tensor) -> Tensor:
+        return self.conv2(conv_relu(net, self.conv1.weight, self.conv1.bias))
+
+
+class UpdateBlock(nn.Module):
+    """One refinement. The context's share of the gates is computed once a frame (`share_of_context`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.gru, self.flow_head = MotionEncoder(), SeparableGRU(), FlowHead()
+        self.mask = nn.Sequential(nn.Conv2d(HIDDEN, 256, 3, padding=1), nn.ReLU(), nn.Conv2d(256, 576, 1))
+        self._merged: list[dict[str, Tensor]] = []
+
+    def merge_weights(self) -> None:
+        """Joins convolutions of the same input; to be called after weights have changed or moved."""
+        self.encoder.merge_weights()
+        self._merged = []
+        for k in (1, 2):
+            gates = [getattr(self.gru, f"conv{gate}{k}") for gate in "zrq"]
+            weights = [gate.weight for gate in gates]
+            parts = {
+                "net": torch.cat([w[:, :HIDDEN] for w in weights[:2]]),
+                "reset": weights[2][:, :HIDDEN],
+                "context": torch.cat([w[:, HIDDEN : 2 * HIDDEN] for w in weights]),
+                "motion": torch.cat([w[:, 2 * HIDDEN :] for w in weights]),
+            }
+            merged = {name: w.contiguous(memory_format=torch.channels_last) for name, w in parts.items()}
+            self._merged.append({**merged, "bias": torch.cat([gate.bias for gate in gates])})
+
+    def share_of_context(self, context: Tensor) -> Tensor:
+        """Context (f, 128, h, w) to its share (f, 768, h, w) of the gates."""
+        shares = [
+            functional.conv2d(context, merged["context"], merged["bias"], padding=padding)
+            for merged, padding in zip(self._merged, ((0, 2), (2, 0)), strict=True)
+        ]
+        return torch.cat(shares, 1)
+
+    def forward(self, net: Tensor, context: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """New hidden state (n, 128, h, w) and correction of the flow (n, 2, h, w)."""
+        motion = self.encoder(flow, correlation)
+        shares = context.split(3 * HIDDEN, 1)
+        for merged, padding, share in zip(self._merged, ((0, 2), (2, 0)), shares, strict=True):
+            given = functional.conv2d(motion, merged["motion"], padding=padding) + share
+            gates = functional.conv2d(net, merged["net"], padding=padding) + given[:, : 2 * HIDDEN]
+            update, reset = torch.sigmoid(gates).split(HIDDEN, 1)
+            new = functional.conv2d(reset * net, merged["reset"], padding=padding) + given[:, 2 * HIDDEN :]
+            net = torch.lerp(net, torch.tanh(new), update)
+        return net, self.flow_head(net)
+
+    def upsample(self, flow: Tensor, net: Tensor) -> Tensor:
+        """Flow (n, 2, h, w) float32 to (n, 2, 8 h, 8 w): each a weighted mean of nine neighbors."""
+        n, _, h, w = flow.shape
+        share = torch.softmax((MASK_SCALE * self.mask(net)).float().reshape(n, 1, 9, 8, 8, h, w), 2)
+        near = functional.unfold(8 * flow, 3, padding=1).reshape(n, 2, 9, 1, 1, h, w)
+        return (share * near).sum(2).permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
+
+
+class RaftNetwork(nn.Module):
+    """The whole network; make one with `build_network` or `load_network`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fnet, self.cnet, self.update_block = Encoder("instance"), Encoder("batch"), UpdateBlock()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.fnet.conv1.weight.dtype
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """RGB (n, 3, H, W) uint8 to features (n, 256, h, w), hidden state (n, 128, h, w), context (n, 768, h, w)."""
+        normalized = (2 * (images.float() / 255) - 1).to(self.dtype)
+        net, context = self.cnet(normalized.contiguous(memory_format=torch.channels_last)).split(HIDDEN, 1)
+        share = self.update_block.share_of_context(functional.relu(context))
+        return self.fnet(normalized), torch.tanh(net), share
+
+
+def build_network(
+    state: dict[str, Tensor] | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> RaftNetwork:
+    """The network with weights in the published key names; random ones of torch's own initialization for none.
+
+    Args:
+      state: keys with or without `module.`.
+      device: where it runs.
+      dtype: of weights and features; none for float16 on a GPU and float32 elsewhere.
+
+    Raises:
+      ValueError: naming the keys that are missing, unknown or of another shape.
+    """
+    network = RaftNetwork()
+    if state is not None:
+        try:
+            network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+        except RuntimeError as error:
+            raise ValueError(f"these are not the weights of the large RAFT network: {error}") from error
+    device = torch.device(device)
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    network.requires_grad_(False).eval().to(device, dtype)
+    for part in (network.cnet, network.update_block):  # instance norm is slower in channels-last
+        part.to(memory_format=torch.channels_last)
+    network.update_block.merge_weights()
+    return network
+
+
+def load_network(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
+    """Loads `raft-things.pth` without running code of the file; see `build_network`."""
+    return build_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

@@ -1,0 +1,1 @@
+"""Camera trajectories: posed frames, their geometry and trajectory metrics."""

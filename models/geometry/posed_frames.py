@@ -1,0 +1,98 @@
+"""Frames of one camera whose poses are known: where a point that one of them sees lies in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.flow.dis import pixel_grid
+from models.sfm.estimate import resize_intrinsics
+from native import se3
+
+FloatArray = npt.NDArray[np.float64]
+Gray = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.float32]
+
+MIN_HEIGHT = np.float32(0.05)
+"""Of a point over another camera's plane, as a share of its depth: nearer ones have no place in the picture."""
+
+
+class PosedFrames:
+    """Gray frames with their poses, at the size of the maps that are made of them.
+
+    Args:
+      gray: (h, w) uint8 frames.
+      cam_from_world: (n, 7), NaN in frames without a pose.
+      intrinsics_px: (4,) fx fy cx cy in pixels of these frames.
+    """
+
+    def __init__(self, gray: Sequence[Gray], cam_from_world: FloatArray, intrinsics_px: FloatArray) -> None:
+        self.gray = tuple(gray)
+        self.cam_from_world = cam_from_world
+        self.intrinsics_px = intrinsics_px
+        self.is_registered = np.asarray(np.isfinite(cam_from_world).all(axis=1))
+        self.centers = np.full((len(gray), 3), np.nan)
+        self.centers[self.is_registered] = se3.invert(cam_from_world[self.is_registered])[:, :3]
+        height, width = self.gray[0].shape
+        self.columns, self.rows = pixel_grid(height, width)
+        fx, fy, cx, cy = (np.float32(v) for v in intrinsics_px)
+        self._x, self._y = (self.columns - cx) / fx, (self.rows - cy) / fy
+
+    @classmethod
+    def shrunk(
+        cls,
+        rgb: Sequence[npt.NDArray[np.uint8]],
+        cam_from_world: FloatArray,
+        intrinsics_px: FloatArray,
+        size: tuple[int, int],
+    ) -> PosedFrames:
+        """Of (h, w, 3) frames and their intrinsics, at a (width, height) that is not larger."""
+        full = rgb[0].shape[1], rgb[0].shape[0]
+        gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in rgb]
+        if size != full:
+            gray = [np.asarray(cv2.resize(one, size, interpolation=cv2.INTER_AREA), np.uint8) for one in gray]
+        return cls(gray, cam_from_world, resize_intrinsics(intrinsics_px, full, size))
+
+    def __len__(self) -> int:
+        return len(self.gray)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, h, w)."""
+        height, width = self.gray[0].shape
+        return len(self.gray), height, width
+
+    def motion(self, source: int, target: int) -> tuple[Map, Map]:
+        """Rotation (3, 3) and translation (3,) from one camera to another."""
+        poses = self.cam_from_world
+        matrix = se3.to_matrix(se3.compose(poses[target], se3.invert(poses[source]))).astype(np.float32)
+        return matrix[:3, :3], matrix[:3, 3]
+
+    def turned(self, rotation: Map) -> tuple[Map, Map, Map]:
+        """The rays of all pixels, z = 1, in a camera that is turned: x, y and z (h, w) each."""
+        x, y, z = (row[0] * self._x + (row[1] * self._y + row[2]) for row in rotation)
+        return x, y, z
+
+    def seen_in(self, source: int, target: int, inverse_depth: Map | np.float32) -> tuple[Map, Map, Map]:
+        """Where the points of one frame's pixels are in another.
+
+        Args:
+          source, target: frames with poses.
+          inverse_depth: (h, w) of the source's pixels, 0 for points at infinity.
+
+        Returns:
+          (h, w) columns and rows in the target, and the depth there over the depth in the source.
+        """
+        fx, fy, cx, cy = (np.float32(v) for v in self.intrinsics_px)
+        rotation, translation = self.motion(source, target)
+        x, y, z = (t + m * inverse_depth for t, m in zip(self.turned(rotation), translation, strict=True))
+        height = np.maximum(z, MIN_HEIGHT)
+        return fx * x / height + cx, fy * y / height + cy, z
+
+    def still_flow(self, source: int, target: int, inverse_depth: Map | np.float32) -> Map:
+        """(h, w, 2) flow from one frame to another if nothing moves but the camera."""
+        columns, rows, _ = self.seen_in(source, target, inverse_depth)
+        return np.stack([columns - self.columns, rows - self.rows], axis=-1)

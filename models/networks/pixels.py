@@ -1,0 +1,27 @@
+"""Pictures on the device, as networks take them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def to_unit(pictures_u8: Tensor) -> Tensor:
+    """(n, 3, h, w) float32, 0 to 1, of (n, h, w, 3) uint8."""
+    return pictures_u8.permute(0, 3, 1, 2).float() / 255
+
+
+def normalize(pictures: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(n, 3, h, w) pictures less a mean and over a deviation, each by channel."""
+    shape = (1, 3, 1, 1)
+    return (pictures - pictures.new_tensor(mean).view(shape)) / pictures.new_tensor(std).view(shape)
+
+
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, h, w) maps at another (width, height), bilinear, corners at half pixels."""
+    if tuple(maps.shape[-2:]) == (size[1], size[0]):
+        return maps
+    return F.interpolate(maps[:, None], (size[1], size[0]), mode="bilinear")[:, 0]

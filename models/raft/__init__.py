@@ -1,1 +1,0 @@
-"""Optical flow by RAFT (Teed and Deng 2020); needs the [models] extra."""

@@ -1,0 +1,1 @@
+"""Motion segmentation: which pixels belong to moving objects."""

@@ -1,0 +1,216 @@
+"""Outlines of what moves, by SAM 2.1 prompted with evidence of motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from models.networks.batches import BatchRunner
+from models.networks.dinov2 import MEAN_RGB, STD_RGB
+from models.networks.hiera import INPUT_PX
+from models.networks.pixels import DTYPES, normalize, to_unit
+from models.networks.sam2 import Sam2, load_sam2
+from models.segmentation.settings import MaskSettings
+
+BoolArray = npt.NDArray[np.bool_]
+
+MIN_AREA_SHARE = 0.001
+PROMPTS_AT_ONCE = 32
+POINT_LABELS = (2, 3, 1)
+"""Corners of a box, then a point inside."""
+SAME_THING = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Moving regions of a clip's frames as prompts.
+
+    Attributes:
+      frame: (p,) int64 index of the frame of each.
+      points: (p, 3, 2) float32 x, y in pixels of the network's picture: corners of the box, the innermost point.
+      region: (p,) int32 number of the region in `labels`.
+      labels: (n, h, w) int32, 0 where nothing moves.
+    """
+
+    frame: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float32]
+    region: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+
+
+def find_prompts(is_moving: BoolArray, max_prompts: int) -> Prompts:
+    """Connected moving regions of each frame, the largest first, as box and innermost point.
+
+    Args:
+      is_moving: (n, h, w); regions under a thousandth of the frame are no prompts.
+      max_prompts: most of a frame.
+    """
+    frames: list[int] = []
+    points: list[list[tuple[float, float]]] = []
+    regions: list[int] = []
+    labels = np.zeros(is_moving.shape, np.int32)
+    height, width = is_moving.shape[1:]
+    scale_x, scale_y = INPUT_PX / width, INPUT_PX / height
+    for index, mask in enumerate(is_moving):
+        _, labels[index], stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        for region in (1 + np.argsort(-areas, kind="stable"))[:max_prompts].tolist():
+            left, top, wide, high, area = stats[region].tolist()
+            if area < MIN_AREA_SHARE * mask.size:
+                break
+            inside = np.pad((labels[index, top : top + high, left : left + wide] == region).astype(np.uint8), 1)
+            depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+            # Of the innermost points, the one nearest to the middle.
+            rows, columns = np.nonzero(depth >= 0.95 * depth.max())
+            nearest = ((rows - high / 2) ** 2 + (columns - wide / 2) ** 2).argmin()
+            row, column = int(rows[nearest]), int(columns[nearest])
+            frames.append(index)
+            points.append(
+                [
+                    (left * scale_x, top * scale_y),
+                    ((left + wide) * scale_x, (top + high) * scale_y),
+                    ((left + column + 0.5) * scale_x, (top + row + 0.5) * scale_y),
+                ]
+            )
+            regions.append(region)
+    return Prompts(
+        frame=np.array(frames, np.int64),
+        points=np.array(points, np.float32).reshape(-1, 3, 2),
+        region=np.array(regions, np.int32),
+        labels=labels,
+    )
+
+
+class SamMasks:
+    """Outlines by SAM 2.1. Safe to use from several threads.
+
+    Args:
+      network: loaded.
+      settings: device, batches, and what is accepted.
+    """
+
+    def __init__(self, network: Sam2, settings: MaskSettings) -> None:
+        self._settings = settings
+        self._device = torch.device(settings.device)
+        self._dtype = DTYPES[settings.precision]
+        self._network = network.prepare(self._device, self._dtype)
+        self.halvings = 0
+
+    def outline(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], is_moving: BoolArray) -> BoolArray:
+        """(n, h, w) bool: each moving region as SAM outlines the thing that it lies on.
+
+        A region whose mask covers too little of it or too much of the frame stays as it is.
+
+        Args:
+          frames_rgb_u8: (h', w', 3) uint8 RGB each, of one size; of as many clips as one likes.
+          is_moving: (n, h, w), what moves in these frames, at any size.
+        """
+        prompts = find_prompts(is_moving, self._settings.max_prompts)
+        size = (is_moving.shape[1], is_moving.shape[2])
+
+        def compute(pictures: Tensor, first: int) -> tuple[Tensor]:
+            mine = np.flatnonzero((prompts.frame >= first) & (prompts.frame < first + len(pictures)))
+            labels = torch.from_numpy(prompts.labels[first : first + len(pictures)]).to(self._device)
+            if not len(mine):
+                return (labels > 0,)
+            found = torch.zeros(labels.shape, dtype=torch.bool, device=self._device)
+            features = self.embed(pictures)
+            refused = labels.clone()
+            for start in range(0, len(mine), PROMPTS_AT_ONCE):
+                some = mine[start : start + PROMPTS_AT_ONCE]
+                where = torch.from_numpy(prompts.frame[some] - first).to(self._device)
+                region = labels[where] == torch.from_numpy(prompts.region[some]).to(self._device)[:, None, None]
+                masks, accepted = self._accepted(features, where, prompts.points[some], region, size)
+                for place, mask, is_good, part in zip(where.tolist(), masks, accepted, region, strict=True):
+                    found[place] |= mask & is_good
+                    refused[place] = torch.where(part & is_good, 0, refused[place])
+            return (found | (refused > 0),)
+
+        runner = BatchRunner(compute, self._device, self._settings.batch_frames, self._settings.batch_mib << 20)
+        (masks,) = runner.run(frames_rgb_u8)
+        self.halvings += runner.halvings
+        return np.asarray(masks, bool)
+
+    def carry(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], masks: BoolArray) -> BoolArray:
+        """(n, h, w) bool masks of one clip with each thing that is marked anywhere carried through all of it.
+
+        The largest things come first, each from the frame in which it is largest; one that is mostly under the masks
+        of those before is taken for one of them.
+        """
+        things = _things(masks)
+        if not things:
+            return masks
+        size = (masks.shape[1], masks.shape[2])
+        step = self._settings.batch_frames
+        carried = np.zeros_like(masks)
+        num_carried = 0
+        with torch.inference_mode():
+            parts = [
+                self.embed(torch.from_numpy(np.stack(frames_rgb_u8[start : start + step])).to(self._device))
+                for start in range(0, len(frames_rgb_u8), step)
+            ]
+            features = [torch.cat(level) for level in zip(*parts, strict=True)]
+            for seed, thing in things:
+                if (carried[seed] & thing).sum() > SAME_THING * thing.sum():
+                    continue
+                wide = cv2.resize(thing.astype(np.uint8), (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_NEAREST_EXACT)
+                logits = self._network.propagate(features, torch.from_numpy(wide > 0).to(self._device), seed)
+                carried |= (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
+                num_carried += 1
+                if num_carried == self._settings.max_things:
+                    break
+        return np.asarray(masks | carried, bool)
+
+    def embed(self, pictures_u8: Tensor) -> list[Tensor]:
+        """Features of (n, h, w, 3) uint8 RGB pictures on the device; the aspect is not kept, as SAM was trained."""
+        unit = to_unit(pictures_u8.flip(-1) if self._settings.parity else pictures_u8)
+        wide = F.interpolate(unit, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True)
+        return self._network.embed(normalize(wide, MEAN_RGB, STD_RGB).to(self._dtype))
+
+    def _accepted(
+        self,
+        features: list[Tensor],
+        where: Tensor,
+        points: npt.NDArray[np.float32],
+        region: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Masks (p, h, w) of prompts, and whether each is worth more than its region (p,)."""
+        labels = torch.tensor(POINT_LABELS, device=self._device).expand(len(points), -1)
+        logits, _ = self._network.decode(
+            [level[where] for level in features], torch.from_numpy(points).to(self._device), labels
+        )
+        masks = F.interpolate(logits[:, None].float(), size, mode="bilinear")[:, 0] > 0
+        share = masks.float().mean(dim=(1, 2))
+        overlap = (masks & region).sum(dim=(1, 2)) / region.sum(dim=(1, 2)).clamp_min(1)
+        return masks, (share <= self._settings.max_area_share) & (overlap >= self._settings.min_overlap)
+
+
+def _things(masks: BoolArray) -> list[tuple[int, BoolArray]]:
+    """Frame and mask of each connected region that is no speck, the largest first."""
+    found: list[tuple[int, int, BoolArray]] = []
+    for index, mask in enumerate(masks):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        areas = stats[:, cv2.CC_STAT_AREA].tolist()
+        found += [
+            (areas[region], index, labels == region)
+            for region in range(1, count)
+            if areas[region] >= MIN_AREA_SHARE * mask.size
+        ]
+    return [(index, region) for _, index, region in sorted(found, key=lambda thing: (-thing[0], thing[1]))]
+
+
+def load_sam_masks(path: str, settings: MaskSettings) -> SamMasks:
+    """Loads weights as their authors publish them.
+
+    Raises:
+      WeightsError: if transformers is missing or the weights do not fit.
+    """
+    return SamMasks(load_sam2(path), settings)

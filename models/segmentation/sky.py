@@ -1,0 +1,50 @@
+"""Where a picture shows sky, by its colors, as SpatialVID's masks leave it out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+
+BLUE_HUE, BLUE_MIN_VALUE = (90, 120), 100
+PALE = ((10, 150), (30, 180), (50, 220))
+"""Of OpenCV's saturation and value: what is paler than the first and lighter than the second is sky, too."""
+OPENING_PX = 5
+MAX_SKY_SHARE = 0.5
+
+
+def find_sky(rgb: npt.NDArray[np.uint8]) -> BoolArray:
+    """(h, w) bool of an (h, w, 3) uint8 picture: blue or pale parts, the largest and those of more than half its size.
+
+    The rules are those of SpatialVID's masks, for colors in their right order: there red and blue are exchanged, both
+    in the picture and in the range of hues. A white wall is sky by them.
+    """
+    hue, saturation, value = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
+    sky = (hue >= BLUE_HUE[0]) & (hue <= BLUE_HUE[1]) & (value >= BLUE_MIN_VALUE)
+    for below, above in PALE:
+        sky |= (saturation < below) & (value > above)
+    square = np.ones((OPENING_PX, OPENING_PX), np.uint8)
+    opened = cv2.morphologyEx(sky.astype(np.uint8), cv2.MORPH_OPEN, square)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    areas[0] = 0
+    return np.asarray((areas > areas.max() / 2)[labels], bool)
+
+
+def drop_sky(rgb: npt.NDArray[np.uint8], is_moving: BoolArray) -> BoolArray:
+    """(h', w') moving regions of a picture (h, w, 3), without those that are sky for more than half.
+
+    Networks say of clouds and of blank sky that they move.
+    """
+    if not is_moving.any():
+        return is_moving
+    height, width = is_moving.shape
+    sky = cv2.resize(find_sky(rgb).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    count, labels = cv2.connectedComponents(is_moving.astype(np.uint8), connectivity=8)
+    pixels = np.bincount(labels.ravel(), minlength=count)
+    in_sky = np.bincount(labels.ravel(), weights=sky.ravel(), minlength=count)
+    kept = in_sky <= MAX_SKY_SHARE * pixels
+    kept[0] = False
+    return np.asarray(kept[labels], bool)

@@ -1,0 +1,131 @@
+"""From evidence of motion in single frames to masks: averaged along the flow, smoothed within edges, cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.depth.motion_stereo import MapOver
+from models.flow.dis import FlowPairs, length_of, sample_along
+
+Gray = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+RETURN_PX = 1.0
+RETURN_SHARE = 0.05
+MAX_EXCESS = 2.5
+NEIGHBOR_WEIGHT = 1.0
+OWN_MORE = 0.25
+MEMORY = 0.8
+GUIDE_PX = 4
+EDGE_CONTRAST = 8.0
+STRONG_FACTOR = 1.5
+OPEN_PX, CLOSE_PX = 3, 7
+MIN_AREA_SHARE = 0.001
+MAX_HOLE_SHARE = 0.5
+
+
+def vote_over_time(
+    flows: FlowPairs, excess: Sequence[Map], weight: Sequence[Map], is_registered: BoolArray
+) -> tuple[list[Map], list[Map]]:
+    """Evidence of each frame averaged with that of the others along the flow, each frame counting less than the nearer.
+
+    Strong evidence of a frame alone stays, and what was found lasts for some frames before and after, so that an
+    object that pauses stays marked for a while.
+
+    Args:
+      flows: between neighboring frames.
+      excess, weight: (h, w) of each frame: evidence, 1 at the limit, and how much it counts.
+      is_registered: (n,) bool; evidence does not go past frames without a pose.
+
+    Returns:
+      The same for each frame, of all together.
+    """
+    count = len(excess)
+    own = [np.dstack([w * np.minimum(e, MAX_EXCESS), w]) for e, w in zip(excess, weight, strict=True)]
+    passes = []
+    for order in (range(count), range(count - 1, -1, -1)):
+        sums: list[Map] = list(own)
+        for frame, before in zip(order[1:], order[:-1], strict=True):
+            if is_registered[frame] and is_registered[before]:
+                carried, returns = _carried(flows, sums[before], frame, before)
+                sums[frame] = own[frame] + NEIGHBOR_WEIGHT * returns[..., None] * carried
+        passes.append(sums)
+    total = [ahead + back - once for ahead, back, once in zip(*passes, own, strict=True)]
+    mean = [
+        np.maximum(t[..., 0] / np.maximum(t[..., 1], 1e-4), e - OWN_MORE) for t, e in zip(total, excess, strict=True)
+    ]
+    return _remembered(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
+
+
+def _remembered(flows: FlowPairs, excess: Sequence[Map], is_registered: BoolArray) -> list[Map]:
+    count = len(excess)
+    best = [np.minimum(e, MAX_EXCESS) for e in excess]
+    result = list(best)
+    for order in (range(count), range(count - 1, -1, -1)):
+        kept = list(best)
+        for frame, before in zip(order[1:], order[:-1], strict=True):
+            if is_registered[frame] and is_registered[before]:
+                carried, returns = _carried(flows, kept[before], frame, before)
+                kept[frame] = np.maximum(best[frame], MEMORY * returns * carried)
+        result = [np.maximum(a, b) for a, b in zip(result, kept, strict=True)]
+    return result
+
+
+def _carried(flows: FlowPairs, values: Map, frame: int, before: int) -> tuple[Map, BoolArray]:
+    """Values of another frame where a frame's pixels are in it, and whether the flow there comes back."""
+    return sample_along(values, flows.between(frame, before)), comes_back(flows, frame, before)
+
+
+def comes_back(flows: FlowPairs, before: int, now: int) -> BoolArray:
+    """(h, w) bool: where the flow back undoes the flow, up to its error."""
+    limit = RETURN_PX + RETURN_SHARE * length_of(flows.between(before, now))
+    return np.asarray(flows.return_px(before, now) < limit)
+
+
+def clean_masks(gray: Sequence[Gray], excess: Sequence[Map], weight: Sequence[Map], map_over: MapOver) -> BoolArray:
+    """(n, h, w) bool: regions above the limit, within edges, that contain strong evidence and are not tiny."""
+    return np.stack(list(map_over(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
+
+
+def _clean(gray: Gray, excess: Map, weight: Map) -> BoolArray:
+    smooth = _guided_mean(gray.astype(np.float32), excess, weight)
+    weak = (smooth > 1).astype(np.uint8)
+    opening, closing = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (OPEN_PX, CLOSE_PX))
+    joined = cv2.morphologyEx(cv2.morphologyEx(weak, cv2.MORPH_OPEN, opening), cv2.MORPH_CLOSE, closing)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(joined, np.uint8), connectivity=8)
+    strong = np.zeros(count, bool)
+    strong[np.unique(labels[smooth > STRONG_FACTOR])] = True
+    strong[0] = False
+    strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * excess.size
+    return _filled(np.asarray(strong[labels]))
+
+
+def _guided_mean(guide: Map, values: Map, weight: Map) -> Map:
+    """Weighted local means that follow the guide's edges (He, Sun and Tang, "Guided image filtering", 2010)."""
+    side = 2 * GUIDE_PX + 1
+
+    def mean(of: Map) -> Map:
+        return np.asarray(cv2.blur(of, (side, side)), np.float32)
+
+    total = mean(weight) + np.float32(1e-4)
+    guide_mean, value_mean = mean(weight * guide) / total, mean(weight * values) / total
+    covariance = mean(weight * guide * values) / total - guide_mean * value_mean
+    variance = np.maximum(mean(weight * guide * guide) / total - guide_mean * guide_mean, 0)
+    slope = covariance / (variance + np.float32(EDGE_CONTRAST**2))
+    return mean(slope) * guide + mean(value_mean - slope * guide_mean)
+
+
+def _filled(mask: BoolArray) -> BoolArray:
+    """The mask without holes that are small beside what surrounds them."""
+    filled = mask.astype(np.uint8)
+    contours, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    for index, contour in enumerate(contours):
+        parent = tree[0, index, 3]
+        if parent >= 0 and cv2.contourArea(contour) < MAX_HOLE_SHARE * cv2.contourArea(contours[parent]):
+            cv2.drawContours(filled, contours, index, 1, cv2.FILLED)
+    return filled > 0

@@ -1,0 +1,182 @@
+"""What is asked of a pose estimator and what it answers, whatever is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+IntrinsicsMode = Literal["fix", "refine", "estimate"]
+MotionKind = Literal["general", "rotation", "static"]
+DISPARITY_TOP = 2.0
+"""The 98th percentile of the scene's inverse depth in the scale that estimates come in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intrinsics:
+    """A pinhole camera, in pixels of the frames it belongs to.
+
+    Attributes:
+      fx, fy: focal lengths, positive.
+      cx, cy: principal point; pixel centers lie at integer coordinates.
+
+    Raises:
+      ValueError: if a value is not finite or a focal length not positive.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.as_array()).all() or min(self.fx, self.fy) <= 0:
+            raise ValueError(f"intrinsics must be finite and focal lengths positive, got {self!r}")
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> Self:
+        """From (4,) fx fy cx cy."""
+        fx, fy, cx, cy = np.asarray(values, np.float64).tolist()
+        return cls(fx=fx, fy=fy, cx=cx, cy=cy)
+
+    def as_array(self) -> npt.NDArray[np.float64]:
+        """(4,) fx fy cx cy."""
+        return np.array([self.fx, self.fy, self.cx, self.cy], np.float64)
+
+    def resized(self, old_size: tuple[int, int], new_size: tuple[int, int]) -> Intrinsics:
+        """The same camera for frames resized as a whole from one (width, height) to another."""
+        return Intrinsics.of(resize_intrinsics(self.as_array(), old_size, new_size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseRequest:
+    """The frames of one clip and what is known about them.
+
+    Attributes:
+      frames: (h, w, 3) uint8 RGB each, all of one size, in the order of time, undistorted.
+      times_s: (n,) float64, seconds, strictly increasing.
+      moving: (n, h, w) bool, True where something moves by itself; None if nothing is known of that.
+      intrinsics: camera of the frames; None if unknown, then the mode must be "estimate".
+      intrinsics_mode: "fix" takes the intrinsics as exact, "refine" starts from them, "estimate" ignores them.
+      num_threads: most threads to use.
+
+    Raises:
+      ValueError: if shapes, order or mode do not fit together.
+    """
+
+    frames: Sequence[npt.NDArray[np.uint8]]
+    times_s: npt.NDArray[np.float64]
+    moving: npt.NDArray[np.bool_] | None = None
+    intrinsics: Intrinsics | None = None
+    intrinsics_mode: IntrinsicsMode = "estimate"
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        num = len(self.frames)
+        if num == 0:
+            raise ValueError("a pose request needs at least one frame")
+        shapes = {frame.shape for frame in self.frames}
+        if len(shapes) != 1 or len(self.frames[0].shape) != 3 or self.frames[0].shape[2] != 3:
+            raise ValueError(f"frames must be (h, w, 3) and of one size, got {sorted(shapes)}")
+        if any(frame.dtype != np.uint8 for frame in self.frames):
+            raise ValueError("frames must be uint8")
+        if self.times_s.shape != (num,) or not (np.diff(self.times_s) > 0).all():
+            raise ValueError(f"expected {num} strictly increasing times, got {self.times_s!r}")
+        if self.moving is not None and self.moving.shape != (num, *self.frames[0].shape[:2]):
+            raise ValueError(f"expected a mask a frame, {num} of {self.frames[0].shape[:2]}, got {self.moving.shape}")
+        if self.intrinsics is None and self.intrinsics_mode != "estimate":
+            raise ValueError(f"intrinsics_mode {self.intrinsics_mode!r} needs intrinsics")
+        if self.num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {self.num_threads}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the frames in pixels."""
+        return self.frames[0].shape[1], self.frames[0].shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseEstimate:
+    """Camera poses of a clip.
+
+    Attributes:
+      cam_from_world: (n, 7) float64, [tx ty tz qx qy qz qw] of the map from world to camera coordinates
+        (x right, y down, z forward); relative scale, with `DISPARITY_TOP`. The world is the camera of the first
+        registered frame. NaN in frames that are not registered.
+      registered: (n,) bool, frames with a pose.
+      intrinsics_px: (4,) float64 fx fy cx cy of all frames.
+      motion_kind: "general"; "rotation" if the camera turns without visible translation (translations
+        are then 0 and there are no points); "static" if it does not move.
+      pose_ok: whether the poses are fit for use.
+      reason: why `pose_ok` is False, for people; otherwise None.
+      points_world: (m, 3) float64, the scene's points, in the units of the translations.
+      reprojection_px: root mean square distance of the points' images from where they were seen; None
+        if there are no points.
+      focal_sigma: standard deviation of the focal length as a share of it, by the curvature of the adjustment: large
+        where the motion does not tell it. None where it was not estimated, or that is not known.
+      breaks: frames, rising, that the poses are not fit for use because of: each has too little in common with the next
+        one. What lies between them may well have poses of its own.
+    """
+
+    cam_from_world: npt.NDArray[np.float64]
+    registered: npt.NDArray[np.bool_]
+    intrinsics_px: npt.NDArray[np.float64]
+    motion_kind: MotionKind
+    pose_ok: bool
+    reason: str | None
+    points_world: npt.NDArray[np.float64]
+    reprojection_px: float | None
+    focal_sigma: float | None = None
+    breaks: tuple[int, ...] = ()
+
+
+class PoseEstimator(Protocol):
+    """Anything that finds camera poses."""
+
+    def __call__(self, request: PoseRequest) -> PoseEstimate:
+        """Camera poses of one clip.
+
+        Raises:
+          ItemError: if the clip cannot be processed at all. A clip without usable motion is no error:
+            its estimate says so.
+        """
+
+
+def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = ()) -> PoseEstimate:
+    """The answer where no camera pose was found; see `PoseEstimate` for `breaks`."""
+    num = len(request.frames)
+    known = request.intrinsics
+    return PoseEstimate(
+        cam_from_world=np.full((num, 7), np.nan),
+        registered=np.zeros(num, np.bool_),
+        intrinsics_px=(known or guess_intrinsics(request.size)).as_array(),
+        motion_kind="general",
+        pose_ok=False,
+        reason=reason,
+        points_world=np.zeros((0, 3)),
+        reprojection_px=None,
+        breaks=breaks,
+    )
+
+
+def guess_intrinsics(size: tuple[int, int]) -> Intrinsics:
+    """A camera for frames of unknown origin: focal length of 1.2 times the longer side (COLMAP's guess).
+
+    Args:
+      size: (width, height) in pixels.
+    """
+    focal = 1.2 * max(size)
+    return Intrinsics(fx=focal, fy=focal, cx=(size[0] - 1) / 2, cy=(size[1] - 1) / 2)
+
+
+def resize_intrinsics(
+    intrinsics_px: npt.NDArray[np.float64], old_size: tuple[int, int], new_size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """(..., 4) fx fy cx cy of frames that are resized as a whole from one (width, height) to another."""
+    scale = np.tile(np.asarray(new_size, np.float64) / np.asarray(old_size, np.float64), 2)
+    # Centers at integers: the picture's corner is at (-0.5, -0.5), and that is what stays in place.
+    corner = np.array([0, 0, 0.5, 0.5])
+    return (intrinsics_px + corner) * scale - corner

@@ -1,0 +1,67 @@
+"""What the network sees in all frames of a batch of clips, computed once, and what it then says of edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.networks.correlation import FeaturePyramid, correlate
+from models.slam.geometry import pixel_grid
+from models.slam.network import MAX_MOTION_PX, EdgeGroups, FlowUpdate, TrackingNetwork
+
+ENCODER_BATCH = 16
+
+
+class FrameFeatures:
+    """Features of f frames.
+
+    Attributes:
+      pyramid: for correlation.
+      net: (f, 128, h, w) hidden state that each edge begins with.
+      context: (f, 384, h, w) see `UpdateOperator.share_of_context`.
+    """
+
+    def __init__(self, network: TrackingNetwork, images: Sequence[Tensor], device: torch.device) -> None:
+        """Encodes RGB pictures, (t, 3, H, W) uint8 for each clip; H and W are multiples of 8 and alike."""
+        parts = [
+            network.encode(batch.to(device, non_blocking=True))
+            for clip in images
+            for batch in clip.split(ENCODER_BATCH)
+        ]
+        features, net, context = zip(*parts, strict=True)
+        self.pyramid = FeaturePyramid.from_features(torch.cat(features))
+        self.net = torch.cat(net)
+        self.context = torch.cat(context).contiguous(memory_format=torch.channels_last)
+        self.grid = pixel_grid(self.pyramid.height, self.pyramid.width, device)
+
+
+class FlowPredictor:
+    """Corrects the flow of edges by the network; a subclass may say something else."""
+
+    def __init__(self, network: TrackingNetwork, features: FrameFeatures) -> None:
+        self.network, self.features = network, features
+
+    def predict(
+        self,
+        source: Tensor,
+        target: Tensor,
+        net: Tensor,
+        coords_px: Tensor,
+        target_px: Tensor,
+        groups: EdgeGroups | None,
+    ) -> FlowUpdate:
+        """One step of the operator.
+
+        Args:
+          source, target: (e,) int64 frames i and j.
+          net: (e, 128, h, w) hidden states.
+          coords_px: (e, h, w, 2) float32 where the cameras and depths put pixels of i in j.
+          target_px: (e, h, w, 2) float32 where the last step saw them.
+          groups: edges by their source; none leaves out what is said of frames.
+        """
+        motion = torch.cat([coords_px - self.features.grid, target_px - coords_px], 3)
+        motion = motion.clamp(-MAX_MOTION_PX, MAX_MOTION_PX).permute(0, 3, 1, 2).to(net.dtype)
+        correlation = correlate(self.features.pyramid, source, target, coords_px)
+        return self.network.update(net, self.features.context, source, correlation, motion, groups)

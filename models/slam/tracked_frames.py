@@ -1,0 +1,99 @@
+"""What tracking found of a clip: a file that one step writes and the next reads, window by window."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Maps = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrackedFrames:
+    """Cameras and depth of annotated frames.
+
+    Attributes:
+      frame: (n,) int64 indices in the clip, rising.
+      cam_from_world: (n, 7); the world is the first annotated frame's camera.
+      intrinsics_px: (4,) fx fy cx cy in pixels of the annotated frames.
+      inverse_depth: (n, h, w) float32 in the unit of the poses, over the whole picture.
+      static: (n, h, w) float32 from 0 to 1, how likely pixels stand still.
+      disagreement: (n, h, w) float32 how much the depths of neighboring frames differ, as a share; NaN unknown.
+      residual_px: (n,) float32 distance between where depth and poses put static pixels in other frames and where the
+        flow does, median, in px of the annotated frames; NaN unknown.
+      meters_per_unit: None where nothing says.
+      focal_observed: whether the camera's motion tells the focal length.
+    """
+
+    frame: npt.NDArray[np.int64]
+    cam_from_world: FloatArray
+    intrinsics_px: FloatArray
+    inverse_depth: Maps
+    static: Maps
+    disagreement: Maps
+    residual_px: Maps
+    meters_per_unit: float | None
+    focal_observed: bool
+
+    def to_bytes(self) -> bytes:
+        """An .npz; maps as float16."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            allow_pickle=False,
+            frame=self.frame,
+            cam_from_world=self.cam_from_world,
+            intrinsics_px=self.intrinsics_px,
+            inverse_depth=self.inverse_depth.astype(np.float16),
+            static=self.static.astype(np.float16),
+            disagreement=self.disagreement.astype(np.float16),
+            residual_px=self.residual_px.astype(np.float32),
+            meters_per_unit=np.float64(np.nan if self.meters_per_unit is None else self.meters_per_unit),
+            focal_observed=np.bool_(self.focal_observed),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> TrackedFrames:
+        """What `to_bytes` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            meters = float(file["meters_per_unit"])
+            return cls(
+                frame=file["frame"],
+                cam_from_world=file["cam_from_world"],
+                intrinsics_px=file["intrinsics_px"],
+                inverse_depth=file["inverse_depth"].astype(np.float32),
+                static=file["static"].astype(np.float32),
+                disagreement=file["disagreement"].astype(np.float32),
+                residual_px=file["residual_px"],
+                meters_per_unit=None if np.isnan(meters) else meters,
+                focal_observed=bool(file["focal_observed"]),
+            )
+
+    def of_frames(self, frame: npt.NDArray[np.int64], size: tuple[int, int]) -> TrackedFrames:
+        """Some of the frames, maps at (width, height).
+
+        Raises:
+          ValueError: if one of them was not tracked.
+        """
+        rows = np.searchsorted(self.frame, frame)
+        if not np.isin(frame, self.frame).all():
+            raise ValueError(f"frames {self.frame.tolist()} were tracked, not all of {frame.tolist()}")
+
+        def resized(maps: Maps, how: int = cv2.INTER_LINEAR) -> Maps:
+            return np.stack([cv2.resize(one, size, interpolation=how) for one in maps[rows]])
+
+        return replace(
+            self,
+            frame=frame,
+            cam_from_world=self.cam_from_world[rows],
+            inverse_depth=resized(self.inverse_depth),
+            static=resized(self.static),
+            disagreement=resized(self.disagreement, cv2.INTER_NEAREST_EXACT),
+            residual_px=self.residual_px[rows],
+        )

@@ -1,0 +1,308 @@
+"""Tracks the cameras of many clips at once: keyframes, maps, adjustment of all, and the frames between.
+
+After MegaSaM: its steps and numbers, without what went wrong in it. Keyframe times move with their frames, each frame
+keeps its own context, both Gauss-Newton steps move inverse depths, and what is handed out is the adjusted depth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.slam.bundle_plan import plan_bundle
+from models.slam.dense_ba import BundleOptions
+from models.slam.edge_terms import RESIDUAL_WEIGHT, linearize
+from models.slam.factor_graph import FactorGraph, Indices, StepOptions
+from models.slam.features import FlowPredictor, FrameFeatures
+from models.slam.frontend import Frontend, add_edges, find_edges
+from models.slam.geometry import Cameras
+from models.slam.network import STRIDE, TrackingNetwork
+from models.slam.proximity import ProximityOptions
+from models.slam.settings import TrackerSettings
+from native import se3
+
+Maps = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+BACKEND_BUNDLE = BundleOptions(damping=1e-5, damping_floor=1e-2)
+PROBE_ALPHA = 1e-5
+FILL_STEPS = 6
+EMPTY_INVERSE_DEPTH = 1e-3
+MAX_EDGES_AT_ONCE = 4096
+"""Clips whose graphs have more edges together are adjusted in turns; a clip's own graph may be larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrackedClip:
+    """A clip to track; all clips of a batch have pictures of one size.
+
+    Attributes:
+      images: (t, 3, H, W) uint8 RGB, H and W multiples of 8.
+      depth: (t, H, W) float32 z-depth in any unit in which scenes measure about 1; 0 where not known.
+      intrinsics_px: (4,) fx fy cx cy in px of the pictures.
+      times_s: (t,) rising.
+      fix_focal: whether the focal length stays as it is.
+    """
+
+    images: npt.NDArray[np.uint8]
+    depth: Maps
+    intrinsics_px: npt.ArrayLike
+    times_s: npt.ArrayLike
+    fix_focal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Track:
+    """What was found of a clip.
+
+    Attributes:
+      cam_from_world: (t, 7) float64 tx ty tz qx qy qz qw; the world is the first camera's, lengths as in the depth.
+      intrinsics_px: (4,) float64 in px of the pictures.
+      inverse_depth: (t, H / 8, W / 8) float32 adjusted.
+      static: (t, H / 8, W / 8) float32 from 0 to 1, how likely a pixel stands still.
+      keyframes: frames of the map, in order.
+      focal_observed: whether the motion tells the focal length; it stayed as given if not.
+    """
+
+    cam_from_world: Doubles
+    intrinsics_px: Doubles
+    inverse_depth: Maps
+    static: Maps
+    keyframes: tuple[int, ...]
+    focal_observed: bool
+
+
+@torch.inference_mode()
+def track_clips(
+    network: TrackingNetwork,
+    clips: Sequence[TrackedClip],
+    settings: TrackerSettings | None = None,
+    make_predictor: Callable[[TrackingNetwork, FrameFeatures], FlowPredictor] = FlowPredictor,
+) -> list[Track]:
+    """Tracks clips together, on the network's device.
+
+    Args:
+      network: see `load_network`.
+      clips: at least two frames each; a batch of eight or more keeps a large GPU busy.
+      settings: see there.
+      make_predictor: what predicts flow; the network's own prediction by default.
+
+    Raises:
+      ValueError: for clips of different or unfit sizes, or with too few frames.
+    """
+    _check(clips)
+    device = network.fnet.conv1.weight.device
+    images = [torch.from_numpy(clip.images) for clip in clips]
+    predictor = make_predictor(network, FrameFeatures(network, images, device))
+    return _Tracker(predictor, clips, settings or TrackerSettings(), device).run()
+
+
+def _check(clips: Sequence[TrackedClip]) -> None:
+    for clip in clips:
+        count, _, height, width = clip.images.shape
+        if clip.images.shape[1:] != (3, *clips[0].images.shape[2:]):
+            raise ValueError(f"clips of one batch need pictures of one size, got {clip.images.shape}")
+        if count < 2 or height % STRIDE or width % STRIDE:
+            raise ValueError(f"a clip needs two frames or more, of sides that 8 divides, got {clip.images.shape}")
+        if clip.depth.shape != (count, height, width) or np.shape(clip.times_s) != (count,):
+            raise ValueError(f"depth {clip.depth.shape} and times {np.shape(clip.times_s)} must fit {count} frames")
+
+
+class _Tracker:
+    def __init__(
+        self,
+        predictor: FlowPredictor,
+        clips: Sequence[TrackedClip],
+        settings: TrackerSettings,
+        device: torch.device,
+    ) -> None:
+        self._predictor, self._settings, self._device = predictor, settings, device
+        counts = [len(clip.images) for clip in clips]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        self._frames = [list(range(a, b)) for a, b in pairwise(starts)]
+        self._times_s = np.concatenate([np.asarray(clip.times_s, np.float64) for clip in clips])
+        prior = torch.cat([_prior(torch.from_numpy(clip.depth).to(device)) for clip in clips])
+        intrinsics = torch.tensor(np.array([np.asarray(c.intrinsics_px, np.float64) / STRIDE for c in clips]))
+        self._cameras = Cameras(
+            rotation=torch.eye(3, dtype=torch.float64, device=device).repeat(len(prior), 1, 1),
+            translation=torch.zeros(len(prior), 3, dtype=torch.float64, device=device),
+            inverse_depth=torch.where(prior > 0, prior, EMPTY_INVERSE_DEPTH),
+            prior=prior,
+            intrinsics=intrinsics.to(device),
+            clip=torch.from_numpy(np.repeat(np.arange(len(clips)), counts)).to(device),
+        )
+        self._bundle = replace(BACKEND_BUNDLE, parity=settings.parity)
+        self._fix_focal = [clip.fix_focal for clip in clips]
+        self._alpha = torch.zeros(len(clips), device=device)
+        self._with_focal = torch.zeros(len(clips), dtype=torch.bool, device=device)
+
+    def run(self) -> list[Track]:
+        frontend = Frontend(FactorGraph(self._cameras, self._predictor), self._accept(), self._settings)
+        frontend.run()
+        self._keyframes, self._time_of = frontend.keyframes, frontend.time_of
+        self._probe()
+        self._adjust_all(self._keyframes, self._settings.keyframe_steps, self._with_focal)
+        self._fill()
+        if self._settings.parity.stale_context:
+            self._shift_context()
+        static = self._adjust_all(self._frames, self._settings.final_steps, None)
+        return self._results(static)
+
+    def _shift_context(self) -> None:
+        """See `TrackerParity.stale_context`."""
+        features = self._predictor.features
+        net, context = torch.zeros_like(features.net), torch.zeros_like(features.context)
+        for frames, keyframes in zip(self._frames, self._keyframes, strict=True):
+            own = slice(frames[0], frames[0] + len(keyframes))
+            net[own], context[own] = features.net[keyframes], features.context[keyframes]
+        features.net, features.context = net, context
+
+    def _accept(self) -> list[list[int]]:
+        """Frames that move far enough from the last accepted one, and the last frame of each clip."""
+        features = self._predictor.features
+        accepted = [[frames[0]] for frames in self._frames]
+        for k in range(1, max(len(frames) for frames in self._frames)):
+            clips = [c for c, frames in enumerate(self._frames) if len(frames) > k]
+            ends = torch.tensor([[accepted[c][-1], self._frames[c][k]] for c in clips], device=self._device)
+            i, j = ends.unbind(1)
+            grid = features.grid.expand(len(clips), -1, -1, -1)
+            found = self._predictor.predict(i, j, features.net[i], grid, grid, None)
+            motion = torch.linalg.vector_norm(found.delta_px, dim=3).mean((1, 2)).tolist()
+            for c, length in zip(clips, motion, strict=True):
+                if length > self._settings.min_motion_px or k == len(self._frames[c]) - 1:
+                    accepted[c].append(self._frames[c][k])
+        return accepted
+
+    def _probe(self) -> None:
+        """Adjusts for a while, sees what is observable, and takes the cameras back to where they were."""
+        cameras, settings = self._cameras, self._settings
+        saved = [t.clone() for t in (cameras.rotation, cameras.translation, cameras.inverse_depth)]
+        self._alpha.fill_(PROBE_ALPHA)
+
+        def look(graph: FactorGraph, clips: list[int]) -> None:
+            for c in clips:
+                by_depth, by_focal = self._curvature(graph, c)
+                may_change = settings.optimize_focal and not self._fix_focal[c]
+                self._with_focal[c] = may_change and by_focal >= settings.min_focal_curvature
+                weak = by_depth < settings.max_prior_curvature
+                self._alpha[c] = PROBE_ALPHA * math.exp(-0.1 * by_depth) if weak else 0.0
+
+        self._adjust_all(self._keyframes, settings.probe_steps, None, look)
+        for tensor, values in zip((cameras.rotation, cameras.translation, cameras.inverse_depth), saved, strict=True):
+            tensor.copy_(values)
+
+    def _curvature(self, graph: FactorGraph, clip: int) -> tuple[float, float]:
+        """Median over pixels of the curvature by inverse depth, and the whole curvature by the focal length in px."""
+        edges = graph.active.take(graph.clip_of(graph.active.source) == clip)
+        free = [np.zeros(0, np.int64)] * len(self._frames)
+        clip_of = self._cameras.clip.cpu().numpy()
+        plan = plan_bundle(edges.source, edges.target, clip_of, free, self._device)
+        terms = linearize(self._cameras, plan, edges.target_px, torch.ones_like(edges.weight))
+        _, k, d = plan.shape
+        by_depth = terms.points[:, 0].reshape(k, d, -1).sum(1).median() / RESIDUAL_WEIGHT
+        scale = RESIDUAL_WEIGHT * (2 * self._cameras.intrinsics[clip, 2]) ** 2
+        by_focal = terms.curvature[:, 6, 6].double().sum() / scale
+        return float(by_depth), float(by_focal)
+
+    def _adjust_all(
+        self,
+        frames: list[list[int]],
+        steps: int,
+        with_focal: Tensor | None,
+        look: Callable[[FactorGraph, list[int]], None] | None = None,
+    ) -> Tensor:
+        """Steps over one graph for each clip that joins all of these frames; `look` sees the graph afterwards."""
+        graph = FactorGraph(self._cameras, self._predictor)
+        options = ProximityOptions(
+            suppression=3,
+            max_distance_px=self._settings.backend_max_distance_px,
+            beta=self._settings.distance_beta,
+        )
+        most = self._settings.backend_edges_per_frame
+        pairs = find_edges(graph, frames, list(range(len(frames))), options, edges_per_frame=most)
+        free = [np.array(own[1:], np.int64) for own in frames]
+        static = graph.static.clone()
+        for group in _pack(pairs):
+            graph = FactorGraph(self._cameras, self._predictor)
+            add_edges(graph, frames, group)
+            graph.step(steps, free, StepOptions(bundle=self._bundle, alpha=self._alpha, with_focal=with_focal))
+            clips = [c for c, _ in group]
+            if look is not None:
+                look(graph, clips)
+            own = torch.from_numpy(np.concatenate([frames[c] for c in clips])).to(self._device)
+            static[own] = graph.static[own]
+        return static
+
+    def _fill(self) -> None:
+        """Poses of the frames between keyframes: on the way from one to the next, then fitted to what is seen."""
+        poses = self._poses()
+        free: list[Indices] = []
+        edges = []
+        for frames, keyframes in zip(self._frames, self._keyframes, strict=True):
+            between = np.setdiff1d(frames, keyframes)
+            free.append(between)
+            times_s = self._times_s[self._time_of[keyframes]]
+            after = np.searchsorted(times_s, self._times_s[between], side="right")
+            before, after = after - 1, np.minimum(after, len(keyframes) - 1)
+            a, b = (np.array(keyframes, np.int64)[k] for k in (before, after))
+            span_s = times_s[after] - times_s[before]
+            share = (self._times_s[between] - times_s[before]) / np.where(span_s > 0, span_s, np.inf)
+            poses[between] = se3.interpolate(poses[a], poses[b], share)
+            edges += [np.stack([a, between], 1), np.stack([b, between], 1)]
+        moved = np.concatenate(free)
+        if not len(moved):
+            return
+        matrices = torch.from_numpy(se3.to_matrix(poses[moved])).to(self._device)
+        rows = torch.from_numpy(moved).to(self._device)
+        self._cameras.rotation[rows], self._cameras.translation[rows] = matrices[:, :3, :3], matrices[:, :3, 3]
+        graph = FactorGraph(self._cameras, self._predictor)
+        graph.add(*np.concatenate(edges).T)
+        graph.step(FILL_STEPS, free, StepOptions(bundle=BundleOptions(motion_only=True), alpha=self._alpha))
+
+    def _poses(self) -> Doubles:
+        matrices = np.tile(np.eye(4), (len(self._times_s), 1, 1))
+        matrices[:, :3, :3] = self._cameras.rotation.cpu().numpy()
+        matrices[:, :3, 3] = self._cameras.translation.cpu().numpy()
+        return se3.from_matrix(matrices)
+
+    def _results(self, static: Tensor) -> list[Track]:
+        poses, intrinsics = self._poses(), self._cameras.intrinsics.cpu().numpy() * STRIDE
+        inverse_depth, static_maps = self._cameras.inverse_depth.cpu().numpy(), static.cpu().numpy()
+        observed = self._with_focal.tolist()
+        return [
+            Track(
+                cam_from_world=poses[frames],
+                intrinsics_px=intrinsics[c],
+                inverse_depth=inverse_depth[frames],
+                static=static_maps[frames],
+                keyframes=tuple(k - frames[0] for k in self._keyframes[c]),
+                focal_observed=observed[c],
+            )
+            for c, frames in enumerate(self._frames)
+        ]
+
+
+def _prior(depth: Tensor) -> Tensor:
+    """(t, H, W) depth to inverse depth (t, H / 8, W / 8): of what is known of each cell, 0 where nothing is."""
+    cells = depth.unflatten(2, (-1, STRIDE)).unflatten(1, (-1, STRIDE))
+    known = (cells > 0).sum((2, 4))
+    return torch.where(known > 0, known / cells.clamp(min=0).sum((2, 4)).clamp(min=1e-12), 0.0)
+
+
+def _pack(pairs: list[tuple[int, Indices]]) -> list[list[tuple[int, Indices]]]:
+    """Groups of clips with at most `MAX_EDGES_AT_ONCE` edges together."""
+    groups: list[list[tuple[int, Indices]]] = []
+    room = 0
+    for clip, places in pairs:
+        if not groups or len(places) > room:
+            groups.append([])
+            room = MAX_EDGES_AT_ONCE
+        groups[-1].append((clip, places))
+        room -= len(places)
+    return groups

@@ -1,0 +1,176 @@
+"""Text boxes from a DB detector's probability map, and the share of a picture that they cover.
+
+Post-processing of "Real-time Scene Text Detection with Differentiable Binarization" (Liao et al., 2020)
+in the form that PaddleOCR runs it (its DBPostProcess): contours, least-area rectangles, mean probability,
+expansion.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_SIDE_MAP_PX = 3.0
+MIN_EXPANDED_SIDE_MAP_PX = 5.0
+MIN_SIDE_IMAGE_PX = 4.0
+ARC_TOLERANCE_PX = 0.25
+
+Quads = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextBoxes:
+    """Detected lines of text of one picture.
+
+    Attributes:
+      quads_px: (n, 4, 2) float32, corners (x, y) in pixels of the picture, clockwise on the screen, first
+        the one nearest to the top left. Pixel (0, 0) covers [0, 1) x [0, 1). Corners may lie outside.
+      scores: (n,) float64, mean probability of text in the box before expansion, 0 to 1.
+    """
+
+    quads_px: Quads
+    scores: Scores
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, keep: NDArray[np.bool_]) -> TextBoxes:
+        """The boxes where `keep` is true."""
+        return TextBoxes(quads_px=self.quads_px[keep], scores=self.scores[keep])
+
+
+def find_boxes(
+    probability: NDArray[np.float32],
+    image_size: tuple[int, int],
+    *,
+    map_threshold: float,
+    box_threshold: float,
+    unclip_ratio: float,
+    max_boxes: int,
+) -> TextBoxes:
+    """Boxes of the connected regions where the probability of text is above a threshold.
+
+    Args:
+      probability: (h, w) map of the network, 0 to 1.
+      image_size: (width, height) of the picture in pixels; boxes are scaled to it.
+      map_threshold: pixels above it belong to a region.
+      box_threshold: least mean probability in a region's least-area rectangle.
+      unclip_ratio: above 0; a rectangle grows on all sides by area x ratio / perimeter, since the network
+        marks text lines shrunk.
+      max_boxes: regions beyond this number are ignored.
+    """
+    mask = (probability > map_threshold).astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    map_height, map_width = probability.shape
+    scale = np.array([image_size[0] / map_width, image_size[1] / map_height])
+    quads: list[NDArray[np.float64]] = []
+    scores: list[float] = []
+    for contour in contours[:max_boxes]:
+        center, size, angle_deg = cv2.minAreaRect(contour)
+        if min(size) < MIN_SIDE_MAP_PX:
+            continue
+        rectangle = np.asarray(cv2.boxPoints((center, size, angle_deg)), np.float32)
+        score = _mean_inside(probability, rectangle)
+        if score < box_threshold:
+            continue
+        distance_px = size[0] * size[1] * unclip_ratio / (2.0 * (size[0] + size[1]))
+        grown = cv2.minAreaRect(_offset(rectangle, distance_px))
+        if min(grown[1]) < MIN_EXPANDED_SIDE_MAP_PX:
+            continue
+        quad = cv2.boxPoints(grown) * scale
+        if _shorter_side(quad) < MIN_SIDE_IMAGE_PX:
+            continue
+        quads.append(_order_corners(quad))
+        scores.append(score)
+    if not quads:
+        return TextBoxes(quads_px=np.zeros((0, 4, 2), np.float32), scores=np.zeros(0))
+    return TextBoxes(quads_px=np.array(quads, np.float32), scores=np.array(scores))
+
+
+def covered_share(quads_px: Quads, image_size: tuple[int, int]) -> float:
+    """Share of the picture's pixels whose center lies in at least one box, 0 to 1.
+
+    Overlaps count once and slanted boxes count with their own area. Exact for upright boxes with
+    integer corners.
+    """
+    width, height = image_size
+    covered = np.zeros((height, width), np.bool_)
+    for quad in quads_px.astype(np.float64):
+        left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width, height))
+        right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width, height))
+        x = np.arange(left, right) + 0.5
+        y = np.arange(top, bottom)[:, None] + 0.5
+        inside = np.ones((bottom - top, right - left), np.bool_)
+        for (x0, y0), (x1, y1) in zip(quad, np.roll(quad, -1, axis=0), strict=True):
+            inside &= (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) >= 0
+        covered[top:bottom, left:right] |= inside
+    return float(covered.mean())
+
+
+def hull_area_px(quads_px: Quads, image_size: tuple[int, int]) -> int:
+    """Sum of the areas of the boxes' upright hulls, in square pixels, as SpatialVID's OCR score takes it.
+
+    Corners are rounded and clipped to the picture first; overlaps count as often as they occur.
+    """
+    corners = np.clip(np.round(quads_px), 0, np.array(image_size, np.float32)).astype(np.int64)
+    if not len(corners):
+        return 0
+    return int(np.prod(corners.max(axis=1) - corners.min(axis=1), axis=1).sum())
+
+
+def _offset(rectangle: NDArray[np.float32], distance_px: float) -> NDArray[np.float32]:
+    """Outline of a rectangle grown by a distance with round joins.
+
+    The plain rectangle with its sides moved out would do, but for parity: PaddleOCR grows boxes with the
+    Clipper library, which cuts corners to integers and builds arcs of integer points. On map pixels that
+    moves sides by up to 1 px and can turn a slightly slanted box upright, so its arithmetic is followed
+    (arc tolerance 0.25, ClipperOffset with JoinType Round).
+    """
+    corners = np.trunc(rectangle.astype(np.float64))
+    edges = np.roll(corners, -1, axis=0) - corners
+    normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(edges, axis=1, keepdims=True)
+    if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:
+        normals = -normals
+    steps_per_turn = min(
+        np.pi / math.acos(1.0 - min(ARC_TOLERANCE_PX / distance_px, ARC_TOLERANCE_PX)), distance_px * np.pi
+    )
+    steps_per_rad = steps_per_turn / (2.0 * np.pi)
+    points: list[NDArray[np.float64]] = []
+    for corner, before, after in zip(corners, np.roll(normals, 1, axis=0), normals, strict=True):
+        turn = np.arctan2(before[0] * after[1] - before[1] * after[0], before @ after)
+        count = max(round(steps_per_rad * abs(turn)), 1)
+        angles = np.sign(turn) * np.arange(count) / steps_per_rad
+        cos, sin = np.cos(angles), np.sin(angles)
+        arc = np.stack([cos * before[0] - sin * before[1], sin * before[0] + cos * before[1]], axis=1)
+        points += [corner + distance_px * arc, corner + distance_px * after[None]]
+    outline = np.concatenate(points)
+    return np.trunc(outline + np.copysign(0.5, outline)).astype(np.float32)
+
+
+def _mean_inside(probability: NDArray[np.float32], quad: NDArray[np.float32]) -> float:
+    """Mean of the map over a rectangle, whose corners are cut to whole pixels as the reference does."""
+    height, width = probability.shape
+    left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width - 1, height - 1))
+    right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width - 1, height - 1))
+    mask = np.zeros((bottom - top + 1, right - left + 1), np.uint8)
+    cv2.fillPoly(mask, [(quad - (left, top)).astype(np.int32)], (1,))
+    return float(cv2.mean(probability[top : bottom + 1, left : right + 1], mask)[0])
+
+
+def _shorter_side(quad: NDArray[np.float64]) -> float:
+    sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
+    return float(sides.min())
+
+
+def _order_corners(quad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners clockwise on the screen, from the one nearest to the top left."""
+    following = np.roll(quad, -1, axis=0)
+    doubled_area = float(np.sum(quad[:, 0] * following[:, 1] - following[:, 0] * quad[:, 1]))
+    if doubled_area < 0:
+        quad = quad[::-1]
+    return np.roll(quad, -int(np.argmin(quad.sum(axis=1))), axis=0)

@@ -1,0 +1,66 @@
+"""PP-OCRv5's text detector through PaddleOCR itself, from files that are there: nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text.boxes import TextBoxes
+
+MODEL_NAME = "PP-OCRv5_server_det"
+# Else paddlex asks four hosts for models before it reads the folder that it is given.
+OFFLINE = "PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"
+
+
+class PaddleDetector:
+    """PaddleOCR's own detector, pre- and post-processing. Safe to use from several threads, which take turns.
+
+    Args:
+      paths: of the files of PaddleOCR's inference format, by name.
+      device: where it runs.
+      limit_side_len_px, limit_type, map_threshold, box_threshold, unclip_ratio: as in `models.text.scorer`.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, str],
+        device: Literal["cpu", "cuda"],
+        *,
+        limit_side_len_px: int,
+        limit_type: str,
+        map_threshold: float,
+        box_threshold: float,
+        unclip_ratio: float,
+    ) -> None:
+        os.environ.setdefault(OFFLINE, "True")
+        from paddleocr import TextDetection
+
+        self._lock = Lock()
+        # It takes a folder in which the files have their own names; copies in a cache have others.
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-paddle-") as folder:
+            for name, path in paths.items():
+                os.symlink(os.path.abspath(path), os.path.join(folder, name))
+            self._model: Any = TextDetection(
+                model_name=MODEL_NAME,
+                model_dir=folder,
+                device="gpu:0" if device == "cuda" else "cpu",
+                limit_side_len=limit_side_len_px,
+                limit_type=limit_type,
+                thresh=map_threshold,
+                box_thresh=box_threshold,
+                unclip_ratio=unclip_ratio,
+            )
+
+    def __call__(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+        """Text boxes of a picture, (h, w, 3) uint8."""
+        bgr = np.ascontiguousarray(image_rgb_u8[..., ::-1])
+        with self._lock:
+            (found,) = self._model.predict(bgr)
+        quads = np.asarray(found["dt_polys"], np.float32).reshape(-1, 4, 2)
+        return TextBoxes(quads_px=quads, scores=np.asarray(found["dt_scores"], np.float64).reshape(-1))

@@ -1,0 +1,74 @@
+"""Legibility of large text boxes: how sure a recognizer is of the characters that it reads in them.
+
+A text detector takes a single object that fills the picture (an animal, a drawing) for one huge character.
+A recognizer that cannot read it exposes that; what it reads is thrown away.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from models.networks.onnx_session import open_session
+from models.text.boxes import Quads
+
+INPUT_HEIGHT_PX = 48
+INPUT_WIDTH_PX = 320
+UPRIGHT_RATIO = 1.5
+BLANK = 0
+
+
+class TextReader:
+    """PP-OCR recognizer (CTC), used for its confidence only.
+
+    Args:
+      weights_path: ONNX file that maps (n, 3, 48, w) to (n, t, classes) probabilities, class 0 blank.
+    """
+
+    def __init__(self, weights_path: str) -> None:
+        self._session: onnxruntime.InferenceSession = open_session(weights_path)
+        self._input = self._session.get_inputs()[0].name
+
+    def legibility(self, image_rgb_u8: NDArray[np.uint8], quad_px: Quads) -> float:
+        """How surely characters are read in a box: sum of their confidences / (their number + 1), 0 to 1.
+
+        The one more in the divisor asks few characters for more confidence each than many (a lone one
+        reaches 0.5 at most): with thousands of characters to choose from, some resemble any shape. Text may
+        run in either direction along the box's longer side: the better reading counts. Of a long line only
+        the middle is read, so every box costs the same.
+
+        Args:
+          image_rgb_u8: (h, w, 3) uint8.
+          quad_px: (4, 2) corners in pixels, clockwise.
+        """
+        line = _cut_line(image_rgb_u8, quad_px)
+        return max(self._confidence(line), self._confidence(line[::-1, ::-1]))
+
+    def _confidence(self, line_rgb_u8: NDArray[np.uint8]) -> float:
+        pixels = np.zeros((1, 3, INPUT_HEIGHT_PX, INPUT_WIDTH_PX), np.float32)
+        width = line_rgb_u8.shape[1]
+        pixels[0, :, :, :width] = line_rgb_u8[..., ::-1].transpose(2, 0, 1) / np.float32(127.5) - 1.0
+        (steps,) = self._session.run(None, {self._input: pixels})[0]
+        best = steps.argmax(axis=1)
+        is_character = best != BLANK
+        is_character[1:] &= best[1:] != best[:-1]
+        return float(steps.max(axis=1)[is_character].sum() / (is_character.sum() + 1))
+
+
+def _cut_line(image_rgb_u8: NDArray[np.uint8], quad_px: Quads) -> NDArray[np.uint8]:
+    """The box, straightened, at the reader's height; at most the middle of it that fits its width."""
+    along, down = (float(np.linalg.norm(quad_px[i] - quad_px[j])) for i, j in ((0, 1), (0, 3)))
+    width, height = max(round(along), 1), max(round(down), 1)
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    matrix = cv2.getPerspectiveTransform(quad_px.astype(np.float32), target)
+    line = cv2.warpPerspective(image_rgb_u8, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    if height >= UPRIGHT_RATIO * width:
+        line = np.rot90(line)
+    height, width = line.shape[:2]
+    keep = min(width, max(round(height * INPUT_WIDTH_PX / INPUT_HEIGHT_PX), 1))
+    line = line[:, (width - keep) // 2 :][:, :keep]
+    new_width = min(max(round(keep * INPUT_HEIGHT_PX / height), 1), INPUT_WIDTH_PX)
+    resized = cv2.resize(np.ascontiguousarray(line), (new_width, INPUT_HEIGHT_PX))
+    return np.asarray(resized, np.uint8)

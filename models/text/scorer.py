@@ -1,0 +1,263 @@
+"""Text area: the share of a clip's pictures that is covered by text, from a text detector.
+
+The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch, with the
+post-processing of `models.text.boxes`; or the latter through PaddleOCR, with its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from core.settings import Settings
+from models.networks.onnx_session import open_session
+from models.registry import (
+    PPOCR_V5_SERVER_DET,
+    PPOCR_V5_SERVER_DET_PADDLE,
+    PPOCR_V6_SMALL_DET,
+    PPOCR_V6_SMALL_REC,
+    ModelCard,
+    ResolvedModel,
+    WeightsError,
+    resolve_model,
+    resolve_weights,
+)
+from models.text.boxes import TextBoxes, covered_share, find_boxes, hull_area_px
+from models.text.recognition import TextReader
+
+# The training's own normalization, in the channel order of the training (blue, green, red).
+MEAN_BGR = np.array([0.485, 0.456, 0.406], np.float32)
+STD_BGR = np.array([0.229, 0.224, 0.225], np.float32)
+STRIDE_PX = 32
+MAX_SIDE_PX = 4000
+NO_IMAGES_REASON = "the clip has no sample images"
+
+
+class TextSettings(Settings):
+    """How text in sample images is found and measured."""
+
+    model: Literal["none", "ppocrv6-small", "ppocrv5-server", "ppocrv5-server-paddle"] = Field(
+        "ppocrv6-small",
+        description="`none`: null with a reason; `ppocrv6-small`: packaged PP-OCRv6 detector; `ppocrv5-server`: "
+        "PP-OCRv5's server detector, as in SpatialVID, through transformers; `ppocrv5-server-paddle`: the same through "
+        "PaddleOCR, where that is installed.",
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where PP-OCRv5's server detector runs.")
+    limit_side_len_px: int = Field(
+        640,
+        ge=STRIDE_PX,
+        le=MAX_SIDE_PX,
+        description="Side length in pixels that limit_type compares with. Time grows with its square.",
+    )
+    limit_type: Literal["max", "min"] = Field(
+        "max",
+        description="`max`: pictures whose longer side is above limit_side_len_px are scaled down to it; "
+        "`min`: pictures whose shorter side is below it are scaled up (SpatialVID: 736).",
+    )
+    map_threshold: float = Field(0.3, gt=0, lt=1, description="Least probability of a text pixel.")
+    box_threshold: float = Field(0.6, ge=0, le=1, description="Least mean probability of a text box.")
+    unclip_ratio: float = Field(1.5, gt=0, description="Growth of boxes: by area x ratio / perimeter.")
+    max_boxes: int = Field(1000, ge=1, description="Most regions looked at in a picture.")
+    confirm_side_share: float | None = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="Boxes whose shorter side is at least this share of the picture's shorter side count "
+        "only if a recognizer can read them: the detector takes large single objects for characters. "
+        "null: all boxes count.",
+    )
+    confirm_legibility: float = Field(
+        0.48,
+        ge=0,
+        le=1,
+        description="Least sum of character confidences / (characters + 1) of a large box: a lone "
+        "character needs a confidence of 0.96, two need 0.72 on average, many 0.48.",
+    )
+    parity: bool = Field(
+        False,
+        description="Area as SpatialVID takes it: upright hulls, overlaps counted twice, divided by the area "
+        "of the source video instead of the analyzed picture. All of SpatialVID's score takes "
+        "limit_type: min, limit_side_len_px: 736 and confirm_side_share: null, too.",
+    )
+    detector_uri: str | None = Field(
+        None,
+        description="Detector weights; null: those of package rapidocr. Of PP-OCRv5's the folder of its files.",
+    )
+    reader_uri: str | None = Field(None, description="Recognizer weights; null: those of package rapidocr.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextScore:
+    """Text area of a clip.
+
+    Attributes:
+      score: largest of `image_ratios`; None if there is no picture.
+      reason: why `score` is None; otherwise None.
+      image_ratios: share of each picture under text, in the order of the pictures. 0 to 1, but in parity
+        mode without an upper bound.
+    """
+
+    score: float | None
+    reason: str | None
+    image_ratios: tuple[float, ...]
+
+
+class TextModel:
+    """Finds text and measures its area. Safe to use from several threads at once.
+
+    Raises:
+      WeightsError: if a weights file is missing or not the registered one.
+    """
+
+    def __init__(self, settings: TextSettings) -> None:
+        self.settings = settings
+        self._detector = _load_detector(settings)
+        self._reader: TextReader | None = None
+        if settings.confirm_side_share is not None:
+            self._reader = TextReader(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
+
+    def find_text(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+        """Text boxes of a picture, (h, w, 3) uint8, in its own pixels."""
+        _check_image(image_rgb_u8)
+        return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
+
+    def text_share(self, image_rgb_u8: NDArray[np.uint8], source_size: tuple[int, int] | None = None) -> float:
+        """Share of a picture that is covered by text.
+
+        By default the union of the boxes over the picture's area, 0 to 1: a slanted line counts with its
+        own area, since its upright hull is mostly background, and overlaps count once. In parity mode the
+        sum of the boxes' upright hulls over the area of the source video.
+
+        Args:
+          image_rgb_u8: (h, w, 3) uint8.
+          source_size: (width, height) of the source video in pixels; parity mode only.
+
+        Raises:
+          ValueError: in parity mode without a source size.
+        """
+        boxes = self.find_text(image_rgb_u8)
+        image_size = (image_rgb_u8.shape[1], image_rgb_u8.shape[0])
+        if not self.settings.parity:
+            return covered_share(boxes.quads_px, image_size)
+        if source_size is None or min(source_size) < 1:
+            raise ValueError(f"text.parity needs the source video's size in pixels, got {source_size!r}")
+        return hull_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
+
+    def score_clip(
+        self, images_rgb_u8: Sequence[NDArray[np.uint8]], source_size: tuple[int, int] | None = None
+    ) -> TextScore:
+        """Largest text share among a clip's pictures."""
+        ratios = tuple(self.text_share(image, source_size) for image in images_rgb_u8)
+        if not ratios:
+            return TextScore(score=None, reason=NO_IMAGES_REASON, image_ratios=())
+        return TextScore(score=max(ratios), reason=None, image_ratios=ratios)
+
+    def _confirm(self, image_rgb_u8: NDArray[np.uint8], boxes: TextBoxes) -> TextBoxes:
+        least_share = self.settings.confirm_side_share
+        if self._reader is None or least_share is None or not len(boxes):
+            return boxes
+        edges = boxes.quads_px - np.roll(boxes.quads_px, -1, axis=1)
+        shorter_px = np.linalg.norm(edges, axis=2).min(axis=1)
+        is_large = shorter_px >= least_share * min(image_rgb_u8.shape[:2])
+        least = self.settings.confirm_legibility
+        keep = [
+            not large or self._reader.legibility(image_rgb_u8, quad) >= least
+            for large, quad in zip(is_large, boxes.quads_px, strict=True)
+        ]
+        return boxes.select(np.array(keep))
+
+
+class _MapDetector:
+    """A network that maps the probability of text, and our way from there to boxes."""
+
+    def __init__(
+        self, probability: Callable[[NDArray[np.float32]], NDArray[np.float32]], settings: TextSettings
+    ) -> None:
+        self.probability = probability
+        self._settings = settings
+
+    def __call__(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+        height, width = image_rgb_u8.shape[:2]
+        settings = self._settings
+        size = detector_size((width, height), settings.limit_side_len_px, settings.limit_type)
+        return find_boxes(
+            self.probability(_to_input(image_rgb_u8, size)),
+            (width, height),
+            map_threshold=settings.map_threshold,
+            box_threshold=settings.box_threshold,
+            unclip_ratio=settings.unclip_ratio,
+            max_boxes=settings.max_boxes,
+        )
+
+
+def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -> tuple[int, int]:
+    """Detector input (width, height) of a picture: scaled to the limit, then to multiples of 32.
+
+    The longer side never exceeds 4000 pixels.
+    """
+    width, height = image_size
+    longer, shorter = max(image_size), min(image_size)
+    scale = min(1.0, limit_px / longer) if limit_type == "max" else max(1.0, limit_px / shorter)
+    scale = min(scale, MAX_SIDE_PX / longer)
+    return _to_stride(width * scale), _to_stride(height * scale)
+
+
+def detector_card(settings: TextSettings) -> ModelCard:
+    """The registry's row of the detector that the settings name."""
+    others = {"ppocrv5-server": PPOCR_V5_SERVER_DET, "ppocrv5-server-paddle": PPOCR_V5_SERVER_DET_PADDLE}
+    return others.get(settings.model, PPOCR_V6_SMALL_DET)
+
+
+def check_detector(settings: TextSettings) -> ResolvedModel:
+    """The detector's files.
+
+    Raises:
+      WeightsError: if they or the packages that run them are missing. Says what to do.
+    """
+    needed = ("paddle", "paddleocr") if settings.model == "ppocrv5-server-paddle" else ()
+    if lacking := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise WeightsError(
+            f"text.model=ppocrv5-server-paddle needs {lacking}, which pin another OpenCV than this program: make an "
+            "environment of its own (docs/models.md), or take text.model=ppocrv5-server"
+        )
+    return resolve_model(detector_card(settings), settings.detector_uri)
+
+
+def _load_detector(settings: TextSettings) -> Callable[[NDArray[np.uint8]], TextBoxes]:
+    """What finds the boxes in a picture."""
+    found = check_detector(settings)
+    if settings.model == "ppocrv5-server":
+        from models.networks.text_detector import TextDetector
+
+        return _MapDetector(TextDetector(found.paths, settings.device), settings)
+    if settings.model == "ppocrv5-server-paddle":
+        from models.text.paddle_ocr import PaddleDetector
+
+        shared = {"limit_side_len_px", "limit_type", "map_threshold", "box_threshold", "unclip_ratio"}
+        return PaddleDetector(found.paths, settings.device, **settings.model_dump(include=shared))
+    session = open_session(found.paths[PPOCR_V6_SMALL_DET.file_name])
+    name = session.get_inputs()[0].name
+    return _MapDetector(lambda pixels: np.asarray(session.run(None, {name: pixels})[0][0, 0]), settings)
+
+
+def _to_stride(length_px: float) -> int:
+    return max(round(int(length_px) / STRIDE_PX) * STRIDE_PX, STRIDE_PX)
+
+
+def _to_input(image_rgb_u8: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    bgr = cv2.resize(image_rgb_u8, size)[..., ::-1].astype(np.float32)
+    bgr *= 1 / (255 * STD_BGR)
+    bgr -= MEAN_BGR / STD_BGR
+    return np.ascontiguousarray(bgr.transpose(2, 0, 1)[None])
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"expected an RGB picture (h, w, 3) uint8, got {image.shape} {image.dtype}")

@@ -1,0 +1,102 @@
+"""The one decode of a video: shots, clip intervals, luminance, motion and sample images in one pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from core.annotations import ClipCandidate, Shot, VideoAnalysis
+from core.video_info import VideoInfo
+from media.decode import DecodedFrame, VideoReader
+from models.video_analysis.frame_series import FrameSeries
+from models.video_analysis.reference import ReferenceAnalyzer
+from models.video_analysis.settings import AnalysisSettings
+from models.video_analysis.streaming import ImageWriter, MeasuredFrame, VideoAnalyzer
+from models.video_analysis.whole_video import WholeVideoAnalyzer
+
+PROGRESS_EVERY_FRAMES = 250
+
+__all__ = ["AnalysisSettings", "analyze_measured", "analyze_video"]
+
+
+class Analyzer(Protocol):
+    """What turns frames into shots and clips."""
+
+    series: FrameSeries
+    shots: list[Shot]
+    clips: list[ClipCandidate]
+
+    def push(self, decoded: DecodedFrame) -> None:
+        """Takes the next frame in display order."""
+
+    def finish(self) -> None:
+        """Decides what is still open. Call after the last frame."""
+
+
+def analyze_video(
+    uri: str,
+    info: VideoInfo,
+    settings: AnalysisSettings,
+    write_image: ImageWriter,
+    on_frames: Callable[[int], Any] = lambda count: None,
+) -> VideoAnalysis:
+    """Decodes a video once and returns its shots and candidate clips with scores.
+
+    Args:
+      uri: local path or fsspec URI.
+      info: what `probe_video` said of it.
+      write_image: stores a named JPEG and returns its reference.
+      on_frames: told now and then how many further frames are done.
+
+    Raises:
+      ItemError: if no frame can be decoded.
+    """
+    analyzer: Analyzer
+    if settings.shots.mode == "reference":
+        analyzer = ReferenceAnalyzer(uri, info, settings, write_image)
+    elif settings.shots.mode == "whole":
+        analyzer = WholeVideoAnalyzer(uri, info, settings, write_image)
+    else:
+        analyzer = VideoAnalyzer(info, settings, write_image)
+    with VideoReader(uri) as reader:
+        for decoded in reader.frames():
+            analyzer.push(decoded)
+            if decoded.index % PROGRESS_EVERY_FRAMES == PROGRESS_EVERY_FRAMES - 1:
+                on_frames(PROGRESS_EVERY_FRAMES)
+        analyzer.finish()
+    on_frames(len(analyzer.series) % PROGRESS_EVERY_FRAMES)
+    return dataclasses.replace(
+        _analysis(analyzer),
+        decode_errors=reader.decode_errors,
+        first_decode_error=reader.first_error,
+        damaged_frames=reader.damaged_frames,
+        timestamp_repairs=reader.timestamp_repairs,
+    )
+
+
+def analyze_measured(
+    frames: Iterable[MeasuredFrame], info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter
+) -> VideoAnalysis:
+    """As `analyze_video`, from the measured frames of a whole undamaged video."""
+    analyzer = VideoAnalyzer(info, settings, write_image)
+    for measured in frames:
+        analyzer.replay(measured)
+    analyzer.finish()
+    return _analysis(analyzer)
+
+
+def _analysis(analyzer: Analyzer) -> VideoAnalysis:
+    series = analyzer.series
+    return VideoAnalysis(
+        num_frames=len(series),
+        duration_s=float(series.time(len(series)) - series.time(0)),
+        decode_errors=0,
+        first_decode_error=None,
+        damaged_frames=0,
+        timestamp_repairs=0,
+        luminance_mean=series.luminance_mean(0, len(series)),
+        motion_mean=series.motion_mean(0, len(series)),
+        shots=tuple(analyzer.shots),
+        clips=tuple(analyzer.clips),
+    )

@@ -1,0 +1,19 @@
+"""Shot boundaries: the default detector and a network on thumbnails, and the reference's two detectors."""
+
+from models.video_analysis.shots.detector import Boundary, BoundaryKind, ShotDetector, Thumbnail
+from models.video_analysis.shots.reference import ReferenceShotDetector, bgr_as_opencv
+from models.video_analysis.shots.settings import ReferenceShotSettings, ShotSettings, TransNetSettings
+from models.video_analysis.shots.transnet import TransNetDetector
+
+__all__ = [
+    "Boundary",
+    "BoundaryKind",
+    "ReferenceShotDetector",
+    "ReferenceShotSettings",
+    "ShotDetector",
+    "ShotSettings",
+    "Thumbnail",
+    "TransNetDetector",
+    "TransNetSettings",
+    "bgr_as_opencv",
+]

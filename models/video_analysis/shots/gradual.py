@@ -1,0 +1,154 @@
+"""Dissolves and fades: stretches of video that are a linear blend of their two ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from native.thumbnails import BlendSearch
+
+# In looked-at frames; frames closer than MIN_STEP_S are skipped, so that a window lasts at least 0.25 s.
+WINDOW_LENGTHS = (8, 12, 18, 26, 38, 54)
+MIN_STEP_S = 0.03
+SMALL_SIZE = (32, 18)
+DONE_FACTOR = 0.95
+PROBES = (0.25, 0.5, 0.75)
+MIN_DISTANCE = 9.0
+MAX_RESIDUAL = 0.48
+MAX_BEND = 0.22
+# A dissolve of still shots is a good blend by itself. With motion much is left unexplained, but pictures that
+# have nothing to do with each other average out: the spread of luma dips in the middle.
+MIN_QUALITY_STILL = 0.87
+MIN_QUALITY_MOVING = 0.52
+MAX_SPREAD_DIP = 0.88
+MIN_QUALITY_FADE = 0.6
+MAX_LIKENESS = 0.6
+MAX_SHIFT = 3
+MIN_SHIFT_SHARE = 0.6
+FLAT_SPREAD = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """A stretch whose frames are a blend of its ends: from the last old to the first new frame.
+
+    Attributes:
+      start_frame: first frame that the transition touches.
+      end_frame: first frame that is fully new.
+      quality: 0 to 1: how well the middle is explained and how even it goes.
+      starts_flat, ends_flat: whether an end is one color (black, white), as in a fade.
+    """
+
+    start_frame: int
+    end_frame: int
+    quality: float
+    starts_flat: bool
+    ends_flat: bool
+
+
+class BlendFinder:
+    """Looks back from each frame for a blend that ends there.
+
+    For pictures A and B at the ends of a window and M between them, the blend factor of M is the
+    projection of M - A on B - A. In a dissolve the factors grow evenly from 0 to 1 and little of M is left
+    unexplained; camera and object motion leave much. Ends that are the same picture in another
+    brightness, or shifted by a few cells, are no transition.
+    """
+
+    def __init__(self) -> None:
+        length = WINDOW_LENGTHS[-1] + 1
+        self._search = BlendSearch(
+            WINDOW_LENGTHS,
+            PROBES,
+            min_distance=MIN_DISTANCE,
+            max_bend=MAX_BEND,
+            max_residual=MAX_RESIDUAL,
+            min_quality=MIN_QUALITY_MOVING,
+        )
+        self._thumbnails: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
+        self._frames: deque[int] = deque(maxlen=length)
+        self._last_time_s = -1e9
+
+    @property
+    def oldest_frame(self) -> int:
+        """First frame that a blend found from now on can touch."""
+        return self._frames[0] if self._frames else 0
+
+    def push(self, frame: int, thumbnail: npt.NDArray[np.uint8], time_s: float) -> Blend | None:
+        """Takes the next (36, 64, 3) thumbnail; returns the best blend that ends at it, if there is one."""
+        if time_s - self._last_time_s < MIN_STEP_S:
+            return None
+        self._last_time_s = time_s
+        self._thumbnails.append(thumbnail)
+        self._frames.append(frame)
+        for candidate in self._search.push(thumbnail):
+            if blend := self._judge(*candidate):
+                return blend
+        return None
+
+    def _small(self, back: int) -> npt.NDArray[np.uint8]:
+        """The thumbnail `back` before the last one, at half its size."""
+        thumbnail = self._thumbnails[-1 - back]
+        return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _judge(self, quality: float, length: int, distance: float) -> Blend | None:
+        """The transition that a well-blended window holds, if it is one."""
+        first, end = self._small(length), self._small(0)
+        starts_flat, ends_flat = _is_flat(first), _is_flat(end)
+        is_fade = starts_flat or ends_flat
+        if (starts_flat and ends_flat) or not self._is_transition(length, quality, is_fade):
+            return None
+        if not is_fade and _is_same_scene(first, end, distance):
+            return None
+        touched, done = self._extent(length)
+        return Blend(touched, done, quality, starts_flat, ends_flat)
+
+    def _is_transition(self, length: int, quality: float, is_fade: bool) -> bool:
+        if quality >= MIN_QUALITY_STILL:
+            return True
+        if is_fade:
+            return quality >= MIN_QUALITY_FADE
+        middle = [_luma_spread(self._small(length - length // 2 - k)) for k in (-1, 0, 1)]
+        ends = min(_luma_spread(self._small(length)), _luma_spread(self._small(0)))
+        return sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
+
+    def _extent(self, length: int) -> tuple[int, int]:
+        """First frame inside a window that the blend touches, and first one that is fully new."""
+        factors = self._search.factors(length)
+        first = len(self._frames) - 1 - length
+        touched = next((k for k, f in enumerate(factors) if f > 1 - DONE_FACTOR), length)
+        done = next((k for k, f in enumerate(factors) if f >= DONE_FACTOR), length)
+        return self._frames[first + min(touched, done)], self._frames[first + done]
+
+
+def _luma_spread(small: npt.NDArray[np.uint8]) -> float:
+    """Standard deviation of a picture's luma."""
+    return float(cv2.meanStdDev(small)[1][0, 0])
+
+
+def _is_flat(small: npt.NDArray[np.uint8]) -> bool:
+    """Whether a picture is nearly one color, a small part (a logo) left aside."""
+    luma = small[..., 0].reshape(-1)
+    low, high = round(0.08 * luma.size), round(0.92 * luma.size)
+    ordered = np.partition(luma, (low, high))
+    return int(ordered[high]) - int(ordered[low]) < FLAT_SPREAD
+
+
+def _is_same_scene(first: npt.NDArray[np.uint8], end: npt.NDArray[np.uint8], distance: float) -> bool:
+    """Whether two pictures show one scene: alike up to brightness and contrast, or shifted."""
+    a, b = first[..., 0].astype(np.float32), end[..., 0].astype(np.float32)
+    if float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0]) > MAX_LIKENESS:
+        return True
+    height, width = a.shape
+    limit = MIN_SHIFT_SHARE * distance
+    for dy in range(-MAX_SHIFT, MAX_SHIFT + 1):
+        for dx in range(-MAX_SHIFT, MAX_SHIFT + 1):
+            p = first[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
+            q = end[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
+            if cv2.norm(p, q, cv2.NORM_L1) / p.size < limit:
+                return True
+    return False

@@ -1,0 +1,217 @@
+"""Shots and clips of a video while it is decoded, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple, Protocol, Self
+
+from core.annotations import ClipCandidate, SampleImage, Shot
+from core.references import Ref
+from core.time import FrameSpan
+from core.video_info import VideoInfo
+from media.decode import DecodedFrame
+from models.video_analysis.clip_intervals import exact, plan_shot
+from models.video_analysis.frame_meter import FrameMeter, upright_size
+from models.video_analysis.frame_series import FrameSeries, LuminanceFormula
+from models.video_analysis.sample_images import Picture, SampleImages, sample_step
+from models.video_analysis.settings import AnalysisSettings
+from models.video_analysis.shots import Boundary, ShotDetector, Thumbnail, TransNetDetector
+from native.frame_stats import FrameStat
+
+ImageWriter = Callable[[str, bytes], Ref]
+BATCH_FRAMES = 16
+
+
+class Detector(Protocol):
+    """Finds shot boundaries in a stream of thumbnails."""
+
+    @property
+    def settled_frames(self) -> int:
+        """Frames from the start in which all boundaries are known."""
+
+    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+        """Takes the next frame; returns the boundaries that are now certain, in order."""
+
+    def finish(self) -> list[Boundary]:
+        """The last boundaries."""
+
+
+class MeasuredFrame(NamedTuple):
+    """What is left of a frame once it is measured.
+
+    Attributes:
+      pts, duration: in ticks of the video's time base.
+      stat: the kernels' numbers.
+      size: width and height of the upright picture, pixels.
+      format_changed: whether size or format differ from the frame's before.
+      picture: rendered, where the frame may become a sample.
+    """
+
+    pts: int
+    duration: int
+    stat: FrameStat
+    size: tuple[int, int]
+    format_changed: bool
+    picture: Picture | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How a shot begins: first frame touched, first frame fully its own, kind, confidence."""
+
+    start_frame: int
+    frame: int
+    kind: str
+    confidence: float | None
+
+    @classmethod
+    def of(cls, boundary: Boundary, offset: int) -> Self:
+        """A detector's boundary, with frames counted from the start of the video."""
+        return cls(boundary.start_frame + offset, boundary.frame + offset, str(boundary.kind), boundary.confidence)
+
+
+class VideoAnalyzer:
+    """Consumes a video's frames in order and yields its shots and candidate clips.
+
+    Memory is bounded: pictures are held only for the undecided end of the open shot (about two times
+    the longest clip); per frame 40 bytes of numbers are kept. Frames are looked at one by one, their numbers
+    in batches: what runs in Python between two frames runs with cold caches, which costs several times more.
+    """
+
+    def __init__(self, info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter) -> None:
+        self._info = info
+        self._settings = settings
+        self._write_image = write_image
+        self._time_base = info.time_base
+        luminance = LuminanceFormula.of(info)
+        self._rgb_from_yuv = luminance.rgb_matrix()
+        self.series = FrameSeries(info.time_base, luminance)
+        self.shots: list[Shot] = []
+        self.clips: list[ClipCandidate] = []
+        self._samples = SampleImages(info, settings.samples, sample_step(settings, info.time_base))
+        self._meter = FrameMeter()
+        self._size: tuple[int, int] | None = None
+        self._pending: list[tuple[int, int, FrameStat]] = []
+        self._start_segment(0)
+        self._open_shot(_Opening(0, 0, "start", None))
+
+    def push(self, decoded: DecodedFrame) -> None:
+        """Takes the next frame in display order."""
+        stat, format_changed = self._meter.push(decoded.frame)
+        if format_changed or self._size is None:
+            self._start_format(upright_size(decoded.frame, self._info))
+        self._samples.offer(decoded)
+        self._take(decoded.pts, decoded.duration, stat)
+
+    def replay(self, measured: MeasuredFrame) -> None:
+        """Takes the next frame in display order as what was measured of it before."""
+        if measured.format_changed or self._size is None:
+            self._start_format(measured.size)
+        if measured.picture is not None:
+            self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.picture)
+        self._take(measured.pts, measured.duration, measured.stat)
+
+    def finish(self) -> None:
+        """Closes the last shot. Call after the last frame."""
+        self._take_pending()
+        for boundary in self._detector.finish():
+            self._close_shot(_Opening.of(boundary, self._segment_start))
+        self._close_shot(None)
+
+    def _take(self, pts: int, duration: int, stat: FrameStat) -> None:
+        self._pending.append((pts, duration, stat))
+        if len(self._pending) == BATCH_FRAMES:
+            self._take_pending()
+
+    def _take_pending(self) -> None:
+        """Looks at the numbers of the frames since the last time."""
+        for pts, duration, stat in self._pending:
+            self.series.append(pts, duration, stat)
+            for boundary in self._detector.push(stat.thumbnail, self.series.last_time_s):
+                self._close_shot(_Opening.of(boundary, self._segment_start))
+        self._pending.clear()
+        self._plan_open_shot()
+
+    def _start_segment(self, frame: int) -> None:
+        self._segment_start = frame
+        shots = self._settings.shots
+        if shots.mode == "transnetv2":
+            self._detector: Detector = TransNetDetector(shots.transnetv2, self._rgb_from_yuv)
+        else:
+            self._detector = ShotDetector(shots)
+
+    def _start_format(self, size: tuple[int, int]) -> None:
+        """A new picture size or format inside the stream always begins a new shot."""
+        is_first, self._size = self._size is None, self._size or size
+        if is_first:
+            return
+        self._take_pending()
+        frame = len(self.series)
+        for boundary in self._detector.finish():
+            self._close_shot(_Opening.of(boundary, self._segment_start))
+        self._close_shot(_Opening(frame, frame, "format_change", None))
+        self._start_segment(frame)
+        self._size = size
+
+    def _open_shot(self, boundary: _Opening) -> None:
+        self._boundary = boundary
+        self._undecided_from: Fraction | None = None
+
+    def _usable_start(self) -> Fraction:
+        if self._undecided_from is None:
+            trim = exact(self._settings.clips.trim_start_s)
+            self._undecided_from = self.series.time(self._boundary.frame) + trim
+        return self._undecided_from
+
+    def _plan_open_shot(self) -> None:
+        settled = self._segment_start + self._detector.settled_frames
+        if settled <= self._boundary.frame:
+            return
+        end = self.series.time(min(settled, len(self.series) - 1)) - exact(self._settings.clips.trim_end_s)
+        pieces, self._undecided_from = plan_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=False)
+        self._add_clips(pieces)
+
+    def _close_shot(self, boundary: _Opening | None) -> None:
+        """Ends the open shot at `boundary` (None: at the end of the video) and opens the next one."""
+        end_frame = boundary.frame if boundary else len(self.series)
+        usable_end = boundary.start_frame if boundary else len(self.series)
+        if usable_end > self._boundary.frame:
+            end = self.series.time(usable_end) - exact(self._settings.clips.trim_end_s)
+            pieces, _ = plan_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=True)
+            self._add_clips(pieces)
+        opening = self._boundary
+        self.shots.append(
+            self.series.shot(opening.frame, end_frame, opening.kind, opening.start_frame, opening.confidence)
+        )
+        if boundary:
+            self._open_shot(boundary)
+            self._samples.drop_before(boundary.frame)
+
+    def _add_clips(self, pieces: list[tuple[Fraction, Fraction]]) -> None:
+        for start, end in pieces:
+            span = self.series.span(start, end)
+            if span is not None:
+                self.clips.append(self._clip(span))
+                self._samples.drop_before(span.end_frame)
+
+    def _clip(self, span: FrameSpan) -> ClipCandidate:
+        samples = self._samples.choose(span)
+        width, height = self._size or (0, 0)
+        images = tuple(
+            SampleImage(
+                frame=s.frame,
+                time_s=float(s.pts * self._time_base),
+                image=self._write_image(f"frame-{s.frame:09d}.jpg", s.picture.jpeg),
+            )
+            for s in samples
+        )
+        return ClipCandidate(
+            span=span,
+            width=width,
+            height=height,
+            shot_index=len(self.shots),
+            samples=images,
+            scores=self.series.scores(span, [s.picture.luminance for s in samples]),
+        )

@@ -1,0 +1,276 @@
+"""Long videos in windows: what each frame yields is measured in parallel, decisions are taken over the whole.
+
+A window is decoded from a key frame before its start. The frames up to its start, its lead, belong to the window
+before; they are measured here too, and only if every number of every one of them is equal on both sides do the
+windows join. What joins is fed to the analyzer of unsplit videos, so that the result is the same by construction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from core.annotations import MeasuredWindow
+from core.video_info import VideoInfo
+from media.decode import TIMED_CONTAINERS, DecodedFrame, VideoReader
+from models.video_analysis.clip_intervals import exact
+from models.video_analysis.frame_meter import FrameMeter, upright_size
+from models.video_analysis.sample_images import Picture, SampleGrid, make_picture, sample_step
+from models.video_analysis.settings import AnalysisSettings
+from models.video_analysis.streaming import MeasuredFrame
+from native.frame_stats import THUMBNAIL_SIZE, FrameStat
+
+LEAD_S = 1
+MAX_LEAD_S = 60
+BATCH_FRAMES = 250
+PtsRange = tuple[int | None, int | None]
+"""`[start, end)` in ticks; None: from the first frame, to the last."""
+
+_THUMBNAIL_SHAPE = (THUMBNAIL_SIZE[1], THUMBNAIL_SIZE[0], 3)
+_NUMBERS = ("motion", "luma_mean", "luma_nominal_mean", "u_mean", "v_mean")
+_SCHEMA = pa.schema(
+    [
+        ("pts", pa.int64()),
+        ("duration", pa.int64()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format_changed", pa.bool_()),
+        ("picture_luminance", pa.float64()),
+        ("picture_jpeg", pa.binary()),
+        # As differences to the thumbnail before, modulo 256; the first of a batch as it is.
+        ("thumbnail", pa.binary(int(np.prod(_THUMBNAIL_SHAPE)))),
+    ]
+)
+
+
+STREAMED_MODES = ("default", "transnetv2")
+"""Shot detectors that need no more of a frame than is kept of it."""
+
+
+class UnfitWindowError(Exception):
+    """Windows do not join to what an unsplit analysis would see; the message says why."""
+
+
+def plan_windows(info: VideoInfo, settings: AnalysisSettings, window_s: float) -> list[PtsRange]:
+    """Windows of about `window_s` seconds; none for videos that are analyzed in one piece.
+
+    These are videos shorter than one and a half windows or of unknown length, containers that do not state each
+    frame's time, and shot detectors that need whole frames or the whole video.
+    """
+    if settings.shots.mode not in STREAMED_MODES or info.duration_s is None or info.container not in TIMED_CONTAINERS:
+        return []
+    if info.duration_s < 1.5 * window_s:
+        return []
+    count = round(info.duration_s / exact(window_s))
+    ticks = exact(window_s) / info.time_base
+    bounds = [info.start_pts + round(k * ticks) for k in range(1, count)]
+    return list(zip([None, *bounds], [*bounds, None], strict=True))
+
+
+def measure_window(
+    uri: str,
+    info: VideoInfo,
+    settings: AnalysisSettings,
+    window: PtsRange,
+    path: str,
+    on_frames: Callable[[int], Any] = lambda count: None,
+) -> MeasuredWindow:
+    """Measures the frames of a window and its lead into a local Arrow file.
+
+    Args:
+      uri: local path or fsspec URI.
+      info: what `probe_video` said of it.
+      path: file to write.
+      on_frames: told now and then how many further frames are done.
+
+    Raises:
+      ItemError: if the file cannot be read.
+    """
+    start_pts, end_pts = window
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (
+        VideoReader(uri) as reader,
+        pa.OSFile(path, "wb") as file,
+        pa.ipc.new_stream(file, _SCHEMA, options=options) as writer,
+    ):
+        measurer = _Measurer(info, settings, start_pts)
+        batch: list[MeasuredFrame] = []
+        for decoded in _frames(reader, start_pts):
+            if end_pts is not None and decoded.pts >= end_pts:
+                measurer.next_pts = decoded.pts
+                break
+            batch.append(measurer.measure(decoded))
+            if measurer.is_far_off(batch[-1]):
+                break
+            if len(batch) == BATCH_FRAMES:
+                writer.write_batch(_to_batch(batch))
+                batch.clear()
+                on_frames(BATCH_FRAMES)
+        if batch:
+            writer.write_batch(_to_batch(batch))
+            on_frames(len(batch))
+        return measurer.facts(reader)
+
+
+def _frames(reader: VideoReader, start_pts: int | None) -> Iterator[DecodedFrame]:
+    if start_pts is None:
+        return reader.frames()
+    return reader.frames_from_key(start_pts - round(LEAD_S / reader.time_base))
+
+
+class _Measurer:
+    """Measures frame after frame of one window."""
+
+    def __init__(self, info: VideoInfo, settings: AnalysisSettings, start_pts: int | None) -> None:
+        self._info = info
+        self._settings = settings
+        self._start_pts = start_pts
+        self._meter = FrameMeter()
+        self._grid = SampleGrid(sample_step(settings, info.time_base))
+        self._num_lead = 0
+        self._first_pts: int | None = None
+        self._is_far_off = False
+        self.next_pts: int | None = None
+
+    def measure(self, decoded: DecodedFrame) -> MeasuredFrame:
+        """The next frame's numbers, and its picture if the window owns it and it may become a sample."""
+        start_pts = self._start_pts
+        is_lead = start_pts is not None and decoded.pts < start_pts
+        self._num_lead += is_lead
+        if self._first_pts is None:
+            self._first_pts = decoded.pts
+        stat, format_changed = self._meter.push(decoded.frame)
+        picture = None
+        if self._grid.is_due(decoded.pts) and not is_lead:
+            picture = make_picture(decoded.frame, self._info, self._settings.samples)
+        size = upright_size(decoded.frame, self._info)
+        return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, picture)
+
+    def is_far_off(self, measured: MeasuredFrame) -> bool:
+        """Whether decoding has begun so far before the window that the lead would cost more than it is worth."""
+        start_pts = self._start_pts
+        if start_pts is not None and (start_pts - measured.pts) * self._info.time_base > MAX_LEAD_S:
+            self._is_far_off = True
+        return self._is_far_off
+
+    def facts(self, reader: VideoReader) -> MeasuredWindow:
+        """What is to be said at the end."""
+        unfit = None
+        if self._is_far_off:
+            unfit = f"there is no key frame in the {MAX_LEAD_S} s before a window"
+        elif reader.decode_errors or reader.damaged_frames:
+            unfit = f"frames are damaged ({reader.first_error or 'concealed by the decoder'})"
+        elif reader.timestamp_repairs:
+            unfit = "timestamps are missing or run backwards"
+        elif self._start_pts is not None and self._num_lead < 2:
+            unfit = "a window begins without frames to join it by"
+        return MeasuredWindow(num_lead=self._num_lead, first_pts=self._first_pts, next_pts=self.next_pts, unfit=unfit)
+
+
+def join_windows(parts: Sequence[MeasuredWindow], open_part: Callable[[int], Any]) -> Iterator[MeasuredFrame]:
+    """The frames of a whole video from its measured windows, each once.
+
+    Args:
+      parts: facts of the windows, in order.
+      open_part: context manager of a part's file as a local path.
+
+    Raises:
+      UnfitWindowError: as soon as windows do not join.
+    """
+    for part in parts:
+        if part.unfit is not None:
+            raise UnfitWindowError(part.unfit)
+    tail: deque[MeasuredFrame] = deque()
+    next_pts: int | None = None
+    for number, part in enumerate(parts):
+        kept_from = min((p.first_pts for p in parts[number + 1 :] if p.first_pts is not None), default=None)
+        with open_part(number) as path:
+            frames = read_measured(path)
+            lead = [next(frames) for _ in range(part.num_lead)]
+            if number:
+                _check_join(tail, lead)
+            is_first = True
+            for measured in frames:
+                if number and is_first and measured.pts != next_pts:
+                    raise UnfitWindowError(f"a window begins at {measured.pts}, the one before it ends at {next_pts}")
+                is_first = False
+                yield measured
+                if kept_from is not None and measured.pts >= kept_from:
+                    tail.append(measured._replace(picture=None))
+            if number and is_first and part.next_pts != next_pts:
+                raise UnfitWindowError(f"a window holds no frame, though there is one at {next_pts}")
+            next_pts = part.next_pts
+        while tail and (kept_from is None or tail[0].pts < kept_from):
+            tail.popleft()
+
+
+def _check_join(tail: Sequence[MeasuredFrame], lead: Sequence[MeasuredFrame]) -> None:
+    """Compares a window's lead with the same frames as the windows before have them."""
+    known = [frame for frame in tail if frame.pts >= lead[0].pts]
+    if [f.pts for f in known] != [f.pts for f in lead]:
+        raise UnfitWindowError("two windows see other frames where they overlap")
+    for number, (a, b) in enumerate(zip(known, lead, strict=True)):
+        # The lead's first frame has none before it to be compared with.
+        start = 0 if number else 1
+        same = (
+            a.stat[start:5] == b.stat[start:5]
+            and np.array_equal(a.stat.thumbnail, b.stat.thumbnail)
+            and (a.duration, a.size) == (b.duration, b.size)
+            and (a.format_changed == b.format_changed or not number)
+        )
+        if not same:
+            raise UnfitWindowError(f"two windows see another picture at {a.pts}")
+
+
+def _to_batch(frames: Sequence[MeasuredFrame]) -> pa.RecordBatch:
+    thumbnails = np.stack([frame.stat.thumbnail for frame in frames])
+    differences = np.concatenate([thumbnails[:1], thumbnails[1:] - thumbnails[:-1]])
+    columns: list[Any] = [
+        [frame.pts for frame in frames],
+        [frame.duration for frame in frames],
+        *([getattr(frame.stat, name) for frame in frames] for name in _NUMBERS),
+        [frame.size[0] for frame in frames],
+        [frame.size[1] for frame in frames],
+        [frame.format_changed for frame in frames],
+        [frame.picture and frame.picture.luminance for frame in frames],
+        [frame.picture and frame.picture.jpeg for frame in frames],
+    ]
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=False)]
+    raw = pa.py_buffer(np.ascontiguousarray(differences))
+    arrays.append(pa.Array.from_buffers(_SCHEMA.field("thumbnail").type, len(frames), [None, raw]))
+    return pa.record_batch(arrays, schema=_SCHEMA)
+
+
+def read_measured(path: str) -> Iterator[MeasuredFrame]:
+    """The frames of a window's file, in order."""
+    with pa.OSFile(path, "rb") as file, pa.ipc.open_stream(file) as reader:
+        for batch in reader:
+            yield from _from_batch(batch)
+
+
+def _from_batch(batch: pa.RecordBatch) -> Iterator[MeasuredFrame]:
+    thumbnails = _thumbnails(batch)
+    rows = batch.drop_columns(["thumbnail"]).to_pylist()
+    for row, thumbnail in zip(rows, thumbnails, strict=True):
+        jpeg = row["picture_jpeg"]
+        yield MeasuredFrame(
+            pts=row["pts"],
+            duration=row["duration"],
+            stat=FrameStat(thumbnail=thumbnail, **{name: row[name] for name in _NUMBERS}),
+            size=(row["width"], row["height"]),
+            format_changed=row["format_changed"],
+            picture=None if jpeg is None else Picture(row["picture_luminance"], jpeg),
+        )
+
+
+def _thumbnails(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """(n, 36, 64, 3) uint8."""
+    raw = np.frombuffer(batch.column("thumbnail").buffers()[1], np.uint8)
+    differences = raw[: batch.num_rows * int(np.prod(_THUMBNAIL_SHAPE))].reshape(batch.num_rows, *_THUMBNAIL_SHAPE)
+    return np.cumsum(differences, axis=0, dtype=np.uint8)

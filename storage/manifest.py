@@ -1,0 +1,94 @@
+"""The files of a data set: tar shards, Parquet tables and the manifest. Equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.serialization import to_json_text
+from storage.store import Store
+
+MANIFEST_PATH = "manifest.json"
+TAR, PARQUET = "application/x-tar", "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A finished file of the data set: path below the output folder, its rows or clips, size and digest."""
+
+    path: str
+    count: int
+    size_bytes: int
+    sha256: str
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Stable partition of a key among `partitions`: the same on every runner."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % partitions
+
+
+def shard_path(index: int, shards: int) -> str:
+    """Path of a shard below the output folder."""
+    return f"shards/clips-{index:05d}-of-{shards:05d}.tar"
+
+
+def table_path(table: str, index: int, files: int) -> str:
+    """Path of one file of a table below the output folder."""
+    return f"{table}.parquet/part-{index:05d}-of-{files:05d}.parquet"
+
+
+def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | Path]], num_clips: int) -> OutputFile:
+    """Writes a tar of `members` (name, content or a local file with it), in their order, with constant owner, time and
+    mode.
+    """
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
+        local = os.path.join(folder, "shard.tar")
+        with tarfile.open(local, "w", format=tarfile.GNU_FORMAT) as tar:
+            for name, data in members:
+                member = tarfile.TarInfo(name)
+                member.mode = 0o644
+                with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as content:
+                    member.size = content.seek(0, os.SEEK_END)
+                    content.seek(0)
+                    tar.addfile(member, content)
+        return put_output_file(output, local, path, num_clips, TAR)
+
+
+def write_table(output: Store, path: str, data: pa.Table) -> OutputFile:
+    """Writes one Parquet file of a table, rows as they are ordered."""
+    with tempfile.TemporaryDirectory(prefix="spatialbeam-table-") as folder:
+        local = os.path.join(folder, "part.parquet")
+        pq.write_table(data, local, compression="zstd")
+        return put_output_file(output, local, path, data.num_rows, PARQUET)
+
+
+def put_output_file(output: Store, local: str, path: str, count: int, media_type: str) -> OutputFile:
+    """Moves a finished local file of `count` rows or clips to `path` below the output folder."""
+    with open(local, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    ref = output.put_file(local, path, media_type, sha256)
+    return OutputFile(path=path, count=count, size_bytes=ref.size_bytes, sha256=sha256)
+
+
+def write_manifest(output: Store, files: Iterable[OutputFile], subset: Mapping[str, Any] | None = None) -> str:
+    """Writes the list of the data set's files, last of all; returns its path.
+
+    Args:
+      output: the data set's folder.
+      files: all shards and table files.
+      subset: for a part of another data set: which one, and how the clips were chosen.
+    """
+    facts: dict[str, Any] = {"files": sorted(files, key=lambda file: file.path)}
+    if subset is not None:
+        facts["subset"] = subset
+    return output.write_bytes(MANIFEST_PATH, (to_json_text(facts) + "\n").encode(), "application/json").path

@@ -1,0 +1,65 @@
+"""Places: local paths and URIs, and the file systems behind them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+_URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[a-z]+::")
+# Extras of this program that bring the package for a protocol.
+_EXTRAS = {"gs": "gcp", "gcs": "gcp", "s3": "s3", "s3a": "s3"}
+
+
+class UriError(ValueError):
+    """A URI names a file system that cannot be used; the message says what is missing."""
+
+
+def is_url(uri: str) -> bool:
+    """Whether a URI names a protocol; other names are local paths, whatever they hold."""
+    return bool(_URL_PATTERN.match(uri))
+
+
+def normalize_uri(uri: str, base: str | None = None) -> str:
+    """One spelling per place: local paths absolute and without `file://`, URLs as they are.
+
+    Args:
+      uri: path or URL.
+      base: folder that a relative path starts from; the working directory by default.
+    """
+    if uri.startswith("file://"):
+        uri = uri[len("file://") :]
+    if is_url(uri):
+        return uri
+    if base is not None and not os.path.isabs(uri):
+        if is_url(base):
+            return posixpath.join(base, uri)
+        uri = os.path.join(base, uri)
+    return os.path.abspath(os.path.expanduser(uri))
+
+
+def open_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and path of a normalized URI; a local name may hold any character.
+
+    Raises:
+      UriError: if no installed package serves the protocol.
+    """
+    if not is_url(uri):
+        return LocalFileSystem(), uri
+    try:
+        return url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        extra = _EXTRAS.get(uri.split(":", 1)[0].lower())
+        remedy = f"pip install 'spatialbeam[{extra}]'" if extra else "install the package that serves it"
+        raise UriError(
+            f"{uri!r} names a file system that cannot be used ({error}). Remedy: {remedy}, or check the URI."
+        ) from error
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether a file system is this machine's own."""
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)

@@ -1,0 +1,62 @@
+"""Flow between pairs of frames, kept for all who ask."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from models.flow import dis as flow
+from models.flow.dis import FlowPairs
+
+
+def shifted(count: int) -> list[np.ndarray]:
+    """Frames of a texture that moves three pixels to the right a frame."""
+    noise = np.random.default_rng(0).integers(0, 256, (80, 160), np.uint8)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2)
+    return [np.ascontiguousarray(texture[:64, 40 - 3 * k : 136 - 3 * k]) for k in range(count)]
+
+
+def no_guess(*_: int) -> np.ndarray:
+    return np.zeros((64, 96, 2), np.float32)
+
+
+def test_flow_leads_to_where_things_are_and_back():
+    pairs = FlowPairs(shifted(2), no_guess)
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(pairs.between(0, 1)[inner] - (3, 0)).max() < 0.3
+    assert np.median(pairs.return_px(0, 1)[inner]) < 0.1
+    assert pairs.return_px(0, 1)[:, -2:].min() > 1000
+
+
+def test_a_pair_is_computed_once_for_all_threads(monkeypatch):
+    asked = []
+    pairs = FlowPairs(shifted(3), lambda a, b: asked.append((a, b)) or no_guess())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: pairs.between(0, 2), range(8)))
+    assert asked == [(0, 2)]
+    assert all(one is found[0] for one in found)
+
+
+def test_what_is_kept_is_bounded_and_comes_out_the_same_again(monkeypatch):
+    monkeypatch.setattr(flow, "KEPT_MIB", 0)
+    frames = shifted(12)
+    asked = []
+    pairs = FlowPairs(frames, lambda a, b: asked.append((a, b)) or no_guess())
+    first = pairs.between(0, 1).copy()
+    for k in range(1, 11):
+        pairs.between(k, k + 1)
+    np.testing.assert_array_equal(pairs.between(0, 1), first)
+    assert asked.count((0, 1)) == 2
+
+
+def test_an_error_is_told_to_all_who_ask():
+    def fail(*_: int) -> np.ndarray:
+        raise ValueError("no guess")
+
+    pairs = FlowPairs(shifted(2), fail)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no guess"):
+            pairs.between(0, 1)

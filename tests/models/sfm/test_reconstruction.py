@@ -1,0 +1,73 @@
+"""Single steps of making a map, on points whose truth is known."""
+
+import numpy as np
+
+from models.sfm.mapping import Mapper
+from models.sfm.reconstruction import Reconstruction
+from models.sfm.tracks import Tracks
+from native import se3
+
+INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
+
+
+def map_of_three_frames(num_points=200):
+    """A map of a camera that moves to the right by 0.5 m a frame, without the pose of the last frame."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-3, -2, 3], [3, 2, 9], (num_points, 3))
+    poses = np.tile([0, 0, 0, 0, 0, 0, 1.0], (3, 1))
+    poses[:, 0] = -0.5 * np.arange(3)
+    local = np.stack([se3.act(np.tile(pose, (num_points, 1)), points) for pose in poses])
+    position = local[..., :2] / local[..., 2:] * 500 + INTRINSICS_PX[2:] + rng.normal(0, 0.1, (3, num_points, 2))
+    made = Reconstruction(Tracks(position=position), INTRINSICS_PX)
+    made.cam_from_world = poses.copy()
+    made.is_registered[:2] = True
+    made.triangulate()
+    return made, poses[2]
+
+
+def test_depths_that_are_hardly_known_do_not_pull_a_frame_out_of_its_place():
+    made, true = map_of_three_frames()
+    # Far too near, with a deviation that says so: taken as exact, they would hold the camera back.
+    made.inverse_depth[50:] *= 2
+    made.depth_sigma[50:] = made.inverse_depth[50:] / 1.5
+    before = made.inverse_depth.copy()
+    made.cam_from_world[2, 0] += 0.2
+    made.is_registered[2] = True
+    made.refine_poses(2)
+    assert np.abs(made.cam_from_world[2, :3] - true[:3]).max() < 0.02
+    assert np.array_equal(made.inverse_depth, before)
+
+
+def test_places_count_by_their_weight():
+    made, true = map_of_three_frames()
+    made.is_registered[2] = True
+    made.cam_from_world[2] = true
+    made.position[2, ::2] += 0.8
+    # So large that the robust kernel tells good places from bad ones by nothing but their weight.
+    made.robust_scale_px = 100.0
+    errors = []
+    for weight in (1.0, 0.01):
+        made.weight[2, ::2] = weight
+        made.adjust(free=np.array([2]), points_too=False)
+        errors.append(np.abs(made.residuals().reshape(2, -1)[1, 1::2]).mean())
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_frames_with_few_points_take_up_what_was_followed():
+    made, true = map_of_three_frames()
+    mapper = Mapper(Tracks(position=made.position), INTRINSICS_PX)
+    mapper.cam_from_world = np.array([*made.cam_from_world[:2], true])
+    mapper.is_registered[:] = True
+    mapper.triangulate()
+    depths = mapper.inverse_depth.copy()
+    # A hundred points are found again in the first two frames, and in the last one none.
+    mapper.is_used[2, :100] = False
+    mapper.inverse_depth[100:] = np.nan
+    mapper.is_used[:, 150:] = False
+    mapper.support_weak()
+    assert np.array_equal(mapper.inverse_depth[:100], depths[:100], equal_nan=True)
+    assert np.isfinite(mapper.inverse_depth[100:150]).sum() > 40
+    assert np.isnan(mapper.inverse_depth[150:]).all()
+    mapper.inverse_depth[140:] = np.nan
+    mapper.support_weak()
+    assert np.isnan(mapper.inverse_depth[140:]).all()

@@ -1,0 +1,62 @@
+"""Places in anchors that are as uncertain as others."""
+
+import numpy as np
+
+from models.sfm.reconstruction import Reconstruction
+from models.sfm.reference_frames import free_anchors
+from models.sfm.tracks import Tracks
+from native import se3
+
+INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
+NOISE_PX = 0.3
+
+
+def map_of_eight_frames():
+    """A camera that moves to the right and turns, its points' true places, and the map of what it sees with noise."""
+    rng = np.random.default_rng(2)
+    points = rng.uniform([-3, -2, 3], [3, 2, 9], (300, 3))
+    world_from_cam = se3.exp(np.array([[0.3, 0.02, 0.05, 0.01, -0.04, 0.005]]) * np.arange(8)[:, None])
+    poses = np.asarray(se3.invert(world_from_cam))
+    local = np.stack([se3.act(np.tile(pose, (300, 1)), points) for pose in poses])
+    true_px = local[..., :2] / local[..., 2:] * 500 + INTRINSICS_PX[2:]
+    made = Reconstruction(Tracks(position=true_px + rng.normal(0, NOISE_PX, true_px.shape)), INTRINSICS_PX)
+    made.cam_from_world = poses.copy()
+    made.is_registered[:] = True
+    made.triangulate()
+    made.move_anchors()
+    return made, true_px, poses
+
+
+def centers_off(made, poses):
+    """How far camera centers are off, in m, at the true scale."""
+    found, true = (np.asarray(se3.invert(p))[:, :3] for p in (made.cam_from_world, poses))
+    return np.linalg.norm(found * (true * found).sum() / (found * found).sum() - true, axis=1).mean()
+
+
+def test_points_move_to_where_all_frames_see_them_and_poses_get_better():
+    made, true_px, poses = map_of_eight_frames()
+    made.adjust(iterations=20)
+    before = centers_off(made, poses)
+    points = np.flatnonzero(np.isfinite(made.inverse_depth))
+    anchor = made.anchor[points]
+    seen = made.position[anchor, points].copy()
+    free_anchors(made, refine_focal=False)
+    made.adjust(iterations=20)
+    off_seen = np.linalg.norm(seen - true_px[anchor, points], axis=1)
+    off = np.linalg.norm(made.position[anchor, points] - true_px[anchor, points], axis=1)
+    assert np.median(off) < 0.7 * np.median(off_seen)
+    assert centers_off(made, poses) < before
+    # Other frames' places are what was seen, and stay.
+    others = np.ones(made.is_used.shape, bool)
+    others[anchor, points] = False
+    assert np.array_equal(made.position[others], map_of_eight_frames()[0].position[others])
+
+
+def test_points_that_no_other_frame_sees_stay():
+    made, _, _ = map_of_eight_frames()
+    made.is_used[:, 7] = False
+    made.is_used[made.anchor[7], 7] = True
+    before = made.position[made.anchor[7], 7].copy(), made.inverse_depth[7]
+    free_anchors(made, refine_focal=False)
+    assert np.allclose(made.position[made.anchor[7], 7], before[0], atol=1e-9)
+    assert np.isclose(made.inverse_depth[7], before[1])

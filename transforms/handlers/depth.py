@@ -1,0 +1,121 @@
+"""Beam handler of the networks that see depth in single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from core.failures import ItemError
+from media.clip_frames import ClipFrame
+from models.annotation.files import map_size
+from models.depth.mono_depth import DepthKind, DepthModel, FrameDepths, load_depth_models
+from models.depth.mono_depth_file import MonoDepthFile
+from models.depth.settings import DepthSettings
+from storage.store import Store
+from transforms.handlers.clips import ClipVideo, FrameSource, check_held, in_groups, stream_ahead
+from transforms.handlers.device import in_turn
+
+
+class DepthModels:
+    """The loaded networks. RunInference keeps one a process and shares it between its threads."""
+
+    def __init__(self, models: Sequence[DepthModel]) -> None:
+        self.models = tuple(models)
+
+
+class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
+    """Depths of clips' frames; frames of many clips share batches, clips are decoded ahead on threads.
+
+    Of the frames only those of one batch and some ahead are held, whatever a clip's length.
+
+    Args:
+      store_uri: root of the run's store.
+      settings: the networks; at least one.
+      fps: annotated frames a second; None for every frame.
+      max_side_px: longest side of the maps.
+      decode_on_gpu: whether clips are decoded on a GPU.
+    """
+
+    def __init__(
+        self,
+        store_uri: str,
+        settings: DepthSettings,
+        fps: float | None,
+        max_side_px: int,
+        decode_on_gpu: bool = False,
+    ) -> None:
+        at_once = settings.clips_at_once
+        # A GPU wants full batches; they still end with the bundle, so the lower bound never waits.
+        super().__init__(min_batch_size=at_once if settings.device == "cuda" else 1, max_batch_size=at_once)
+        self._source = FrameSource(
+            store=Store(store_uri), fps=fps, max_side_px=settings.input_max_side_px, on_gpu=decode_on_gpu
+        )
+        self._settings = settings
+        self._max_side_px = max_side_px
+
+    def load_model(self) -> DepthModels:
+        """Loads the networks.
+
+        Raises:
+          WeightsError: if weights or packages are missing.
+        """
+        return DepthModels(load_depth_models(self._settings))
+
+    def run_inference(
+        self, batch: Sequence[ClipVideo], model: DepthModels, inference_args: dict[str, Any] | None = None
+    ) -> list[MonoDepthFile]:
+        """Depths in the order of the batch.
+
+        Raises:
+          ItemError: if a clip cannot be read, or a network gives what is no number.
+        """
+        settings = self._settings
+        found = [MonoDepthFile() for _ in batch]
+        before = sum(network.halvings for network in model.models)
+        frames = stream_ahead(lambda clip: self._source.read(clip.video), batch, settings.decode_threads)
+        for group in in_groups(frames, _shape, _size_bytes, settings.batch_mib << 20):
+            seen = in_turn(settings.device, partial(self._see, [frame.rgb for _, frame in group], model))
+            if not all(np.isfinite(depths.maps).all() for depths in seen.values()):
+                raise ItemError(
+                    "DepthNotFinite",
+                    f"a depth network gave values that are no numbers for clip {batch[group[0][0]].clip_id}.",
+                    "set annotate.depth.precision=bf16 or fp32.",
+                )
+            start = 0
+            for place, own in groupby(group, lambda item: item[0]):
+                frame = np.array([each.index for _, each in own], np.int64)
+                part = slice(start, start + len(frame))
+                found[place].add({kind: depths.part(part) for kind, depths in seen.items()}, frame)
+                check_held(found[place].num_bytes, "depth maps", batch[place].video)
+                start = part.stop
+        if halvings := sum(network.halvings for network in model.models) - before:
+            Metrics.counter("EstimateDepth", "batch_halvings").inc(halvings)
+        return found
+
+    def get_num_bytes(self, batch: Sequence[ClipVideo]) -> int:
+        """Bytes of the cut clips."""
+        return sum(example.video.size_bytes for example in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Namespace of this model's metrics."""
+        return "depth"
+
+    def _see(self, rgb: Sequence[npt.NDArray[np.uint8]], model: DepthModels) -> dict[DepthKind, FrameDepths]:
+        """Depths of frames of one size."""
+        size = map_size((rgb[0].shape[1], rgb[0].shape[0]), self._max_side_px)
+        return {network.kind: network.predict(rgb, size) for network in model.models}
+
+
+def _shape(item: tuple[int, ClipFrame]) -> tuple[int, ...]:
+    return item[1].rgb.shape
+
+
+def _size_bytes(item: tuple[int, ClipFrame]) -> int:
+    return item[1].rgb.nbytes

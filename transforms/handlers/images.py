@@ -1,0 +1,67 @@
+"""Sample images of a clip on their way from the store into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.digest import digest_bytes
+from core.failures import ItemError
+from core.references import Ref
+from media.images import decode_jpeg
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipImages:
+    """What an image model sees of a clip.
+
+    Attributes:
+      clip_id: id of the clip; for messages only, results are joined by the key beside the example.
+      images: the clip's sample JPEGs in the store, in order of time.
+      source_size: (width, height) of the source video in pixels, for scores that refer to it.
+    """
+
+    clip_id: str
+    images: tuple[Ref, ...]
+    source_size: tuple[int, int] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the JPEGs."""
+        return sum(ref.size_bytes for ref in self.images)
+
+
+def load_images(store: Store, example: ClipImages) -> list[NDArray[np.uint8]]:
+    """Reads, verifies and decodes a clip's sample images: (h, w, 3) uint8 RGB each.
+
+    Raises:
+      ItemError: if an image is gone, is not the one that was stored, or cannot be decoded.
+    """
+    return [_load_image(store, ref, example.clip_id) for ref in example.images]
+
+
+def total_bytes(batch: Sequence[ClipImages]) -> int:
+    """Bytes of the JPEGs of a batch, without touching them."""
+    return sum(example.size_bytes for example in batch)
+
+
+def _load_image(store: Store, ref: Ref, clip_id: str) -> NDArray[np.uint8]:
+    remedy = "Delete the stored analysis of the video and run again."
+    try:
+        data = store.read_bytes(ref.path)
+    except FileNotFoundError as error:
+        raise ItemError(
+            "SampleImageMissing", f"sample image {ref.path!r} of clip {clip_id} is not in the store.", remedy
+        ) from error
+    if digest_bytes(data) != ref.digest:
+        raise ItemError(
+            "SampleImageDamaged",
+            f"sample image {ref.path!r} of clip {clip_id} has {len(data)} bytes that differ from the "
+            f"{ref.size_bytes} bytes stored.",
+            remedy,
+        )
+    return decode_jpeg(data)

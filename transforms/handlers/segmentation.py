@@ -1,0 +1,129 @@
+"""Beam handler of the network that outlines moving things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from core.references import Ref
+from models.segmentation.sam_refinement import MaskModel, load_mask_model
+from models.segmentation.settings import MaskSettings
+from models.segmentation.sky import drop_sky
+from storage.shard_members import read_masks
+from storage.store import Store
+from transforms.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahead
+from transforms.handlers.device import in_turn
+
+BoolArray = npt.NDArray[np.bool_]
+
+INPUT_SIDE_PX = 1024
+CLIPS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovingClip(ClipVideo):
+    """A clip with the masks of what moves in its annotated frames."""
+
+    masks: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    rgb: npt.NDArray[np.uint8]
+    is_moving: BoolArray
+
+
+class MaskModels:
+    """The loaded network. RunInference keeps one a process and shares it between its threads."""
+
+    def __init__(self, model: MaskModel) -> None:
+        self.model = model
+
+
+class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
+    """Outlined masks of clips; frames of many clips share batches, clips are decoded ahead on threads.
+
+    Of the frames only those of one batch and some ahead are held, whatever a clip's length; all of a clip's where
+    things are carried through it.
+
+    Args:
+      store_uri: root of the run's store.
+      settings: the network.
+      fps: annotated frames a second; None for every frame.
+      decode_on_gpu: whether clips are decoded on a GPU.
+    """
+
+    def __init__(self, store_uri: str, settings: MaskSettings, fps: float | None, decode_on_gpu: bool = False) -> None:
+        super().__init__(min_batch_size=CLIPS_AT_ONCE if settings.device == "cuda" else 1, max_batch_size=CLIPS_AT_ONCE)
+        self._source = FrameSource(store=Store(store_uri), fps=fps, max_side_px=INPUT_SIDE_PX, on_gpu=decode_on_gpu)
+        self._settings = settings
+
+    def load_model(self) -> MaskModels:
+        """Loads the network.
+
+        Raises:
+          WeightsError: if weights or packages are missing.
+        """
+        return MaskModels(load_mask_model(self._settings))
+
+    def run_inference(
+        self, batch: Sequence[MovingClip], model: MaskModels, inference_args: dict[str, Any] | None = None
+    ) -> list[BoolArray]:
+        """(n, h, w) bool masks of each clip, at the size of the masks that it came with.
+
+        Raises:
+          ItemError: if a clip cannot be read.
+        """
+        network = model.model
+        before = network.halvings
+        parts: list[list[BoolArray]] = [[] for _ in batch]
+        frames = stream_ahead(self._read, batch, self._settings.decode_threads)
+        for group in in_groups(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
+            moving = np.stack([frame.is_moving for _, frame in group])
+            outline = partial(network.outline, [frame.rgb for _, frame in group], moving)
+            outlined = in_turn(self._settings.device, outline)
+            for (place, _), mask in zip(group, outlined, strict=True):
+                parts[place].append(mask)
+        found = [np.stack(part) for part in parts]
+        if self._settings.propagate:
+            found = [self._carry(network, example, masks) for example, masks in zip(batch, found, strict=True)]
+        if halvings := network.halvings - before:
+            Metrics.counter("SegmentDynamics", "batch_halvings").inc(halvings)
+        return found
+
+    def _carry(self, network: MaskModel, example: MovingClip, masks: BoolArray) -> BoolArray:
+        frames = self._source.load(example.video)
+        return in_turn(self._settings.device, lambda: network.carry(frames.rgb, masks))
+
+    def get_num_bytes(self, batch: Sequence[MovingClip]) -> int:
+        """Bytes of the cut clips."""
+        return sum(example.video.size_bytes for example in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Namespace of this model's metrics."""
+        return "masks"
+
+    def _read(self, example: MovingClip) -> Iterator[_Frame]:
+        is_moving = read_masks(self._source.store.read_bytes(example.masks.path))
+        count = 0
+        for count, frame in enumerate(self._source.read(example.video), 1):
+            if count <= len(is_moving):
+                mask = is_moving[count - 1]
+                yield _Frame(frame.rgb, drop_sky(frame.rgb, mask) if self._settings.exclude_sky else mask)
+        if count != len(is_moving):
+            raise ValueError(f"clip {example.clip_id} has {len(is_moving)} masks for {count} frames")
+
+
+def _shape(item: tuple[int, _Frame]) -> tuple[object, object]:
+    return item[1].rgb.shape, item[1].is_moving.shape
+
+
+def _size_bytes(item: tuple[int, _Frame]) -> int:
+    return item[1].rgb.nbytes

@@ -1,0 +1,102 @@
+"""The step that outlines what moves in kept clips by a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from apache_beam.ml.inference.base import ModelHandler
+from pydantic import Field
+
+from core.records import ClipRecord, ClipStatus
+from core.settings import Settings
+from core.stage import StageContract, StageOutput
+from models.annotation import AnnotationSettings
+from models.registry import SAM_21_LARGE
+from models.segmentation.sam_refinement import check_mask_model
+from models.segmentation.settings import MaskSettings
+from storage.shard_members import masks_bytes
+from transforms.handlers.segmentation import BoolArray, MaskHandler, MovingClip
+from transforms.run_stage import ModelStage
+
+
+class MaskStageSettings(Settings):
+    """What decides the masks, and nothing else."""
+
+    fps: float | Literal["source"] = Field(description="See annotate.fps.")
+    masks: MaskSettings = Field(description="See annotate.masks.")
+
+
+class SegmentDynamics(ModelStage[ClipRecord]):
+    """Puts in the place of each moving region the outline of the thing that it lies on."""
+
+    contract = StageContract(
+        name="SegmentDynamics",
+        version=1,
+        record=ClipRecord,
+        reads=frozenset({"encoded", "geometry"}),
+        writes=frozenset({"geometry"}),
+    )
+    settings: MaskStageSettings
+
+    def __init__(self, settings: AnnotationSettings) -> None:
+        fields = MaskSettings.model_fields
+        neutral = ("weights_uri", "batch_frames", "batch_mib", "decode_threads")
+        self.settings = MaskStageSettings(
+            fps=settings.fps,
+            masks=settings.masks.model_copy(update={name: fields[name].default for name in neutral}),
+        )
+        self._masks = settings.masks
+        self._decode_on_gpu = settings.decoder == "nvdec"
+        self.cards = (SAM_21_LARGE,)
+        self.digests = (check_mask_model(settings.masks).digest,)
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._masks.device
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only clips in which it is known what moves, and in which something does."""
+        geometry = record.geometry
+        return (
+            record.status is ClipStatus.KEPT
+            and geometry is not None
+            and geometry.masks is not None
+            and bool(geometry.moving_share)
+        )
+
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The network."""
+        fps = None if self.settings.fps == "source" else float(self.settings.fps)
+        return MaskHandler(store_uri, self._masks, fps, self._decode_on_gpu)
+
+    def example(self, record: ClipRecord) -> MovingClip:
+        """The cut clip and the masks of what moves."""
+        if record.encoded is None or record.geometry is None or record.geometry.masks is None:
+            raise ValueError(f"clip {record.clip_id} has no masks")
+        return MovingClip(clip_id=record.clip_id, video=record.encoded.video, masks=record.geometry.masks)
+
+    def fields(self, record: ClipRecord, prediction: BoolArray, output: StageOutput) -> Mapping[str, Any]:
+        """The geometry with the outlined masks."""
+        if record.geometry is None:
+            raise ValueError(f"clip {record.clip_id} has no masks")
+        masks = output.write("dyn_masks.npz", masks_bytes(prediction), "application/x-npz")
+        changed = replace(
+            record.geometry,
+            masks=masks,
+            masks_model=f"{SAM_21_LARGE.model_id}@{self.digests[0][:16]}",
+            moving_share=float(prediction.mean()),
+        )
+        return {"geometry": changed}
+
+
+def mask_stages(settings: AnnotationSettings) -> tuple[SegmentDynamics, ...]:
+    """The step, where the settings name a network.
+
+    Raises:
+      WeightsError: if weights or packages are missing.
+    """
+    wanted = settings.masks.model != "residual-motion" and settings.pose.model != "none"
+    return (SegmentDynamics(settings),) if wanted else ()

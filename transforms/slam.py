@@ -1,0 +1,104 @@
+"""The step that tracks the cameras of kept clips by MegaSaM's chain."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from apache_beam.ml.inference.base import ModelHandler
+from pydantic import Field
+
+from core.annotations import TrackedCamera
+from core.records import ClipRecord, ClipStatus
+from core.settings import Settings
+from core.stage import StageContract, StageOutput
+from models.annotation import AnnotationSettings
+from models.registry import MEGASAM, RAFT_THINGS, WeightsError, resolve_model
+from models.slam.settings import MegasamSettings
+from models.slam.tracked_frames import TrackedFrames
+from transforms.annotation import known_intrinsics
+from transforms.handlers.clips import ClipVideo
+from transforms.handlers.slam import TrackExample, TrackingHandler
+from transforms.run_stage import ModelStage
+
+
+class TrackStageSettings(Settings):
+    """What decides the cameras, and nothing else: where weights lie and how batches are made does not."""
+
+    fps: float | Literal["source"] = Field(description="See annotate.fps.")
+    max_side_px: int = Field(description="See annotate.max_side_px.")
+    intrinsics: Literal["fix", "refine", "estimate"] = Field(description="See annotate.intrinsics.")
+    megasam: MegasamSettings = Field(description="See annotate.pose.megasam.")
+
+
+class TrackCameras(ModelStage[ClipRecord]):
+    """Tracks the camera of each cut clip, many clips at once, and makes its depth consistent."""
+
+    contract = StageContract(
+        name="TrackCameras",
+        version=2,
+        record=ClipRecord,
+        reads=frozenset({"encoded", "extra", "width", "height", "mono_depth"}),
+        writes=frozenset({"tracked"}),
+    )
+    cards = (MEGASAM, RAFT_THINGS)
+    settings: TrackStageSettings
+
+    def __init__(self, settings: AnnotationSettings) -> None:
+        fields = MegasamSettings.model_fields
+        neutral = ("uri", "flow_uri", "clips_at_once", "decode_threads", "min_static")
+        self._megasam = settings.pose.megasam
+        self._decode_on_gpu = settings.decoder == "nvdec"
+        self.settings = TrackStageSettings(
+            fps=settings.fps,
+            max_side_px=settings.max_side_px,
+            intrinsics=settings.intrinsics,
+            megasam=self._megasam.model_copy(update={name: fields[name].default for name in neutral}),
+        )
+        if importlib.util.find_spec("torch") is None:
+            raise WeightsError("annotate.pose.model=megasam needs torch: `pip install 'spatialbeam[models]'`.")
+        uris = (self._megasam.uri, self._megasam.flow_uri)
+        self.digests = tuple(resolve_model(card, uri).digest for card, uri in zip(self.cards, uris, strict=True))
+
+    def applies(self, record: ClipRecord) -> bool:
+        """Only kept clips are annotated."""
+        return record.status is ClipStatus.KEPT
+
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The tracker."""
+        fps = None if self.settings.fps == "source" else float(self.settings.fps)
+        settings = (self._megasam, fps, self.settings.max_side_px, self.settings.intrinsics)
+        return TrackingHandler(store_uri, *settings, self._decode_on_gpu)
+
+    @property
+    def device(self) -> str:
+        """Where the networks run."""
+        return self._megasam.device
+
+    def example(self, record: ClipRecord) -> TrackExample:
+        """The cut clip, the depth seen in it and its camera, if the manifest states it."""
+        if record.encoded is None or record.mono_depth is None:
+            raise ValueError(f"clip {record.clip_id} is kept but was not cut, or no depth was seen in it")
+        return TrackExample(
+            clip=ClipVideo(clip_id=record.clip_id, video=record.encoded.video),
+            seen=record.mono_depth.file,
+            known=known_intrinsics(record.extra),
+            known_size=(record.width, record.height),
+        )
+
+    def fields(self, record: ClipRecord, prediction: TrackedFrames | None, output: StageOutput) -> Mapping[str, Any]:
+        """The file of cameras and depth; none for a clip of one frame."""
+        if prediction is None:
+            return {"tracked": None}
+        file = output.write("tracked.npz", prediction.to_bytes(), "application/x-npz")
+        return {"tracked": TrackedCamera(file=file, model=f"{MEGASAM.model_id}@{self.digests[0][:16]}")}
+
+
+def tracking_stages(settings: AnnotationSettings) -> tuple[TrackCameras, ...]:
+    """The step, where the settings name the tracker.
+
+    Raises:
+      WeightsError: if weights or packages are missing.
+    """
+    return (TrackCameras(settings),) if settings.pose.model == "megasam" else ()

@@ -1,0 +1,113 @@
+"""Work on large records in parts: spread over the workers first, put together by the record's own stage then."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+import apache_beam as beam
+
+from core.stage import Record, Stage, StageOutput
+from storage.store import Store
+from transforms.run_stage import RunContext, RunStage
+
+R = TypeVar("R", bound=Record)
+P = TypeVar("P", bound=Record)
+
+
+class SplitStage(Stage[R], Generic[R, P]):
+    """A stage whose `run` may find a large record's work done in the store, part by part.
+
+    Its result must be the same with and without parts, which are therefore no part of its identity.
+    """
+
+    part_stage: Stage[P]
+
+    @abstractmethod
+    def parts(self, record: R) -> list[P]:
+        """The parts of a record; none where it is not worth it."""
+
+    @abstractmethod
+    def whole_key(self, part: P) -> str:
+        """Key of the record that a part belongs to."""
+
+    def part_results(self, record: R, output: StageOutput) -> list[P] | None:
+        """The parts with their results; None if there are none, or one is missing or failed."""
+        parts = self.parts(record)
+        done: list[P] = []
+        for part in parts:
+            known = self.part_stage.output(part, output.store).load(self.part_stage.contract.record)
+            if known is None:
+                return None
+            done.append(dataclasses.replace(part, **known))  # type: ignore[type-var]
+        return done or None
+
+
+class _SplitDoFn(beam.DoFn):
+    """Yields records whole, or, apart from them, a large one keyed by its key and its parts."""
+
+    LARGE, PARTS = "large", "parts"
+
+    def __init__(self, stage: SplitStage[Any, Any], context: RunContext) -> None:
+        self._stage = stage
+        self._context = context
+
+    def setup(self) -> None:
+        self._store = Store(self._context.store_uri)
+
+    def process(self, record: Any) -> Iterator[Any]:
+        parts = []
+        if record.failure is None and self._stage.applies(record):
+            parts = self._stage.parts(record)
+        if not parts or self._store.exists(self._stage.output(record, self._store).result_path):
+            yield record
+            return
+        yield beam.pvalue.TaggedOutput(self.LARGE, (record.key, record))
+        for part in parts:
+            yield beam.pvalue.TaggedOutput(self.PARTS, part)
+
+
+def _large_records(keyed: tuple[str, Iterable[Any]]) -> Iterator[Any]:
+    return (record for record in keyed[1] if record is not None)
+
+
+@dataclasses.dataclass
+class RunSplitStage(beam.PTransform):
+    """Applies a stage to every record, large ones in parts; each record comes out once.
+
+    Parts leave their results in the store: what is grouped is a record and a mark for each of its parts.
+    """
+
+    stage: SplitStage[Any, Any]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        stage, whole_key = self.stage, self.stage.whole_key
+        part_stage = stage.part_stage
+        record_type, part_type = stage.contract.record, part_stage.contract.record
+        keyed_type = tuple[str, record_type | None]  # type: ignore[valid-type]
+        split = records | "Split" >> beam.ParDo(_SplitDoFn(stage, self.context)).with_output_types(
+            record_type, **{_SplitDoFn.PARTS: part_type, _SplitDoFn.LARGE: keyed_type}
+        ).with_outputs(_SplitDoFn.LARGE, _SplitDoFn.PARTS, main="small")
+        done = (
+            split[_SplitDoFn.PARTS]
+            | "SpreadParts" >> beam.Reshuffle()
+            | part_stage.contract.name >> RunStage(part_stage, self.context)
+            | "MarkDone" >> beam.Map(lambda part: (whole_key(part), None)).with_output_types(keyed_type)
+        )
+        waited = (
+            (split[_SplitDoFn.LARGE], done)
+            | "LargeAndParts" >> beam.Flatten()
+            | "AwaitParts" >> beam.GroupByKey()
+            | "LargeRecord" >> beam.FlatMap(_large_records).with_output_types(record_type)
+        )
+        return (
+            (split.small, waited)
+            | "SmallAndLarge" >> beam.Flatten()
+            | stage.contract.name >> RunStage(stage, self.context)
+        )
