@@ -19,9 +19,9 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.measure import DATA, EXAMPLES, loop_copy, markdown_table
+from core.arrays import UInt8Array
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, annotate_clip
@@ -85,7 +85,7 @@ def _make_clip(source: Path, folder: Path, seconds: int) -> Path:
     return loop_copy(path, folder / f"{seconds}.mp4", -(-FILM_FPS * seconds // len(turn)))
 
 
-def _widened(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _widened(rgb: UInt8Array) -> UInt8Array:
     """A picture at 1280 x 720: scaled evenly, so that its camera stays one with square pixels, and cropped."""
     scale = max(1280 / rgb.shape[1], 720 / rgb.shape[0])
     size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)

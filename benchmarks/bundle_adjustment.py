@@ -27,13 +27,12 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.measure import cpu_of_call, markdown_table
+from core.arrays import Float64Array
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust, reproject
 
-Array = npt.NDArray[np.float64]
 K_PX = np.array([500.0, 500.0, 320.0, 240.0])
 PRECISIONS: tuple[Literal["double", "single"], ...] = ("double", "single")
 FURTHER_STEPS = 5
@@ -66,7 +65,7 @@ def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
     )
 
 
-def linearize(problem: BundleProblem) -> tuple[Array, Array, Array, Array, Array]:
+def linearize(problem: BundleProblem) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array, Float64Array]:
     """Derivatives by target pose, source pose and inverse depth, residuals and weights of all observations."""
     poses, depths = np.asarray(problem.cam_from_world), np.asarray(problem.inverse_depth)
     source, target = np.asarray(problem.source), np.asarray(problem.target)
@@ -91,7 +90,7 @@ def linearize(problem: BundleProblem) -> tuple[Array, Array, Array, Array, Array
     return by_target, by_source, by_depth, np.nan_to_num(residual), weight
 
 
-def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Array, Array]:
+def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Float64Array, Float64Array]:
     """(frames, 6) tangents and (frames, points) changes of one damped step with the first pose fixed."""
     by_target, by_source, by_depth, residual, weight = linearize(problem)
     source, target = np.asarray(problem.source), np.asarray(problem.target)
@@ -124,7 +123,7 @@ def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Array, Array]:
     return np.concatenate([np.zeros(6), poses]).reshape(n, 6), depths.reshape(n, p)
 
 
-def check_agreement(problem: BundleProblem, options: BundleOptions, expected: Array) -> None:
+def check_agreement(problem: BundleProblem, options: BundleOptions, expected: Float64Array) -> None:
     """Raises RuntimeError if the native step is another one."""
     found = bundle_adjust(problem, options)
     step = se3.log(se3.compose(found.cam_from_world, se3.invert(problem.cam_from_world)))

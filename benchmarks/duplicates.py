@@ -15,9 +15,9 @@ from typing import Any
 import apache_beam as beam
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from core.annotations import ClipScores, Shot
+from core.arrays import UInt8Array
 from core.failures import ItemError
 from core.records import ClipRecord
 from core.time import FrameSpan
@@ -29,7 +29,6 @@ from models.duplicates import HASH_BITS, DuplicateSettings, hash_image
 from transforms.duplicates import FindDuplicates
 from transforms.run_stage import RunContext
 
-Image = npt.NDArray[np.uint8]
 EVERY, MOST_PICTURES = 50, 6
 COPY_SHARE, PICTURES = 0.02, 3
 EXAMPLE = "examples/videos/bikes.mp4"
@@ -48,11 +47,11 @@ SHOT = Shot(
 SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
 
 
-def _halve(rgb: Image) -> Image:
+def _halve(rgb: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-COPIES: dict[str, Callable[[Image], Image]] = {
+COPIES: dict[str, Callable[[UInt8Array], UInt8Array]] = {
     "JPEG quality 30": lambda rgb: decode_jpeg(encode_jpeg(rgb, 30)),
     "half size": _halve,
     "half size, JPEG quality 20": lambda rgb: decode_jpeg(encode_jpeg(_halve(rgb), 20)),
@@ -71,7 +70,7 @@ def main() -> None:
         print_grouping(count)
 
 
-def read_pictures(video: str) -> list[Image]:
+def read_pictures(video: str) -> list[UInt8Array]:
     """Up to six pictures of a video, as the analysis would sample them."""
     try:
         with VideoReader(video) as reader:
@@ -86,7 +85,7 @@ def read_pictures(video: str) -> list[Image]:
         return []
 
 
-def print_distances(videos: Sequence[Sequence[Image]]) -> None:
+def print_distances(videos: Sequence[Sequence[UInt8Array]]) -> None:
     """Shares of differing bits: of copies, and of pictures of different videos."""
     pictures = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
     started = time.process_time()

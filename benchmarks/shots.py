@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scenedetect import (
     AdaptiveDetector,
     ContentDetector,
@@ -31,6 +30,7 @@ from scenedetect import (
 )
 
 from benchmarks.measure import DATA, markdown_table
+from core.arrays import UInt8Array
 from media.decode import VideoReader
 from models.video_analysis.frame_meter import FrameMeter
 from models.video_analysis.frame_series import LuminanceFormula
@@ -43,7 +43,6 @@ from models.video_analysis.shots import (
     bgr_as_opencv,
 )
 
-Bgr = npt.NDArray[np.uint8]
 GRADUAL = ("dissolve", "fade_in", "fade_out")
 
 
@@ -62,8 +61,8 @@ class Frame:
 
     index: int
     time_s: float
-    bgr: Bgr
-    thumbnail: npt.NDArray[np.uint8]
+    bgr: UInt8Array
+    thumbnail: UInt8Array
 
 
 class Runner(Protocol):
@@ -145,7 +144,7 @@ class TransNet:
     """TransNetV2 with the published windows of 100 frames and threshold 0.5."""
 
     def __init__(self) -> None:
-        self._frames: list[npt.NDArray[np.uint8]] = []
+        self._frames: list[UInt8Array] = []
 
     def push(self, frame: Frame) -> None:
         rgb = cv2.cvtColor(cv2.resize(frame.bgr, (48, 27), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)

@@ -23,15 +23,14 @@ from statistics import median
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measure import DATA, cpu_of_call, markdown_table
+from core.arrays import UInt8Array
 from media.images import decode_jpeg, encode_jpeg, sample_image
 from models.text.boxes import covered_share
 from models.text.scorer import TextModel, TextSettings
 
-Picture = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 OBJECTS = (
@@ -58,11 +57,11 @@ WORDS = ("Subtitles in white letters", "LIVE 24", "a small remark, easily missed
 class Drawn:
     """A picture and the bounding boxes of the lines drawn on it."""
 
-    image: Picture
+    image: UInt8Array
     boxes: tuple[Box, ...]
 
 
-def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Iterator[Picture]:
+def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Iterator[UInt8Array]:
     """Sample images as the job stores them (640 box, JPEG), of some frames or of `count` spread evenly."""
     if wanted is None:
         with av.open(str(path)) as container:
@@ -78,10 +77,10 @@ def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Itera
                 return
 
 
-def labeled_pictures(count: int) -> tuple[list[Picture], list[Picture]]:
+def labeled_pictures(count: int) -> tuple[list[UInt8Array], list[UInt8Array]]:
     """Pictures with text and pictures without, by the labels."""
-    with_text: list[Picture] = []
-    without: list[Picture] = []
+    with_text: list[UInt8Array] = []
+    without: list[UInt8Array] = []
     lines = (DATA / "labels" / "text.tsv").read_text(encoding="utf-8").splitlines()
     rows = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
     for row in rows:
@@ -95,7 +94,7 @@ def labeled_pictures(count: int) -> tuple[list[Picture], list[Picture]]:
     return with_text, without
 
 
-def draw_lines(images: Sequence[Picture]) -> list[Drawn]:
+def draw_lines(images: Sequence[UInt8Array]) -> list[Drawn]:
     """Two lines of text of varied size, place and tone on each picture."""
     rng = np.random.default_rng(0)
     drawn: list[Drawn] = []
@@ -131,7 +130,7 @@ def rendered_accuracy(model: TextModel, drawn: Sequence[Drawn]) -> tuple[float, 
     return float(np.mean(found)), float(np.mean(errors))
 
 
-def measure(model: TextModel, sets: dict[str, list[Picture]], drawn: Sequence[Drawn]) -> list[str]:
+def measure(model: TextModel, sets: dict[str, list[UInt8Array]], drawn: Sequence[Drawn]) -> list[str]:
     """One row of the table."""
     shares = {name: [model.text_share(image) for image in images] for name, images in sets.items()}
     recall = np.mean([share > FOUND_SHARE for share in shares["text"]])

@@ -9,22 +9,21 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float64Array
 from native import se3
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def invert_poses(poses: npt.ArrayLike) -> FloatArray:
+def invert_poses(poses: npt.ArrayLike) -> Float64Array:
     """(n, 7) cam_from_world to world_from_cam, or back; the first three numbers of the latter are camera centers."""
     return se3.invert(poses)
 
 
-def pose_matrices(poses: npt.ArrayLike) -> FloatArray:
+def pose_matrices(poses: npt.ArrayLike) -> Float64Array:
     """(n, 7) poses to (n, 4, 4) matrices of the same direction."""
     return se3.to_matrix(poses)
 
 
-def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.ArrayLike) -> FloatArray:
+def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.ArrayLike) -> Float64Array:
     """Points in camera axes.
 
     Args:
@@ -40,12 +39,12 @@ def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.Ar
     return np.stack([(xy[:, 0] - cx) / fx * z, (xy[:, 1] - cy) / fy * z, z], axis=1)
 
 
-def to_world(points_cam: npt.ArrayLike, cam_from_world: npt.ArrayLike) -> FloatArray:
+def to_world(points_cam: npt.ArrayLike, cam_from_world: npt.ArrayLike) -> Float64Array:
     """(n, 3) points from the axes of the camera with pose (7,) `cam_from_world` to the world."""
     return se3.act(se3.invert(cam_from_world), points_cam)
 
 
-def scale_intrinsics(intrinsics_px: npt.ArrayLike, sx: float, sy: float) -> FloatArray:
+def scale_intrinsics(intrinsics_px: npt.ArrayLike, sx: float, sy: float) -> Float64Array:
     """(..., 4) fx fy cx cy of a picture whose width and height are scaled by `sx` and `sy`."""
     fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics_px, np.float64), -1, 0)
     return np.stack([fx * sx, fy * sy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], axis=-1)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.arrays import Int64Array
 from explore.clips import ClipRow, find_clips
 from explore.markup import reveal
 from explore.outputs import Accounting, OutputError
@@ -38,7 +38,6 @@ _UNKNOWN = (None, "Unknown", "")
 _MANY_TURNS = 3
 
 Spreads = dict[str, dict[str, tuple[int, int]]]
-Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,7 @@ def choose_balanced(rows: Sequence[ClipRow], count: int, axes: Sequence[str] = A
     return Choice(clip_ids=tuple(rows[i]["clip_id"] for i in chosen), spreads=_spreads(rows, chosen, axes))
 
 
-def _group(codes: Sequence[Codes], count: int) -> tuple[Codes, list[list[int]]]:
+def _group(codes: Sequence[Int64Array], count: int) -> tuple[Int64Array, list[list[int]]]:
     """Different combinations of codes (m, axes), and the rows that have each, in their order."""
     if not count:
         return np.zeros((0, len(codes)), np.int64), []
@@ -108,7 +107,7 @@ def _value(row: ClipRow, axis: str) -> str | None:
     return None if value in _UNKNOWN else str(value)
 
 
-def _codes(values: Sequence[str | None]) -> Codes:
+def _codes(values: Sequence[str | None]) -> Int64Array:
     """(n,) numbers of values in alphabetical order, -1 for None."""
     numbers = {value: i for i, value in enumerate(sorted({v for v in values if v is not None}))}
     return np.array([-1 if v is None else numbers[v] for v in values], np.int64)

@@ -14,8 +14,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from explore.outputs import OutputError, connect
 from media.decode import VideoReader
 from media.images import sample_image
@@ -40,13 +40,13 @@ class Track:
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip.
     """
 
-    frames: npt.NDArray[np.int64]
-    times_s: npt.NDArray[np.float64]
-    cam_from_world: npt.NDArray[np.float64]
-    intrinsics_px: npt.NDArray[np.float64]
+    frames: Int64Array
+    times_s: Float64Array
+    cam_from_world: Float64Array
+    intrinsics_px: Float64Array
 
     @property
-    def has_pose(self) -> npt.NDArray[np.bool_]:
+    def has_pose(self) -> BoolArray:
         """(n,) whether a frame has a pose."""
         return np.asarray(np.isfinite(self.cam_from_world).all(axis=1))
 
@@ -94,7 +94,7 @@ class Clip:
         return read_depth(self.files["depth.npz"]) if "depth.npz" in self.files else None
 
     @cached_property
-    def is_moving(self) -> npt.NDArray[np.bool_] | None:
+    def is_moving(self) -> BoolArray | None:
         """(n, h, w) dynamic masks at the annotated frames."""
         return read_masks(self.files["dyn_masks.npz"]) if "dyn_masks.npz" in self.files else None
 
@@ -108,7 +108,7 @@ class Clip:
         """Caption and tags, SpatialVID's published keys."""
         return json.loads(self.files["caption.json"]) if "caption.json" in self.files else None
 
-    def pictures(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[npt.NDArray[np.uint8]]:
+    def pictures(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[UInt8Array]:
         """(h, w, 3) RGB of the clip's frames with the given indices, one by one; decoding stops behind the last.
 
         Args:

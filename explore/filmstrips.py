@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from core.arrays import UInt8Array
 from explore.clips import Clip
-from explore.overlays import PathMap, Picture, color_depth, depth_range, moving_veil
+from explore.overlays import PathMap, color_depth, depth_range, moving_veil
 
 FILM_VERSION = 1
 """To be raised whenever equal clips give other strips."""
@@ -56,7 +57,7 @@ def make_filmstrip(clip: Clip) -> Film:
     return _film(layers)
 
 
-def _film(layers: Mapping[str, list[Picture]]) -> Film:
+def _film(layers: Mapping[str, list[UInt8Array]]) -> Film:
     first = layers["picture"][0]
     return Film(
         frames=len(layers["picture"]),
@@ -65,7 +66,7 @@ def _film(layers: Mapping[str, list[Picture]]) -> Film:
     )
 
 
-def _strip(frames: list[Picture]) -> bytes:
+def _strip(frames: list[UInt8Array]) -> bytes:
     data, strip = io.BytesIO(), Image.fromarray(np.concatenate(frames, axis=1))
     if strip.mode == "RGBA":
         strip.save(data, "PNG", optimize=True)

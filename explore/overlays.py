@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from core.cameras import FloatArray, invert_poses, pose_matrices
+from core.arrays import BoolArray, Float64Array, UInt8Array
+from core.cameras import invert_poses, pose_matrices
 from storage.shard_members import DepthMaps
-
-Picture = npt.NDArray[np.uint8]
 
 _NEAR_FAR_PERCENT = (2, 98)
 _UNKNOWN_RGB = (38, 40, 44)
@@ -27,9 +26,7 @@ def depth_range(maps: DepthMaps) -> tuple[float, float]:
     return float(far), float(max(near, far + 1e-6))
 
 
-def color_depth(
-    depth: npt.NDArray[np.floating], is_valid: npt.NDArray[np.bool_], inverse_range: tuple[float, float]
-) -> Picture:
+def color_depth(depth: npt.NDArray[np.floating], is_valid: BoolArray, inverse_range: tuple[float, float]) -> UInt8Array:
     """(h, w, 3) colors of inverse depth, red near to blue far, dark where unknown."""
     z = depth.astype(np.float32)
     inverse = np.divide(1, z, out=np.zeros_like(z), where=is_valid & (z > 0))
@@ -39,7 +36,7 @@ def color_depth(
     return np.where(is_valid[:, :, None], colors, np.array(_UNKNOWN_RGB, np.uint8)).astype(np.uint8)
 
 
-def moving_veil(is_moving: npt.NDArray[np.bool_], size: tuple[int, int]) -> Picture:
+def moving_veil(is_moving: BoolArray, size: tuple[int, int]) -> UInt8Array:
     """(h, w, 4) RGBA veil of the given (width, height) that tints moving pixels of the picture below it."""
     mask = cv2.resize(is_moving.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
     return (mask[:, :, None] * np.array(_MOVING_RGBA, np.uint8)).astype(np.uint8)
@@ -51,13 +48,13 @@ class PathMap:
     The map's up is the first camera's forward direction, its right the first camera's right.
     """
 
-    def __init__(self, cam_from_world: FloatArray) -> None:
+    def __init__(self, cam_from_world: Float64Array) -> None:
         self._has_pose = np.asarray(np.isfinite(cam_from_world).all(axis=1))
         world_from_cam = invert_poses(cam_from_world)
         self._centers = world_from_cam[:, [0, 2]]
         self._forward = pose_matrices(world_from_cam)[:, :3, 2][:, [0, 2]]
 
-    def draw(self, picture: Picture, i: int) -> Picture:
+    def draw(self, picture: UInt8Array, i: int) -> UInt8Array:
         """The picture with the map, the camera at the i-th frame."""
         if not self._has_pose[i]:
             return picture
@@ -68,7 +65,7 @@ class PathMap:
         reach = max(float((known.max(axis=0) - known.min(axis=0)).max()), 1e-6)
         left, top = width - side - 4, height - side - 4
 
-        def place(point: npt.NDArray[np.float64]) -> tuple[float, float]:
+        def place(point: Float64Array) -> tuple[float, float]:
             x, z = (point - middle) / reach * (0.62 * side)
             return left + side / 2 + x, top + side / 2 - z
 

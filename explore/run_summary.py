@@ -8,10 +8,10 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.arrays import Float64Array, Int64Array
 from explore.outputs import Accounting, read_run, read_table
 from explore.stats import CLIP_COLUMNS, StatsTable, collect_stats
 from storage.store import Store
@@ -19,9 +19,6 @@ from storage.store import Store
 STATUSES = ("kept", "rejected", "failed")
 MAX_ROWS = 200
 _TAIL = 3.0
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,8 @@ class Distribution:
     score: Score
     bounds: Bounds
     num_values: int
-    edges: FloatArray
-    counts: Mapping[str, IntArray]
+    edges: Float64Array
+    counts: Mapping[str, Int64Array]
     quantiles: tuple[float, ...] | None
     below: int
     above: int
@@ -295,7 +292,7 @@ def _distribution(
     )
 
 
-def _axis_range(values: FloatArray, bounds: Bounds) -> tuple[float, float]:
+def _axis_range(values: Float64Array, bounds: Bounds) -> tuple[float, float]:
     """From zero to a round number that holds the limits and the values.
 
     Of a long tail that would squeeze all clips into a few bins, the last 1 % are left out.

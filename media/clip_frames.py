@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array, UInt8Array
 from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import sample_image
@@ -25,7 +25,7 @@ class ClipFrame:
       is_annotated: whether it is one of those that are annotated.
     """
 
-    rgb: npt.NDArray[np.uint8]
+    rgb: UInt8Array
     index: int
     time_s: float
     is_annotated: bool = True
@@ -42,9 +42,9 @@ class ClipFrames:
       clip_size: (width, height) of the clip's upright picture in pixels.
     """
 
-    rgb: tuple[npt.NDArray[np.uint8], ...]
-    frame: npt.NDArray[np.int64]
-    time_s: npt.NDArray[np.float64]
+    rgb: tuple[UInt8Array, ...]
+    frame: Int64Array
+    time_s: Float64Array
     clip_size: tuple[int, int]
 
     @classmethod

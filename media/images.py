@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
+from core.arrays import UInt8Array
 from core.failures import ItemError
 
 REFERENCE_SIZE = (640, 360)
@@ -30,7 +30,7 @@ def sample_image(
     rotation_deg: int = 0,
     is_mirrored: bool = False,
     sample_aspect_ratio: Fraction = Fraction(1),
-) -> NDArray[np.uint8]:
+) -> UInt8Array:
     """The upright frame, shrunk to fit a box; its shape is kept and it is never enlarged.
 
     The stream's color matrix and range are honored; an unspecified matrix is taken as BT.709 above
@@ -66,7 +66,7 @@ def sample_image(
     return turn_upright(np.asarray(cv2.merge([red, green, blue]), np.uint8), rotation_deg, is_mirrored)
 
 
-def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> NDArray[np.uint8]:
+def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> UInt8Array:
     """The frame as the published scores of SpatialVID saw it: squeezed to 640 x 360, whatever its shape.
 
     That is OpenCV's reading of a video: BT.601 in limited range whatever the stream says (but for formats
@@ -89,14 +89,14 @@ def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> NDArr
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def turn_upright(image: NDArray[np.uint8], rotation_deg: int, is_mirrored: bool = False) -> NDArray[np.uint8]:
+def turn_upright(image: UInt8Array, rotation_deg: int, is_mirrored: bool = False) -> UInt8Array:
     """Turns an image clockwise by 0, 90, 180 or 270 degrees, then mirrors it left to right if asked."""
     if rotation_deg:
         image = np.asarray(cv2.rotate(image, _TURNS[rotation_deg]), np.uint8)
     return np.asarray(cv2.flip(image, 1), np.uint8) if is_mirrored else image
 
 
-def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
+def encode_jpeg(rgb: UInt8Array, quality: int = 95) -> bytes:
     """JPEG bytes of an (h, w, 3) uint8 RGB image; equal images give equal bytes."""
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
@@ -104,7 +104,7 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 95) -> bytes:
     return bytes(data)
 
 
-def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+def decode_jpeg(data: bytes) -> UInt8Array:
     """(h, w, 3) uint8 RGB image of JPEG bytes.
 
     Raises:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from core.arrays import Float32Array, Float64Array, UInt8Array
 from core.settings import Settings
 from models.registry import CLIP_VIT_L14, LAION_AESTHETIC_V2, WeightsError, resolve_weights
 
@@ -70,13 +71,13 @@ class AestheticScore:
 class AffineHead:
     """score = weight . embedding + bias, for embeddings of length 1. `weight` is (768,) float64."""
 
-    weight: NDArray[np.float64]
+    weight: Float64Array
     bias: float
 
-    def score(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    def score(self, embeddings: NDArray[np.floating[Any]]) -> Float64Array:
         """Scores (n,) of embeddings (n, 768) of any length above 0."""
         vectors = np.asarray(embeddings, np.float64)
-        scores: NDArray[np.float64] = vectors @ self.weight / np.linalg.norm(vectors, axis=1) + self.bias
+        scores: Float64Array = vectors @ self.weight / np.linalg.norm(vectors, axis=1) + self.bias
         return scores
 
 
@@ -107,7 +108,7 @@ def fold_head(state: Mapping[str, NDArray[np.floating[Any]]]) -> AffineHead:
     return AffineHead(weight=weight[0], bias=float(bias[0]))
 
 
-def prepare_image(image_rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+def prepare_image(image_rgb_u8: UInt8Array) -> Float32Array:
     """CLIP's own preprocessing: shorter side to 224 by Pillow's bicubic, center crop, normalization.
 
     Of a 640x360 picture the middle 360x360 is seen.
@@ -143,7 +144,7 @@ class ImageEncoder(Protocol):
     def halvings(self) -> int:
         """How often memory ran out, so that the forward passes were halved."""
 
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self, pixels: Float32Array) -> Float32Array:
         """Embeddings (n, 768) of images (n, 3, 224, 224)."""
 
 
@@ -192,14 +193,14 @@ class ClipEncoder:
             raise WeightsError(f"{weights_path!r} does not fit {architecture}: {error}") from error
         self._visual = visual.eval().to(self._device)
 
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self, pixels: Float32Array) -> Float32Array:
         """Embeddings (n, 768) float32 of images (n, 3, 224, 224) float32.
 
         Every forward pass has the same number of images (the last is filled up), so that an embedding does
         not depend on what shares its batch. Where memory runs out, passes are halved from then on.
         """
         torch = self._torch
-        parts: list[NDArray[np.float32]] = []
+        parts: list[Float32Array] = []
         start = 0
         with torch.inference_mode():
             while start < len(pixels):
@@ -253,7 +254,7 @@ class AestheticModel:
         """How often memory ran out, so that the encoder's passes were halved."""
         return self._encoder.halvings
 
-    def score_clips(self, clips_rgb_u8: Sequence[Sequence[NDArray[np.uint8]]]) -> list[AestheticScore]:
+    def score_clips(self, clips_rgb_u8: Sequence[Sequence[UInt8Array]]) -> list[AestheticScore]:
         """Scores of clips, each given by its pictures (h, w, 3) uint8; all pictures share the batches."""
         pixels = [prepare_image(image) for clip in clips_rgb_u8 for image in clip]
         if not pixels:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from core.arrays import UInt8Array
 from core.settings import Settings
 
 HASH_BITS = 256
@@ -35,7 +35,7 @@ class DuplicateSettings(Settings):
     )
 
 
-def hash_image(rgb: npt.NDArray[np.uint8]) -> bytes | None:
+def hash_image(rgb: UInt8Array) -> bytes | None:
     """256-bit perceptual hash of an (h, w, 3) uint8 picture; None if it is too flat to be told from others.
 
     The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 gray picture (Zauner's

@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import BoolArray, Float16Array, Float64Array
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthMaps:
@@ -23,9 +25,9 @@ class DepthMaps:
       map_from_clip: (4,) sx, sy, ox, oy: x in the map is sx * x in the clip + ox, pixel centers at integers.
     """
 
-    depth: npt.NDArray[np.float16]
-    is_valid: npt.NDArray[np.bool_]
-    map_from_clip: npt.NDArray[np.float64]
+    depth: Float16Array
+    is_valid: BoolArray
+    map_from_clip: Float64Array
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -65,7 +67,7 @@ def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: t
     return file
 
 
-def masks_bytes(is_moving: npt.NDArray[np.bool_]) -> bytes:
+def masks_bytes(is_moving: BoolArray) -> bytes:
     """(n, h, w) masks, true = moving, in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`,
     `_indptr`) and `shape` (h, w).
     """
@@ -76,7 +78,7 @@ def masks_bytes(is_moving: npt.NDArray[np.bool_]) -> bytes:
     return npz_bytes(arrays)
 
 
-def mask_arrays(index: int, mask: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.generic]]:
+def mask_arrays(index: int, mask: BoolArray) -> dict[str, npt.NDArray[np.generic]]:
     """The CSR matrix of the `index`-th (h, w) mask."""
     rows, columns = np.nonzero(mask)
     return {
@@ -97,7 +99,7 @@ def read_depth(data: bytes) -> DepthMaps:
         return DepthMaps(depth=file["depth"], is_valid=file["valid"], map_from_clip=file["map_from_clip"])
 
 
-def read_masks(data: bytes) -> npt.NDArray[np.bool_]:
+def read_masks(data: bytes) -> BoolArray:
     """(n, h, w) bool masks, true = moving, of a `dyn_masks.npz`: one CSR matrix a frame, SpatialVID's layout."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         height, width = file["shape"].tolist()

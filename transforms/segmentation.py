@@ -9,6 +9,7 @@ from typing import Any, Literal
 from apache_beam.ml.inference.base import ModelHandler
 from pydantic import Field
 
+from core.arrays import BoolArray
 from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
 from core.stage import StageContract, StageOutput
@@ -17,7 +18,7 @@ from models.registry import SAM_21_LARGE
 from models.segmentation.sam_refinement import check_mask_model
 from models.segmentation.settings import MaskSettings
 from storage.shard_members import masks_bytes
-from transforms.handlers.segmentation import BoolArray, MaskHandler, MovingClip
+from transforms.handlers.segmentation import MaskHandler, MovingClip
 from transforms.run_stage import ModelStage
 
 

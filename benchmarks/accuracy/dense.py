@@ -13,19 +13,18 @@ import time
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.measure import markdown_table
+from core.arrays import Float64Array
 from models.geometry.camera_path import camera_centers, conjugate, multiply, rotation_vectors
 from models.sfm.dense import Anchor, interpolate_poses, refine_between
 from native import se3
 
 FILMS = ("handheld", "handheld, moving things", "rotation with shake", "driving", "orbit", "blurred")
 STEP, FPS = 5, 25
-FloatArray = npt.NDArray[np.float64]
 
 
-def errors(found: FloatArray, true: FloatArray) -> list[float]:
+def errors(found: Float64Array, true: Float64Array) -> list[float]:
     """Root mean square and largest error of centers in mm, and the same of angles in degrees."""
     centers = 1000 * np.linalg.norm(camera_centers(found) - camera_centers(true), axis=1)
     turned = np.degrees(np.linalg.norm(rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:]))), axis=1))

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.accuracy.depths import compare_depths
 from benchmarks.accuracy.masks import compare_masks
 from benchmarks.accuracy.sequences import TrueSequence, load_sequences, rendered_sequences
 from benchmarks.measure import DATA, markdown_table
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from media.clip_frames import ClipFrames, read_clip_frames
 from media.probe import probe_video
 from models.annotation.geometry import ClipGeometry, annotate_frames
@@ -36,9 +36,7 @@ FILMS = ("handheld, moving things", "orbit", "driving", "still, moving things")
 STILL_FILMS = ("handheld", "Dolly In", "Truck Right", "rotation with shake")
 
 
-def frames_of(
-    images: list[npt.NDArray[np.uint8]], times_s: npt.NDArray[np.float64], size: tuple[int, int]
-) -> ClipFrames:
+def frames_of(images: list[UInt8Array], times_s: Float64Array, size: tuple[int, int]) -> ClipFrames:
     """Frames as the job has them after decoding."""
     return ClipFrames(rgb=tuple(images), frame=np.arange(len(images)), time_s=times_s, clip_size=size)
 
@@ -66,12 +64,12 @@ def depth_row(sequence: TrueSequence, found: ClipGeometry, cpu_s: float) -> list
     return [sequence.name, 100 * error.abs_rel, 100 * error.delta1, 100 * error.valid_share, *within, "", cpu_s]
 
 
-def enlarged(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+def enlarged(maps: Float32Array, size: tuple[int, int]) -> Float32Array:
     """Maps (n, h, w) at a (width, height)."""
     return np.stack([np.asarray(cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32) for m in maps])
 
 
-def davis_clip(folder: Path) -> tuple[ClipFrames, npt.NDArray[np.bool_]]:
+def davis_clip(folder: Path) -> tuple[ClipFrames, BoolArray]:
     """Annotated frames of a DAVIS sequence and the masks of its marked thing."""
     path = str(folder / "video.mp4")
     info = probe_video(path)
@@ -94,7 +92,7 @@ def davis_rows(names: list[str]) -> Iterator[list[str | float]]:
             yield mask_row(folder.name, annotate_frames(frames, None, "estimate"), truth)
 
 
-def mask_row(name: str, found: ClipGeometry, truth: npt.NDArray[np.bool_]) -> list[str | float]:
+def mask_row(name: str, found: ClipGeometry, truth: BoolArray) -> list[str | float]:
     """What a table says of masks."""
     poses, moving = found.poses, 100 * float(truth.mean())
     if found.is_moving is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from core.arrays import BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class MaskAgreement:
     frame_iou: float
 
 
-def compare_masks(estimate: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> MaskAgreement:
+def compare_masks(estimate: BoolArray, truth: BoolArray) -> MaskAgreement:
     """Compares masks (n, h, w), True where something moves.
 
     Raises:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.accuracy.trajectories import FloatArray, invert, path_length
+from benchmarks.accuracy.trajectories import invert, path_length
 from benchmarks.measure import DATA
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from media.decode import VideoReader
 from models.sfm.estimate import Intrinsics
 
@@ -41,12 +41,12 @@ class TrueSequence:
     """
 
     name: str
-    frames: Sequence[npt.NDArray[np.uint8]]
-    times_s: FloatArray
-    cam_from_world: FloatArray
+    frames: Sequence[UInt8Array]
+    times_s: Float64Array
+    cam_from_world: Float64Array
     intrinsics: Intrinsics
-    depth_m: dict[int, npt.NDArray[np.float32]]
-    moving: npt.NDArray[np.bool_] | None
+    depth_m: dict[int, Float32Array]
+    moving: BoolArray | None
 
     @property
     def size(self) -> Size:
@@ -64,7 +64,7 @@ class _Lens:
     """From a picture as recorded to one of the working size: undistorted, resized, with square pixels."""
 
     recorded: Intrinsics
-    distortion: FloatArray
+    distortion: Float64Array
     recorded_size: Size
     size: Size
 
@@ -72,7 +72,7 @@ class _Lens:
     def intrinsics(self) -> Intrinsics:
         return self.recorded.resized(self.recorded_size, self.size)
 
-    def picture(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def picture(self, image: UInt8Array) -> UInt8Array:
         if self.distortion.any():
             image = np.asarray(cv2.undistort(image, self._matrix(), self.distortion), np.uint8)
         smaller = self.size[0] * self.size[1] < self.recorded_size[0] * self.recorded_size[1]
@@ -81,7 +81,7 @@ class _Lens:
             image = np.asarray(cv2.resize(image, self.size, interpolation=method), np.uint8)
         return image
 
-    def labels(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def labels(self, image: Float32Array) -> Float32Array:
         """The same for values that must not be mixed, such as depths; 0 outside."""
         if self.distortion.any():
             no_turn = np.eye(3)
@@ -91,7 +91,7 @@ class _Lens:
             image = np.asarray(cv2.remap(image, maps[0], maps[1], cv2.INTER_NEAREST), np.float32)
         return np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
 
-    def _matrix(self) -> FloatArray:
+    def _matrix(self) -> Float64Array:
         camera = self.recorded
         return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
@@ -155,7 +155,7 @@ def rendered_sequences(
         )
 
 
-def read_tum(path: Path) -> tuple[FloatArray, FloatArray]:
+def read_tum(path: Path) -> tuple[Float64Array, Float64Array]:
     """Times (n,) and poses (n, 7) tx ty tz qx qy qz qw of a trajectory file of TUM's format."""
     rows = np.loadtxt(path, np.float64, comments="#", ndmin=2)
     return rows[:, 0], rows[:, 1:8]
@@ -177,14 +177,14 @@ def _read_lens(path: Path, max_side_px: int) -> _Lens:
     )
 
 
-def _read_frames(path: Path, chosen: range) -> Iterator[npt.NDArray[np.uint8]]:
+def _read_frames(path: Path, chosen: range) -> Iterator[UInt8Array]:
     with VideoReader(str(path)) as reader:
         for decoded in reader.frames():
             if decoded.index in chosen:
                 yield np.asarray(decoded.frame.to_ndarray(format="rgb24"), np.uint8)
 
 
-def _read_depths(folder: Path, chosen: range, lens: _Lens) -> dict[int, npt.NDArray[np.float32]]:
+def _read_depths(folder: Path, chosen: range, lens: _Lens) -> dict[int, Float32Array]:
     units = TUM_UNITS_A_METRE if folder.name.startswith("tum_") else MILLIMETRES_A_METRE
     depths = {}
     for path in sorted((folder / "depth").glob("*.png")):
@@ -194,7 +194,7 @@ def _read_depths(folder: Path, chosen: range, lens: _Lens) -> dict[int, npt.NDAr
     return depths
 
 
-def _read_masks(folder: Path, chosen: range, lens: _Lens) -> npt.NDArray[np.bool_] | None:
+def _read_masks(folder: Path, chosen: range, lens: _Lens) -> BoolArray | None:
     if not (folder / "mask").exists():
         return None
     images = (cv2.imread(str(folder / "mask" / f"{index:05d}.png"), cv2.IMREAD_GRAYSCALE) for index in chosen)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from core.arrays import BoolArray, Float64Array
+
 MIN_POSES = 3
 # Shorter paths, in the units of the truth, are rounding.
 STILL = 1e-6
@@ -42,15 +41,15 @@ class Similarity:
     """x -> scale * rotation @ x + translation."""
 
     scale: float
-    rotation: FloatArray
-    translation: FloatArray
+    rotation: Float64Array
+    translation: Float64Array
 
-    def move(self, points: FloatArray) -> FloatArray:
+    def move(self, points: Float64Array) -> Float64Array:
         """Maps points (n, 3)."""
         return np.asarray(self.scale * points @ self.rotation.T + self.translation)
 
 
-def compare_trajectories(estimate: FloatArray, registered: BoolArray, truth: FloatArray) -> TrajectoryError:
+def compare_trajectories(estimate: Float64Array, registered: BoolArray, truth: Float64Array) -> TrajectoryError:
     """Errors of cam_from_world (n, 7) against the true ones (n, 7), frame by frame."""
     share = float(registered.mean())
     if registered.sum() < MIN_POSES:
@@ -73,7 +72,7 @@ def compare_trajectories(estimate: FloatArray, registered: BoolArray, truth: Flo
     )
 
 
-def align(points: FloatArray, target: FloatArray, *, with_scale: bool = True) -> Similarity:
+def align(points: Float64Array, target: Float64Array, *, with_scale: bool = True) -> Similarity:
     """The similarity that brings points (n, 3) nearest to targets (n, 3) in the least squares sense (Umeyama 1991).
 
     Points that all coincide keep their scale and directions.
@@ -90,13 +89,15 @@ def align(points: FloatArray, target: FloatArray, *, with_scale: bool = True) ->
     return Similarity(scale=scale, rotation=rotation, translation=target_mean - scale * rotation @ mean)
 
 
-def absolute_errors(found: FloatArray, true: FloatArray, similarity: Similarity) -> tuple[FloatArray, FloatArray]:
+def absolute_errors(
+    found: Float64Array, true: Float64Array, similarity: Similarity
+) -> tuple[Float64Array, Float64Array]:
     """Distances of centers (n,), and angles (n,) in degrees, of aligned world_from_cam (n, 4, 4)."""
     distance = np.linalg.norm(similarity.move(found[:, :3, 3]) - true[:, :3, 3], axis=1)
     return distance, angle_deg(np.swapaxes(true[:, :3, :3], 1, 2) @ similarity.rotation @ found[:, :3, :3])
 
 
-def relative_errors(found: FloatArray, true: FloatArray, scale: float) -> tuple[FloatArray, FloatArray]:
+def relative_errors(found: Float64Array, true: Float64Array, scale: float) -> tuple[Float64Array, Float64Array]:
     """Errors (n - 1,) of the motions between successive world_from_cam: distances, and angles in degrees.
 
     As Sturm et al. (2012) define them for a distance of one frame, after scaling the estimated translations.
@@ -107,25 +108,25 @@ def relative_errors(found: FloatArray, true: FloatArray, scale: float) -> tuple[
     return np.linalg.norm(error[:, :3, 3], axis=1), angle_deg(error[:, :3, :3])
 
 
-def path_length(cam_from_world: FloatArray) -> float:
+def path_length(cam_from_world: Float64Array) -> float:
     """Length of the way of the camera's center."""
     centers = invert(cam_from_world)[:, :3]
     return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
 
 
-def rms(values: FloatArray) -> float:
+def rms(values: Float64Array) -> float:
     """Root mean square; NaN of nothing."""
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
-def angle_deg(rotation: FloatArray) -> FloatArray:
+def angle_deg(rotation: Float64Array) -> Float64Array:
     """Angles (n,) of rotations (n, 3, 3) in degrees, exact for small ones too."""
     skew = rotation - np.swapaxes(rotation, 1, 2)
     sine = np.linalg.norm(skew[:, [2, 0, 1], [1, 2, 0]], axis=1) / 2
     return np.asarray(np.degrees(np.arctan2(sine, (np.trace(rotation, axis1=1, axis2=2) - 1) / 2)))
 
 
-def to_matrix(poses: FloatArray) -> FloatArray:
+def to_matrix(poses: Float64Array) -> Float64Array:
     """(n, 4, 4) of (n, 7) tx ty tz qx qy qz qw; quaternions of any norm but 0."""
     x, y, z, w = (poses[:, 3:] / np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)).T
     matrix = np.zeros((len(poses), 4, 4))
@@ -137,7 +138,7 @@ def to_matrix(poses: FloatArray) -> FloatArray:
     return matrix
 
 
-def invert(poses: FloatArray) -> FloatArray:
+def invert(poses: Float64Array) -> Float64Array:
     """cam_from_world (n, 7) of world_from_cam (n, 7), and the other way round."""
     matrix = to_matrix(poses)
     translation = -np.einsum("nji,nj->ni", matrix[:, :3, :3], matrix[:, :3, 3])
@@ -145,5 +146,5 @@ def invert(poses: FloatArray) -> FloatArray:
     return np.concatenate([translation, quaternion * [-1, -1, -1, 1]], axis=1)
 
 
-def _steps(world_from_cam: FloatArray) -> FloatArray:
+def _steps(world_from_cam: Float64Array) -> Float64Array:
     return np.asarray(np.linalg.inv(world_from_cam[:-1]) @ world_from_cam[1:])

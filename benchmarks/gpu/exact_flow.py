@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.arrays import Float64Array
 from models.flow.raft_clip import STEPS, ClipFlow, is_consistent
 from models.slam.features import FlowPredictor, FrameFeatures
 from models.slam.geometry import Cameras, pixel_grid, reproject
@@ -23,7 +23,6 @@ from models.slam.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
 from models.slam.tracker import Track, TrackedClip
 from native import se3
 
-Doubles = npt.NDArray[np.float64]
 HALF_VIEW_RAD = np.radians(30)
 ETA = 1e-5
 MARGIN = 0.25
@@ -43,14 +42,14 @@ class RoomClip:
     """
 
     clip: TrackedClip
-    cam_from_world: Doubles
+    cam_from_world: Float64Array
     focal_px: float
-    feature_depth: Doubles
+    feature_depth: Float64Array
     meters: float
 
 
 def make_clip(
-    poses: Doubles,
+    poses: Float64Array,
     size: tuple[int, int],
     seed: int = 0,
     focal_error: float = 1.0,
@@ -154,7 +153,9 @@ def errors(room: RoomClip, track: Track) -> tuple[float, float]:
     )
 
 
-def exact_clip_flow(poses: Doubles, size: tuple[int, int], device: torch.device | str) -> tuple[Doubles, ClipFlow]:
+def exact_clip_flow(
+    poses: Float64Array, size: tuple[int, int], device: torch.device | str
+) -> tuple[Float64Array, ClipFlow]:
     """Depth (t, h, w) of the room in meters at half of (width, height), and the flow of a clip at that size.
 
     Args:
@@ -187,7 +188,7 @@ def exact_clip_flow(poses: Doubles, size: tuple[int, int], device: torch.device 
     return depth, flow
 
 
-def _measure(poses: Doubles, camera: Doubles, size: tuple[int, int]) -> Doubles:
+def _measure(poses: Float64Array, camera: Float64Array, size: tuple[int, int]) -> Float64Array:
     """(t, h, w) z-depth of the room at pixel centers, in meters."""
     scenes, room = (
         importlib.import_module("tests.support.scene"),

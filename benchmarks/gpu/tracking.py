@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu.exact_flow import Doubles, ExactFlow, RoomClip, errors, make_clip
+from benchmarks.gpu.exact_flow import ExactFlow, RoomClip, errors, make_clip
 from benchmarks.gpu.timing import median_ms
+from core.arrays import Float64Array
 from models.networks.correlation import FeaturePyramid, correlate
 from models.slam import dense_ba
 from models.slam.bundle_plan import plan_bundle
@@ -36,7 +37,7 @@ FRAMES = 47
 MOTIONS = {"slow": (0.45, 7.0), "mid": (0.75, 9.0), "fast": (1.7, 17.0)}
 
 
-def wander(frames: int, speed: float, turn_deg: float, seed: int) -> Doubles:
+def wander(frames: int, speed: float, turn_deg: float, seed: int) -> Float64Array:
     """(t, 7) poses in meters of a camera that wanders in the free part of the room."""
     t = np.arange(frames) / 5.0
     phase = 2.4 * seed

@@ -10,18 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.cameras import FloatArray, to_world, unproject
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from core.cameras import to_world, unproject
 from explore.clips import Clip, Track
-
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointCloud:
     """Points of a scene: (n, 3) in the world, (n, 3) uint8 RGB."""
 
-    points_world: FloatArray
-    rgb: npt.NDArray[np.uint8]
+    points_world: Float64Array
+    rgb: UInt8Array
 
 
 class PosedFrames:
@@ -46,23 +45,23 @@ class PosedFrames:
     def __len__(self) -> int:
         return len(self.ordinals)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[UInt8Array]:
         """(h, w, 3) RGB of each at the clip's size, one by one."""
         return self.clip.pictures(self.frames.tolist())
 
-    def depth_of(self, i: int) -> npt.NDArray[np.float32] | None:
+    def depth_of(self, i: int) -> Float32Array | None:
         """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
         if self.clip.depth is None:
             return None
         return enlarge(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
 
-    def moving_in(self, i: int) -> npt.NDArray[np.bool_] | None:
+    def moving_in(self, i: int) -> BoolArray | None:
         """(h, w) dynamic mask of the i-th at the clip's size."""
         if self.clip.is_moving is None:
             return None
         return enlarge(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
 
-    def points_of(self, i: int, picture: Picture, most: int) -> PointCloud | None:
+    def points_of(self, i: int, picture: UInt8Array, most: int) -> PointCloud | None:
         """Points that the i-th frame shows and that do not move; None without depth.
 
         Args:

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.cameras import FloatArray, invert_poses
+from core.arrays import Float64Array, UInt8Array
+from core.cameras import invert_poses
 from explore.clips import Clip
 from explore.export.frames import PointCloud, PosedFrames, join_clouds
 from explore.markup import escape
-from explore.overlays import Picture, color_depth, depth_range, moving_veil
+from explore.overlays import color_depth, depth_range, moving_veil
 
 PICTURE_SIDE_PX = 640
 POINTS_PER_FRAME = 6000
@@ -32,8 +33,8 @@ _NOW_STYLE = "position:absolute;top:-3px;bottom:-3px;width:2px;background:#111"
 class Camera:
     """A camera in the world: its center, its rotation as (w x y z), vertical field of view, width / height."""
 
-    position: FloatArray
-    wxyz: FloatArray
+    position: Float64Array
+    wxyz: Float64Array
     fov_rad: float
     aspect: float
 
@@ -73,7 +74,7 @@ class ShownClip:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def picture(self, i: int, *, moving: bool, depth: bool) -> Picture:
+    def picture(self, i: int, *, moving: bool, depth: bool) -> UInt8Array:
         """The i-th picture with the overlays that are asked for and there."""
         picture = self.pictures[i]
         size = picture.shape[1], picture.shape[0]
@@ -103,7 +104,7 @@ class ShownClip:
             aspect=width / height,
         )
 
-    def path(self) -> FloatArray:
+    def path(self) -> Float64Array:
         """(k, 3) camera centers of the frames that have a pose."""
         if self._posed is None:
             return np.zeros((0, 3))

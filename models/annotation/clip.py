@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array, Int64Array
 from media.clip_frames import ClipFrame, ClipFrames
 from models.annotation.files import map_size
 from models.annotation.geometry import ClipGeometry, annotate_frames, working_size
@@ -22,8 +22,7 @@ from models.depth.mono_depth_file import MonoDepths
 from models.sfm.estimate import Intrinsics, MotionKind, PoseEstimator
 from models.slam.tracked_frames import TrackedFrames
 
-FloatArray = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_] | None
+Mask = BoolArray | None
 """(h, w); None where nothing is known."""
 
 MIN_POSED_SHARE = 0.4
@@ -59,12 +58,12 @@ class ClipAnnotation:
       meters_per_unit: the poses' unit in meters (of windows: the median); None where nothing says.
     """
 
-    cam_from_world: FloatArray
-    intrinsics_px: FloatArray
-    dense_cam_from_world: FloatArray | None
+    cam_from_world: Float64Array
+    intrinsics_px: Float64Array
+    dense_cam_from_world: Float64Array | None
     dense_refined_share: float | None
-    frame: npt.NDArray[np.int64]
-    time_s: FloatArray
+    frame: Int64Array
+    time_s: Float64Array
     size: tuple[int, int]
     pose_ok: bool
     reason: str | None
@@ -146,7 +145,7 @@ class _ClipAnnotator:
         self._frame: list[int] = []
         self._time_s: list[float] = []
         self._every_time_s: list[float] = []
-        self._tracked: list[FloatArray] = []
+        self._tracked: list[Float64Array] = []
         self._first_failure: str | None = None
         self._num_failures = 0
         self._now: Stretch | None = None
@@ -311,7 +310,7 @@ class _ClipAnnotator:
             meters_per_unit=kept.meters_per_unit,
         )
 
-    def _verdict(self, kept: Stretch, has_pose: npt.NDArray[np.bool_]) -> tuple[bool, str | None]:
+    def _verdict(self, kept: Stretch, has_pose: BoolArray) -> tuple[bool, str | None]:
         """Whether the poses are fit for use, and why they or some of them are not."""
         count = len(has_pose)
         others = f" (the first of {self._num_failures} failures)" if self._num_failures > 1 else ""

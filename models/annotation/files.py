@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from core.arrays import Float64Array
 
 
 def map_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
@@ -21,7 +22,7 @@ def instructions_file(instructions: Mapping[str, Sequence[str]]) -> bytes:
     return json.dumps(instructions, indent=2).encode()
 
 
-def mask_shares(data: bytes) -> npt.NDArray[np.float64]:
+def mask_shares(data: bytes) -> Float64Array:
     """(n,) share of moving pixels in each mask of a file that `MasksFile` wrote."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         pixels = float(np.prod(file["shape"]))

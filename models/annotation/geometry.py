@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array
 from media.clip_frames import ClipFrames
 from models.annotation.files import map_size
 from models.depth.consensus import agree_on_depth
@@ -23,9 +23,6 @@ from models.segmentation.residual_motion import moving_masks
 from models.sfm.classical import estimate_poses
 from models.sfm.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEstimator, PoseRequest
 from native import se3
-
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_MAPS_SIDE_PX = 320
 """Longest side at which depth and masks are worked out at least, however small they are stored."""
@@ -55,8 +52,8 @@ class ClipGeometry:
 
     poses: PoseEstimate
     scene_depth: float | None
-    depth: Map | None
-    depth_sigma: Map | None
+    depth: Float32Array | None
+    depth_sigma: Float32Array | None
     is_depth_valid: BoolArray | None
     is_moving: BoolArray | None
     meters_per_unit: float | None = None

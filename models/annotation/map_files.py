@@ -12,11 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array
 from models.annotation.geometry import ClipGeometry
 from storage.shard_members import mask_arrays, open_npy, write_arrays
-
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 MAX_SIGMA_PERMILLE, UNKNOWN_SIGMA = 254, 255
 CHUNK_FRAMES = 64
@@ -32,8 +30,8 @@ class StoredMaps:
       moving: (n, h, w) bool, true = moving.
     """
 
-    depth: Map
-    sigma: Map
+    depth: Float32Array
+    sigma: Float32Array
     moving: BoolArray
 
     @classmethod

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array
 from models.annotation.geometry import ClipGeometry
 from models.annotation.windows import Window
 from models.sfm.dense import Anchor, interpolate_poses, refine_between
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +25,10 @@ class Corrections:
       motion: (m, 7) in camera coordinates, in the unit of its window.
     """
 
-    frame: npt.NDArray[np.int64]
-    motion: FloatArray
+    frame: Int64Array
+    motion: Float64Array
 
-    def apply(self, cam_from_world: FloatArray, scale: float) -> None:
+    def apply(self, cam_from_world: Float64Array, scale: float) -> None:
         """Corrects the rows of (n, 7) poses, one a frame of the clip, in whose unit a window's has a length `scale`."""
         if len(self.frame):
             motion = self.motion.copy()
@@ -44,7 +43,7 @@ def correct_between(window: Window, geometry: ClipGeometry, first: int, last: in
     """
     poses = geometry.poses
     frames: list[int] = []
-    motions: list[FloatArray] = []
+    motions: list[Float64Array] = []
     if poses.motion_kind != "static" and poses.pose_ok:
         annotated = [k for k, frame in enumerate(window.frames) if frame.is_annotated]
         times = np.array([window.frames[k].time_s for k in annotated])

@@ -7,13 +7,11 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from models.annotation.map_files import StoredMaps
 from models.flow.dis import FlowEngine, length_of, pixel_grid, sample_along
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
 
 TRACKED_SIDE_PX = 320
 BASE_RETURN_PX = 0.5
@@ -22,7 +20,7 @@ MIN_TEXTURE = 1.0
 MIN_PIXELS = 100
 
 
-def tracked_shares(rgb: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
+def tracked_shares(rgb: Sequence[UInt8Array]) -> Float64Array:
     """(n - 1,) share of pixels that dense flow finds again in the next frame: it comes back to where it started.
 
     Flow is looked at where there is something to follow, that is a difference between neighboring pixels beyond
@@ -39,7 +37,7 @@ def tracked_shares(rgb: Sequence[npt.NDArray[np.uint8]]) -> FloatArray:
     return np.array(shares)
 
 
-def depth_errors(maps: StoredMaps, cam_from_world: FloatArray, intrinsics_px: FloatArray) -> FloatArray:
+def depth_errors(maps: StoredMaps, cam_from_world: Float64Array, intrinsics_px: Float64Array) -> Float64Array:
     """Relative error of depth from each frame to the next: its points, moved by the poses, against the next one's map.
 
     Args:
@@ -71,7 +69,7 @@ def depth_errors(maps: StoredMaps, cam_from_world: FloatArray, intrinsics_px: Fl
     return np.array(errors)
 
 
-def _at(values: npt.NDArray[np.float32], x: FloatArray, y: FloatArray) -> FloatArray:
+def _at(values: Float32Array, x: Float64Array, y: Float64Array) -> Float64Array:
     """Values at the nearest pixels; 0 outside."""
     height, width = values.shape
     column, row = np.rint(np.clip(x, -1, width)), np.rint(np.clip(y, -1, height))
@@ -81,13 +79,13 @@ def _at(values: npt.NDArray[np.float32], x: FloatArray, y: FloatArray) -> FloatA
     return result
 
 
-def _shrunk(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _shrunk(gray: UInt8Array) -> UInt8Array:
     scale = min(1.0, TRACKED_SIDE_PX / max(gray.shape))
     size = max(16, round(gray.shape[1] * scale)), max(16, round(gray.shape[0] * scale))
     return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _has_texture(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _has_texture(gray: UInt8Array) -> BoolArray:
     smooth = cv2.GaussianBlur(gray, (0, 0), 1.0).astype(np.float32)
     gradient = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)) / 8
     return np.asarray(cv2.blur(gradient, (11, 11)) > MIN_TEXTURE)

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array
 from native import elementary, se3
-
-FloatArray = npt.NDArray[np.float64]
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_COMMON_FRAMES = 3
 MIN_COMMON_PIXELS = 100
@@ -32,10 +29,10 @@ class Overlap:
       depth_before, depth_now: (m, h, w) z-depth in either scale, 0 where not valid; None if there is none.
     """
 
-    before: FloatArray
-    now: FloatArray
-    depth_before: Map | None
-    depth_now: Map | None
+    before: Float64Array
+    now: Float64Array
+    depth_before: Float32Array | None
+    depth_now: Float32Array | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +47,12 @@ class Join:
       offset: root mean square distance of the camera centers of both, in the unit of the windows before.
     """
 
-    motion: FloatArray
+    motion: Float64Array
     scale: float
     scale_drift: float | None
     offset: float
 
-    def apply(self, cam_from_world: FloatArray) -> FloatArray:
+    def apply(self, cam_from_world: Float64Array) -> Float64Array:
         """(n, 7) poses of the new window in the world and scale of the windows before it."""
         scaled = cam_from_world.copy()
         scaled[:, :3] *= self.scale
@@ -97,7 +94,7 @@ def join_windows(overlap: Overlap, *, needs_scale: bool) -> Join | str:
     )
 
 
-def blend_poses(before: FloatArray, now: FloatArray) -> FloatArray:
+def blend_poses(before: Float64Array, now: Float64Array) -> Float64Array:
     """(m, 7) poses that go over from one window's to the next one's; where one has none, the other's."""
     weight = np.arange(1, len(now) + 1) / (len(now) + 1)
     blended = np.asarray(se3.interpolate(before, now, weight))
@@ -106,13 +103,13 @@ def blend_poses(before: FloatArray, now: FloatArray) -> FloatArray:
     return blended
 
 
-def _mean_rotation(rotations: FloatArray) -> FloatArray:
+def _mean_rotation(rotations: Float64Array) -> Float64Array:
     """(4,) mean of (m, 4) unit quaternions: the largest eigenvector of the sum of their outer products."""
     _, vectors = np.linalg.eigh(rotations.T @ rotations)
     return np.asarray(se3.normalize(vectors[:, -1]))
 
 
-def _scale_of_paths(here: FloatArray, there: FloatArray) -> tuple[float, float] | None:
+def _scale_of_paths(here: Float64Array, there: Float64Array) -> tuple[float, float] | None:
     """Logarithm of the ratio of two paths that should be alike, and its standard deviation."""
     here, there = here - here.mean(axis=0), there - there.mean(axis=0)
     square = float((here**2).sum())
@@ -126,14 +123,14 @@ def _scale_of_paths(here: FloatArray, there: FloatArray) -> tuple[float, float] 
     return (math.log(scale), sigma) if sigma < MAX_LOG_SIGMA else None
 
 
-def _scale_of_depths(log_ratios: FloatArray) -> tuple[float, float] | None:
+def _scale_of_depths(log_ratios: Float64Array) -> tuple[float, float] | None:
     if len(log_ratios) < MIN_COMMON_FRAMES:
         return None
     sigma = float(np.hypot(np.std(log_ratios), DEPTH_LOG_SIGMA))
     return (float(np.median(log_ratios)), sigma) if sigma < MAX_LOG_SIGMA else None
 
 
-def _depth_log_ratios(overlap: Overlap, frames: npt.NDArray[np.intp]) -> FloatArray:
+def _depth_log_ratios(overlap: Overlap, frames: npt.NDArray[np.intp]) -> Float64Array:
     """Median logarithm of the ratio of depths in each shared frame with enough depths in common."""
     if overlap.depth_before is None or overlap.depth_now is None:
         return np.zeros(0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array
 from models.annotation.geometry import ClipGeometry
 from models.sfm.estimate import MotionKind, PoseEstimate
 from models.slam.tracked_frames import TrackedFrames
@@ -76,7 +76,7 @@ def _why_unfit(tracked: TrackedFrames, typical: float | None) -> str | None:
     return None
 
 
-def _relative_sigma(disagreement: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _relative_sigma(disagreement: Float32Array) -> Float32Array:
     sigma = np.maximum(SIGMA_OF_DISAGREEMENT * disagreement, np.float32(MIN_RELATIVE_SIGMA))
     return np.where(np.isnan(sigma), np.float32(RELATIVE_SIGMA), sigma)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array
 from models.annotation.geometry import ClipGeometry
 from models.annotation.map_files import DepthFile, StoredMaps
 from models.annotation.pose_interpolation import Corrections, correct_between
@@ -17,8 +17,6 @@ from models.annotation.windows import Window
 from models.sfm.dense import interpolate_poses
 from models.sfm.estimate import MotionKind, resize_intrinsics
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +65,11 @@ class Stretch:
         self._size = size
         self._depth_file = depth_file
         self._corrects_between = corrects_between
-        self._poses: list[FloatArray] = []
-        self._intrinsics: list[FloatArray] = []
+        self._poses: list[Float64Array] = []
+        self._intrinsics: list[Float64Array] = []
         self._windows: list[_WindowFacts] = []
         self._joins: list[Join] = []
-        self._depth_errors: list[FloatArray] = []
+        self._depth_errors: list[Float64Array] = []
         self._corrections: list[tuple[Corrections, float]] = []
         self._shared: StoredMaps | None = None
         self._take(first, None)
@@ -177,7 +175,7 @@ class Stretch:
             self._depth_file.discard()
 
     @property
-    def cam_from_world(self) -> FloatArray:
+    def cam_from_world(self) -> Float64Array:
         """(n, 7), NaN where a frame has none; the world is the camera of the first one that has."""
         poses = np.concatenate(self._poses)
         known = np.flatnonzero(np.isfinite(poses).all(axis=1))
@@ -188,13 +186,13 @@ class Stretch:
         return poses
 
     @property
-    def intrinsics_px(self) -> FloatArray:
+    def intrinsics_px(self) -> Float64Array:
         """(n, 4) fx fy cx cy in pixels of the annotated frames."""
         return np.concatenate(self._intrinsics)
 
     def dense_poses(
-        self, frame: npt.NDArray[np.int64], time_s: FloatArray, every_time_s: FloatArray
-    ) -> tuple[FloatArray, float | None]:
+        self, frame: Int64Array, time_s: Float64Array, every_time_s: Float64Array
+    ) -> tuple[Float64Array, float | None]:
         """Poses of the clip's frames from the stretch's first annotated one to its last one, or to the clip's end.
 
         Args:
@@ -283,7 +281,7 @@ class Stretch:
         return float(np.sqrt(np.sum(errors**2 * counts) / counts.sum())) if counts.any() else float(errors.max())
 
 
-def mean_of(parts: Iterable[FloatArray]) -> float | None:
+def mean_of(parts: Iterable[Float64Array]) -> float | None:
     """Mean of the values of all arrays; None without any."""
     values = np.concatenate([np.zeros(0), *parts])
     return float(values.mean()) if len(values) else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.captions.motion_labels.steps import MotionSteps
 from models.captions.motion_labels.vocabulary import STAY
 
@@ -103,7 +103,7 @@ class CameraPath:
         """The motion of the whole path."""
         return self.between(float(self.steps.times_s[0]), float(self.steps.times_s[-1]))
 
-    def _shares(self, start_s: float, end_s: float) -> npt.NDArray[np.float64]:
+    def _shares(self, start_s: float, end_s: float) -> Float64Array:
         """(n - 1,) share of each step that lies in a stretch of time."""
         starts, ends = self.steps.times_s[:-1], self.steps.times_s[1:]
         inside = np.minimum(ends, end_s) - np.maximum(starts, start_s)
@@ -124,7 +124,7 @@ def spread_words(instructions: Mapping[str, Sequence[str]], num_poses: int) -> t
     return tuple(words)
 
 
-def _durations(words: Sequence[tuple[str, ...]], durations_s: npt.NDArray[np.float64]) -> dict[str, float]:
+def _durations(words: Sequence[tuple[str, ...]], durations_s: Float64Array) -> dict[str, float]:
     """Seconds that each word holds, the longest first; words that hold for no time are left out."""
     lasting: dict[str, float] = {}
     for labels, duration in zip(words, durations_s, strict=True):

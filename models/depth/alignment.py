@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array
 from models.depth.mono_depth import FrameDepths
 
-Maps = npt.NDArray[np.float32]
 TOP_PERCENTILE, TOP_INVERSE_DEPTH = 98, 2.0
 MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-4, 100.0
 SMALL = 1e-8
@@ -30,7 +29,7 @@ class AlignedDepth:
       focal_px: focal length that the networks see, in pixels of the maps; None if they see none.
     """
 
-    inverse_depth: Maps
+    inverse_depth: Float32Array
     meters_per_unit: float | None
     focal_px: float | None
 
@@ -62,7 +61,7 @@ def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> Ali
     )
 
 
-def _typical_fit(relative: FrameDepths, inverse: Maps, is_valid: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _typical_fit(relative: FrameDepths, inverse: Float32Array, is_valid: BoolArray) -> tuple[float, float]:
     """Scale and shift of the frame whose product of both is nearest to the median one."""
     fits = []
     for seen, expected, valid in zip(relative.maps, inverse, is_valid & relative.is_valid, strict=True):

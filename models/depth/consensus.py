@@ -6,14 +6,11 @@ import functools
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array
 from models.depth.motion_stereo import DepthMaps, MapOver
 from models.depth.propagation import propagate
 from models.geometry.posed_frames import PosedFrames
-
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 ROUNDS, REACH = 2, 3
 SIGMAS_APART = 3.0
@@ -44,7 +41,7 @@ def agree_on_depth(frames: PosedFrames, maps: DepthMaps, map_over: MapOver = map
     return maps
 
 
-def _agreed(frames: PosedFrames, known: list[Map], frame: int) -> tuple[Map, Map, BoolArray]:
+def _agreed(frames: PosedFrames, known: list[Float32Array], frame: int) -> tuple[Float32Array, Float32Array, BoolArray]:
     own, own_sigma, valid = np.moveaxis(known[frame], -1, 0)
     is_own = valid > 0
     guess = propagate(own, is_own)
@@ -75,7 +72,9 @@ def _around(frames: PosedFrames, frame: int) -> list[int]:
     return [k for k in near if 0 <= k < len(frames) and frames.is_registered[k] and frames.is_registered[frame]]
 
 
-def _moved(frames: PosedFrames, layer: Map, frame: int, other: int, inverse_depth: Map) -> tuple[Map, Map]:
+def _moved(
+    frames: PosedFrames, layer: Float32Array, frame: int, other: int, inverse_depth: Float32Array
+) -> tuple[Float32Array, Float32Array]:
     """Inverse depths in `frame` of what `other` sees where these points lie in it, and their sigma; 0 where nothing."""
     columns, rows, _ = frames.seen_in(frame, other, inverse_depth)
     depth, sigma, share = np.moveaxis(cv2.remap(layer, columns, rows, cv2.INTER_LINEAR), -1, 0)

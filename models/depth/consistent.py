@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.arrays import Float32Array
 from models.depth.consistency_losses import (
     MAX_CERTAINTY,
     MAX_INVERSE_DEPTH,
@@ -30,7 +31,6 @@ from models.depth.settings import ConsistencySettings
 from models.flow.raft_clip import ClipFlow
 from native import se3
 
-Maps = npt.NDArray[np.float32]
 MAX_FIRST_CERTAINTY, MIN_FIRST_CERTAINTY = 0.5, 1e-3
 FIRST_RATE, SECOND_RATE = 1e-2, 5e-3
 FIRST_NORMAL_WEIGHT = 4.0
@@ -50,17 +50,17 @@ class ConsistentDepth:
       first_loss, last_loss: of the second kind of steps.
     """
 
-    inverse_depth: Maps
-    certainty: Maps
-    disagreement: Maps
-    residual_px: Maps
+    inverse_depth: Float32Array
+    certainty: Float32Array
+    disagreement: Float32Array
+    residual_px: Float32Array
     first_loss: float
     last_loss: float
 
 
 def make_consistent(
-    inverse_depth: Maps,
-    static: Maps,
+    inverse_depth: Float32Array,
+    static: Float32Array,
     cam_from_world: npt.ArrayLike,
     intrinsics_px: npt.ArrayLike,
     flow: ClipFlow,

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from core.arrays import UInt8Array
 from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
@@ -39,7 +39,7 @@ class DepthAnything:
         self._settings = settings
         self.halvings = 0
 
-    def predict(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> FrameDepths:
+    def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
         """See `DepthModel.predict`. Everywhere is valid; no focal length is seen."""
         settings = self._settings
         runner = BatchRunner(

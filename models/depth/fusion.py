@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, Float64Array
 from models.depth.mono_depth import FrameDepths
 from models.depth.motion_stereo import DepthMaps
-
-Map = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_FIT_PIXELS = 200
 MAX_FIT_PIXELS = 20_000
@@ -81,7 +77,7 @@ def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> DepthMaps:
     )
 
 
-def _meters_per_unit(inverse_depth: Map, known: BoolArray, metric: FrameDepths) -> float | None:
+def _meters_per_unit(inverse_depth: Float32Array, known: BoolArray, metric: FrameDepths) -> float | None:
     """Median over frames of the median ratio of the two depths, so that each frame has one vote."""
     both = known & metric.is_valid & (inverse_depth > 0)
     ratios = [
@@ -93,8 +89,8 @@ def _meters_per_unit(inverse_depth: Map, known: BoolArray, metric: FrameDepths) 
 
 
 def _fitted(
-    seen: Map, is_seen: BoolArray, inverse_depth: Map, known: BoolArray, *, with_shift: bool
-) -> tuple[Map, FloatArray, BoolArray] | None:
+    seen: Float32Array, is_seen: BoolArray, inverse_depth: Float32Array, known: BoolArray, *, with_shift: bool
+) -> tuple[Float32Array, Float64Array, BoolArray] | None:
     """The network's maps on motion's scale, each frame's relative error, and where they are above 0."""
     both = known & is_seen & (inverse_depth > 0)
     enough = [k for k in range(len(seen)) if both[k].sum() >= MIN_FIT_PIXELS]
@@ -110,7 +106,7 @@ def _fitted(
     return mapped, sigma, is_seen & (mapped > 0)
 
 
-def _fit(seen: Map, inverse_depth: Map, with_shift: bool) -> tuple[float, float, float]:
+def _fit(seen: Float32Array, inverse_depth: Float32Array, with_shift: bool) -> tuple[float, float, float]:
     """Scale and shift that bring what is seen to inverse depth, and the median relative error as a deviation.
 
     Relative errors count, with Cauchy weights, so that neither near things nor wrong ones rule.

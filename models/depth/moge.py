@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from core.arrays import UInt8Array
 from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
@@ -42,7 +41,7 @@ class MoGe:
         self._tokens = min(max(settings.moge_tokens, least), most)
         self.halvings = 0
 
-    def predict(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> FrameDepths:
+    def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
         """See `DepthModel.predict`. Not valid where the network sees nothing at a distance."""
         settings = self._settings
 

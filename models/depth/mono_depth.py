@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from models.depth.settings import DepthSettings
 from models.registry import (
     DEPTH_ANYTHING_V2_LARGE,
@@ -37,9 +35,9 @@ class FrameDepths:
       focal_px: (n,) float64 focal length in pixels of the maps, NaN where the network sees none.
     """
 
-    maps: npt.NDArray[np.float32]
-    is_valid: npt.NDArray[np.bool_]
-    focal_px: npt.NDArray[np.float64]
+    maps: Float32Array
+    is_valid: BoolArray
+    focal_px: Float64Array
 
     def part(self, frames: slice) -> FrameDepths:
         """What is seen in some of the frames."""
@@ -55,7 +53,7 @@ class DepthModel(Protocol):
     def halvings(self) -> int:
         """How often memory ran out, so that the batch was halved."""
 
-    def predict(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> FrameDepths:
+    def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
         """Depths of frames.
 
         Args:

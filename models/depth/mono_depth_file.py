@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Int64Array
 from models.depth.mono_depth import DEPTH_KINDS, DepthKind, FrameDepths
 
 
@@ -19,7 +20,7 @@ class MonoDepthFile:
         self._parts: list[dict[str, npt.NDArray[np.generic]]] = []
         self.num_bytes = 0
 
-    def add(self, depths: Mapping[DepthKind, FrameDepths], frame: npt.NDArray[np.int64]) -> None:
+    def add(self, depths: Mapping[DepthKind, FrameDepths], frame: Int64Array) -> None:
         """Takes the next frames, given with their indices in the clip."""
         arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
         for kind, seen in depths.items():
@@ -49,7 +50,7 @@ class MonoDepths:
       arrays: the other arrays of `MonoDepthFile`.
     """
 
-    def __init__(self, frame: npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    def __init__(self, frame: Int64Array, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         self._frame = frame
         self._arrays = arrays
 
@@ -59,7 +60,7 @@ class MonoDepths:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return cls(file["frame"], {name: file[name] for name in file.files if name != "frame"})
 
-    def of_frames(self, frame: npt.NDArray[np.int64], size: tuple[int, int]) -> dict[DepthKind, FrameDepths]:
+    def of_frames(self, frame: Int64Array, size: tuple[int, int]) -> dict[DepthKind, FrameDepths]:
         """Of some frames, at a (width, height) that may differ from the file's by rounding.
 
         Raises:

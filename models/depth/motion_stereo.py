@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array
 from models.flow.dis import FlowPairs
 from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
 
-FloatArray = npt.NDArray[np.float64]
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 MapOver = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 """Such as the built-in `map`, or that of a pool of threads."""
 
@@ -42,8 +39,8 @@ class DepthMaps:
       is_valid: (n, h, w) bool: known, consistent between frames and well conditioned.
     """
 
-    inverse_depth: Map
-    sigma: Map
+    inverse_depth: Float32Array
+    sigma: Float32Array
     is_valid: BoolArray
 
 
@@ -89,7 +86,9 @@ def _partners(frames: PosedFrames, typical_inverse_depth: float) -> list[list[in
     return [sorted(chosen) for chosen in partners]
 
 
-def _depth_of(frames: PosedFrames, flows: FlowPairs, frame: int, others: list[int]) -> tuple[Map, Map]:
+def _depth_of(
+    frames: PosedFrames, flows: FlowPairs, frame: int, others: list[int]
+) -> tuple[Float32Array, Float32Array]:
     """Inverse depth of a frame and its standard deviation; 0 and infinity where nothing is known."""
     shape = frames.shape[1:]
     if not others:
@@ -98,7 +97,7 @@ def _depth_of(frames: PosedFrames, flows: FlowPairs, frame: int, others: list[in
     return mean_of_agreeing(np.stack(depths), np.stack(informations))
 
 
-def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int) -> tuple[Map, Map]:
+def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int) -> tuple[Float32Array, Float32Array]:
     """Inverse depth of a frame's pixels from the flow to another, and its information.
 
     How far flow leads past the epipolar lines tells the errors of poses and flow, which are along them, too.
@@ -131,7 +130,7 @@ def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int)
     return np.maximum(depth, 0), information
 
 
-def mean_of_agreeing(depths: Map, informations: Map) -> tuple[Map, Map]:
+def mean_of_agreeing(depths: Float32Array, informations: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Mean of (m, h, w) inverse depths that agree with the surest of them, and its standard deviation.
 
     Errors of one frame's depths have causes in common (its poses, its texture): the mean is taken to be no surer

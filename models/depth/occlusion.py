@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array
 from models.depth.motion_stereo import DepthMaps
 from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
-
-Map = npt.NDArray[np.float32]
 
 REACH = 10
 CELL_PX = 2
 EDGE_CELLS = 3
 
 
-def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> Map:
+def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> Float32Array:
     """(h, w) inverse depth of the nearest surface that frames around have where a frame's pixels look; 0 where none.
 
     Two of up to ten frames before and behind must have it at least that near, and so must all cells around, so that
@@ -39,7 +37,9 @@ def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> 
     return np.asarray(cv2.resize(surface, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
 
 
-def _moved_to_cells(frames: PosedFrames, maps: DepthMaps, source: int, target: int, shape: tuple[int, int]) -> Map:
+def _moved_to_cells(
+    frames: PosedFrames, maps: DepthMaps, source: int, target: int, shape: tuple[int, int]
+) -> Float32Array:
     """The largest inverse depth, in one frame, of another's points in each cell of a grid of this shape, flat."""
     rows, columns = shape
     x, y, z = frames.seen_in(source, target, maps.inverse_depth[source])

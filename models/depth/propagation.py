@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Map = npt.NDArray[np.float32]
+from core.arrays import BoolArray, Float32Array
 
 SHRINK = 4
 SPREADS_PX = (3.0, 12.0, 40.0)
@@ -17,7 +17,7 @@ LESS = 1e-2
 SMALL = 1e-7
 
 
-def propagate(values: Map, is_known: npt.NDArray[np.bool_]) -> Map:
+def propagate(values: Float32Array, is_known: BoolArray) -> Float32Array:
     """(h, w) means of the known values near each pixel; 0 if there are none at all."""
     height, width = values.shape
     small = -(-width // SHRINK), -(-height // SHRINK)
@@ -27,7 +27,7 @@ def propagate(values: Map, is_known: npt.NDArray[np.bool_]) -> Map:
     return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def mean_around(total: npt.ArrayLike, weight: npt.ArrayLike, spreads: Sequence[float]) -> Map:
+def mean_around(total: npt.ArrayLike, weight: npt.ArrayLike, spreads: Sequence[float]) -> Float32Array:
     """Means about each cell of sums of values and their weights, by Gaussians of several widths (in cells)."""
     sums = np.dstack([np.asarray(total, np.float64), np.asarray(weight, np.float64)])
     around = sum((LESS**k * cv2.GaussianBlur(sums, (0, 0), s) for k, s in enumerate(spreads)), np.zeros_like(sums))

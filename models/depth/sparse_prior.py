@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array
 from models.depth.propagation import mean_around
 from models.geometry.posed_frames import PosedFrames
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
-Map = npt.NDArray[np.float32]
 
 CELLS_A_SIDE = 32
 SPREADS = (0.7, 2.0, 6.0)
 """Standard deviations in cells; wider ones count where the narrower find no points."""
 
 
-def sparse_inverse_depth(frames: PosedFrames, points_world: FloatArray) -> Map:
+def sparse_inverse_depth(frames: PosedFrames, points_world: Float64Array) -> Float32Array:
     """(n, h, w) float32 inverse depths between those of the points that lie in each frame; 0 in frames without any.
 
     Points behind others are not told apart: it is where a search begins, no more.
@@ -29,7 +26,7 @@ def sparse_inverse_depth(frames: PosedFrames, points_world: FloatArray) -> Map:
     return guess
 
 
-def _spread(frames: PosedFrames, pose: FloatArray, points_world: FloatArray) -> Map:
+def _spread(frames: PosedFrames, pose: Float64Array, points_world: Float64Array) -> Float32Array:
     _, height, width = frames.shape
     fx, fy, cx, cy = frames.intrinsics_px
     x, y, z = np.asarray(se3.act(pose, points_world)).T

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from core.arrays import UInt8Array
 from models.depth.mono_depth import DepthKind, FrameDepths
 from models.depth.settings import DepthSettings
 from models.networks.batches import BatchRunner
@@ -38,7 +38,7 @@ class UniDepth:
         self._settings = settings
         self.halvings = 0
 
-    def predict(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], size: tuple[int, int]) -> FrameDepths:
+    def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
         """See `DepthModel.predict`. Valid where depth is above 0."""
         settings = self._settings
 

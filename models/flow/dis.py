@@ -9,10 +9,8 @@ from concurrent.futures import Future
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Gray = npt.NDArray[np.uint8]
-Map = npt.NDArray[np.float32]
+from core.arrays import BoolArray, Float32Array, UInt8Array
 
 LK_WINDOW_PX = 15
 MAX_RETURN_ERROR_PX = 0.7
@@ -39,7 +37,7 @@ class FlowEngine:
             self._engine.setGradientDescentIterations(FINE_DESCENT_STEPS)
             self._engine.setVariationalRefinementIterations(FINE_SMOOTHING_STEPS)
 
-    def between(self, before: Gray, now: Gray, start: Map | None = None) -> Map:
+    def between(self, before: UInt8Array, now: UInt8Array, start: Float32Array | None = None) -> Float32Array:
         """(h, w, 2) float32: where each pixel of `before` has moved in `now`, in pixels; `start` is a first guess."""
         height, width = before.shape
         guess = np.zeros((height, width, 2), np.float32) if start is None else start
@@ -56,27 +54,27 @@ class FlowPairs:
       start: the first guess of the flow from one frame to another.
     """
 
-    def __init__(self, gray: Sequence[Gray], start: Callable[[int, int], Map]) -> None:
+    def __init__(self, gray: Sequence[UInt8Array], start: Callable[[int, int], Float32Array]) -> None:
         self._gray = gray
         self._start = start
         self._engines = threading.local()
         self._flows = _Kept((KEPT_MIB << 20) // (8 * gray[0].size))
         self._returns = _Kept((KEPT_MIB << 19) // (4 * gray[0].size))
 
-    def between(self, before: int, now: int) -> Map:
+    def between(self, before: int, now: int) -> Float32Array:
         """(h, w, 2) float32: where each pixel of one frame has moved in another, in pixels."""
         return self._flows.get((before, now), lambda: self._compute(before, now))
 
-    def return_px(self, before: int, now: int) -> Map:
+    def return_px(self, before: int, now: int) -> Float32Array:
         """(h, w) float32: how far from itself a pixel gets by the flow and the one back; far if outside."""
 
-        def compute() -> Map:
+        def compute() -> Float32Array:
             flow, back = self.between(before, now), self.between(now, before)
             return length_of(sample_along(back, flow, outside=OUTSIDE_PX) + flow)
 
         return self._returns.get((before, now), compute)
 
-    def _compute(self, before: int, now: int) -> Map:
+    def _compute(self, before: int, now: int) -> Float32Array:
         if not hasattr(self._engines, "own"):
             self._engines.own = FlowEngine(is_fine=True)
         engine: FlowEngine = self._engines.own
@@ -89,9 +87,9 @@ class _Kept:
     def __init__(self, max_count: int) -> None:
         self._max_count = max(8, max_count)
         self._lock = threading.Lock()
-        self._found: OrderedDict[tuple[int, int], Future[Map]] = OrderedDict()
+        self._found: OrderedDict[tuple[int, int], Future[Float32Array]] = OrderedDict()
 
-    def get(self, key: tuple[int, int], compute: Callable[[], Map]) -> Map:
+    def get(self, key: tuple[int, int], compute: Callable[[], Float32Array]) -> Float32Array:
         with self._lock:
             found = self._found.get(key)
             is_mine = found is None
@@ -108,13 +106,13 @@ class _Kept:
         return found.result()
 
 
-def pixel_grid(height: int, width: int) -> tuple[Map, Map]:
+def pixel_grid(height: int, width: int) -> tuple[Float32Array, Float32Array]:
     """(h, w) columns and rows of all pixels."""
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return columns, rows
 
 
-def sample_along(values: Map, flow: Map, outside: float = 0.0) -> Map:
+def sample_along(values: Float32Array, flow: Float32Array, outside: float = 0.0) -> Float32Array:
     """Values of another frame where the flow of each pixel leads to, bilinear; `outside` beyond the picture."""
     columns, rows = pixel_grid(*flow.shape[:2])
     border = (outside,) * 4
@@ -123,12 +121,14 @@ def sample_along(values: Map, flow: Map, outside: float = 0.0) -> Map:
     return np.asarray(found, np.float32)
 
 
-def length_of(flow: Map) -> Map:
+def length_of(flow: Float32Array) -> Float32Array:
     """(h, w) lengths of (h, w, 2) vectors."""
     return np.asarray(cv2.magnitude(flow[..., 0], flow[..., 1]), np.float32)
 
 
-def follow_points(before: Gray, now: Gray, at: Map, guess: Map, levels: int) -> tuple[Map, npt.NDArray[np.bool_]]:
+def follow_points(
+    before: UInt8Array, now: UInt8Array, at: Float32Array, guess: Float32Array, levels: int
+) -> tuple[Float32Array, BoolArray]:
     """Places of points in the next frame by Lucas-Kanade, and whether each is found and finds the way back.
 
     Args:
@@ -146,7 +146,9 @@ def follow_points(before: Gray, now: Gray, at: Map, guess: Map, levels: int) -> 
     return found, ok & ok_back & (np.linalg.norm(returned - at, axis=1) < MAX_RETURN_ERROR_PX)
 
 
-def _lucas_kanade(before: Gray, now: Gray, at: Map, guess: Map, levels: int) -> tuple[Map, npt.NDArray[np.bool_]]:
+def _lucas_kanade(
+    before: UInt8Array, now: UInt8Array, at: Float32Array, guess: Float32Array, levels: int
+) -> tuple[Float32Array, BoolArray]:
     found, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         now,

@@ -9,15 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float64Array
 from core.failures import ItemError
 from native import se3
-
-Array = npt.NDArray[np.float64]
 
 MAX_NORM_ERROR = 0.01
 
 
-def check_poses(cam_from_world: npt.ArrayLike) -> Array:
+def check_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
     """Copies poses as float64 with unit quaternions of one sign: neighbors lie in one hemisphere.
 
     Args:
@@ -47,7 +46,7 @@ def check_poses(cam_from_world: npt.ArrayLike) -> Array:
     return poses
 
 
-def check_times(times_s: npt.ArrayLike, num_poses: int) -> Array:
+def check_times(times_s: npt.ArrayLike, num_poses: int) -> Float64Array:
     """Copies the (n,) times of the poses, in seconds, as float64.
 
     Raises:
@@ -61,28 +60,28 @@ def check_times(times_s: npt.ArrayLike, num_poses: int) -> Array:
     return times
 
 
-def camera_centers(poses: Array) -> Array:
+def camera_centers(poses: Float64Array) -> Float64Array:
     """(n, 3) camera centers in the world, -R^T t, in the unit of the poses."""
     return -rotate(conjugate(poses[:, 3:]), poses[:, :3])
 
 
-def relative_rotations(poses: Array) -> Array:
+def relative_rotations(poses: Float64Array) -> Float64Array:
     """(n - 1, 4) quaternions that turn the axes of camera i into those of camera i + 1 (`cam_from_cam`)."""
     return multiply(poses[1:, 3:], conjugate(poses[:-1, 3:]))
 
 
-def halfway_rotations(poses: Array) -> Array:
+def halfway_rotations(poses: Float64Array) -> Float64Array:
     """(n - 1, 4) `cam_from_world` rotations half-way between neighbors of checked poses."""
-    sums: Array = poses[1:, 3:] + poses[:-1, 3:]
+    sums: Float64Array = poses[1:, 3:] + poses[:-1, 3:]
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def conjugate(quaternions: Array) -> Array:
+def conjugate(quaternions: Float64Array) -> Float64Array:
     """The inverse of unit quaternions."""
     return quaternions * np.array([-1.0, -1.0, -1.0, 1.0])
 
 
-def multiply(first: Array, second: Array) -> Array:
+def multiply(first: Float64Array, second: Float64Array) -> Float64Array:
     """Hamilton product: the rotation by `second`, then by `first`."""
     u, v = first[..., :3], second[..., :3]
     a, b = first[..., 3:], second[..., 3:]
@@ -90,14 +89,14 @@ def multiply(first: Array, second: Array) -> Array:
     return np.concatenate([vector, a * b - np.sum(u * v, axis=-1, keepdims=True)], axis=-1)
 
 
-def rotate(quaternions: Array, vectors: Array) -> Array:
+def rotate(quaternions: Float64Array, vectors: Float64Array) -> Float64Array:
     """Rotates (..., 3) vectors by unit quaternions."""
     axis = quaternions[..., :3]
     turned = 2.0 * np.cross(axis, vectors)
     return vectors + quaternions[..., 3:] * turned + np.cross(axis, turned)
 
 
-def rotation_vectors(quaternions: Array) -> Array:
+def rotation_vectors(quaternions: Float64Array) -> Float64Array:
     """(..., 3) axis times angle in radians, 0 to pi, whichever sign the unit quaternions have."""
     signed = np.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
     sine = np.linalg.norm(signed[..., :3], axis=-1, keepdims=True)
@@ -118,7 +117,7 @@ def posed_span(cam_from_world: npt.ArrayLike) -> slice:
     return slice(int(known[0]), int(known[-1]) + 1)
 
 
-def fill_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Array:
+def fill_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Float64Array:
     """Poses with those that are NaN filled in, along the shortest way between the known ones around them.
 
     Args:

@@ -6,15 +6,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array, UInt8Array
 from models.flow.dis import pixel_grid
 from models.sfm.estimate import resize_intrinsics
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
-Gray = npt.NDArray[np.uint8]
-Map = npt.NDArray[np.float32]
 
 MIN_HEIGHT = np.float32(0.05)
 """Of a point over another camera's plane, as a share of its depth: nearer ones have no place in the picture."""
@@ -29,7 +25,7 @@ class PosedFrames:
       intrinsics_px: (4,) fx fy cx cy in pixels of these frames.
     """
 
-    def __init__(self, gray: Sequence[Gray], cam_from_world: FloatArray, intrinsics_px: FloatArray) -> None:
+    def __init__(self, gray: Sequence[UInt8Array], cam_from_world: Float64Array, intrinsics_px: Float64Array) -> None:
         self.gray = tuple(gray)
         self.cam_from_world = cam_from_world
         self.intrinsics_px = intrinsics_px
@@ -44,9 +40,9 @@ class PosedFrames:
     @classmethod
     def shrunk(
         cls,
-        rgb: Sequence[npt.NDArray[np.uint8]],
-        cam_from_world: FloatArray,
-        intrinsics_px: FloatArray,
+        rgb: Sequence[UInt8Array],
+        cam_from_world: Float64Array,
+        intrinsics_px: Float64Array,
         size: tuple[int, int],
     ) -> PosedFrames:
         """Of (h, w, 3) frames and their intrinsics, at a (width, height) that is not larger."""
@@ -65,18 +61,20 @@ class PosedFrames:
         height, width = self.gray[0].shape
         return len(self.gray), height, width
 
-    def motion(self, source: int, target: int) -> tuple[Map, Map]:
+    def motion(self, source: int, target: int) -> tuple[Float32Array, Float32Array]:
         """Rotation (3, 3) and translation (3,) from one camera to another."""
         poses = self.cam_from_world
         matrix = se3.to_matrix(se3.compose(poses[target], se3.invert(poses[source]))).astype(np.float32)
         return matrix[:3, :3], matrix[:3, 3]
 
-    def turned(self, rotation: Map) -> tuple[Map, Map, Map]:
+    def turned(self, rotation: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """The rays of all pixels, z = 1, in a camera that is turned: x, y and z (h, w) each."""
         x, y, z = (row[0] * self._x + (row[1] * self._y + row[2]) for row in rotation)
         return x, y, z
 
-    def seen_in(self, source: int, target: int, inverse_depth: Map | np.float32) -> tuple[Map, Map, Map]:
+    def seen_in(
+        self, source: int, target: int, inverse_depth: Float32Array | np.float32
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Where the points of one frame's pixels are in another.
 
         Args:
@@ -92,7 +90,7 @@ class PosedFrames:
         height = np.maximum(z, MIN_HEIGHT)
         return fx * x / height + cx, fy * y / height + cy, z
 
-    def still_flow(self, source: int, target: int, inverse_depth: Map | np.float32) -> Map:
+    def still_flow(self, source: int, target: int, inverse_depth: Float32Array | np.float32) -> Float32Array:
         """(h, w, 2) flow from one frame to another if nothing moves but the camera."""
         columns, rows, _ = self.seen_in(source, target, inverse_depth)
         return np.stack([columns - self.columns, rows - self.rows], axis=-1)

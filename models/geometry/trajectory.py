@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.annotations import TrajectoryMetrics
+from core.arrays import Float32Array, Float64Array
 from models.geometry.camera_path import (
-    Array,
     camera_centers,
     check_poses,
     check_times,
@@ -111,7 +111,7 @@ def measure_trajectory(
     )
 
 
-def find_peaks(values: Array, positions: Array, height: float, distance: float) -> npt.NDArray[np.intp]:
+def find_peaks(values: Float64Array, positions: Float64Array, height: float, distance: float) -> npt.NDArray[np.intp]:
     """Indices of the local maxima of at least `height`, the higher ones first to keep others `distance` away.
 
     A plateau counts as one peak at its middle; ends are no peaks. The rule of scipy.signal.find_peaks with
@@ -131,7 +131,7 @@ def find_peaks(values: Array, positions: Array, height: float, distance: float) 
     return peaks[keep]
 
 
-def _check_shares(moving_share: npt.ArrayLike | None, num_poses: int) -> Array | None:
+def _check_shares(moving_share: npt.ArrayLike | None, num_poses: int) -> Float64Array | None:
     if moving_share is None:
         return None
     shares = np.asarray(moving_share, dtype=np.float64)
@@ -140,14 +140,16 @@ def _check_shares(moving_share: npt.ArrayLike | None, num_poses: int) -> Array |
     return shares
 
 
-def _dynamic_ratio(shares: Array | None, parity: bool, missing: dict[str, str]) -> float | None:
+def _dynamic_ratio(shares: Float64Array | None, parity: bool, missing: dict[str, str]) -> float | None:
     if shares is None:
         missing["dynamic_ratio"] = NO_MASKS
         return None
     return float(np.float32(shares[::MASK_STRIDE].mean())) if parity else float(shares.mean())
 
 
-def _measure(poses: Array, centers: Array, times: Array, missing: dict[str, str]) -> dict[str, float | None]:
+def _measure(
+    poses: Float64Array, centers: Float64Array, times: Float64Array, missing: dict[str, str]
+) -> dict[str, float | None]:
     values: dict[str, float | None] = dict.fromkeys(("move_dist", "rot_angle", "traj_turns", "anomaly"))
     if len(poses) < 2:
         missing |= dict.fromkeys(("move_dist", "dist_level", "rot_angle"), ONE_POSE)
@@ -171,7 +173,7 @@ def _measure(poses: Array, centers: Array, times: Array, missing: dict[str, str]
     return values
 
 
-def _count_turns(centers: Array, times: Array) -> int:
+def _count_turns(centers: Float64Array, times: Float64Array) -> int:
     """Turns by SpatialVID's rule on centers, smoothed over seconds, without the samples that are too near an end.
 
     The curve is the angle between the way from the first center and the way to the last one.
@@ -190,7 +192,7 @@ def _count_turns(centers: Array, times: Array) -> int:
     return _count_peaks(np.round(curve, TURN_DECIMALS), inner, TURN_DISTANCE_S)
 
 
-def _count_peaks(curve: Array, positions: Array, distance: float) -> int:
+def _count_peaks(curve: Float64Array, positions: Float64Array, distance: float) -> int:
     heights = curve[find_peaks(curve, positions, MIN_TURN_RAD, distance)]
     highest = curve.max()
     return len(heights) + int(highest > MIN_TURN_RAD and highest not in heights)
@@ -201,7 +203,7 @@ def _is_anomalous(errors: npt.NDArray[np.floating]) -> bool:
     return bool((large[1:] & large[:-1]).any())
 
 
-def _measure_reference(cam_from_world: Array, scale: float, missing: dict[str, str]) -> dict[str, float | None]:
+def _measure_reference(cam_from_world: Float64Array, scale: float, missing: dict[str, str]) -> dict[str, float | None]:
     """The four metrics of SpatialVID's utils/evaluation.py, in its single precision and order of summation."""
     positions = (cam_from_world[:, :3] / scale).astype(np.float32)
     quaternions = cam_from_world[:, 3:].astype(np.float32)
@@ -222,11 +224,11 @@ def _measure_reference(cam_from_world: Array, scale: float, missing: dict[str, s
     }
 
 
-def _running_sum(values: npt.NDArray[np.float32]) -> float:
+def _running_sum(values: Float32Array) -> float:
     return float(np.cumsum(values, dtype=np.float32)[-1]) if len(values) else 0.0
 
 
-def _count_turns_reference(positions: npt.NDArray[np.float32], missing: dict[str, str]) -> int | None:
+def _count_turns_reference(positions: Float32Array, missing: dict[str, str]) -> int | None:
     if len(positions) < 3:
         missing["traj_turns"] = f"turns need 3 poses, there are {len(positions)}"
         return None
@@ -245,7 +247,9 @@ def _count_turns_reference(positions: npt.NDArray[np.float32], missing: dict[str
     return _count_peaks(curve, np.arange(len(curve), dtype=np.float64), PEAK_DISTANCE)
 
 
-def _translation_jerk(centers: Array, times: Array, has_translation: bool, missing: dict[str, str]) -> float | None:
+def _translation_jerk(
+    centers: Float64Array, times: Float64Array, has_translation: bool, missing: dict[str, str]
+) -> float | None:
     if not has_translation or len(centers) < 4:
         missing["translation_jerk"] = (
             f"a jerk needs 4 poses, there are {len(centers)}" if has_translation else STANDS_STILL
@@ -254,7 +258,7 @@ def _translation_jerk(centers: Array, times: Array, has_translation: bool, missi
     return _root_mean_square(6.0 * _divided_differences(centers, times, 3))
 
 
-def _rotation_jerk(poses: Array, times: Array, missing: dict[str, str]) -> float | None:
+def _rotation_jerk(poses: Float64Array, times: Float64Array, missing: dict[str, str]) -> float | None:
     if len(poses) < 4:
         missing["rotation_jerk"] = f"a jerk needs 4 poses, there are {len(poses)}"
         return None
@@ -264,15 +268,15 @@ def _rotation_jerk(poses: Array, times: Array, missing: dict[str, str]) -> float
     return _root_mean_square(2.0 * _divided_differences(in_world, 0.5 * (times[1:] + times[:-1]), 2))
 
 
-def _divided_differences(values: Array, times: Array, order: int) -> Array:
+def _divided_differences(values: Float64Array, times: Float64Array, order: int) -> Float64Array:
     for k in range(1, order + 1):
         values = np.diff(values, axis=0) / (times[k:] - times[:-k])[:, None]
     return values
 
 
-def _root_mean_square(vectors: Array) -> float:
+def _root_mean_square(vectors: Float64Array) -> float:
     return float(np.sqrt(np.mean(np.sum(vectors**2, axis=1))))
 
 
-def _lengths(vectors: Array) -> Array:
+def _lengths(vectors: Float64Array) -> Float64Array:
     return np.linalg.norm(vectors, axis=-1)

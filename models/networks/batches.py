@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.arrays import UInt8Array
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ class BatchRunner:
         self._lock = Lock()
         self.halvings = 0
 
-    def run(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[Any]]:
+    def run(self, pictures: Sequence[UInt8Array]) -> list[npt.NDArray[Any]]:
         """Results of pictures of one size, in their order: one array for each tensor that `compute` gives.
 
         Raises:
@@ -72,9 +74,7 @@ class BatchRunner:
             parts.append(_to_host(*waiting))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def _launch(
-        self, chunk: Sequence[npt.NDArray[np.uint8]], first: int
-    ) -> tuple[list[Tensor], torch.cuda.Event | None]:
+    def _launch(self, chunk: Sequence[UInt8Array], first: int) -> tuple[list[Tensor], torch.cuda.Event | None]:
         host = torch.from_numpy(np.stack(chunk))
         with torch.inference_mode():
             if self._device.type != "cuda":

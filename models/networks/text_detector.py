@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from core.arrays import Float32Array
 from models.networks.weights import load_tensors, read_tensors
 from models.registry import WeightsError
 
@@ -38,7 +38,7 @@ class TextDetector:
         self._device = torch.device(device)
         self._network = network.eval().requires_grad_(False).to(self._device)
 
-    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Float32Array) -> Float32Array:
         """(h, w) probability of text of one prepared picture (1, 3, h, w)."""
         with torch.inference_mode():
             found = self._network(torch.from_numpy(pixels).to(self._device)).last_hidden_state

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, UInt8Array
 from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
 from models.depth.occlusion import surface_seen_by_others
 from models.depth.propagation import propagate
 from models.flow.dis import FlowPairs
 from models.geometry.posed_frames import PosedFrames
 from models.segmentation.voting import clean_masks, comes_back, vote_over_time
-
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 # What may be off: in pixels, of them a share of the parallax, and gray levels of noise (a difference of gray levels
 # over their slope is a shift in pixels, too).
@@ -65,8 +62,8 @@ def moving_masks(frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None,
 class _Evidence:
     """(h, w) float32 each: motion in units of what errors explain (1 is the limit), and how much it counts."""
 
-    excess: Map
-    weight: Map
+    excess: Float32Array
+    weight: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +78,12 @@ class _Assumed:
       doubt: (h, w) factor on what may be off.
     """
 
-    inverse_depth: Map
+    inverse_depth: Float32Array
     is_known: BoolArray
-    farthest: Map
-    nearest: Map
+    farthest: Float32Array
+    nearest: Float32Array
     is_beyond: BoolArray
-    doubt: Map
+    doubt: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +96,15 @@ class _Line:
       parallax: from depths at infinity to where the flow leads.
     """
 
-    x: Map
-    y: Map
-    length: Map
-    parallax: Map
+    x: Float32Array
+    y: Float32Array
+    length: Float32Array
+    parallax: Float32Array
 
     @classmethod
-    def of(cls, frames: PosedFrames, frame: int, other: int, assumed: _Assumed, to_x: Map, to_y: Map) -> _Line:
+    def of(
+        cls, frames: PosedFrames, frame: int, other: int, assumed: _Assumed, to_x: Float32Array, to_y: Float32Array
+    ) -> _Line:
         """For the depths that there may be, and flow to the given places."""
         far_x, far_y, _ = frames.seen_in(frame, other, assumed.farthest)
         near_x, near_y, _ = frames.seen_in(frame, other, assumed.nearest)
@@ -131,9 +130,9 @@ class _Comparison:
       returns: bool, where the flow comes back.
     """
 
-    moved: Map
-    fits_worse: Map
-    differs: Map
+    moved: Float32Array
+    fits_worse: Float32Array
+    differs: Float32Array
     is_known: BoolArray
     returns: BoolArray
 
@@ -207,7 +206,7 @@ class _Judge:
         farthest, nearest = farthest.astype(np.float32), nearest.astype(np.float32)
         return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, is_beyond, doubt)
 
-    def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Map) -> _Comparison:
+    def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Float32Array) -> _Comparison:
         """One frame against another."""
         frames = self._frames
         flow = self._flows.between(frame, other)
@@ -217,7 +216,7 @@ class _Judge:
         known = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
         off, differs = cv2.magnitude(to_x - x, to_y - y), self._difference(frame, other, x, y)
         inside, returns = known, comes_back(self._flows, frame, other)
-        allowed: Map | np.float32 = np.float32(BASE_PX)
+        allowed: Float32Array | np.float32 = np.float32(BASE_PX)
         if self._depth is not None:
             line = _Line.of(frames, frame, other, assumed, to_x, to_y)
             off = np.where(assumed.is_known, off, cv2.magnitude(to_x - line.x, to_y - line.y))
@@ -242,25 +241,25 @@ class _Judge:
             returns=returns,
         )
 
-    def _difference(self, frame: int, other: int, x: Map, y: Map) -> Map:
+    def _difference(self, frame: int, other: int, x: Float32Array, y: Float32Array) -> Float32Array:
         """Mean difference of gray levels around each pixel and where it is in the other frame, but for one of all."""
         seen = cv2.remap(self._frames.gray[other], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         difference = seen.astype(np.float32) - self._frames.gray[frame]
         return _box(np.abs(difference - np.median(difference)), PATCH_PX)
 
 
-def _averaged(values: Map, informed: Map) -> Map:
+def _averaged(values: Float32Array, informed: Float32Array) -> Float32Array:
     """Means around each pixel, of values that count as far as there is texture."""
     mean = _box(informed * np.minimum(values, MAX_EXCESS), WINDOW_PX) / (_box(informed, WINDOW_PX) + 0.05)
     # Sums that run along rows may end just below 0.
     return np.maximum(mean, 0)
 
 
-def _box(values: Map, side: int) -> Map:
+def _box(values: Float32Array, side: int) -> Float32Array:
     return np.asarray(cv2.blur(values, (side, side)), np.float32)
 
 
-def _gradient(gray: npt.NDArray[np.uint8]) -> Map:
+def _gradient(gray: UInt8Array) -> Float32Array:
     """Gray levels a pixel."""
     smooth = cv2.GaussianBlur(gray, (0, 0), 0.8).astype(np.float32)
     return np.asarray(

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from core.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
 from models.networks.batches import BatchRunner
 from models.networks.dinov2 import MEAN_RGB, STD_RGB
 from models.networks.hiera import INPUT_PX
 from models.networks.pixels import DTYPES, normalize, to_unit
 from models.networks.sam2 import Sam2, load_sam2
 from models.segmentation.settings import MaskSettings
-
-BoolArray = npt.NDArray[np.bool_]
 
 MIN_AREA_SHARE = 0.001
 PROMPTS_AT_ONCE = 32
@@ -39,10 +37,10 @@ class Prompts:
       labels: (n, h, w) int32, 0 where nothing moves.
     """
 
-    frame: npt.NDArray[np.int64]
-    points: npt.NDArray[np.float32]
-    region: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int32]
+    frame: Int64Array
+    points: Float32Array
+    region: Int32Array
+    labels: Int32Array
 
 
 def find_prompts(is_moving: BoolArray, max_prompts: int) -> Prompts:
@@ -103,7 +101,7 @@ class SamMasks:
         self._network = network.prepare(self._device, self._dtype)
         self.halvings = 0
 
-    def outline(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], is_moving: BoolArray) -> BoolArray:
+    def outline(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
         """(n, h, w) bool: each moving region as SAM outlines the thing that it lies on.
 
         A region whose mask covers too little of it or too much of the frame stays as it is.
@@ -138,7 +136,7 @@ class SamMasks:
         self.halvings += runner.halvings
         return np.asarray(masks, bool)
 
-    def carry(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], masks: BoolArray) -> BoolArray:
+    def carry(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
         """(n, h, w) bool masks of one clip with each thing that is marked anywhere carried through all of it.
 
         The largest things come first, each from the frame in which it is largest; one that is mostly under the masks
@@ -178,7 +176,7 @@ class SamMasks:
         self,
         features: list[Tensor],
         where: Tensor,
-        points: npt.NDArray[np.float32],
+        points: Float32Array,
         region: Tensor,
         size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:

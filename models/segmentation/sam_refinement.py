@@ -6,13 +6,9 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from core.arrays import BoolArray, UInt8Array
 from models.registry import SAM_21_LARGE, ResolvedModel, WeightsError, resolve_model
 from models.segmentation.settings import MaskSettings
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class MaskModel(Protocol):
@@ -22,7 +18,7 @@ class MaskModel(Protocol):
     def halvings(self) -> int:
         """How often memory ran out, so that the batch was halved."""
 
-    def outline(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], is_moving: BoolArray) -> BoolArray:
+    def outline(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
         """(n, h, w) bool: each moving region as outline of the thing that it lies on.
 
         Args:
@@ -30,7 +26,7 @@ class MaskModel(Protocol):
           is_moving: (n, h, w), what moves in these frames, at any size.
         """
 
-    def carry(self, frames_rgb_u8: Sequence[npt.NDArray[np.uint8]], masks: BoolArray) -> BoolArray:
+    def carry(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
         """(n, h, w) bool: masks of one clip, each thing that is marked anywhere carried through all of it."""
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
+from core.arrays import BoolArray, UInt8Array
 
 BLUE_HUE, BLUE_MIN_VALUE = (90, 120), 100
 PALE = ((10, 150), (30, 180), (50, 220))
@@ -15,7 +14,7 @@ OPENING_PX = 5
 MAX_SKY_SHARE = 0.5
 
 
-def find_sky(rgb: npt.NDArray[np.uint8]) -> BoolArray:
+def find_sky(rgb: UInt8Array) -> BoolArray:
     """(h, w) bool of an (h, w, 3) uint8 picture: blue or pale parts, the largest and those of more than half its size.
 
     The rules are those of SpatialVID's masks, for colors in their right order: there red and blue are exchanged, both
@@ -33,7 +32,7 @@ def find_sky(rgb: npt.NDArray[np.uint8]) -> BoolArray:
     return np.asarray((areas > areas.max() / 2)[labels], bool)
 
 
-def drop_sky(rgb: npt.NDArray[np.uint8], is_moving: BoolArray) -> BoolArray:
+def drop_sky(rgb: UInt8Array, is_moving: BoolArray) -> BoolArray:
     """(h', w') moving regions of a picture (h, w, 3), without those that are sky for more than half.
 
     Networks say of clouds and of blank sky that they move.

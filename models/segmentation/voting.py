@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, UInt8Array
 from models.depth.motion_stereo import MapOver
 from models.flow.dis import FlowPairs, length_of, sample_along
-
-Gray = npt.NDArray[np.uint8]
-Map = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 RETURN_PX = 1.0
 RETURN_SHARE = 0.05
@@ -30,8 +26,8 @@ MAX_HOLE_SHARE = 0.5
 
 
 def vote_over_time(
-    flows: FlowPairs, excess: Sequence[Map], weight: Sequence[Map], is_registered: BoolArray
-) -> tuple[list[Map], list[Map]]:
+    flows: FlowPairs, excess: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
+) -> tuple[list[Float32Array], list[Float32Array]]:
     """Evidence of each frame averaged with that of the others along the flow, each frame counting less than the nearer.
 
     Strong evidence of a frame alone stays, and what was found lasts for some frames before and after, so that an
@@ -49,7 +45,7 @@ def vote_over_time(
     own = [np.dstack([w * np.minimum(e, MAX_EXCESS), w]) for e, w in zip(excess, weight, strict=True)]
     passes = []
     for order in (range(count), range(count - 1, -1, -1)):
-        sums: list[Map] = list(own)
+        sums: list[Float32Array] = list(own)
         for frame, before in zip(order[1:], order[:-1], strict=True):
             if is_registered[frame] and is_registered[before]:
                 carried, returns = _carried(flows, sums[before], frame, before)
@@ -62,7 +58,7 @@ def vote_over_time(
     return _remembered(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
 
 
-def _remembered(flows: FlowPairs, excess: Sequence[Map], is_registered: BoolArray) -> list[Map]:
+def _remembered(flows: FlowPairs, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
     count = len(excess)
     best = [np.minimum(e, MAX_EXCESS) for e in excess]
     result = list(best)
@@ -76,7 +72,7 @@ def _remembered(flows: FlowPairs, excess: Sequence[Map], is_registered: BoolArra
     return result
 
 
-def _carried(flows: FlowPairs, values: Map, frame: int, before: int) -> tuple[Map, BoolArray]:
+def _carried(flows: FlowPairs, values: Float32Array, frame: int, before: int) -> tuple[Float32Array, BoolArray]:
     """Values of another frame where a frame's pixels are in it, and whether the flow there comes back."""
     return sample_along(values, flows.between(frame, before)), comes_back(flows, frame, before)
 
@@ -87,12 +83,14 @@ def comes_back(flows: FlowPairs, before: int, now: int) -> BoolArray:
     return np.asarray(flows.return_px(before, now) < limit)
 
 
-def clean_masks(gray: Sequence[Gray], excess: Sequence[Map], weight: Sequence[Map], map_over: MapOver) -> BoolArray:
+def clean_masks(
+    gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_over: MapOver
+) -> BoolArray:
     """(n, h, w) bool: regions above the limit, within edges, that contain strong evidence and are not tiny."""
     return np.stack(list(map_over(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
 
 
-def _clean(gray: Gray, excess: Map, weight: Map) -> BoolArray:
+def _clean(gray: UInt8Array, excess: Float32Array, weight: Float32Array) -> BoolArray:
     smooth = _guided_mean(gray.astype(np.float32), excess, weight)
     weak = (smooth > 1).astype(np.uint8)
     opening, closing = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (OPEN_PX, CLOSE_PX))
@@ -105,11 +103,11 @@ def _clean(gray: Gray, excess: Map, weight: Map) -> BoolArray:
     return _filled(np.asarray(strong[labels]))
 
 
-def _guided_mean(guide: Map, values: Map, weight: Map) -> Map:
+def _guided_mean(guide: Float32Array, values: Float32Array, weight: Float32Array) -> Float32Array:
     """Weighted local means that follow the guide's edges (He, Sun and Tang, "Guided image filtering", 2010)."""
     side = 2 * GUIDE_PX + 1
 
-    def mean(of: Map) -> Map:
+    def mean(of: Float32Array) -> Float32Array:
         return np.asarray(cv2.blur(of, (side, side)), np.float32)
 
     total = mean(weight) + np.float32(1e-4)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +23,17 @@ class PackedPoints:
       observed: (o,) frames and (o,) places in `points` of the observations.
     """
 
-    points: IntArray
-    slots: tuple[IntArray, IntArray]
-    source: npt.NDArray[np.int32]
-    target: npt.NDArray[np.int32]
-    pixels: npt.NDArray[np.float32]
-    target_px: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32]
-    edge: IntArray
-    observed: tuple[IntArray, IntArray]
+    points: Int64Array
+    slots: tuple[Int64Array, Int64Array]
+    source: Int32Array
+    target: Int32Array
+    pixels: Float32Array
+    target_px: Float32Array
+    weight: Float32Array
+    edge: Int64Array
+    observed: tuple[Int64Array, Int64Array]
 
-    def in_slots(self, values: FloatArray) -> FloatArray:
+    def in_slots(self, values: Float64Array) -> Float64Array:
         """(n, width) of (k,) values of the points; 0 where there is no point."""
         placed = np.zeros(self.pixels.shape[:2])
         placed[self.slots] = values
@@ -44,10 +41,10 @@ class PackedPoints:
 
 
 def pack_points(
-    position: FloatArray,
+    position: Float64Array,
     is_used: BoolArray,
-    weight: npt.NDArray[np.float32],
-    anchor: IntArray,
+    weight: Float32Array,
+    anchor: Int64Array,
     is_known: BoolArray,
     frames: BoolArray,
     seen_by: BoolArray,

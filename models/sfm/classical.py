@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.sfm.estimate import (
     DISPARITY_TOP,
     Intrinsics,
@@ -26,8 +26,6 @@ from models.sfm.tracks import Tracks, track_points
 from models.sfm.validation import MIN_LINKS, PoseFailure, certainty_of, check_reconstruction, check_tracking
 from models.sfm.zoom import find_zoom
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
 
 MIN_POINTS = 30
 STATIC_PX = 0.6
@@ -92,7 +90,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     return _answer(request, mapper, "general", doubt)
 
 
-def _trials(request: PoseRequest) -> tuple[list[FloatArray], bool]:
+def _trials(request: PoseRequest) -> tuple[list[Float64Array], bool]:
     """Intrinsics to start from, and whether the focal length is adjusted."""
     if request.intrinsics is not None and request.intrinsics_mode != "estimate":
         return [request.intrinsics.as_array()], request.intrinsics_mode == "refine"
@@ -116,13 +114,13 @@ def _is_static(tracks: Tracks) -> bool:
     return bool(np.nanmedian(moved, axis=1).max() < STATIC_PX)
 
 
-def _still(tracks: Tracks, intrinsics: FloatArray, num_threads: int) -> Mapper:
+def _still(tracks: Tracks, intrinsics: Float64Array, num_threads: int) -> Mapper:
     mapper = Mapper(tracks, intrinsics, num_threads)
     mapper.is_registered[:] = True
     return mapper
 
 
-def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads: int) -> Mapper:
+def _turning(tracks: Tracks, trials: list[Float64Array], refine: bool, num_threads: int) -> Mapper:
     """The best explanation of all frames by rotations about one center."""
     middle = trials[len(trials) // 2]
     frames = np.arange(1, len(tracks.position))
@@ -130,7 +128,7 @@ def _turning(tracks: Tracks, trials: list[FloatArray], refine: bool, num_threads
     steps[:, :3, :3], _ = rotations_between(*tracks.of_pairs(frames - 1, frames), middle)
     turns = se3.log(se3.from_matrix(steps))
 
-    def explain(intrinsics: FloatArray) -> Mapper:
+    def explain(intrinsics: Float64Array) -> Mapper:
         mapper = Mapper(tracks, intrinsics, num_threads)
         mapper.place_at_infinity()
         # The same shift in pixels is a turn in inverse proportion to the focal length.

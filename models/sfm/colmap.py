@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from core.arrays import BoolArray, Float64Array, UInt8Array
 from core.settings import Settings
 from models.registry import WeightsError
 from models.sfm.estimate import DISPARITY_TOP, PoseEstimate, PoseRequest, without_poses
@@ -191,7 +191,7 @@ class ColmapEstimator:
             reprojection_px=reprojection,
         )
 
-    def _doubt(self, registered: npt.NDArray[np.bool_], focal: float) -> str | None:
+    def _doubt(self, registered: BoolArray, focal: float) -> str | None:
         if registered.mean() < self.settings.least_registered_share:
             return f"COLMAP placed {registered.sum()} of {len(registered)} frames"
         if not PLAUSIBLE_FOCAL[0] <= focal <= PLAUSIBLE_FOCAL[1]:
@@ -229,17 +229,17 @@ def _write_frames(request: PoseRequest, folder: Path) -> list[str]:
     return names
 
 
-def _write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
+def _write_png(path: Path, image: UInt8Array) -> None:
     ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not ok:
         raise ValueError(f"a picture of shape {image.shape} cannot be written as PNG")
     path.write_bytes(data.tobytes())
 
 
-def _measure_points(model: Any, camera: Any, images: Any) -> tuple[float | None, npt.NDArray[np.float64]]:
+def _measure_points(model: Any, camera: Any, images: Any) -> tuple[float | None, Float64Array]:
     """Root mean square error of all observations in pixels, and the depths of those in front of their camera."""
-    squares: list[npt.NDArray[np.float64]] = []
-    depths: list[npt.NDArray[np.float64]] = [np.zeros(0)]
+    squares: list[Float64Array] = []
+    depths: list[Float64Array] = [np.zeros(0)]
     for image in images:
         seen = image.get_observation_points2D()
         if seen:

@@ -9,12 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from models.flow.dis import follow_points
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
-
-FloatArray = npt.NDArray[np.float64]
-Gray = npt.NDArray[np.uint8]
 
 MAX_POINTS = 200
 MIN_POINTS = 20
@@ -26,7 +24,7 @@ ROBUST_SCALE_PX = 1.0
 ITERATIONS = 8
 
 
-def interpolate_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike, at_s: npt.ArrayLike) -> FloatArray:
+def interpolate_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike, at_s: npt.ArrayLike) -> Float64Array:
     """Poses at any time: cubic Hermite curves through the camera centers and the unit quaternions.
 
     Slopes are those of the parabola through each pose and its neighbors (the error falls with the fourth power of the
@@ -63,7 +61,7 @@ def interpolate_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike, at_
     return np.asarray(se3.invert(se3.normalize(curve)))
 
 
-def _slopes(values: FloatArray, times: FloatArray) -> FloatArray:
+def _slopes(values: Float64Array, times: Float64Array) -> Float64Array:
     steps = np.diff(times)[:, None]
     rates = np.diff(values, axis=0) / steps
     if len(rates) == 1:
@@ -85,14 +83,14 @@ class Anchor:
       is_usable: (h, w) bool: where the depth is known and nothing moves.
     """
 
-    gray: Gray
-    cam_from_world: FloatArray
-    intrinsics_px: FloatArray
-    inverse_depth: npt.NDArray[np.float32]
-    is_usable: npt.NDArray[np.bool_]
+    gray: UInt8Array
+    cam_from_world: Float64Array
+    intrinsics_px: Float64Array
+    inverse_depth: Float32Array
+    is_usable: BoolArray
 
 
-def refine_between(anchors: Sequence[Anchor], between: Sequence[Gray], guess: FloatArray) -> FloatArray:
+def refine_between(anchors: Sequence[Anchor], between: Sequence[UInt8Array], guess: Float64Array) -> Float64Array:
     """Poses of the frames between two annotated ones (or behind the last one) by the points that these see.
 
     Corners whose depth is known are looked for where the guessed pose says, by Lucas-Kanade there and back; the pose
@@ -151,7 +149,7 @@ def refine_between(anchors: Sequence[Anchor], between: Sequence[Gray], guess: Fl
     return refined
 
 
-def _corners(anchor: Anchor) -> npt.NDArray[np.float32]:
+def _corners(anchor: Anchor) -> Float32Array:
     distance = max(4.0, max(anchor.gray.shape) * MIN_DISTANCE_SHARE)
     # Next to where depth is not known it is less sure, and so is what the window around a corner shows.
     mask = np.asarray(cv2.erode(anchor.is_usable.astype(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
@@ -160,8 +158,8 @@ def _corners(anchor: Anchor) -> npt.NDArray[np.float32]:
 
 
 def _project(
-    anchor: Anchor, at: npt.NDArray[np.float32], inverse_depth: FloatArray, cam_from_world: FloatArray
-) -> npt.NDArray[np.float32]:
+    anchor: Anchor, at: Float32Array, inverse_depth: Float64Array, cam_from_world: Float64Array
+) -> Float32Array:
     """(k, 2) where the guessed pose shows an anchor's points."""
     fx, fy, cx, cy = anchor.intrinsics_px
     ones = np.ones(len(at))
@@ -173,8 +171,8 @@ def _project(
 
 
 def _follow(
-    before: Gray, now: Gray, at: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    before: UInt8Array, now: UInt8Array, at: Float32Array, expected: Float32Array
+) -> tuple[Float32Array, BoolArray]:
     if not len(at):
         return at, np.zeros(0, bool)
     found, ok = follow_points(before, now, at, expected, LK_LEVELS)

@@ -9,6 +9,8 @@ from typing import Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array, UInt8Array
+
 IntrinsicsMode = Literal["fix", "refine", "estimate"]
 MotionKind = Literal["general", "rotation", "static"]
 DISPARITY_TOP = 2.0
@@ -42,7 +44,7 @@ class Intrinsics:
         fx, fy, cx, cy = np.asarray(values, np.float64).tolist()
         return cls(fx=fx, fy=fy, cx=cx, cy=cy)
 
-    def as_array(self) -> npt.NDArray[np.float64]:
+    def as_array(self) -> Float64Array:
         """(4,) fx fy cx cy."""
         return np.array([self.fx, self.fy, self.cx, self.cy], np.float64)
 
@@ -67,9 +69,9 @@ class PoseRequest:
       ValueError: if shapes, order or mode do not fit together.
     """
 
-    frames: Sequence[npt.NDArray[np.uint8]]
-    times_s: npt.NDArray[np.float64]
-    moving: npt.NDArray[np.bool_] | None = None
+    frames: Sequence[UInt8Array]
+    times_s: Float64Array
+    moving: BoolArray | None = None
     intrinsics: Intrinsics | None = None
     intrinsics_mode: IntrinsicsMode = "estimate"
     num_threads: int = 1
@@ -121,13 +123,13 @@ class PoseEstimate:
         one. What lies between them may well have poses of its own.
     """
 
-    cam_from_world: npt.NDArray[np.float64]
-    registered: npt.NDArray[np.bool_]
-    intrinsics_px: npt.NDArray[np.float64]
+    cam_from_world: Float64Array
+    registered: BoolArray
+    intrinsics_px: Float64Array
     motion_kind: MotionKind
     pose_ok: bool
     reason: str | None
-    points_world: npt.NDArray[np.float64]
+    points_world: Float64Array
     reprojection_px: float | None
     focal_sigma: float | None = None
     breaks: tuple[int, ...] = ()
@@ -173,8 +175,8 @@ def guess_intrinsics(size: tuple[int, int]) -> Intrinsics:
 
 
 def resize_intrinsics(
-    intrinsics_px: npt.NDArray[np.float64], old_size: tuple[int, int], new_size: tuple[int, int]
-) -> npt.NDArray[np.float64]:
+    intrinsics_px: Float64Array, old_size: tuple[int, int], new_size: tuple[int, int]
+) -> Float64Array:
     """(..., 4) fx fy cx cy of frames that are resized as a whole from one (width, height) to another."""
     scale = np.tile(np.asarray(new_size, np.float64) / np.asarray(old_size, np.float64), 2)
     # Centers at integers: the picture's corner is at (-0.5, -0.5), and that is what stays in place.

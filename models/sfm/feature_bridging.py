@@ -8,13 +8,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from models.sfm.tracks import Tracks
-
-Gray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 WEAK_LINK = 60
 """Fewer points in common make two frames weakly linked."""
@@ -30,11 +26,11 @@ MAX_HOMOGRAPHY_ERROR_PX = 4.0
 class _Features(NamedTuple):
     """SIFT features of a frame: (k, 2) places and (k, 128) descriptors."""
 
-    at: FloatArray
-    descriptors: npt.NDArray[np.float32]
+    at: Float64Array
+    descriptors: Float32Array
 
 
-def bridge_weak_links(tracks: Tracks, gray: Sequence[Gray]) -> Tracks:
+def bridge_weak_links(tracks: Tracks, gray: Sequence[UInt8Array]) -> Tracks:
     """The tracks and, around frames that share few points with the next ones, tracks of matched SIFT features.
 
     Pairs of frames on both sides of a weak link are matched, whatever lies between them. Matches count if they agree on
@@ -56,13 +52,13 @@ def bridge_weak_links(tracks: Tracks, gray: Sequence[Gray]) -> Tracks:
     return Tracks(position=position)
 
 
-def _find_features(sift: cv2.SIFT, gray: Gray) -> _Features:
+def _find_features(sift: cv2.SIFT, gray: UInt8Array) -> _Features:
     keypoints, descriptors = sift.detectAndCompute(gray, None)
     at = np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2)
     return _Features(at, np.zeros((0, 128), np.float32) if descriptors is None else np.asarray(descriptors, np.float32))
 
 
-def _match(first: _Features, second: _Features) -> tuple[IntArray, IntArray]:
+def _match(first: _Features, second: _Features) -> tuple[Int64Array, Int64Array]:
     """Numbers of features in both frames that are the same by their looks and agree on a homography."""
     none = np.zeros(0, np.int64)
     if min(len(first.at), len(second.at)) < MIN_MATCHES:
@@ -80,8 +76,8 @@ def _match(first: _Features, second: _Features) -> tuple[IntArray, IntArray]:
 
 
 def _join(
-    features: dict[int, _Features], matches: list[tuple[int, int, IntArray, IntArray]], num_frames: int
-) -> FloatArray:
+    features: dict[int, _Features], matches: list[tuple[int, int, Int64Array, Int64Array]], num_frames: int
+) -> Float64Array:
     """(n, k, 2) positions of features that matches join; without those that would be at two places of a frame."""
     start = dict(zip(features, np.cumsum([0, *(len(f.at) for f in features.values())]).tolist(), strict=False))
     total = sum(len(f.at) for f in features.values())
@@ -101,7 +97,7 @@ def _join(
     return position
 
 
-def _components(count: int, joined: Sequence[tuple[int, int]]) -> IntArray:
+def _components(count: int, joined: Sequence[tuple[int, int]]) -> Int64Array:
     """(count,) the smallest member of the component of each node of a graph."""
     parent = np.arange(count)
 

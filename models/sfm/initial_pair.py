@@ -6,14 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.sfm.mapping import MIN_COMMON_POINTS, Mapper
 from models.sfm.reconstruction import USUAL_FOCAL
 from models.sfm.rotation import rotations_between
 from models.sfm.tracks import Tracks
-
-FloatArray = npt.NDArray[np.float64]
 
 # Focal lengths tried, in units of the longer side: horizontal fields of view of 100 to 25 degrees.
 FOCAL_TRIALS = (0.45, 0.6, 0.8, 1.05, 1.45, 2.1)
@@ -45,7 +43,7 @@ class Pair:
         return min(self.parallax_px, ENOUGH_PARALLAX_PX) * np.sqrt(self.num_common)
 
 
-def best_pairs(tracks: Tracks, intrinsics_px: FloatArray, count: int) -> list[Pair]:
+def best_pairs(tracks: Tracks, intrinsics_px: Float64Array, count: int) -> list[Pair]:
     """The best starts in different parts of the clip, best first; none if no pair has parallax."""
     seen = tracks.is_seen
     num_frames = len(seen)
@@ -69,7 +67,7 @@ def best_pairs(tracks: Tracks, intrinsics_px: FloatArray, count: int) -> list[Pa
 
 
 def start_mapping(
-    tracks: Tracks, pairs: list[Pair], trials: list[FloatArray], refine_focal: bool, num_threads: int
+    tracks: Tracks, pairs: list[Pair], trials: list[Float64Array], refine_focal: bool, num_threads: int
 ) -> Mapper | None:
     """The best small reconstruction around a pair of frames, over pairs and intrinsics; None if all fail.
 
@@ -93,7 +91,7 @@ def start_mapping(
 
 
 def _small_map(
-    tracks: Tracks, pair: Pair, intrinsics: FloatArray, refine_focal: bool, num_threads: int
+    tracks: Tracks, pair: Pair, intrinsics: Float64Array, refine_focal: bool, num_threads: int
 ) -> Mapper | None:
     mapper = Mapper(tracks, intrinsics, num_threads)
     if mapper.start(pair.first, pair.second) < MIN_COMMON_POINTS // 2:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array
 from models.sfm.reconstruction import MAX_ERROR_PX, Reconstruction
 from models.sfm.rotation import rotations_between
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 MIN_COMMON_POINTS = 30
 MIN_PNP_POINTS = 12
@@ -60,7 +57,7 @@ class Mapper(Reconstruction):
         self.triangulate(frame)
         return True
 
-    def _turned_pose(self, frame: int) -> FloatArray:
+    def _turned_pose(self, frame: int) -> Float64Array:
         """The pose of the posed frame that shares most points, turned as these tell; the nearer one of equals."""
         posed = np.flatnonzero(self.is_registered)
         shared = (self.is_used[posed] & self.is_used[frame]).sum(axis=1)
@@ -73,7 +70,7 @@ class Mapper(Reconstruction):
             step[:3, :3] = rotations_between(source, target, is_common, self.intrinsics_px)[0][0]
         return np.asarray(se3.compose(se3.from_matrix(step), self.cam_from_world[other]))
 
-    def _resect(self, frame: int, points: IntArray) -> FloatArray | None:
+    def _resect(self, frame: int, points: Int64Array) -> Float64Array | None:
         fx, fy, cx, cy = self.intrinsics_px
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
         ok, rotation, translation, inliers = cv2.solvePnPRansac(

@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from models.sfm.patch_slopes import inverse_depth_slopes
 from models.sfm.reconstruction import MIN_DEPTH_RATIO, Reconstruction
 from models.sfm.triangulation import into_frames, rays_of
 from native.patch_alignment import align_patches
-
-FloatArray = npt.NDArray[np.float64]
-SingleArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 RADIUS_PX = 4
 MIN_MATCH = 0.85
@@ -43,12 +39,12 @@ LEAST_NOISE_PX = 0.1
 class _Expected(NamedTuple):
     """Where a frame should see points: their numbers, places, and warps back to their anchor frames."""
 
-    which: IntArray
-    place: FloatArray
-    warp: FloatArray
+    which: Int64Array
+    place: Float64Array
+    warp: Float64Array
 
 
-def reobserve(mapper: Reconstruction, gray: Sequence[npt.NDArray[np.uint8]], num_threads: int = 1) -> None:
+def reobserve(mapper: Reconstruction, gray: Sequence[UInt8Array], num_threads: int = 1) -> None:
     """Replaces the observations of all points with a depth by those of their patches in all posed frames.
 
     Args:
@@ -94,14 +90,14 @@ def reobserve(mapper: Reconstruction, gray: Sequence[npt.NDArray[np.uint8]], num
     mapper.weight[seen_in] = _weights(match[good], spread[good])
 
 
-def _weights(match: SingleArray, spread_px: SingleArray) -> SingleArray:
+def _weights(match: Float32Array, spread_px: Float32Array) -> Float32Array:
     """(k,) inverse variances of places, 1 in the median."""
     variance = (PICTURE_NOISE * spread_px) ** 2 + MISMATCH_PX2 * (1 - match) + LEAST_NOISE_PX**2
     return np.asarray(np.median(variance) / variance if len(variance) else variance, np.float32)
 
 
 def _expect(
-    mapper: Reconstruction, points: IntArray, slope: FloatArray, frame: int, size: tuple[int, ...]
+    mapper: Reconstruction, points: Int64Array, slope: Float64Array, frame: int, size: tuple[int, ...]
 ) -> _Expected:
     """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
     apart = np.abs(mapper.anchor[points] - frame)
@@ -122,8 +118,8 @@ def _expect(
 
 
 def _project(
-    mapper: Reconstruction, points: IntArray, slope: FloatArray, shift: tuple[float, float], frame: int
-) -> tuple[FloatArray, FloatArray]:
+    mapper: Reconstruction, points: Int64Array, slope: Float64Array, shift: tuple[float, float], frame: int
+) -> tuple[Float64Array, Float64Array]:
     """(k, 2) places in a frame of what is seen a shift off the points in their anchors, and (k,) ratios of depths."""
     anchor = mapper.anchor[points]
     rays = rays_of(mapper.position[anchor, points] + shift, mapper.intrinsics_px)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array
 from models.sfm.reconstruction import Reconstruction
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 NUM_NEIGHBORS = 11
 """A point itself, which tells nothing, is one of them."""
@@ -22,7 +19,7 @@ TIE_PX2 = 1e-7
 """Of neighbors at one distance the first ones count: which partition picks, and in what order, is the processor's."""
 
 
-def inverse_depth_slopes(mapper: Reconstruction, points: IntArray) -> FloatArray:
+def inverse_depth_slopes(mapper: Reconstruction, points: Int64Array) -> Float64Array:
     """(k, 2) change of inverse depth with a pixel to the right and down in the anchors of points.
 
     Inverse depth is linear in the pixels of a plane. Neighbors in the anchor give its slope by weighted least squares,
@@ -48,8 +45,8 @@ def inverse_depth_slopes(mapper: Reconstruction, points: IntArray) -> FloatArray
 
 
 def _fit(
-    at: FloatArray, inverse_depth: FloatArray, others_at: FloatArray, others: FloatArray, focal_px: float
-) -> FloatArray:
+    at: Float64Array, inverse_depth: Float64Array, others_at: Float64Array, others: Float64Array, focal_px: float
+) -> Float64Array:
     """(k, 2) relative slopes, in 1 / px, at (k, 2) places with (k,) inverse depths among (m, 2) others."""
     squared = np.square(at[:, None, 0] - others_at[:, 0]) + np.square(at[:, None, 1] - others_at[:, 1])
     squared += TIE_PX2 * np.arange(len(others))

@@ -6,17 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from models.sfm.ba_problem import PackedPoints, pack_points
 from models.sfm.tracks import Tracks
 from models.sfm.triangulation import into_frames, rays_of, solve_depths
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 MAX_ERROR_PX = 4.0
 ROBUST_SCALE_PX = 1.0
@@ -42,7 +38,7 @@ class Reconstruction:
       num_threads: of the bundle adjuster.
     """
 
-    def __init__(self, tracks: Tracks, intrinsics_px: FloatArray, num_threads: int = 1) -> None:
+    def __init__(self, tracks: Tracks, intrinsics_px: Float64Array, num_threads: int = 1) -> None:
         self.position = tracks.position
         self.is_used = tracks.is_seen.copy()
         self.weight = np.ones(self.is_used.shape, np.float32)
@@ -56,7 +52,7 @@ class Reconstruction:
         self.robust_scale_px = ROBUST_SCALE_PX
         self.focal_sigma: float | None = None
         self._packed: PackedPoints | None = None
-        self._residual: npt.NDArray[np.float32] | None = None
+        self._residual: Float32Array | None = None
         self._num_threads = num_threads
 
     def triangulate(self, frame: int | None = None) -> None:
@@ -96,7 +92,7 @@ class Reconstruction:
         self.inverse_depth[points] = self.inverse_depth_in(anchor, points)
         self.anchor[points] = anchor
 
-    def inverse_depth_in(self, frame: IntArray, points: IntArray) -> FloatArray:
+    def inverse_depth_in(self, frame: Int64Array, points: Int64Array) -> Float64Array:
         """(k,) inverse depths of points with one, each in a frame of its own; NaN where it is hardly ahead."""
         rays = rays_of(self.position[self.anchor[points], points], self.intrinsics_px)
         direction, center = into_frames(self.cam_from_world, self.anchor[points], rays, frame, np.arange(len(points)))
@@ -104,7 +100,7 @@ class Reconstruction:
         ok = ratio > MIN_DEPTH_RATIO
         return np.where(ok, self.inverse_depth[points] / np.where(ok, ratio, 1.0), np.nan)
 
-    def world_points(self, points: IntArray) -> FloatArray:
+    def world_points(self, points: Int64Array) -> Float64Array:
         """(k, 3) positions in the world of points with an inverse depth."""
         anchor = self.anchor[points]
         local = rays_of(self.position[anchor, points], self.intrinsics_px) / self.inverse_depth[points, None]
@@ -113,7 +109,7 @@ class Reconstruction:
     def adjust(
         self,
         *,
-        free: IntArray | None = None,
+        free: Int64Array | None = None,
         points_too: bool = True,
         focal_too: bool = False,
         iterations: int = 10,
@@ -160,7 +156,7 @@ class Reconstruction:
         result = bundle_adjust(self._problem(packed, fixed, information), self._options(iterations=iterations))
         self.cam_from_world = np.array(result.cam_from_world)
 
-    def _all_but(self, free: IntArray) -> BoolArray:
+    def _all_but(self, free: Int64Array) -> BoolArray:
         fixed = np.ones(len(self.is_registered), bool)
         fixed[free] = False
         return fixed | ~self.is_registered
@@ -169,7 +165,9 @@ class Reconstruction:
         is_known = np.isfinite(self.inverse_depth)
         return pack_points(self.position, self.is_used, self.weight, self.anchor, is_known, frames, seen_by)
 
-    def _problem(self, packed: PackedPoints, fixed: BoolArray, information: FloatArray | None = None) -> BundleProblem:
+    def _problem(
+        self, packed: PackedPoints, fixed: BoolArray, information: Float64Array | None = None
+    ) -> BundleProblem:
         """What to adjust; `information` (n, width) holds inverse depths where they are, with that weight."""
         inverse_depth = packed.in_slots(self.inverse_depth[packed.points])
         return BundleProblem(
@@ -212,7 +210,7 @@ class Reconstruction:
         # A few are far off: the median of their length tells the noise of the others.
         return float(np.median(error)) / math.sqrt(2 * math.log(2)) if len(error) else 0.0
 
-    def residuals(self) -> FloatArray:
+    def residuals(self) -> Float64Array:
         """Errors in pixels of the observations of the last adjustment."""
         packed = self._packed
         if packed is None or self._residual is None:

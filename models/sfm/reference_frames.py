@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array, Int64Array
 from models.sfm.reconstruction import FAR, MIN_DEPTH_RATIO, Reconstruction
 from models.sfm.triangulation import rays_of
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 ROUNDS = 3
 ITERATIONS = 3
@@ -37,7 +34,7 @@ def free_anchors(mapper: Reconstruction, refine_focal: bool) -> None:
         _place(mapper, points, seen_at)
 
 
-def _place(mapper: Reconstruction, points: IntArray, seen_at: FloatArray) -> None:
+def _place(mapper: Reconstruction, points: Int64Array, seen_at: Float64Array) -> None:
     """One Gauss-Newton step of all three coordinates of points, poses as they are.
 
     Args:
@@ -71,7 +68,7 @@ def _place(mapper: Reconstruction, points: IntArray, seen_at: FloatArray) -> Non
     )
 
 
-def _solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
+def _solve(matrix: Float64Array, right: Float64Array) -> Float64Array:
     """(k, 3) solutions of (k, 3, 3) positive definite systems, by elimination of the last unknown."""
     share = matrix[:, :2, 2] / matrix[:, 2:, 2]
     xx, xy, yy = (matrix[:, i, k] - share[:, i] * matrix[:, k, 2] for i, k in ((0, 0), (0, 1), (1, 1)))
@@ -82,8 +79,8 @@ def _solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _errors(
-    mapper: Reconstruction, points: IntArray, frame: IntArray, which: IntArray
-) -> tuple[FloatArray, FloatArray]:
+    mapper: Reconstruction, points: Int64Array, frame: Int64Array, which: Int64Array
+) -> tuple[Float64Array, Float64Array]:
     """(m, 2) what observations are off by, and (m, 2, 3) how their places change with x, y and inverse depth."""
     anchor = mapper.anchor[points]
     fx, fy, cx, cy = mapper.intrinsics_px

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array
 from models.sfm.triangulation import rays_of
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 ROUNDS = 8
 SCALE_PX = 1.0
 
 
-def bearings(position: FloatArray, intrinsics_px: FloatArray) -> FloatArray:
+def bearings(position: Float64Array, intrinsics_px: Float64Array) -> Float64Array:
     """(..., 3) unit directions of (..., 2) pixel positions for fx, fy, cx, cy."""
     rays = rays_of(position, intrinsics_px)
     return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
 
 
 def rotations_between(
-    source: FloatArray, target: FloatArray, is_common: BoolArray, intrinsics_px: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+    source: Float64Array, target: Float64Array, is_common: BoolArray, intrinsics_px: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     """The rotations that carry pixels of one frame to those of another best, and what each pixel is off by.
 
     Kabsch's solution on unit directions, reweighted by a Cauchy kernel: points that move on their own, or by

@@ -8,13 +8,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from models.flow.dis import FlowEngine, follow_points
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-Gray = npt.NDArray[np.uint8]
 
 MAX_POINTS = 900
 MIN_DISTANCE_SHARE = 1 / 60
@@ -33,9 +29,9 @@ class PairPoints(NamedTuple):
       is_common: (b, k): where there is one.
     """
 
-    source: npt.NDArray[np.float64]
-    target: npt.NDArray[np.float64]
-    is_common: npt.NDArray[np.bool_]
+    source: Float64Array
+    target: Float64Array
+    is_common: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +42,14 @@ class Tracks:
       position: (n, m, 2) float64: x and y of each point in each frame, in pixels; NaN where it is not seen.
     """
 
-    position: npt.NDArray[np.float64]
+    position: Float64Array
 
     @property
-    def is_seen(self) -> npt.NDArray[np.bool_]:
+    def is_seen(self) -> BoolArray:
         """(n, m): whether a frame sees a point."""
         return np.isfinite(self.position[..., 0])
 
-    def of_pairs(self, first: IntArray, second: IntArray) -> PairPoints:
+    def of_pairs(self, first: Int64Array, second: Int64Array) -> PairPoints:
         """The points that both frames of each pair see; (b,) frames each."""
         seen = self.is_seen
         is_both = seen[first] & seen[second]
@@ -66,7 +62,7 @@ class Tracks:
         return PairPoints(source, target, is_common)
 
 
-def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = None) -> Tracks:
+def track_points(gray: Sequence[UInt8Array], moving: BoolArray | None = None) -> Tracks:
     """Follows corners from frame to frame.
 
     A point goes on as long as Lucas-Kanade finds it, and finds the way back to where it came from; new corners are
@@ -88,7 +84,7 @@ def track_points(gray: Sequence[Gray], moving: npt.NDArray[np.bool_] | None = No
     return follower.tracks()
 
 
-def _shift(before: Gray, now: Gray) -> FloatArray:
+def _shift(before: UInt8Array, now: UInt8Array) -> Float32Array:
     """The shift of the whole picture as a flow field, from phase correlation: where a search should begin."""
     height, width = before.shape
     scale = min(1.0, SHIFT_SIDE_PX / max(height, width))
@@ -110,9 +106,9 @@ class _Follower:
         self._now = np.zeros((0, 2), np.float32)
         self._ids = np.zeros(0, np.int64)
         self._count = 0
-        self._seen: list[tuple[npt.NDArray[np.int64], FloatArray]] = []
+        self._seen: list[tuple[Int64Array, Float32Array]] = []
 
-    def find(self, gray: Gray, moving: npt.NDArray[np.bool_] | None) -> None:
+    def find(self, gray: UInt8Array, moving: BoolArray | None) -> None:
         """Adds corners of a frame that are not near a followed point, and notes where all points are."""
         free = np.full(gray.shape, 255, np.uint8)
         if moving is not None:
@@ -131,7 +127,7 @@ class _Follower:
                 self._now = np.concatenate([self._now, found])
         self._seen.append((self._ids.copy(), self._now.copy()))
 
-    def follow(self, before: Gray, now: Gray, flow: FloatArray) -> None:
+    def follow(self, before: UInt8Array, now: UInt8Array, flow: Float32Array) -> None:
         """Carries all points from one frame to the next and lets go of those that are lost."""
         if not len(self._now):
             return
@@ -147,7 +143,7 @@ class _Follower:
             position[index, ids] = at
         return Tracks(position=position)
 
-    def _is_inside(self, at: FloatArray) -> npt.NDArray[np.bool_]:
+    def _is_inside(self, at: Float32Array) -> BoolArray:
         width, height = self._size
         x, y = at[:, 0], at[:, 1]
         return (x >= BORDER_PX) & (y >= BORDER_PX) & (x < width - BORDER_PX) & (y < height - BORDER_PX)

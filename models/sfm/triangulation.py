@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array, Int64Array
 from native import se3
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 NOISE_PX = 0.5
 MIN_HEIGHT = 0.05
@@ -28,13 +24,13 @@ class Depths:
       is_behind: (k,) whether a frame that sees the point has it behind it.
     """
 
-    inverse_depth: FloatArray
-    sigma: FloatArray
-    worst_px: FloatArray
+    inverse_depth: Float64Array
+    sigma: Float64Array
+    worst_px: Float64Array
     is_behind: BoolArray
 
 
-def rays_of(position: FloatArray, intrinsics_px: FloatArray) -> FloatArray:
+def rays_of(position: Float64Array, intrinsics_px: Float64Array) -> Float64Array:
     """(..., 3) directions with z = 1 of (..., 2) pixels."""
     fx, fy, cx, cy = intrinsics_px
     x, y = (position[..., 0] - cx) / fx, (position[..., 1] - cy) / fy
@@ -42,8 +38,8 @@ def rays_of(position: FloatArray, intrinsics_px: FloatArray) -> FloatArray:
 
 
 def into_frames(
-    cam_from_world: FloatArray, anchor: IntArray, rays: FloatArray, frame: IntArray, which: IntArray
-) -> tuple[FloatArray, FloatArray]:
+    cam_from_world: Float64Array, anchor: Int64Array, rays: Float64Array, frame: Int64Array, which: Int64Array
+) -> tuple[Float64Array, Float64Array]:
     """Rays of anchor frames as other frames have them: direction (m, 3), and the anchor's center (m, 3).
 
     A point of inverse depth d on the ray lies, up to its depth in the anchor, at direction + d * center.
@@ -62,11 +58,11 @@ def into_frames(
 
 
 def solve_depths(
-    position: FloatArray,
+    position: Float64Array,
     seen: BoolArray,
-    anchor: IntArray,
-    cam_from_world: FloatArray,
-    intrinsics_px: FloatArray,
+    anchor: Int64Array,
+    cam_from_world: Float64Array,
+    intrinsics_px: Float64Array,
 ) -> Depths:
     """Least squares for one unknown a point, twice: with weights from the first answer the error is in pixels.
 
@@ -89,7 +85,7 @@ def solve_depths(
     offset = image * direction[:, 2:] - direction[:, :2]
     squares, products = (slope**2).sum(axis=1), (slope * offset).sum(axis=1)
 
-    def solve(weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def solve(weight: Float64Array) -> tuple[Float64Array, Float64Array]:
         information = np.asarray(np.bincount(which, squares * weight, count) + 1e-12, np.float64)
         return np.asarray(np.maximum(np.bincount(which, products * weight, count) / information, 0.0)), information
 

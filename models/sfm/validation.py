@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Int64Array
 from models.sfm.reconstruction import Reconstruction
 from models.sfm.triangulation import NOISE_PX, solve_depths
 
@@ -79,7 +79,7 @@ def check_reconstruction(mapper: Reconstruction, reprojection_px: float | None) 
     return None
 
 
-def _num_links(mapper: Reconstruction) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _num_links(mapper: Reconstruction) -> tuple[Int64Array, Int64Array]:
     """Points with a depth and seen where the map says: (n - 1,) both up to a frame and after it, (n,) in each frame."""
     seen = (mapper.is_used & mapper.is_registered[:, None])[:, np.isfinite(mapper.inverse_depth)]
     seen = seen[:, seen.any(axis=0)]

@@ -6,14 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.sfm.rotation import rotations_between
 from models.sfm.tracks import PairPoints, Tracks
 from models.sfm.triangulation import rays_of
 from native.elementary import log
-
-FloatArray = npt.NDArray[np.float64]
 
 MIN_COMMON_POINTS = 60
 MIN_ZOOM = 1.1
@@ -49,7 +47,7 @@ class Zoom:
         )
 
 
-def find_zoom(tracks: Tracks, intrinsics_px: FloatArray) -> Zoom | None:
+def find_zoom(tracks: Tracks, intrinsics_px: Float64Array) -> Zoom | None:
     """The strongest zoom between frames far apart, or None where another motion explains the clip.
 
     From each frame the farthest one that shares enough points is compared with it: a rotation and a change of scale
@@ -77,7 +75,7 @@ def find_zoom(tracks: Tracks, intrinsics_px: FloatArray) -> Zoom | None:
     return Zoom(int(first[strongest]), int(second[strongest]), float(factor[strongest]))
 
 
-def _scales_between(points: PairPoints, intrinsics_px: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _scales_between(points: PairPoints, intrinsics_px: Float64Array) -> tuple[Float64Array, Float64Array]:
     """(b,) changes of scale about the principal point that, with rotations, explain pixels best, and (b, k) errors."""
     center = intrinsics_px[2:]
     target = points.target - center

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Indices = npt.NDArray[np.int64]
+from core.arrays import Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,7 @@ class BundlePlan:
 
 
 def plan_bundle(
-    source: Indices, target: Indices, clip_of: Indices, free: Sequence[Indices], device: torch.device
+    source: Int64Array, target: Int64Array, clip_of: Int64Array, free: Sequence[Int64Array], device: torch.device
 ) -> BundlePlan:
     """Lays out the systems.
 
@@ -79,7 +78,7 @@ def plan_bundle(
         column[free[c]] = np.arange(len(free[c]))
     moving = np.concatenate([free[c] for c in clips]).astype(np.int64)
 
-    def spread(values: Indices, places: Indices, size: int, empty: int) -> Indices:
+    def spread(values: Int64Array, places: Int64Array, size: int, empty: int) -> Int64Array:
         out = np.full(size, empty)
         out[places] = values
         return out

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from core.arrays import Float64Array, Int64Array, UInt8Array
 from models.depth.alignment import AlignedDepth, align_depth
 from models.depth.consistent import ConsistentDepth, make_consistent
 from models.depth.mono_depth import FrameDepths
@@ -42,9 +42,9 @@ class SeenClip:
       relative, metric: depth that networks see, one of both at least.
     """
 
-    rgb: Sequence[npt.NDArray[np.uint8]]
-    frame: npt.NDArray[np.int64]
-    time_s: npt.NDArray[np.float64]
+    rgb: Sequence[UInt8Array]
+    frame: Int64Array
+    time_s: Float64Array
     intrinsics: Intrinsics | None
     fix_focal: bool = False
     relative: FrameDepths | None
@@ -68,7 +68,7 @@ class PreparedClip:
     """
 
     asked: TrackedClip
-    frame: npt.NDArray[np.int64]
+    frame: Int64Array
     size: tuple[int, int]
     meters_per_unit: float | None
 

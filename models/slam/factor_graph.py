@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.arrays import BoolArray, Int64Array
 from models.slam.bundle_plan import plan_bundle
 from models.slam.dense_ba import BundleOptions, adjust
 from models.slam.features import FlowPredictor
 from models.slam.geometry import Cameras, reproject
 from models.slam.network import EdgeGroups
 
-Indices = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 Part = tuple[slice, Tensor, Tensor, EdgeGroups]
 EDGES_AT_ONCE = 192
 """In one call of the operator; a frame's edges stay together. Enough to fill a large GPU."""
@@ -35,9 +33,9 @@ class Edges:
       net: (e, 128, h, w) hidden states; none for edges at rest.
     """
 
-    source: Indices
-    target: Indices
-    age: Indices
+    source: Int64Array
+    target: Int64Array
+    age: Int64Array
     target_px: Tensor
     weight: Tensor
     net: Tensor | None
@@ -45,7 +43,7 @@ class Edges:
     def __len__(self) -> int:
         return len(self.source)
 
-    def take(self, chosen: Flags | Indices) -> Edges:
+    def take(self, chosen: BoolArray | Int64Array) -> Edges:
         index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         rows = torch.from_numpy(index).to(self.weight.device, non_blocking=True)
         return Edges(
@@ -97,7 +95,7 @@ class FactorGraph:
 
     def __init__(self, cameras: Cameras, predictor: FlowPredictor) -> None:
         self.cameras, self._predictor = cameras, predictor
-        self._clip_of: Indices = cameras.clip.cpu().numpy()
+        self._clip_of: Int64Array = cameras.clip.cpu().numpy()
         self._device = cameras.clip.device
         self.static = torch.ones_like(cameras.inverse_depth)
         self._eta = torch.full_like(cameras.inverse_depth, DAMPING_START)
@@ -106,11 +104,11 @@ class FactorGraph:
         self.active = Edges(empty, empty, empty, rows, rows, predictor.features.net[:0])
         self.resting = Edges(empty, empty, empty, rows, rows, None)
 
-    def clip_of(self, frames: Indices) -> Indices:
+    def clip_of(self, frames: Int64Array) -> Int64Array:
         """Clips of frames."""
         return self._clip_of[frames]
 
-    def add(self, source: Indices, target: Indices) -> None:
+    def add(self, source: Int64Array, target: Int64Array) -> None:
         """New edges, where there are none yet, active or resting; they begin as the cameras say, with weight 0."""
         size = len(self._clip_of)
         known = np.concatenate([e.source * size + e.target for e in (self.active, self.resting)])
@@ -130,13 +128,13 @@ class FactorGraph:
         )
         self.active = self.active.join(new)
 
-    def rest(self, chosen: Flags) -> None:
+    def rest(self, chosen: BoolArray) -> None:
         """Stops changing these active edges, but keeps what they saw."""
         if chosen.any():
             self.resting = self.resting.join(replace(self.active.take(chosen), net=None))
             self.active = self.active.take(~chosen)
 
-    def forget(self, frames: Indices) -> None:
+    def forget(self, frames: Int64Array) -> None:
         """Drops all edges of frames."""
         for name in ("active", "resting"):
             edges = getattr(self, name)
@@ -147,10 +145,10 @@ class FactorGraph:
     def step(
         self,
         count: int,
-        free: list[Indices],
+        free: list[Int64Array],
         options: StepOptions,
-        clips: Indices | None = None,
-        resting: Flags | None = None,
+        clips: Int64Array | None = None,
+        resting: BoolArray | None = None,
     ) -> None:
         """Improves flow, then cameras, `count` times.
 
@@ -184,10 +182,10 @@ class FactorGraph:
         edges = replace(edges, age=edges.age + count)
         self.active = edges if whole else self.active.take(~chosen).join(edges)
 
-    def _upload(self, values: Indices) -> Tensor:
+    def _upload(self, values: Int64Array) -> Tensor:
         return torch.from_numpy(values).to(self._device, non_blocking=True)
 
-    def _split(self, source: Indices, target: Indices) -> list[Part]:
+    def _split(self, source: Int64Array, target: Int64Array) -> list[Part]:
         """Parts of about `EDGES_AT_ONCE` edges, with all edges of each source."""
         ends = [*np.flatnonzero(np.diff(source)) + 1, len(source)]
         parts, begin, last = [], 0, 0

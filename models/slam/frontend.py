@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from core.arrays import Int64Array
 from models.slam.dense_ba import BundleOptions
-from models.slam.factor_graph import FactorGraph, Indices, StepOptions
+from models.slam.factor_graph import FactorGraph, StepOptions
 from models.slam.geometry import Cameras, frame_distance
 from models.slam.proximity import ProximityOptions, candidates, choose_edges
 from models.slam.settings import TrackerSettings
@@ -129,7 +129,7 @@ class Frontend:
         self._set_keyframes(clip, [k for k in self.keyframes[clip] if k != frame])
         return True
 
-    def _rest_oldest(self, pairs: list[tuple[int, Indices]]) -> None:
+    def _rest_oldest(self, pairs: list[tuple[int, Int64Array]]) -> None:
         """Makes room for new edges: the edges that have changed longest rest."""
         active = self._graph.active
         clip, oldest = self._graph.clip_of(active.source), np.zeros(len(active), bool)
@@ -140,7 +140,7 @@ class Frontend:
                 oldest[own[np.argsort(-active.age[own], kind="stable")[:surplus]]] = True
         self._graph.rest(oldest)
 
-    def _add(self, pairs: list[tuple[int, Indices]]) -> None:
+    def _add(self, pairs: list[tuple[int, Int64Array]]) -> None:
         add_edges(self._graph, self.keyframes, pairs)
 
     def _set_keyframes(self, clip: int, frames: list[int]) -> None:
@@ -148,7 +148,7 @@ class Frontend:
         self._place[frames] = np.arange(len(frames))
 
 
-def add_edges(graph: FactorGraph, frames: list[list[int]], pairs: list[tuple[int, Indices]]) -> None:
+def add_edges(graph: FactorGraph, frames: list[list[int]], pairs: list[tuple[int, Int64Array]]) -> None:
     """Adds edges that are given as places (n, 2) among the frames of a clip."""
     ends = [np.array(frames[c], np.int64)[places] for c, places in pairs if len(places)]
     if ends:
@@ -161,9 +161,9 @@ def find_edges(
     clips: list[int],
     options: ProximityOptions,
     window: int | None = None,
-    place: npt.NDArray[np.int64] | None = None,
+    place: Int64Array | None = None,
     edges_per_frame: float = np.inf,
-) -> list[tuple[int, Indices]]:
+) -> list[tuple[int, Int64Array]]:
     """Edges (n, 2) by proximity for each clip, as places among its frames; distances of all in one question.
 
     Args:
@@ -192,7 +192,7 @@ def find_edges(
     return found
 
 
-def _existing(graph: FactorGraph, place: npt.NDArray[np.int64], clip: int) -> list[tuple[int, int]]:
+def _existing(graph: FactorGraph, place: Int64Array, clip: int) -> list[tuple[int, int]]:
     both = []
     for edges in (graph.active, graph.resting):
         own = graph.clip_of(edges.source) == clip

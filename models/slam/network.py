@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.arrays import Int64Array
 from models.networks.layers import conv_relu, gated_mean, gru_gates, gru_state, norm_gelu, pad_channels
 
 FEATURE_CHANNELS = 128
@@ -152,7 +152,7 @@ class EdgeGroups:
       member: (e,) int64 index of each edge's frame among `frames`.
     """
 
-    def __init__(self, source: npt.NDArray[np.int64], device: torch.device | str) -> None:
+    def __init__(self, source: Int64Array, device: torch.device | str) -> None:
         frames, member, counts = np.unique(source, return_inverse=True, return_counts=True)
         share = np.zeros((len(frames), len(source)), np.float32)
         share[member, np.arange(len(source))] = 1 / counts[member]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Pairs = npt.NDArray[np.int64]
+from core.arrays import BoolArray, Float32Array, Int64Array
+
 MAX_DISTANCE_PX = 100.0
 
 
@@ -29,7 +29,7 @@ class ProximityOptions:
     beta: float = 0.3
 
 
-def candidates(count: int, first: int, first_partner: int, radius: int) -> Pairs:
+def candidates(count: int, first: int, first_partner: int, radius: int) -> Int64Array:
     """(n, 2) pairs i, j of places whose distance matters: i from `first`, j from `first_partner` to i - radius."""
     i, j = np.meshgrid(np.arange(first, count), np.arange(first_partner, count), indexing="ij")
     far = j <= i - radius
@@ -37,14 +37,14 @@ def candidates(count: int, first: int, first_partner: int, radius: int) -> Pairs
 
 
 def choose_edges(
-    pairs: Pairs,
-    distance_px: npt.NDArray[np.float32],
+    pairs: Int64Array,
+    distance_px: Float32Array,
     existing: Iterable[tuple[int, int]],
     count: int,
     first: int,
     max_edges: float,
     options: ProximityOptions,
-) -> Pairs:
+) -> Int64Array:
     """(n, 2) edges i, j in both directions; those to neighbors in time are among them though they may exist.
 
     Args:
@@ -74,7 +74,7 @@ def choose_edges(
     return np.array(chosen, np.int64).reshape(-1, 2)
 
 
-def _block(blocked: npt.NDArray[np.bool_], i: int, j: int, suppression: int) -> None:
+def _block(blocked: BoolArray, i: int, j: int, suppression: int) -> None:
     reach = max(min(abs(i - j) - 2, suppression), 0)
     for a in range(-reach, reach + 1):
         for b in range(-(reach - abs(a)), reach - abs(a) + 1):

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Maps = npt.NDArray[np.float32]
+from core.arrays import Float32Array, Float64Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,13 +28,13 @@ class TrackedFrames:
       focal_observed: whether the camera's motion tells the focal length.
     """
 
-    frame: npt.NDArray[np.int64]
-    cam_from_world: FloatArray
-    intrinsics_px: FloatArray
-    inverse_depth: Maps
-    static: Maps
-    disagreement: Maps
-    residual_px: Maps
+    frame: Int64Array
+    cam_from_world: Float64Array
+    intrinsics_px: Float64Array
+    inverse_depth: Float32Array
+    static: Float32Array
+    disagreement: Float32Array
+    residual_px: Float32Array
     meters_per_unit: float | None
     focal_observed: bool
 
@@ -75,7 +73,7 @@ class TrackedFrames:
                 focal_observed=bool(file["focal_observed"]),
             )
 
-    def of_frames(self, frame: npt.NDArray[np.int64], size: tuple[int, int]) -> TrackedFrames:
+    def of_frames(self, frame: Int64Array, size: tuple[int, int]) -> TrackedFrames:
         """Some of the frames, maps at (width, height).
 
         Raises:
@@ -85,7 +83,7 @@ class TrackedFrames:
         if not np.isin(frame, self.frame).all():
             raise ValueError(f"frames {self.frame.tolist()} were tracked, not all of {frame.tolist()}")
 
-        def resized(maps: Maps, how: int = cv2.INTER_LINEAR) -> Maps:
+        def resized(maps: Float32Array, how: int = cv2.INTER_LINEAR) -> Float32Array:
             return np.stack([cv2.resize(one, size, interpolation=how) for one in maps[rows]])
 
         return replace(

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from models.slam.bundle_plan import plan_bundle
 from models.slam.dense_ba import BundleOptions
 from models.slam.edge_terms import RESIDUAL_WEIGHT, linearize
-from models.slam.factor_graph import FactorGraph, Indices, StepOptions
+from models.slam.factor_graph import FactorGraph, StepOptions
 from models.slam.features import FlowPredictor, FrameFeatures
 from models.slam.frontend import Frontend, add_edges, find_edges
 from models.slam.geometry import Cameras
@@ -28,8 +29,6 @@ from models.slam.proximity import ProximityOptions
 from models.slam.settings import TrackerSettings
 from native import se3
 
-Maps = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 BACKEND_BUNDLE = BundleOptions(damping=1e-5, damping_floor=1e-2)
 PROBE_ALPHA = 1e-5
 FILL_STEPS = 6
@@ -50,8 +49,8 @@ class TrackedClip:
       fix_focal: whether the focal length stays as it is.
     """
 
-    images: npt.NDArray[np.uint8]
-    depth: Maps
+    images: UInt8Array
+    depth: Float32Array
     intrinsics_px: npt.ArrayLike
     times_s: npt.ArrayLike
     fix_focal: bool = False
@@ -70,10 +69,10 @@ class Track:
       focal_observed: whether the motion tells the focal length; it stayed as given if not.
     """
 
-    cam_from_world: Doubles
-    intrinsics_px: Doubles
-    inverse_depth: Maps
-    static: Maps
+    cam_from_world: Float64Array
+    intrinsics_px: Float64Array
+    inverse_depth: Float32Array
+    static: Float32Array
     keyframes: tuple[int, ...]
     focal_observed: bool
 
@@ -242,7 +241,7 @@ class _Tracker:
     def _fill(self) -> None:
         """Poses of the frames between keyframes: on the way from one to the next, then fitted to what is seen."""
         poses = self._poses()
-        free: list[Indices] = []
+        free: list[Int64Array] = []
         edges = []
         for frames, keyframes in zip(self._frames, self._keyframes, strict=True):
             between = np.setdiff1d(frames, keyframes)
@@ -265,7 +264,7 @@ class _Tracker:
         graph.add(*np.concatenate(edges).T)
         graph.step(FILL_STEPS, free, StepOptions(bundle=BundleOptions(motion_only=True), alpha=self._alpha))
 
-    def _poses(self) -> Doubles:
+    def _poses(self) -> Float64Array:
         matrices = np.tile(np.eye(4), (len(self._times_s), 1, 1))
         matrices[:, :3, :3] = self._cameras.rotation.cpu().numpy()
         matrices[:, :3, 3] = self._cameras.translation.cpu().numpy()
@@ -295,9 +294,9 @@ def _prior(depth: Tensor) -> Tensor:
     return torch.where(known > 0, known / cells.clamp(min=0).sum((2, 4)).clamp(min=1e-12), 0.0)
 
 
-def _pack(pairs: list[tuple[int, Indices]]) -> list[list[tuple[int, Indices]]]:
+def _pack(pairs: list[tuple[int, Int64Array]]) -> list[list[tuple[int, Int64Array]]]:
     """Groups of clips with at most `MAX_EDGES_AT_ONCE` edges together."""
-    groups: list[list[tuple[int, Indices]]] = []
+    groups: list[list[tuple[int, Int64Array]]] = []
     room = 0
     for clip, places in pairs:
         if not groups or len(places) > room:

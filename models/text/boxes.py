@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from core.arrays import BoolArray, Float32Array, Float64Array
 
 MIN_SIDE_MAP_PX = 3.0
 MIN_EXPANDED_SIDE_MAP_PX = 5.0
 MIN_SIDE_IMAGE_PX = 4.0
 ARC_TOLERANCE_PX = 0.25
-
-Quads = NDArray[np.float32]
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +31,19 @@ class TextBoxes:
       scores: (n,) float64, mean probability of text in the box before expansion, 0 to 1.
     """
 
-    quads_px: Quads
-    scores: Scores
+    quads_px: Float32Array
+    scores: Float64Array
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def select(self, keep: NDArray[np.bool_]) -> TextBoxes:
+    def select(self, keep: BoolArray) -> TextBoxes:
         """The boxes where `keep` is true."""
         return TextBoxes(quads_px=self.quads_px[keep], scores=self.scores[keep])
 
 
 def find_boxes(
-    probability: NDArray[np.float32],
+    probability: Float32Array,
     image_size: tuple[int, int],
     *,
     map_threshold: float,
@@ -68,7 +66,7 @@ def find_boxes(
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     map_height, map_width = probability.shape
     scale = np.array([image_size[0] / map_width, image_size[1] / map_height])
-    quads: list[NDArray[np.float64]] = []
+    quads: list[Float64Array] = []
     scores: list[float] = []
     for contour in contours[:max_boxes]:
         center, size, angle_deg = cv2.minAreaRect(contour)
@@ -92,7 +90,7 @@ def find_boxes(
     return TextBoxes(quads_px=np.array(quads, np.float32), scores=np.array(scores))
 
 
-def covered_share(quads_px: Quads, image_size: tuple[int, int]) -> float:
+def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
     """Share of the picture's pixels whose center lies in at least one box, 0 to 1.
 
     Overlaps count once and slanted boxes count with their own area. Exact for upright boxes with
@@ -112,7 +110,7 @@ def covered_share(quads_px: Quads, image_size: tuple[int, int]) -> float:
     return float(covered.mean())
 
 
-def hull_area_px(quads_px: Quads, image_size: tuple[int, int]) -> int:
+def hull_area_px(quads_px: Float32Array, image_size: tuple[int, int]) -> int:
     """Sum of the areas of the boxes' upright hulls, in square pixels, as SpatialVID's OCR score takes it.
 
     Corners are rounded and clipped to the picture first; overlaps count as often as they occur.
@@ -123,7 +121,7 @@ def hull_area_px(quads_px: Quads, image_size: tuple[int, int]) -> int:
     return int(np.prod(corners.max(axis=1) - corners.min(axis=1), axis=1).sum())
 
 
-def _offset(rectangle: NDArray[np.float32], distance_px: float) -> NDArray[np.float32]:
+def _offset(rectangle: Float32Array, distance_px: float) -> Float32Array:
     """Outline of a rectangle grown by a distance with round joins.
 
     The plain rectangle with its sides moved out would do, but for parity: PaddleOCR grows boxes with the
@@ -140,7 +138,7 @@ def _offset(rectangle: NDArray[np.float32], distance_px: float) -> NDArray[np.fl
         np.pi / math.acos(1.0 - min(ARC_TOLERANCE_PX / distance_px, ARC_TOLERANCE_PX)), distance_px * np.pi
     )
     steps_per_rad = steps_per_turn / (2.0 * np.pi)
-    points: list[NDArray[np.float64]] = []
+    points: list[Float64Array] = []
     for corner, before, after in zip(corners, np.roll(normals, 1, axis=0), normals, strict=True):
         turn = np.arctan2(before[0] * after[1] - before[1] * after[0], before @ after)
         count = max(round(steps_per_rad * abs(turn)), 1)
@@ -152,7 +150,7 @@ def _offset(rectangle: NDArray[np.float32], distance_px: float) -> NDArray[np.fl
     return np.trunc(outline + np.copysign(0.5, outline)).astype(np.float32)
 
 
-def _mean_inside(probability: NDArray[np.float32], quad: NDArray[np.float32]) -> float:
+def _mean_inside(probability: Float32Array, quad: Float32Array) -> float:
     """Mean of the map over a rectangle, whose corners are cut to whole pixels as the reference does."""
     height, width = probability.shape
     left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width - 1, height - 1))
@@ -162,12 +160,12 @@ def _mean_inside(probability: NDArray[np.float32], quad: NDArray[np.float32]) ->
     return float(cv2.mean(probability[top : bottom + 1, left : right + 1], mask)[0])
 
 
-def _shorter_side(quad: NDArray[np.float64]) -> float:
+def _shorter_side(quad: Float64Array) -> float:
     sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
     return float(sides.min())
 
 
-def _order_corners(quad: NDArray[np.float64]) -> NDArray[np.float64]:
+def _order_corners(quad: Float64Array) -> Float64Array:
     """Corners clockwise on the screen, from the one nearest to the top left."""
     following = np.roll(quad, -1, axis=0)
     doubled_area = float(np.sum(quad[:, 0] * following[:, 1] - following[:, 0] * quad[:, 1]))

@@ -9,8 +9,8 @@ from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import UInt8Array
 from models.text.boxes import TextBoxes
 
 MODEL_NAME = "PP-OCRv5_server_det"
@@ -57,7 +57,7 @@ class PaddleDetector:
                 unclip_ratio=unclip_ratio,
             )
 
-    def __call__(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+    def __call__(self, image_rgb_u8: UInt8Array) -> TextBoxes:
         """Text boxes of a picture, (h, w, 3) uint8."""
         bgr = np.ascontiguousarray(image_rgb_u8[..., ::-1])
         with self._lock:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
+from core.arrays import Float32Array, UInt8Array
 from models.networks.onnx_session import open_session
-from models.text.boxes import Quads
 
 INPUT_HEIGHT_PX = 48
 INPUT_WIDTH_PX = 320
@@ -31,7 +30,7 @@ class TextReader:
         self._session: onnxruntime.InferenceSession = open_session(weights_path)
         self._input = self._session.get_inputs()[0].name
 
-    def legibility(self, image_rgb_u8: NDArray[np.uint8], quad_px: Quads) -> float:
+    def legibility(self, image_rgb_u8: UInt8Array, quad_px: Float32Array) -> float:
         """How surely characters are read in a box: sum of their confidences / (their number + 1), 0 to 1.
 
         The one more in the divisor asks few characters for more confidence each than many (a lone one
@@ -46,7 +45,7 @@ class TextReader:
         line = _cut_line(image_rgb_u8, quad_px)
         return max(self._confidence(line), self._confidence(line[::-1, ::-1]))
 
-    def _confidence(self, line_rgb_u8: NDArray[np.uint8]) -> float:
+    def _confidence(self, line_rgb_u8: UInt8Array) -> float:
         pixels = np.zeros((1, 3, INPUT_HEIGHT_PX, INPUT_WIDTH_PX), np.float32)
         width = line_rgb_u8.shape[1]
         pixels[0, :, :, :width] = line_rgb_u8[..., ::-1].transpose(2, 0, 1) / np.float32(127.5) - 1.0
@@ -57,7 +56,7 @@ class TextReader:
         return float(steps.max(axis=1)[is_character].sum() / (is_character.sum() + 1))
 
 
-def _cut_line(image_rgb_u8: NDArray[np.uint8], quad_px: Quads) -> NDArray[np.uint8]:
+def _cut_line(image_rgb_u8: UInt8Array, quad_px: Float32Array) -> UInt8Array:
     """The box, straightened, at the reader's height; at most the middle of it that fits its width."""
     along, down = (float(np.linalg.norm(quad_px[i] - quad_px[j])) for i, j in ((0, 1), (0, 3)))
     width, height = max(round(along), 1), max(round(down), 1)

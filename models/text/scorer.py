@@ -13,9 +13,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from core.arrays import Float32Array, UInt8Array
 from core.settings import Settings
 from models.networks.onnx_session import open_session
 from models.registry import (
@@ -123,12 +123,12 @@ class TextModel:
         if settings.confirm_side_share is not None:
             self._reader = TextReader(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
 
-    def find_text(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+    def find_text(self, image_rgb_u8: UInt8Array) -> TextBoxes:
         """Text boxes of a picture, (h, w, 3) uint8, in its own pixels."""
         _check_image(image_rgb_u8)
         return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
 
-    def text_share(self, image_rgb_u8: NDArray[np.uint8], source_size: tuple[int, int] | None = None) -> float:
+    def text_share(self, image_rgb_u8: UInt8Array, source_size: tuple[int, int] | None = None) -> float:
         """Share of a picture that is covered by text.
 
         By default the union of the boxes over the picture's area, 0 to 1: a slanted line counts with its
@@ -150,16 +150,14 @@ class TextModel:
             raise ValueError(f"text.parity needs the source video's size in pixels, got {source_size!r}")
         return hull_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
 
-    def score_clip(
-        self, images_rgb_u8: Sequence[NDArray[np.uint8]], source_size: tuple[int, int] | None = None
-    ) -> TextScore:
+    def score_clip(self, images_rgb_u8: Sequence[UInt8Array], source_size: tuple[int, int] | None = None) -> TextScore:
         """Largest text share among a clip's pictures."""
         ratios = tuple(self.text_share(image, source_size) for image in images_rgb_u8)
         if not ratios:
             return TextScore(score=None, reason=NO_IMAGES_REASON, image_ratios=())
         return TextScore(score=max(ratios), reason=None, image_ratios=ratios)
 
-    def _confirm(self, image_rgb_u8: NDArray[np.uint8], boxes: TextBoxes) -> TextBoxes:
+    def _confirm(self, image_rgb_u8: UInt8Array, boxes: TextBoxes) -> TextBoxes:
         least_share = self.settings.confirm_side_share
         if self._reader is None or least_share is None or not len(boxes):
             return boxes
@@ -177,13 +175,11 @@ class TextModel:
 class _MapDetector:
     """A network that maps the probability of text, and our way from there to boxes."""
 
-    def __init__(
-        self, probability: Callable[[NDArray[np.float32]], NDArray[np.float32]], settings: TextSettings
-    ) -> None:
+    def __init__(self, probability: Callable[[Float32Array], Float32Array], settings: TextSettings) -> None:
         self.probability = probability
         self._settings = settings
 
-    def __call__(self, image_rgb_u8: NDArray[np.uint8]) -> TextBoxes:
+    def __call__(self, image_rgb_u8: UInt8Array) -> TextBoxes:
         height, width = image_rgb_u8.shape[:2]
         settings = self._settings
         size = detector_size((width, height), settings.limit_side_len_px, settings.limit_type)
@@ -230,7 +226,7 @@ def check_detector(settings: TextSettings) -> ResolvedModel:
     return resolve_model(detector_card(settings), settings.detector_uri)
 
 
-def _load_detector(settings: TextSettings) -> Callable[[NDArray[np.uint8]], TextBoxes]:
+def _load_detector(settings: TextSettings) -> Callable[[UInt8Array], TextBoxes]:
     """What finds the boxes in a picture."""
     found = check_detector(settings)
     if settings.model == "ppocrv5-server":
@@ -251,13 +247,13 @@ def _to_stride(length_px: float) -> int:
     return max(round(int(length_px) / STRIDE_PX) * STRIDE_PX, STRIDE_PX)
 
 
-def _to_input(image_rgb_u8: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+def _to_input(image_rgb_u8: UInt8Array, size: tuple[int, int]) -> Float32Array:
     bgr = cv2.resize(image_rgb_u8, size)[..., ::-1].astype(np.float32)
     bgr *= 1 / (255 * STD_BGR)
     bgr -= MEAN_BGR / STD_BGR
     return np.ascontiguousarray(bgr.transpose(2, 0, 1)[None])
 
 
-def _check_image(image: NDArray[np.uint8]) -> None:
+def _check_image(image: UInt8Array) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"expected an RGB picture (h, w, 3) uint8, got {image.shape} {image.dtype}")

@@ -12,9 +12,9 @@ from math import ceil
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from core.annotations import ClipScores, Shot
+from core.arrays import Float64Array, UInt8Array
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from native.frame_stats import FrameStat
@@ -48,7 +48,7 @@ class LuminanceFormula:
         kr, kb = _KR_KB[_matrix_family(info.color_matrix) or fallback]
         return cls(kr, kb, info.color_range == "full")
 
-    def rgb_matrix(self) -> npt.NDArray[np.float64]:
+    def rgb_matrix(self) -> Float64Array:
         """(3, 4) matrix from 8-bit Y', Cb, Cr, and 1, to R, G, B of 0 to 255."""
         luma_gain, chroma_gain, black = (1.0, 1.0, 0.0) if self.full_range else (255.0 / 219.0, 255.0 / 224.0, 16.0)
         red, blue = 2 * (1 - self.kr) * chroma_gain, 2 * (1 - self.kb) * chroma_gain
@@ -95,7 +95,7 @@ class FrameSeries:
         self._motion_normalized = array("d")
         self._luminance = array("d")
         self._end_pts = 0
-        self._recent: deque[tuple[float, npt.NDArray[np.uint8]]] = deque()
+        self._recent: deque[tuple[float, UInt8Array]] = deque()
         self.last_time_s = 0.0
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class FrameSeries:
         self._luminance.append(self._luminance_formula(stat))
         self._motion_normalized.append(self._change_since_gap(stat.thumbnail))
 
-    def _change_since_gap(self, thumbnail: npt.NDArray[np.uint8]) -> float:
+    def _change_since_gap(self, thumbnail: UInt8Array) -> float:
         """Mean absolute change of the luma thumbnail over `MOTION_GAP_S`, scaled from the nearest pair."""
         recent = self._recent
         recent.append((self.last_time_s, thumbnail))
@@ -194,7 +194,7 @@ class FrameSeries:
         """Mean of `integer_motion2` over the frames `[start_frame, end_frame)`."""
         return float(self._motion2(start_frame, end_frame).mean())
 
-    def _motion2(self, start: int, end: int) -> npt.NDArray[np.float64]:
+    def _motion2(self, start: int, end: int) -> Float64Array:
         """Libvmaf's motion2 of the frames `[start, end)`: the lesser of a frame's motion and the next one's."""
         motion = np.asarray(self._motion[start:end])
         following = np.asarray(self._motion[start + 1 : end + 1])
@@ -202,6 +202,6 @@ class FrameSeries:
         return motion
 
 
-def mean_luminance(rgb: npt.NDArray[np.uint8]) -> float:
+def mean_luminance(rgb: UInt8Array) -> float:
     """Mean of 0.2126 R + 0.7152 G + 0.0722 B over an (h, w, 3) RGB picture, 0 to 255."""
     return sum(weight * mean for weight, mean in zip(LUMINANCE_WEIGHTS, cv2.mean(rgb), strict=False))

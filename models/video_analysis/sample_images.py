@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
-import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 
+from core.arrays import UInt8Array
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
@@ -43,7 +42,7 @@ class PendingSample:
 class _Held:
     frame: int
     pts: int
-    content: VideoFrame | npt.NDArray[np.uint8] | Picture
+    content: VideoFrame | UInt8Array | Picture
     num_bytes: int
 
 
@@ -142,7 +141,7 @@ def make_picture(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -
     return _finish(_render(frame, info, settings), settings)
 
 
-def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> npt.NDArray[np.uint8]:
+def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> UInt8Array:
     return sample_image(
         frame,
         settings.max_width_px,
@@ -153,5 +152,5 @@ def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> npt
     )
 
 
-def _finish(rgb: npt.NDArray[np.uint8], settings: SampleSettings) -> Picture:
+def _finish(rgb: UInt8Array, settings: SampleSettings) -> Picture:
     return Picture(mean_luminance(rgb), encode_jpeg(rgb, settings.jpeg_quality))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple, Protocol, Self
 
 from core.annotations import ClipCandidate, SampleImage, Shot
+from core.arrays import UInt8Array
 from core.references import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo
@@ -17,7 +18,7 @@ from models.video_analysis.frame_meter import FrameMeter, upright_size
 from models.video_analysis.frame_series import FrameSeries, LuminanceFormula
 from models.video_analysis.sample_images import Picture, SampleImages, sample_step
 from models.video_analysis.settings import AnalysisSettings
-from models.video_analysis.shots import Boundary, ShotDetector, Thumbnail, TransNetDetector
+from models.video_analysis.shots import Boundary, ShotDetector, TransNetDetector
 from native.frame_stats import FrameStat
 
 ImageWriter = Callable[[str, bytes], Ref]
@@ -31,7 +32,7 @@ class Detector(Protocol):
     def settled_frames(self) -> int:
         """Frames from the start in which all boundaries are known."""
 
-    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+    def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
         """Takes the next frame; returns the boundaries that are now certain, in order."""
 
     def finish(self) -> list[Boundary]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from core.annotations import MeasuredWindow
+from core.arrays import UInt8Array
 from core.video_info import VideoInfo
 from media.decode import TIMED_CONTAINERS, DecodedFrame, VideoReader
 from models.video_analysis.clip_intervals import exact
@@ -269,7 +269,7 @@ def _from_batch(batch: pa.RecordBatch) -> Iterator[MeasuredFrame]:
         )
 
 
-def _thumbnails(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+def _thumbnails(batch: pa.RecordBatch) -> UInt8Array:
     """(n, 36, 64, 3) uint8."""
     raw = np.frombuffer(batch.column("thumbnail").buffers()[1], np.uint8)
     differences = raw[: batch.num_rows * int(np.prod(_THUMBNAIL_SHAPE))].reshape(batch.num_rows, *_THUMBNAIL_SHAPE)

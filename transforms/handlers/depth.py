@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from core.arrays import UInt8Array
 from core.failures import ItemError
 from media.clip_frames import ClipFrame
 from models.annotation.files import map_size
@@ -107,7 +107,7 @@ class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
         """Namespace of this model's metrics."""
         return "depth"
 
-    def _see(self, rgb: Sequence[npt.NDArray[np.uint8]], model: DepthModels) -> dict[DepthKind, FrameDepths]:
+    def _see(self, rgb: Sequence[UInt8Array], model: DepthModels) -> dict[DepthKind, FrameDepths]:
         """Depths of frames of one size."""
         size = map_size((rgb[0].shape[1], rgb[0].shape[0]), self._max_side_px)
         return {network.kind: network.predict(rgb, size) for network in model.models}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from core.arrays import UInt8Array
 from core.digest import digest_bytes
 from core.failures import ItemError
 from core.references import Ref
@@ -35,7 +33,7 @@ class ClipImages:
         return sum(ref.size_bytes for ref in self.images)
 
 
-def load_images(store: Store, example: ClipImages) -> list[NDArray[np.uint8]]:
+def load_images(store: Store, example: ClipImages) -> list[UInt8Array]:
     """Reads, verifies and decodes a clip's sample images: (h, w, 3) uint8 RGB each.
 
     Raises:
@@ -49,7 +47,7 @@ def total_bytes(batch: Sequence[ClipImages]) -> int:
     return sum(example.size_bytes for example in batch)
 
 
-def _load_image(store: Store, ref: Ref, clip_id: str) -> NDArray[np.uint8]:
+def _load_image(store: Store, ref: Ref, clip_id: str) -> UInt8Array:
     remedy = "Delete the stored analysis of the video and run again."
     try:
         data = store.read_bytes(ref.path)

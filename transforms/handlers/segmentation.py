@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
+from core.arrays import BoolArray, UInt8Array
 from core.references import Ref
 from models.segmentation.sam_refinement import MaskModel, load_mask_model
 from models.segmentation.settings import MaskSettings
@@ -20,8 +20,6 @@ from storage.shard_members import read_masks
 from storage.store import Store
 from transforms.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahead
 from transforms.handlers.device import in_turn
-
-BoolArray = npt.NDArray[np.bool_]
 
 INPUT_SIDE_PX = 1024
 CLIPS_AT_ONCE = 8
@@ -36,7 +34,7 @@ class MovingClip(ClipVideo):
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    rgb: npt.NDArray[np.uint8]
+    rgb: UInt8Array
     is_moving: BoolArray
 
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import BoolArray, Float64Array
 from models.captions.motion_labels.segments import MotionSegment, merge_steps, to_instructions
 from models.captions.motion_labels.sentences import describe_motion
 from models.captions.motion_labels.settings import MotionLabelSettings
 from models.captions.motion_labels.steps import MotionSteps, measure_steps
 from models.captions.motion_labels.vocabulary import NUM_TRANSLATIONS, name_directions
-from models.geometry.camera_path import Array
-
-Flags = npt.NDArray[np.bool_]
 
 DEFAULT_SETTINGS = MotionLabelSettings()
 # Sums of durations are not exact: what lasts as long as the limit is not shorter than it.
@@ -96,13 +94,13 @@ def _find_directions(steps: MotionSteps, settings: MotionLabelSettings) -> npt.N
     return signs
 
 
-def _runs(flags: Flags) -> list[tuple[int, int]]:
+def _runs(flags: BoolArray) -> list[tuple[int, int]]:
     """Half-open stretches of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def _hold(starts: Flags, holds: Flags) -> Flags:
+def _hold(starts: BoolArray, holds: BoolArray) -> BoolArray:
     """The stretches of `holds` in which somewhere `starts` is true, so forwards and backwards in time alike."""
     on = np.zeros_like(holds)
     for start, end in _runs(holds):
@@ -110,7 +108,7 @@ def _hold(starts: Flags, holds: Flags) -> Flags:
     return on
 
 
-def _drop_short(on: Flags, forward: Array, durations_s: Array, min_s: float) -> Flags:
+def _drop_short(on: BoolArray, forward: Float64Array, durations_s: Float64Array, min_s: float) -> BoolArray:
     """Closes short gaps in which the motion does not reverse, then drops short stretches."""
     on = on.copy()
     min_s -= TIME_TOLERANCE

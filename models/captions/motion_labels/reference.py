@@ -13,9 +13,10 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.captions.motion_labels.segments import MotionSegment, merge_steps
 from models.captions.motion_labels.vocabulary import NUM_TRANSLATIONS, OPPOSITES, STAY, name_directions
-from models.geometry.camera_path import Array, check_poses, conjugate, multiply, rotate
+from models.geometry.camera_path import check_poses, conjugate, multiply, rotate
 from models.geometry.trajectory import measure_trajectory
 from native.elementary import arcsin
 
@@ -93,7 +94,7 @@ def _load(cam_from_world: npt.ArrayLike) -> npt.NDArray[np.floating]:
     return poses if poses.dtype == np.float32 else poses.astype(np.float64)
 
 
-def _filter(poses: npt.NDArray[np.floating], alpha: float) -> Array:
+def _filter(poses: npt.NDArray[np.floating], alpha: float) -> Float64Array:
     """Exponential moving average of the seven numbers; quaternions by the shorter way, normalized again."""
     filtered = poses.copy()
     for i in range(1, len(poses)):
@@ -106,7 +107,9 @@ def _filter(poses: npt.NDArray[np.floating], alpha: float) -> Array:
     return filtered.astype(np.float64)
 
 
-def _compare(poses: Array, interval: int, stride: int, min_move: float, min_turn_rad: float) -> list[tuple[str, ...]]:
+def _compare(
+    poses: Float64Array, interval: int, stride: int, min_move: float, min_turn_rad: float
+) -> list[tuple[str, ...]]:
     """The label rule between poses `interval` apart, at every `stride`-th pose."""
     quaternions = poses[:, 3:] / np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
     first = np.arange(0, max(len(poses) - interval, 0), stride)
@@ -119,7 +122,7 @@ def _compare(poses: Array, interval: int, stride: int, min_move: float, min_turn
     return [name_directions(row) for row in signs]
 
 
-def _euler_yxz(quaternions: Array) -> Array:
+def _euler_yxz(quaternions: Float64Array) -> Float64Array:
     """(m, 3) angles about the fixed axes y, x, z, in this order, radians: yaw, pitch, roll."""
     x, y, z, w = np.moveaxis(quaternions, -1, 0)
     sine = np.clip(2 * (y * z + w * x), -1.0, 1.0)

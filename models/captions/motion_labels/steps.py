@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float64Array
 from models.geometry.camera_path import (
-    Array,
     camera_centers,
     check_poses,
     check_times,
@@ -30,15 +30,15 @@ class MotionSteps:
         clockwise in degrees, all in the axes of the camera half-way between the two poses.
     """
 
-    times_s: Array
-    moved: Array
+    times_s: Float64Array
+    moved: Float64Array
 
     @property
-    def durations_s(self) -> Array:
+    def durations_s(self) -> Float64Array:
         """(n - 1,) seconds from each pose to the next."""
         return np.diff(self.times_s)
 
-    def smooth_rates(self, smoothing_s: float) -> Array:
+    def smooth_rates(self, smoothing_s: float) -> Float64Array:
         """(n - 1, 6) motion per second, averaged over time with a Gaussian of standard deviation `smoothing_s`.
 
         The average is centered, so it does not lag; at the ends it is over what there is.

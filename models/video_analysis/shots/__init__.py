@@ -1,6 +1,6 @@
 """Shot boundaries: the default detector and a network on thumbnails, and the reference's two detectors."""
 
-from models.video_analysis.shots.detector import Boundary, BoundaryKind, ShotDetector, Thumbnail
+from models.video_analysis.shots.detector import Boundary, BoundaryKind, ShotDetector
 from models.video_analysis.shots.reference import ReferenceShotDetector, bgr_as_opencv
 from models.video_analysis.shots.settings import ReferenceShotSettings, ShotSettings, TransNetSettings
 from models.video_analysis.shots.transnet import TransNetDetector
@@ -12,7 +12,6 @@ __all__ = [
     "ReferenceShotSettings",
     "ShotDetector",
     "ShotSettings",
-    "Thumbnail",
     "TransNetDetector",
     "TransNetSettings",
     "bgr_as_opencv",

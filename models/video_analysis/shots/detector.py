@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import UInt8Array
 from models.video_analysis.shots.gradual import Blend, BlendFinder
 from models.video_analysis.shots.matching import compensated_change
 from models.video_analysis.shots.settings import ShotSettings
 from native.thumbnails import mean_change
-
-Thumbnail = npt.NDArray[np.uint8]
 
 LOOKAHEAD_FRAMES = 6
 NEIGHBOR_WEIGHTS = (1.0, 0.85, 0.65, 0.5)
@@ -65,13 +63,13 @@ class ShotDetector:
     def __init__(self, settings: ShotSettings) -> None:
         self._settings = settings
         self._count = 0
-        self._thumbnails: deque[Thumbnail] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
+        self._thumbnails: deque[UInt8Array] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
         self._changes: deque[float] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
         self._blends = BlendFinder()
         self._best: Blend | None = None
         self._waiting: list[Boundary] = []
 
-    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+    def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
         """Takes the next frame's (36, 64, 3) YUV thumbnail and its time in seconds.
 
         Returns:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from core.arrays import UInt8Array
 from native.thumbnails import BlendSearch
 
 # In looked-at frames; frames closer than MIN_STEP_S are skipped, so that a window lasts at least 0.25 s.
@@ -69,7 +69,7 @@ class BlendFinder:
             max_residual=MAX_RESIDUAL,
             min_quality=MIN_QUALITY_MOVING,
         )
-        self._thumbnails: deque[npt.NDArray[np.uint8]] = deque(maxlen=length)
+        self._thumbnails: deque[UInt8Array] = deque(maxlen=length)
         self._frames: deque[int] = deque(maxlen=length)
         self._last_time_s = -1e9
 
@@ -78,7 +78,7 @@ class BlendFinder:
         """First frame that a blend found from now on can touch."""
         return self._frames[0] if self._frames else 0
 
-    def push(self, frame: int, thumbnail: npt.NDArray[np.uint8], time_s: float) -> Blend | None:
+    def push(self, frame: int, thumbnail: UInt8Array, time_s: float) -> Blend | None:
         """Takes the next (36, 64, 3) thumbnail; returns the best blend that ends at it, if there is one."""
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
@@ -90,7 +90,7 @@ class BlendFinder:
                 return blend
         return None
 
-    def _small(self, back: int) -> npt.NDArray[np.uint8]:
+    def _small(self, back: int) -> UInt8Array:
         """The thumbnail `back` before the last one, at half its size."""
         thumbnail = self._thumbnails[-1 - back]
         return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
@@ -125,12 +125,12 @@ class BlendFinder:
         return self._frames[first + min(touched, done)], self._frames[first + done]
 
 
-def _luma_spread(small: npt.NDArray[np.uint8]) -> float:
+def _luma_spread(small: UInt8Array) -> float:
     """Standard deviation of a picture's luma."""
     return float(cv2.meanStdDev(small)[1][0, 0])
 
 
-def _is_flat(small: npt.NDArray[np.uint8]) -> bool:
+def _is_flat(small: UInt8Array) -> bool:
     """Whether a picture is nearly one color, a small part (a logo) left aside."""
     luma = small[..., 0].reshape(-1)
     low, high = round(0.08 * luma.size), round(0.92 * luma.size)
@@ -138,7 +138,7 @@ def _is_flat(small: npt.NDArray[np.uint8]) -> bool:
     return int(ordered[high]) - int(ordered[low]) < FLAT_SPREAD
 
 
-def _is_same_scene(first: npt.NDArray[np.uint8], end: npt.NDArray[np.uint8], distance: float) -> bool:
+def _is_same_scene(first: UInt8Array, end: UInt8Array, distance: float) -> bool:
     """Whether two pictures show one scene: alike up to brightness and contrast, or shifted."""
     a, b = first[..., 0].astype(np.float32), end[..., 0].astype(np.float32)
     if float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0]) > MAX_LIKENESS:

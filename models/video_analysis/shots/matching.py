@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import cv2
-import numpy as np
-import numpy.typing as npt
+
+from core.arrays import UInt8Array
 
 SMALL_SIZE = (32, 18)
 BLOCK_SIZE = (8, 6)
 REACH_CELLS = 3
 
 
-def compensated_change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
+def compensated_change(before: UInt8Array, after: UInt8Array) -> float:
     """Mean absolute difference of two (36, 64, 3) thumbnails after block matching, 8-bit levels.
 
     Each of the twelve blocks of the later picture is searched in the earlier one, up to 3 of 32 cells

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from av import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
-from numpy.typing import NDArray
 
+from core.arrays import UInt8Array
 from models.video_analysis.shots.settings import ShotSettings
 
 _QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
@@ -22,7 +22,7 @@ _QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
 
 def bgr_as_opencv(
     frame: VideoFrame, *, honor_color_tags: bool = False, reformatter: VideoReformatter | None = None
-) -> NDArray[np.uint8]:
+) -> UInt8Array:
     """Convert a decoded frame to the picture that OpenCV's `VideoCapture` would give.
 
     OpenCV 4 (SpatialVID's is 4.11) converts with BT.601 whatever the stream says; OpenCV 5 honors the
@@ -150,14 +150,14 @@ class ReferenceShotDetector:
         )
         self._next_frame = 0
         self._frame_shape: tuple[int, ...] | None = None
-        self._previous_hsv: NDArray[np.uint8] | None = None
+        self._previous_hsv: UInt8Array | None = None
         self._cuts: set[int] = set()
 
     def wants(self, frame_index: int) -> bool:
         """Whether this frame (0-based display index) has to be pushed; the others may be skipped unconverted."""
         return frame_index == self._next_frame
 
-    def push(self, frame_index: int, bgr: NDArray[np.uint8]) -> None:
+    def push(self, frame_index: int, bgr: UInt8Array) -> None:
         """Process a wanted frame.
 
         A frame whose size differs from the first one is left out, and the grid goes on from the next frame.
@@ -195,7 +195,7 @@ class ReferenceShotDetector:
             raise ValueError(f"frame {self._next_frame} of {num_frames} was wanted, but never pushed")
         return sorted(self._cuts)
 
-    def _score(self, bgr: NDArray[np.uint8]) -> tuple[float, float]:
+    def _score(self, bgr: UInt8Array) -> tuple[float, float]:
         """Mean absolute HSV difference to the previous processed frame: mean of H, S, V, and V alone."""
         hsv = cv2.cvtColor(_shrink(bgr, self._longest_side_px), cv2.COLOR_BGR2HSV).astype(np.uint8, copy=False)
         previous, self._previous_hsv = self._previous_hsv, hsv
@@ -207,7 +207,7 @@ class ReferenceShotDetector:
         return (hue + saturation + value) / 3.0, value
 
 
-def _shrink(bgr: NDArray[np.uint8], longest_side_px: int) -> NDArray[np.uint8]:
+def _shrink(bgr: UInt8Array, longest_side_px: int) -> UInt8Array:
     height, width = bgr.shape[:2]
     factor = max(height, width) / float(longest_side_px)
     if factor <= 1.0:

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.arrays import Float32Array, Float64Array, UInt8Array
 from models.registry import TRANSNET_V2, resolve_weights
-from models.video_analysis.shots.detector import Boundary, BoundaryKind, Thumbnail
+from models.video_analysis.shots.detector import Boundary, BoundaryKind
 from models.video_analysis.shots.settings import TransNetSettings
 
 WIDTH, HEIGHT = 48, 27
@@ -25,8 +26,6 @@ EDGE_FRAMES = 2
 """At the ends of a stretch its padding looks like a cut to the network."""
 MAX_OPEN_FRAMES = 250
 """A transition that is open for longer is none, so that memory stays bounded."""
-
-Scores = npt.NDArray[np.float32]
 
 
 class TransNetDetector:
@@ -40,11 +39,11 @@ class TransNetDetector:
       rgb_from_yuv: (3, 4) matrix from the Y, U, V of the thumbnails, and 1, to R, G, B of 0 to 255.
     """
 
-    def __init__(self, settings: TransNetSettings, rgb_from_yuv: npt.NDArray[np.float64]) -> None:
+    def __init__(self, settings: TransNetSettings, rgb_from_yuv: Float64Array) -> None:
         self._settings = settings
         self._rgb_from_yuv = rgb_from_yuv.astype(np.float32)
         # Frames for the network; the first of them is that `CONTEXT` before the first without a score.
-        self._frames: list[npt.NDArray[np.uint8]] = []
+        self._frames: list[UInt8Array] = []
         self._count = 0
         # Scores of the frames from `_undecided` on.
         self._undecided = 0
@@ -55,7 +54,7 @@ class TransNetDetector:
         """Frames from the start in which all boundaries are known."""
         return self._undecided
 
-    def push(self, thumbnail: Thumbnail, time_s: float) -> list[Boundary]:
+    def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
         """Takes the next frame's (36, 64, 3) YUV thumbnail; its time does not matter.
 
         Returns:
@@ -137,7 +136,7 @@ class Network:
 
             self._network: Any = TransNetV2(device=device)
 
-    def predict(self, windows: npt.NDArray[np.uint8]) -> tuple[Scores, Scores]:
+    def predict(self, windows: UInt8Array) -> tuple[Float32Array, Float32Array]:
         """Probabilities of frames: to be the middle of a transition, and to be part of one.
 
         Args:
