@@ -26,7 +26,7 @@ from models.depth.mono_depth_file import MonoDepths
 from models.geometry.camera_path import fill_poses, posed_span
 from models.geometry.trajectory import measure_trajectory
 from models.sfm.estimate import Intrinsics, resize_intrinsics
-from models.sfm.settings import estimator_version, make_estimator
+from models.sfm.estimators import estimator_version, make_estimator
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
 from storage.shard_members import npy_bytes, read_npy
@@ -60,7 +60,7 @@ class EstimateGeometry(Stage[ClipRecord]):
         self._num_threads = settings.num_threads or 1
         megasam = MegasamSettings(min_static=settings.pose.megasam.min_static)
         self.settings = self.settings.model_copy(update={"pose": settings.pose.model_copy(update={"megasam": megasam})})
-        self._version = estimator_version(self.settings.pose)
+        self._version = estimator_version(self.settings.pose.model, self.settings.pose.colmap)
         if settings.depth.has_network:
             self.contract = replace(self.contract, reads=self.contract.reads | {"mono_depth"})
         if settings.pose.model == "megasam":
@@ -76,7 +76,7 @@ class EstimateGeometry(Stage[ClipRecord]):
         if self.settings.pose.model != "none":
             # Else OpenCV takes all cores in each worker.
             cv2.setNumThreads(self._num_threads)
-            self._estimate = make_estimator(self.settings.pose)
+            self._estimate = make_estimator(self.settings.pose.model, self.settings.pose.colmap)
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are annotated."""

@@ -10,7 +10,23 @@ from core.settings import Settings
 from models.captions.motion_labels import MotionLabelSettings
 from models.depth.settings import DepthSettings
 from models.segmentation.settings import MaskSettings
-from models.sfm.settings import PoseSettings
+from models.sfm.colmap import ColmapSettings
+from models.sfm.estimators import PoseModel
+from models.slam.settings import MegasamSettings
+
+
+class PoseSettings(Settings):
+    """Camera poses."""
+
+    model: PoseModel = Field(
+        "classical",
+        description="classical: tracked corners and bundle adjustment, without weights. colmap: the package pycolmap "
+        "(pip install 'spatialbeam[colmap]'), many times slower; knows no camera that stands still or only turns. "
+        "megasam: MegaSaM's network, flow and consistent depth, on a GPU; needs its weights and annotate.depth. "
+        "none: clips are not annotated.",
+    )
+    colmap: ColmapSettings = Field(default_factory=ColmapSettings, description="How COLMAP is used.")
+    megasam: MegasamSettings = Field(default_factory=MegasamSettings, description="How MegaSaM's chain is used.")
 
 
 class AnnotationSettings(Settings):

@@ -1,0 +1,49 @@
+"""Pose estimators by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from importlib import metadata
+from typing import Literal
+
+from models.sfm.classical import estimate_poses
+from models.sfm.colmap import ColmapEstimator, ColmapSettings
+from models.sfm.estimate import PoseEstimate, PoseEstimator, PoseRequest, without_poses
+
+PoseModel = Literal["classical", "colmap", "megasam", "none"]
+
+
+def make_estimator(model: PoseModel, colmap: ColmapSettings) -> PoseEstimator:
+    """Pose estimator of that name.
+
+    Raises:
+      WeightsError: if its package is not installed.
+      ValueError: for `none`.
+    """
+    if model == "none":
+        raise ValueError("no pose estimator is chosen (annotate.pose.model=none)")
+    if model == "classical":
+        return estimate_poses
+    if model == "megasam":
+        # Tracking is a step of its own; this answers for clips that it could not take.
+        return partial(without_poses, reason="a clip of one annotated frame cannot be tracked")
+    estimator = ColmapEstimator(colmap)
+
+    def estimate(request: PoseRequest) -> PoseEstimate:
+        # With more threads, equal clips would not have equal poses.
+        return estimator(replace(request, num_threads=1))
+
+    return estimate
+
+
+def estimator_version(model: PoseModel, colmap: ColmapSettings) -> str | None:
+    """What beside the settings decides the poses: the version of a package that finds them.
+
+    Raises:
+      WeightsError: if the package is not installed.
+    """
+    if model != "colmap":
+        return None
+    ColmapEstimator(colmap)
+    return f"pycolmap {metadata.version('pycolmap')}"
