@@ -15,9 +15,11 @@ from typing import Any
 
 import av
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.fetch_test_data import DATA as DATA
+from scripts.fetch_test_data import NO_DATA as NO_DATA
+from scripts.fetch_test_data import ROOT as ROOT
+
 EXAMPLES = ROOT / "examples" / "videos"
-DATA = Path(os.environ.get("SPATIALBEAM_TEST_DATA") or ROOT.parent / "shared" / "data")
 WATCH_INTERVAL_S = 0.5
 
 

@@ -29,7 +29,7 @@ from scenedetect import (
     ThresholdDetector,
 )
 
-from benchmarks.measure import DATA, markdown_table
+from benchmarks.measure import DATA, NO_DATA, markdown_table
 from core.arrays import UInt8Array
 from media.decode import VideoReader
 from models.video_analysis.frame_meter import FrameMeter
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="detectors whose name holds this")
     options = parser.parse_args()
     if not (DATA / "labels").exists():
-        print(f"no labeled videos at {DATA}: nothing to measure")
+        print(f"{NO_DATA}; nothing to measure")
         return
     makers = {name: make for name, make in runners().items() if options.only in name}
     tallies = {name: Tally() for name in makers}

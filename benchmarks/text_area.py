@@ -25,7 +25,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.measure import DATA, cpu_of_call, markdown_table
+from benchmarks.measure import DATA, NO_DATA, cpu_of_call, markdown_table
 from core.arrays import UInt8Array
 from media.images import decode_jpeg, encode_jpeg, sample_image
 from models.text.boxes import covered_share
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10, help="frames per labeled range or video")
     count = parser.parse_args().frames
     if not (DATA / "labels" / "text.tsv").exists():
-        raise SystemExit(f"no test data at {DATA}")
+        raise SystemExit(NO_DATA)
     with_text, without = labeled_pictures(count)
     objects = [image for name in OBJECTS for image in sample_frames(DATA / name, None, count)]
     sets = {"text": with_text, "none": without, "objects": objects}

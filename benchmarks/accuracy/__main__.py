@@ -22,7 +22,7 @@ from typing import Literal, get_args
 
 from benchmarks.accuracy.sequences import TrueSequence, load_sequences, rendered_sequences
 from benchmarks.accuracy.trajectories import TrajectoryError, compare_trajectories
-from benchmarks.measure import DATA, markdown_table
+from benchmarks.measure import DATA, NO_DATA, markdown_table
 from core.failures import ItemError
 from models.sfm.classical import estimate_poses
 from models.sfm.colmap import ColmapEstimator, ColmapSettings
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if not (DATA / "sequences").exists():
-        print(f"no sequences at {DATA}: only rendered films can be measured")
+        print(f"{NO_DATA}; only rendered sequences are measured")
     chosen = {name: makers[name]() for name in options.estimators}
     results = []
     for sequence in _sequences(options):

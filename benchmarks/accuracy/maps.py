@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.accuracy.depths import compare_depths
 from benchmarks.accuracy.masks import compare_masks
 from benchmarks.accuracy.sequences import TrueSequence, load_sequences, rendered_sequences
-from benchmarks.measure import DATA, markdown_table
+from benchmarks.measure import DATA, NO_DATA, markdown_table
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from media.clip_frames import ClipFrames, read_clip_frames
 from media.probe import probe_video
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="*", default=[], help="parts of names; all by default")
     options = parser.parse_args()
     if not DATA.exists():
-        print(f"no test data at {DATA}: only rendered films can be measured", file=sys.stderr)
+        print(f"{NO_DATA}; only rendered sequences are measured", file=sys.stderr)
     depth_rows: list[list[str | float]] = []
     mask_rows = list(davis_rows(options.sequences))
     for sequence, found, cpu_s in clips_of(options.sequences):

@@ -22,11 +22,11 @@ from benchmarks.accuracy.trajectories import (
     rms,
     to_matrix,
 )
-from benchmarks.measure import DATA
+from benchmarks.measure import DATA, NO_DATA
 from tests.support.scene import to_quaternion
 
 TRAJECTORIES = DATA / "trajectories"
-needs_data = pytest.mark.skipif(not TRAJECTORIES.exists(), reason=f"no test data at {DATA}")
+needs_data = pytest.mark.skipif(not TRAJECTORIES.exists(), reason=NO_DATA)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import HostileCase, make_hostile_videos
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 
 VIDEOS = DATA / "videos"
 
@@ -18,5 +18,5 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HostileCase]:
 @pytest.fixture(scope="session")
 def data() -> Path:
     if not VIDEOS.is_dir():
-        pytest.skip(f"the test videos are not at {VIDEOS}")
+        pytest.skip(NO_DATA)
     return VIDEOS

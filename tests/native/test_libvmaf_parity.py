@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from native.frame_stats import FrameStats, motion2
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 
 VIDEOS = DATA / "videos"
 
@@ -64,7 +64,7 @@ def our_motion2(path, frames, bit_depth):
 def test_motion_equals_libvmaf(name, bit_depth, tmp_path):
     path = VIDEOS / name
     if not path.exists():
-        pytest.skip("the test videos are not beside the repository")
+        pytest.skip(NO_DATA)
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         frames = min(60, max(6, MAX_PIXELS // (stream.width * stream.height)))

@@ -1,11 +1,9 @@
-"""Where tests and benchmarks find files: the checkout, the shipped examples and the test data."""
+"""Where tests find files: the checkout, the shipped examples and the test data."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from scripts.fetch_test_data import DATA as DATA
+from scripts.fetch_test_data import NO_DATA as NO_DATA
+from scripts.fetch_test_data import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "videos"
-DATA = Path(os.environ.get("SPATIALBEAM_TEST_DATA") or ROOT.parent / "shared" / "data")
-"""Real videos and sequences with ground truth; `scripts/fetch_test_data.py` fetches them. Tests without them skip."""

@@ -8,7 +8,7 @@ from media.images import decode_jpeg
 from media.probe import probe_video
 from models.captions.frames import choose_frames, read_pictures
 from models.captions.settings import FrameSettings
-from tests.support.paths import DATA, EXAMPLES
+from tests.support.paths import DATA, EXAMPLES, NO_DATA
 
 VIDEO = EXAMPLES / "bikes.mp4"
 PORTRAIT = DATA / "videos" / "hdr10_av1_portrait.mp4"
@@ -63,7 +63,7 @@ def test_pictures_have_their_times():
 
 def test_portrait_pictures_keep_their_shape_but_under_parity():
     if not PORTRAIT.exists():
-        pytest.skip("the shared test videos are not here")
+        pytest.skip(NO_DATA)
     info = probe_video(str(PORTRAIT))
     (picture, *_), _ = read_pictures(str(PORTRAIT), info, 2, 30.0, FrameSettings())
     height, width = decode_jpeg(picture.jpeg).shape[:2]

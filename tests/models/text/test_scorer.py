@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from models.text.scorer import NO_IMAGES_REASON, TextModel, TextSettings, detector_size
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 
 
 def picture(size: tuple[int, int] = (640, 360), seed: int = 0) -> Image.Image:
@@ -157,7 +157,7 @@ def test_an_animal_is_no_text():
     av = pytest.importorskip("av")
     path = DATA / "masks" / "davis_blackswan" / "video.mp4"
     if not path.exists():
-        pytest.skip(f"no test data at {path}")
+        pytest.skip(NO_DATA)
     with av.open(str(path)) as container:
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][12:49:12]
     fooled = TextModel(TextSettings(confirm_side_share=None)).score_clip(frames)
@@ -173,7 +173,7 @@ def test_text_in_real_pictures_is_found(model, file, frame, least):
     av = pytest.importorskip("av")
     path = DATA / "videos" / file
     if not path.exists():
-        pytest.skip(f"no test data at {path}")
+        pytest.skip(NO_DATA)
     with av.open(str(path)) as container:
         image = next(islice(container.decode(video=0), frame, None)).to_image()
     image.thumbnail((640, 640))

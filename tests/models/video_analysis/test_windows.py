@@ -23,7 +23,7 @@ from models.video_analysis.windows import (
     plan_windows,
     read_measured,
 )
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 from tests.support.rendering import X265_QUIET, render_shot, write_video
 
 DATA = DATA / "videos"
@@ -117,7 +117,7 @@ def test_windows_of_odd_streams_give_the_result_of_the_whole(name, tmp_path):
 @pytest.mark.parametrize("name", REAL)
 def test_windows_of_real_videos_give_the_result_of_the_whole_or_none(name, tmp_path):
     if not DATA.is_dir():
-        pytest.skip(f"the test videos are not at {DATA}")
+        pytest.skip(NO_DATA)
     for window_s in (1.1, 5.0):
         info = probe_video(str(DATA / name))
         if info.duration_s >= 1.5 * window_s:

@@ -18,7 +18,7 @@ from models.captions.motion_labels import (
 )
 from models.captions.motion_labels.vocabulary import AXES, OPPOSITES, STAY, WORDS
 from tests.support.camera_paths import fly, matrix, move_world, poses_from, quaternion, steady, wander
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 
 SEQUENCES = DATA / "sequences"
 
@@ -337,7 +337,7 @@ def test_one_sentence_tells_the_main_of_much():
 def test_a_drive_from_true_poses():
     path = SEQUENCES / "kitti_1" / "poses.tum"
     if not path.exists():
-        pytest.skip(f"test data is not at {SEQUENCES}")
+        pytest.skip(NO_DATA)
     rows = np.loadtxt(path)[::2]
     labels = label((rows[:, 0], poses_from(rows[:, 1:4], rows[:, 4:])), scene_depth=15.0)
     assert labels.instructions == {f"0->{len(rows) - 1}": ["Dolly In"]}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from media.decode import VideoReader
 from models.video_analysis.frame_meter import FrameMeter
 from models.video_analysis.shots import Boundary, BoundaryKind, ShotDetector, ShotSettings
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 from tests.support.rendering import render_shot
 
 FPS = 25
@@ -115,7 +115,7 @@ def thumbnails(path):
 def test_the_labeled_videos_are_found_nearly_all():
     labels = sorted((DATA / "labels" / "cuts").glob("*.tsv"))
     if not labels:
-        pytest.skip("the shared test videos are not here")
+        pytest.skip(NO_DATA)
     hits = misses = false = 0
     for path in labels:
         if path.name.startswith("laion"):

@@ -22,7 +22,7 @@ from scenedetect.detector import FlashFilter as LibraryFlashFilter
 from media.decode import VideoReader
 from models.video_analysis.shots import ReferenceShotDetector, ShotSettings, bgr_as_opencv
 from models.video_analysis.shots.reference import AdaptiveWindow, FlashFilter
-from tests.support.paths import DATA
+from tests.support.paths import DATA, NO_DATA
 
 VIDEOS = DATA / "videos"
 STEP = 3
@@ -184,7 +184,7 @@ def test_no_cut_gives_no_cut():
 @pytest.mark.parametrize("name", sorted(PINNED_CUTS))
 def test_real_videos_have_the_cuts_of_the_pinned_versions_and_of_the_library(name):
     if not (VIDEOS / name).exists():
-        pytest.skip("the shared test videos are not here")
+        pytest.skip(NO_DATA)
     frames, count = wanted_frames(VIDEOS / name)
     cuts = own_cuts(frames, count)
     assert cuts == PINNED_CUTS[name]
@@ -209,7 +209,7 @@ print(json.dumps(sums))
 def test_frames_are_byte_identical_to_opencv(name):
     """In a process of its own: OpenCV and PyAV bring an FFmpeg each."""
     if not (VIDEOS / name).exists():
-        pytest.skip("the shared test videos are not here")
+        pytest.skip(NO_DATA)
     command = [sys.executable, "-c", OPENCV_FRAMES, str(VIDEOS / name)]
     expected = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     honor_tags = int(cv2.__version__.split(".")[0]) >= 5

@@ -1,0 +1,129 @@
+"""Downloads the real test videos and sequences that tests and benchmarks use, by `scripts/test_data.tsv`.
+
+    python -m scripts.fetch_test_data                 # into $SPATIALBEAM_TEST_DATA, by default test_data/
+    python -m scripts.fetch_test_data --list          # sources and licenses; downloads nothing
+
+The manifest pins each file's repository, path, commit and SHA-256. Some entries are excerpts or conversions that no
+public host offers as one file: these are reported with how they were made, and what needs them is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+MANIFEST = Path(__file__).with_name("test_data.tsv")
+HOST = "https://raw.githubusercontent.com"
+TIMEOUT_S = 60
+_BESIDE = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("SPATIALBEAM_TEST_DATA") or (_BESIDE if _BESIDE.is_dir() else ROOT / "test_data"))
+"""Folder of the test data. Tests and benchmarks take it from here."""
+NO_DATA = f"no test data at {DATA}: `python -m scripts.fetch_test_data` gets it, or set SPATIALBEAM_TEST_DATA"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file or folder (ends with `/`) of the test data; without a path it has no public address."""
+
+    file: str
+    repository: str
+    path: str
+    commit: str
+    first_bytes: int | None
+    sha256: str
+    license: str
+    note: str
+
+    def address(self, host: str) -> str:
+        """Return the HTTPS address of the file at its commit."""
+        return f"{host}/{self.repository}/{self.commit}/{self.path}"
+
+
+def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
+    """Yield the entries of a manifest."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            first_bytes = int(row.pop("first_bytes") or 0) or None
+            yield Entry(first_bytes=first_bytes, **row)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the lines "name sha256" of a folder's files."""
+    if path.is_dir():
+        lines = "".join(f"{file.name} {digest(file)}\n" for file in sorted(path.iterdir()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fetch(entry: Entry, target: Path, host: str) -> None:
+    """Download one entry and store it if its checksum is right.
+
+    Raises:
+      OSError: if the host does not serve the file (`requests` derives its errors from it) or the disk refuses it.
+      ValueError: if the checksum is wrong; nothing is stored.
+    """
+    response = requests.get(entry.address(host), timeout=TIMEOUT_S)
+    response.raise_for_status()
+    content = response.content[: entry.first_bytes]
+    found = hashlib.sha256(content).hexdigest()
+    if found != entry.sha256:
+        raise ValueError(f"{entry.address(host)} has SHA-256 {found}, expected {entry.sha256}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(target)
+
+
+def fetch_all(entries: Sequence[Entry], folder: Path, host: str) -> int:
+    """Fetch what is missing and print one line an entry; return 1 if a file could not be fetched, else 0."""
+    unpublished: list[str] = []
+    failures: list[str] = []
+    for entry in entries:
+        target = folder / entry.file
+        if target.exists() and digest(target) == entry.sha256:
+            print(f"present      {entry.file}")
+        elif not entry.path:
+            unpublished.append(f"{entry.file}: {entry.note}")
+        else:
+            try:
+                fetch(entry, target, host)
+                print(f"fetched      {entry.file}")
+            except (OSError, ValueError) as error:
+                failures.append(f"{entry.file}: {error}")
+    for line in unpublished:
+        print(f"unpublished  {line}")
+    for line in failures:
+        print(f"FAILED       {line}")
+    print(f"{len(entries)} entries in {folder}: {len(failures)} failed, {len(unpublished)} not published as one file")
+    return 1 if failures else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts.fetch_test_data"
+    )
+    parser.add_argument("--to", type=Path, default=DATA, help=f"folder to fill (default {DATA})")
+    parser.add_argument("--manifest", type=Path, default=MANIFEST, help="another manifest")
+    parser.add_argument("--host", default=HOST, help=f"host that serves REPOSITORY/COMMIT/PATH (default {HOST})")
+    parser.add_argument("--list", action="store_true", help="print sources and licenses only")
+    options = parser.parse_args(arguments)
+    entries = list(read_manifest(options.manifest))
+    if options.list:
+        for entry in entries:
+            print(f"{entry.file}\t{entry.address(options.host) if entry.path else entry.note}\t{entry.license}")
+        return 0
+    return fetch_all(entries, options.to, options.host)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
