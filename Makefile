@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-cloud test-flink test-models test-gpu cuda install install-dev lint bench check-tools clean docs
+.PHONY: demo test test-fast test-data test-cloud test-flink test-models test-gpu cuda install install-dev lint bench check-tools clean docs
 
 demo: install
 	$(BIN)/python launcher.py --runner=DirectRunner --output $(OUT)
 
 test: install-dev
 	$(BIN)/python -m pytest
+
+# What to run while editing, in under a minute: no test that is marked slow, no whole job, nothing optional.
+FAST_TESTS := tests/core tests/storage tests/native tests/media tests/models tests/transforms tests/scripts
+test-fast: install-dev
+	$(BIN)/python -m pytest -m "not (slow or cloud or flink or gpu or models)" $(FAST_TESTS)
+
+# Real videos and sequences from their public sources, into test_data/ or $$SPATIALBEAM_TEST_DATA.
+test-data: install-dev
+	$(BIN)/python -m scripts.fetch_test_data
 
 # The tests on object stores and a warehouse: their packages, and emulators on this machine.
 test-cloud: $(VENV)/.installed-cloud
