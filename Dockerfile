@@ -42,13 +42,14 @@ RUN pip install --no-deps --requirement requirements/models.lock \
  && pip uninstall --yes nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm
 
 FROM ${PYTHON_IMAGE} AS runtime
-# OPENBLAS_CORETYPE: boot's workers import NumPy before our packages, which set it elsewhere (core/__init__.py).
+# OPENBLAS_CORETYPE, OPENCV_IPP: boot's workers import NumPy before our packages do (core/determinism.py).
 # The last one: else boot makes an environment of its own at each start, without our packages, and as root.
 ENV PATH=/opt/spatialbeam/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SPATIALBEAM_MODELS=/opt/models \
     OPENBLAS_CORETYPE=Haswell \
+    OPENCV_IPP=disabled \
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker
 COPY --from=beam /opt/apache/beam /opt/apache/beam

@@ -7,11 +7,13 @@ import os
 import sys
 from typing import NoReturn
 
+from core import determinism
 from core.logs import configure_logging
 
 
 def main() -> NoReturn:
     """Runs one command and ends the process with its exit code. The installed command `spatialbeam`."""
+    determinism.enable()
     configure_logging()
     from beam_pipeline.cli.main import main as run_command
 

@@ -9,23 +9,25 @@ from typing import Any
 import apache_beam as beam
 
 from beam_pipeline.config import PipelineConfig
-from core.stage import StageBase, check_order
+from core.stage import check_order
 from storage.sources import SourceSpec
 from transforms.analyze import AnalyzeVideo, FanOutClips
 from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.captions import caption_stage
 from transforms.clips import CutClips
-from transforms.counters import Tally, expected, outcome
-from transforms.dataset import WriteDataset
+from transforms.counters import CountRecords, expected, outcome
+from transforms.dataset import DatasetSettings, WriteDataset
 from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashImages
 from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
-from transforms.run_stage import CollectionStage, ModelStage, RunContext, RunModelStage, RunStage
+from transforms.run_context import RunContext
+from transforms.run_stage import RunModelStage, RunStage
 from transforms.scores import aesthetic_stage, text_stage
 from transforms.segmentation import mask_stages
 from transforms.slam import tracking_stages
 from transforms.splitting import RunSplitStage, SplitStage
-from transforms.thresholds import ApplyThresholds, RejectDuplicates, RejectEarly, RejectLate
+from transforms.stage import CollectionStage, ModelStage, StageBase
+from transforms.thresholds import apply_thresholds, reject_duplicates, reject_early, reject_late
 
 VIDEO_FIELDS = ("video_id", "uri", "extra")
 CLIP_FIELDS = [
@@ -55,6 +57,21 @@ class Stages:
     video: tuple[StageBase[Any], ...]
     clip: tuple[StageBase[Any], ...]
 
+    @property
+    def all(self) -> tuple[StageBase[Any], ...]:
+        """All stages, in order."""
+        return (*self.video, *self.clip)
+
+    @property
+    def need_gpu(self) -> bool:
+        """Whether models of some stage run on a GPU."""
+        return any(stage.device == "cuda" for stage in self.all)
+
+    def describe_models(self) -> dict[str, Any]:
+        """Models of the run by stage: id, digest, license, source; or the reason why there is none."""
+        found = {stage.contract.name: stage.describe() for stage in self.all}
+        return {name: model for name, model in found.items() if model is not None}
+
 
 def make_stages(config: PipelineConfig) -> Stages:
     """Builds the stages and checks that each reads only what is there.
@@ -69,20 +86,20 @@ def make_stages(config: PipelineConfig) -> Stages:
             AnalyzeVideo(config.analysis, config.run.window_s),
         ),
         clip=(
-            RejectEarly(config.thresholds),
+            reject_early(config.thresholds),
             HashImages(config.duplicates),
             FindDuplicates(config.duplicates),
-            RejectDuplicates(config.thresholds),
+            reject_duplicates(config.thresholds),
             text_stage(config.text),
             aesthetic_stage(config.aesthetic),
-            ApplyThresholds(config.thresholds),
-            CutClips(config.cut, config.annotate.num_threads or 1),
+            apply_thresholds(config.thresholds),
+            CutClips(config.cut),
             *depth_stages(config.annotate),
             *tracking_stages(config.annotate),
             EstimateGeometry(config.annotate),
             *mask_stages(config.annotate),
             LabelMotion(config.annotate),
-            RejectLate(config.thresholds),
+            reject_late(config.thresholds),
             caption_stage(config.captions),
         ),
     )
@@ -91,15 +108,10 @@ def make_stages(config: PipelineConfig) -> Stages:
     return stages
 
 
-def needs_gpu(config: PipelineConfig) -> bool:
-    """Whether models of some stage run on a GPU."""
-    stages = make_stages(config)
-    return any(stage.device == "cuda" for stage in (*stages.video, *stages.clip))
-
-
 def build_graph(
     root: beam.Pipeline,
-    config: PipelineConfig,
+    stages: Stages,
+    dataset: DatasetSettings,
     sources: Sequence[SourceSpec],
     output_uri: str,
     context: RunContext,
@@ -109,7 +121,8 @@ def build_graph(
 
     Args:
       root: the pipeline.
-      config: resolved configuration.
+      stages: what is done with each video and clip.
+      dataset: layout of the output.
       sources: checked inputs.
       output_uri: folder of the data set.
       context: store and progress of the run.
@@ -118,16 +131,13 @@ def build_graph(
     Returns:
       A collection with the path of the manifest, written last of all.
     """
-    stages = make_stages(config)
     extra_types = {name: kind for source in sources for name, kind in source.extra_types.items()}
 
     listed, duplicates = root | "ListVideos" >> ListVideos(tuple(sources))
     videos = listed | "Videos" >> _Chain("videos", stages.video, context, hints or {})
     candidates = videos | "FanOutClips" >> FanOutClips(context)
     clips = candidates | "Clips" >> _Chain("clips", stages.clip, context, hints or {})
-    return (videos, clips, duplicates) | "WriteDataset" >> WriteDataset(
-        output_uri, config.dataset, extra_types, context
-    )
+    return (videos, clips, duplicates) | "WriteDataset" >> WriteDataset(output_uri, dataset, extra_types, context)
 
 
 @dataclass
@@ -143,7 +153,7 @@ class _Chain(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        records = records | "Expected" >> Tally(self.group, expected, self.context)
+        records = records | "Expected" >> CountRecords(self.group, expected, self.context)
         for stage in self.stages:
             name = stage.contract.name
             hints = self.hints.get(name, {})
@@ -151,7 +161,7 @@ class _Chain(beam.PTransform):
                 # Those workers are few and dear: all of them share all clips, whichever worker made them.
                 records = records | f"SpreadFor{name}" >> beam.Reshuffle()
             records = records | name >> _step(stage, self.context).with_resource_hints(**hints)
-        return records | "Outcome" >> Tally(self.group, outcome, self.context)
+        return records | "Outcome" >> CountRecords(self.group, outcome, self.context)
 
 
 def _step(stage: StageBase[Any], context: RunContext) -> beam.PTransform:

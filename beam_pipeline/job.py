@@ -18,7 +18,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipeline.config import PipelineConfig
 from beam_pipeline.graph import Stages, build_graph, make_stages
-from beam_pipeline.plan import describe_models
 from beam_pipeline.progress import ProgressDisplay
 from beam_pipeline.runners.dataflow import prepare_dataflow
 from beam_pipeline.runners.engines import check_gpu, honors_hints, on_this_machine, open_runner, threads_per_clip
@@ -34,7 +33,8 @@ from storage.tables import CONVENTIONS
 from storage.uris import normalize_uri
 from transforms.analyze import MeasureWindow
 from transforms.coders import BYTES, ELEMENTS
-from transforms.run_stage import BUSY_MS, RunContext
+from transforms.counters import BUSY_MS
+from transforms.run_context import RunContext
 
 # As RunInference calls it.
 INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
@@ -61,10 +61,20 @@ def run_job(
     output_uri: str,
     options: PipelineOptions,
     *,
+    stages: Stages | None = None,
     deploy: RunnerProfile | None = None,
     show_progress: bool = True,
 ) -> RunResult:
     """Runs the job and returns its checked result.
+
+    Args:
+      config: resolved configuration.
+      sources: checked inputs.
+      output_uri: folder of the data set.
+      options: Beam's options, with this program's defaults (`make_options`).
+      stages: those of `config`, where they are built already.
+      deploy: machines and prices; they change no result.
+      show_progress: whether a live display is shown.
 
     Raises:
       UriError: if the output cannot be written.
@@ -74,27 +84,31 @@ def run_job(
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
     # What lacks a model or a package must fail before the output is touched.
-    stages = make_stages(config)
+    stages = stages or make_stages(config)
     hints = _prepare_engine(stages, [*(source.uri for source in sources), output_uri], options, deploy)
     output.check_writable()
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
         watch = on_this_machine(options)
-        context = RunContext(store_uri=f"{output_uri.rstrip('/')}/store", progress_folder=folder if watch else None)
+        context = RunContext(
+            store_uri=f"{output_uri.rstrip('/')}/store",
+            progress_folder=folder if watch else None,
+            num_threads=config.annotate.num_threads or threads_per_clip(options),
+        )
         context.make_store()
         display = ProgressDisplay(folder, stages) if watch and show_progress else nullcontext()
         with open_runner(options) as runner, display, _engine_errors(runner):
             with beam.Pipeline(runner=runner, options=options) as root:
-                build_graph(root, _with_threads(config, options), sources, output_uri, context, hints)
+                build_graph(root, stages, config.dataset, sources, output_uri, context, hints)
             # Asked for while the engine is there to answer.
             metrics = root.result.metrics()
-            times, elements = stage_times(config, metrics), element_sizes(metrics)
+            times, elements = stage_times(stages, metrics), element_sizes(metrics)
     seconds = time.time() - started
     remove_stale_files(output)
     # What windows of long videos have measured is as large as the videos, and has been decided on.
     Store(context.store_uri).remove_folder(MeasureWindow.contract.name)
     accounting = Accounting.of(output_uri)
-    facts = _run_summary(config, sources, accounting) | {
+    facts = _run_summary(config, stages, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
         "stage_times": times,
         "elements": elements,
@@ -109,9 +123,9 @@ def _prepare_engine(
     stages: Stages, places: Sequence[str], options: PipelineOptions, deploy: RunnerProfile | None
 ) -> dict[str, dict[str, str]]:
     """Checks what the engine needs of the job; returns the hints that it honors."""
-    hints = resource_hints(deploy or RunnerProfile(), (*stages.video, *stages.clip))
+    hints = resource_hints(deploy or RunnerProfile(), stages.all)
     if on_this_machine(options):
-        check_gpu([stage.contract.name for stage in (*stages.video, *stages.clip) if stage.device == "cuda"])
+        check_gpu([stage.contract.name for stage in stages.all if stage.device == "cuda"])
     if not honors_hints(options):
         return {}
     prepare_dataflow(options, places, hints)
@@ -131,16 +145,16 @@ def _engine_errors(runner: Any) -> Iterator[None]:
 
 def _run_summary(
     config: PipelineConfig,
+    stages: Stages,
     sources: Sequence[SourceSpec],
     accounting: Accounting,
 ) -> dict[str, Any]:
-    stages = make_stages(config)
     return {
         "config": config.model_dump(mode="json"),
         "config_digest": digest_value(config.model_dump(mode="json")),
         "inputs": [source.uri for source in sources],
-        "stages": {s.contract.name: s.contract.version for s in (*stages.video, *stages.clip)},
-        "models": describe_models(config),
+        "stages": {s.contract.name: s.contract.version for s in stages.all},
+        "models": stages.describe_models(),
         "versions": {
             "python": platform.python_version(),
             "spatialbeam": _version("spatialbeam"),
@@ -151,20 +165,13 @@ def _run_summary(
     }
 
 
-def _with_threads(config: PipelineConfig, options: PipelineOptions) -> PipelineConfig:
-    """The configuration with the number of annotation threads that this place affords, where none is set."""
-    threads = config.annotate.num_threads or threads_per_clip(options)
-    return config.model_copy(update={"annotate": config.annotate.model_copy(update={"num_threads": threads})})
-
-
-def stage_times(config: PipelineConfig, metrics: MetricResults) -> dict[str, dict[str, float]]:
+def stage_times(stages: Stages, metrics: MetricResults) -> dict[str, dict[str, float]]:
     """What each stage did in this run: records done, reused and failed, and the time that it took for them.
 
     `busy_s` is wall time, summed over all workers; a retried bundle counts twice.
     """
-    stages = make_stages(config)
     empty = {"done": 0, "reused": 0, "failed": 0, "busy_s": 0.0}
-    times = {stage.contract.name: dict(empty) for stage in (*stages.video, *stages.clip)}
+    times = {stage.contract.name: dict(empty) for stage in stages.all}
     found = metrics.query()
     for counter in found[MetricResults.COUNTERS]:
         name, what = counter.key.metric.namespace, counter.key.metric.name

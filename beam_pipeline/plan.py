@@ -14,16 +14,10 @@ from beam_pipeline.estimate import Estimate, estimate_run, measured_costs
 from beam_pipeline.graph import make_stages
 from beam_pipeline.runners.runner_profile import RunnerProfile
 from core.failures import ItemError
-from core.stage import StageBase
 from media.download import is_page
 from media.probe import probe_video
-from models.registry import ModelCard
 from storage.sources import SourceSpec, list_videos
 from storage.uris import normalize_uri
-from transforms.analyze import AnalyzeVideo
-from transforms.captions import AskForCaptions
-from transforms.run_stage import ModelStage
-from transforms.scores import LeaveUnscored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,36 +32,6 @@ class Plan:
     models: dict[str, Any]
     output_uri: str
     estimate: Estimate
-
-
-def describe_models(config: PipelineConfig) -> dict[str, Any]:
-    """Models of the run by stage: id, digest, license, source; or the reason why there is none."""
-    stages = make_stages(config)
-    found = {stage.contract.name: _describe(stage) for stage in (*stages.video, *stages.clip)}
-    return {name: facts for name, facts in found.items() if facts is not None}
-
-
-def _describe(stage: StageBase[Any]) -> dict[str, Any] | None:
-    if isinstance(stage, LeaveUnscored):
-        return {"reason": stage.reason}
-    if isinstance(stage, AskForCaptions):
-        return stage.describe()
-    if isinstance(stage, (ModelStage, AnalyzeVideo)) and stage.cards:
-        return _describe_cards(stage.cards, stage.digests)
-    return None
-
-
-def _describe_cards(cards: Sequence[ModelCard], digests: Sequence[str]) -> dict[str, Any]:
-    (first, digest), *others = zip(cards, digests, strict=True)
-    return {
-        "id": first.model_id,
-        "computes": first.computes,
-        "sha256": digest,
-        "license": first.license,
-        "commercial_use": first.commercial_use,
-        "source": first.source,
-        "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
-    }
 
 
 def make_plan(
@@ -103,8 +67,8 @@ def make_plan(
         unreadable=tuple(sorted(unreadable)),
         hours=seconds / 3600,
         unknown_duration=unknown,
-        stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in (*stages.video, *stages.clip)),
-        models=describe_models(config),
+        stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in stages.all),
+        models=stages.describe_models(),
         output_uri=normalize_uri(output_uri),
         estimate=estimate_run(seconds / 3600, len(seen), measured_costs(), deploy or RunnerProfile()),
     )

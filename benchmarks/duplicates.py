@@ -27,7 +27,7 @@ from media.images import decode_jpeg, encode_jpeg, sample_image
 from media.probe import probe_video
 from models.duplicates import HASH_BITS, DuplicateSettings, hash_image
 from transforms.duplicates import FindDuplicates
-from transforms.run_stage import RunContext
+from transforms.run_context import RunContext
 
 EVERY, MOST_PICTURES = 50, 6
 COPY_SHARE, PICTURES = 0.02, 3

@@ -17,12 +17,13 @@ from typing import Any
 
 from beam_pipeline.config import load_config
 from benchmarks.measure import cpu_of_call, loop_copy, make_h264, markdown_table, real_videos, watch_launcher
-from core.stage import Stage, StageOutput
 from explore.outputs import read_manifest
 from storage.sources import list_videos, make_spec
+from storage.stage_output import StageOutput
 from storage.store import Store
 from transforms.analyze import AnalyzeVideo
 from transforms.ingest import ProbeVideo
+from transforms.stage import Stage
 
 WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 PIECE_S = 60

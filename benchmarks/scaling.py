@@ -37,13 +37,13 @@ from benchmarks.measure import (
     run_launcher,
     watch_launcher,
 )
-from core.stage import Stage
 from storage.sources import list_videos, make_spec
 from storage.store import Store
 from transforms.analyze import AnalyzeVideo, clips_of, read_analysis
 from transforms.clips import CutClips
 from transforms.ingest import ProbeVideo
-from transforms.thresholds import ApplyThresholds, RejectEarly
+from transforms.stage import Stage
+from transforms.thresholds import apply_thresholds, reject_early
 
 MODES = {
     "one worker, in memory": ("--direct_num_workers=1", "--direct_running_mode=in_memory"),
@@ -113,8 +113,8 @@ def plain_loop(videos: Path, store: Store) -> None:
     config = load_config("embedded", ["text.model=none"])
     video_stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyzeVideo(config.analysis)]
     clip_stages: list[Stage[Any]] = [
-        RejectEarly(config.thresholds),
-        ApplyThresholds(config.thresholds),
+        reject_early(config.thresholds),
+        apply_thresholds(config.thresholds),
         CutClips(config.cut),
     ]
     for video in list_videos(make_spec(str(videos))):

@@ -21,11 +21,11 @@ from typing import Any
 from beam_pipeline.config import load_config
 from benchmarks.measure import ROOT, make_h264, markdown_table, real_videos
 from benchmarks.scaling import run_stages
-from core.stage import Stage
 from storage.sources import list_videos, make_spec
 from storage.store import Store
 from transforms.analyze import AnalyzeVideo
 from transforms.ingest import ProbeVideo
+from transforms.stage import Stage
 
 REMOVED = 1000
 """Folders of five files that are made and removed before the rows of that kind."""

@@ -23,14 +23,12 @@ from beam_pipeline.graph import Stages, make_stages
 from benchmarks.measure import DATA, real_videos
 from core.failures import ItemError
 from core.records import ClipRecord, ClipStatus, VideoRecord
-from core.stage import Stage, StageBase
 from storage.sources import list_videos, make_spec
 from storage.store import Store
 from transforms.analyze import clips_of, read_analysis
 from transforms.coders import RecordCoder
-from transforms.run_stage import ModelStage
 from transforms.shards import annotation_files
-from transforms.thresholds import ApplyThresholds
+from transforms.stage import ModelStage, Stage, StageBase
 
 
 class Meter:
@@ -59,7 +57,7 @@ class Meter:
 
     def _open(self, stage: StageBase[Any]) -> tuple[Any, Any]:
         if isinstance(stage, Stage):
-            stage.setup()
+            stage.setup(1)
             return None, None
         handler = stage.handler(self.store.root_uri) if isinstance(stage, ModelStage) else None
         return handler, handler.load_model() if handler else None
@@ -78,7 +76,7 @@ def measure(paths: list[Path], config_name: str) -> dict[str, Any]:
         members = [ref.size_bytes for clip in kept for ref in annotation_files(clip).values()]
         cut = [clip.encoded.video.size_bytes for clip in kept if clip.encoded]
     clip_stages = [s.contract.name for s in stages.clip]
-    first_of_kept = clip_stages.index(ApplyThresholds.contract.name) + 1
+    first_of_kept = clip_stages.index("ApplyThresholds") + 1
     units = {s.contract.name: PER_HOUR for s in stages.video}
     units |= dict.fromkeys(clip_stages[:first_of_kept], PER_CLIP) | dict.fromkeys(clip_stages[first_of_kept:], PER_KEPT)
     amounts = {PER_HOUR: hours, PER_CLIP: len(clips), PER_KEPT: len(kept)}

@@ -85,3 +85,8 @@ def from_jsonable(record_type: Any, data: Any) -> Any:
 def from_json_text(record_type: type[T], text: str | bytes) -> T:
     """Reads a record written by `to_json_text`."""
     return typing.cast(T, from_jsonable(record_type, json.loads(text)))
+
+
+def field_from_jsonable(record_type: type, name: str, value: Any) -> Any:
+    """Rebuilds the value of one field of `record_type` from its JSON form."""
+    return from_jsonable(field_types(record_type)[name], value)

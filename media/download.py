@@ -15,7 +15,7 @@ from pydantic import Field
 
 from core.failures import ItemError
 from core.records import Scalar
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 from storage.sources import VIDEO_EXTENSIONS, SourceError
 
 RANGE_COLUMNS = ("range_start_s", "range_end_s")
@@ -35,9 +35,16 @@ class DownloadSettings(Settings):
         "bv*[height<=1080][vcodec!=none]/b",
         description="Which of a page's files is taken, in yt-dlp's language; one file, since nothing is joined.",
     )
-    retries: int = Field(10, ge=0, description="Tries after a fault of the network; a broken download goes on.")
-    timeout_s: float = Field(30.0, gt=0, description="Longest silence of a server, seconds.")
-    max_gib: float = Field(50.0, gt=0, description="Largest file, GiB.")
+    retries: int = Field(
+        10,
+        ge=0,
+        description="Tries after a fault of the network; a broken download goes on.",
+        json_schema_extra=OPERATIONAL,
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, description="Longest silence of a server, seconds.", json_schema_extra=OPERATIONAL
+    )
+    max_gib: float = Field(50.0, gt=0, description="Largest file, GiB.", json_schema_extra=OPERATIONAL)
 
 
 def check_downloader(settings: DownloadSettings) -> None:

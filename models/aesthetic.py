@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field
 
 from core.arrays import Float32Array, Float64Array, UInt8Array
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 from models.registry import CLIP_VIT_L14, LAION_AESTHETIC_V2, WeightsError, resolve_weights
 
 EMBEDDING_SIZE = 768
@@ -41,14 +41,19 @@ class AestheticSettings(Settings):
         "none",
         description="`none`: null with a reason; `clip-l14-laion`: CLIP ViT-L/14 with LAION's head.",
     )
-    encoder_uri: str | None = Field(None, description="Path or URI of CLIP's ViT-L-14.pt.")
-    head_uri: str | None = Field(None, description="Path or URI of the head, sac+logos+ava1-l14-linearMSE.pth.")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the encoder runs.")
+    encoder_uri: str | None = Field(
+        None, description="Path or URI of CLIP's ViT-L-14.pt.", json_schema_extra=OPERATIONAL
+    )
+    head_uri: str | None = Field(
+        None, description="Path or URI of the head, sac+logos+ava1-l14-linearMSE.pth.", json_schema_extra=OPERATIONAL
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the encoder runs.", json_schema_extra=OPERATIONAL)
     precision: Literal["fp32", "fp16"] = Field("fp32", description="Number format of the encoder; fp16 is for GPUs.")
     batch_images: int = Field(
         48,
         ge=1,
         description="Images per forward pass on a GPU. On the CPU, where batches do not save time, it is 1.",
+        json_schema_extra=OPERATIONAL,
     )
 
 

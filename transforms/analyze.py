@@ -16,14 +16,16 @@ import apache_beam as beam
 from core.annotations import VideoAnalysis
 from core.records import ClipRecord, VideoRecord, VideoWindow, make_clip_id
 from core.serialization import from_json_text, to_json_text
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from core.video_info import VideoInfo
-from models.registry import TRANSNET_V2, ModelCard, resolve_model
+from models.registry import TRANSNET_V2, resolve_model
 from models.video_analysis import AnalysisSettings, analyze_measured, analyze_video
 from models.video_analysis.windows import UnfitWindowError, join_windows, measure_window, plan_windows
+from storage.stage_output import StageOutput
 from storage.store import Store
-from transforms.run_stage import RunContext
+from transforms.run_context import RunContext
 from transforms.splitting import SplitStage
+from transforms.stage import Stage
 
 ARROW = "application/vnd.apache.arrow.stream"
 logger = logging.getLogger(__name__)
@@ -92,16 +94,9 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
     def __init__(self, settings: AnalysisSettings, window_s: float = math.inf) -> None:
         self.settings = settings
         self.window_s = window_s
-        self.cards: tuple[ModelCard, ...] = ()
-        self.digests: tuple[str, ...] = ()
         if settings.shots.mode == "transnetv2":
             self.cards, self.digests = (TRANSNET_V2,), (resolve_model(TRANSNET_V2).digest,)
         self.part_stage = MeasureWindow(settings)
-
-    @property
-    def model_digest(self) -> str | None:
-        """Digest of the shot detector's weights."""
-        return "+".join(self.digests) or None
 
     @property
     def device(self) -> str:

@@ -16,7 +16,7 @@ from core.annotations import CameraMotion, SpatialAnnotation
 from core.digest import DIGEST_LENGTH
 from core.records import ClipRecord, ClipStatus, Scalar
 from core.references import Ref
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
@@ -27,9 +27,10 @@ from models.geometry.camera_path import fill_poses, posed_span
 from models.geometry.trajectory import measure_trajectory
 from models.sfm.estimate import Intrinsics, resize_intrinsics
 from models.sfm.estimators import estimator_version, make_estimator
-from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
 from storage.shard_members import npy_bytes, read_npy
+from storage.stage_output import StageOutput
+from transforms.stage import Stage
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
@@ -48,19 +49,22 @@ class EstimateGeometry(Stage[ClipRecord]):
         writes=frozenset({"geometry"}),
     )
     settings: AnnotationSettings
+    settings_read = (
+        "pose.model",
+        "pose.colmap",
+        "pose.megasam.min_static",
+        "fps",
+        "poses_every_frame",
+        "max_side_px",
+        "depth_max_side_px",
+        "window_frames",
+        "window_overlap_frames",
+        "intrinsics",
+    )
 
     def __init__(self, settings: AnnotationSettings) -> None:
-        # What only the words depend on must not change the identity of the geometry, nor what its inputs tell.
-        self.settings = settings.model_copy(
-            update={
-                name: AnnotationSettings.model_fields[name].get_default(call_default_factory=True)
-                for name in ("labels", "parity", "depth", "masks", "num_threads", "decoder")
-            }
-        )
-        self._num_threads = settings.num_threads or 1
-        megasam = MegasamSettings(min_static=settings.pose.megasam.min_static)
-        self.settings = self.settings.model_copy(update={"pose": settings.pose.model_copy(update={"megasam": megasam})})
-        self._version = estimator_version(self.settings.pose.model, self.settings.pose.colmap)
+        self.settings = settings
+        self._version = estimator_version(settings.pose.model, settings.pose.colmap)
         if settings.depth.has_network:
             self.contract = replace(self.contract, reads=self.contract.reads | {"mono_depth"})
         if settings.pose.model == "megasam":
@@ -71,11 +75,12 @@ class EstimateGeometry(Stage[ClipRecord]):
         """The version of the package that finds the poses, where one does."""
         return self._version
 
-    def setup(self) -> None:
+    def setup(self, num_threads: int) -> None:
         """Makes the pose estimator."""
+        self._num_threads = num_threads
         if self.settings.pose.model != "none":
             # Else OpenCV takes all cores in each worker.
-            cv2.setNumThreads(self._num_threads)
+            cv2.setNumThreads(num_threads)
             self._estimate = make_estimator(self.settings.pose.model, self.settings.pose.colmap)
 
     def applies(self, record: ClipRecord) -> bool:
@@ -181,6 +186,7 @@ class LabelMotion(Stage[ClipRecord]):
         writes=frozenset({"camera_motion"}),
     )
     settings: AnnotationSettings
+    settings_read = ("parity", "labels")
 
     def __init__(self, settings: AnnotationSettings) -> None:
         self.settings = settings

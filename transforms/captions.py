@@ -10,7 +10,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.annotations import Caption, CaptionUsage
 from core.records import ClipRecord, ClipStatus
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.captioner import AnswerMemory, Captioners, WrittenCaption, write_captions
 from models.captions.embedded import MODEL_NAME
@@ -19,8 +19,9 @@ from models.captions.local import check_local
 from models.captions.measure import clip_to_caption, measured_clip
 from models.captions.prompts import prompts_id
 from models.registry import ModelCard, WeightsFile
+from storage.stage_output import StageOutput
 from transforms.handlers.captions import CaptionHandler
-from transforms.run_stage import ModelStage
+from transforms.stage import ModelStage, Stage
 
 FINAL_CLASSES = ("Blocked:",)
 CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
@@ -75,8 +76,7 @@ class AskForCaptions(Stage[ClipRecord]):
 
     def __init__(self, settings: CaptionSettings) -> None:
         self.model_name = check_servers(settings)
-        self.settings = settings.identity()
-        self._full = settings
+        self.settings = settings
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are captioned."""
@@ -87,21 +87,20 @@ class AskForCaptions(Stage[ClipRecord]):
         """The prompts, which decide the result as weights do."""
         return prompts_id()
 
-    @property
-    def concurrency(self) -> int:
-        """Clips under way at a time."""
-        return self._full.calls.concurrency
+    def concurrency(self, num_threads: int) -> int:
+        """Clips under way at a time: requests wait for servers, not for threads."""
+        return self.settings.calls.concurrency
 
     def describe(self) -> dict[str, Any]:
         """What `plan` and `run.json` say of the models: what a server really runs is not known."""
-        hosts = dict.fromkeys(str(server.base_url) for server in self._full.servers())
+        hosts = dict.fromkeys(str(server.base_url) for server in self.settings.servers())
         return {"id": self.model_name, "computes": "captions and tags", "source": ", ".join(hosts)}
 
     def is_final(self, changes: Mapping[str, Any]) -> bool:
         """A caption, or a refusal that another try would meet again."""
         return changes["caption"] is not None or str(changes["caption_reason"]).startswith(FINAL_CLASSES)
 
-    def setup(self) -> None:
+    def setup(self, num_threads: int) -> None:
         """Nothing yet: the account to share is known with the first clip."""
         self._lock = threading.Lock()
         self._writers: Captioners | None = None
@@ -114,7 +113,7 @@ class AskForCaptions(Stage[ClipRecord]):
         """
         with self._lock:
             if self._writers is None:
-                self._writers = connect_writers(self._full, output.progress.folder)
+                self._writers = connect_writers(self.settings, output.progress.folder)
         clip = clip_to_caption(record, self.settings.frames, output.store)
         (written,) = write_captions([clip], self._writers, [_StoredAnswers(output)])
         return _written_fields(written, clip.measured, self.settings, output, self.model_name)
@@ -135,8 +134,7 @@ class CaptionLocally(ModelStage[ClipRecord]):
         self.cards = (_card(name, digest),)
         self.digests = (digest,)
         self.model_name = f"{name}@{digest[:16]}"
-        self.settings = settings.identity()
-        self._full = settings
+        self.settings = settings
 
     @property
     def model_digest(self) -> str:
@@ -146,7 +144,7 @@ class CaptionLocally(ModelStage[ClipRecord]):
     @property
     def device(self) -> str:
         """Where the model runs."""
-        return self._full.transformers.device
+        return self.settings.transformers.device
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are captioned."""
@@ -154,7 +152,7 @@ class CaptionLocally(ModelStage[ClipRecord]):
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The model."""
-        return CaptionHandler(store_uri, self._full)
+        return CaptionHandler(store_uri, self.settings)
 
     def example(self, record: ClipRecord) -> ClipRecord:
         """The clip and what was measured of it."""

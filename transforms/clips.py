@@ -9,8 +9,10 @@ from typing import Any
 
 from core.annotations import EncodedClip
 from core.records import ClipRecord, ClipStatus
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from media.encode import CutResult, CutSettings, copy_clip, cut_clip
+from storage.stage_output import StageOutput
+from transforms.stage import Stage
 
 
 class CutClips(Stage[ClipRecord]):
@@ -25,14 +27,12 @@ class CutClips(Stage[ClipRecord]):
     )
     settings: CutSettings
 
-    def __init__(self, settings: CutSettings, num_threads: int = 1) -> None:
+    def __init__(self, settings: CutSettings) -> None:
         self.settings = settings
-        self._num_threads = num_threads
 
-    @property
-    def concurrency(self) -> int:
+    def concurrency(self, num_threads: int) -> int:
         """Clips that a worker encodes at a time, each on one thread, so that the bytes do not depend on it."""
-        return self._num_threads
+        return num_threads
 
     def applies(self, record: ClipRecord) -> bool:
         """Only kept clips are cut."""

@@ -1,4 +1,4 @@
-"""Counts of records at the joints of the graph, for live progress and Beam's metrics."""
+"""Counters of records, for Beam's metrics and live progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
 from core.progress import ProgressLog
-from transforms.run_stage import Counters, RunContext
+from transforms.run_context import RunContext
 
+BUSY_MS = "busy_ms"
 EXPECTED = "expected"
 
 
-class _TallyDoFn(beam.DoFn):
+class Counters:
+    """Beam counters of one stage, mirrored into the progress log."""
+
+    def __init__(self, stage: str, progress: ProgressLog) -> None:
+        self._stage = stage
+        self._progress = progress
+
+    def add(self, what: str, count: int = 1) -> None:
+        """Counts a record: "done", "reused", "failed" or "passed"."""
+        Metrics.counter(self._stage, what).inc(count)
+        self._progress.add(self._stage, what, count)
+
+    def add_time(self, seconds: float) -> None:
+        """Adds the time that a stage took for a record."""
+        Metrics.counter(self._stage, BUSY_MS).inc(round(1000 * seconds))
+
+
+class _CountDoFn(beam.DoFn):
     def __init__(self, group: str, what_of: Callable[[Any], str], context: RunContext) -> None:
         self._group = group
         self._what_of = what_of
@@ -29,7 +48,7 @@ class _TallyDoFn(beam.DoFn):
 
 
 @dataclasses.dataclass
-class Tally(beam.PTransform):
+class CountRecords(beam.PTransform):
     """Passes records on and counts them in `group` by `what_of(record)`."""
 
     group: str
@@ -40,7 +59,7 @@ class Tally(beam.PTransform):
         super().__init__()
 
     def expand(self, records: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        work = beam.ParDo(_TallyDoFn(self.group, self.what_of, self.context))
+        work = beam.ParDo(_CountDoFn(self.group, self.what_of, self.context))
         return records | work.with_output_types(records.element_type)
 
 

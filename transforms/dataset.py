@@ -19,7 +19,7 @@ from storage.rows import Row, clip_row, failure_row, shot_row, video_row
 from storage.store import Store
 from storage.tables import TableSpec, table_specs
 from transforms.analyze import read_analysis
-from transforms.run_stage import RunContext
+from transforms.run_context import RunContext
 from transforms.shards import WriteShard
 
 NO_ROW, ROWS_AT_A_TIME = b"", 300

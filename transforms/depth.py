@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
-from pydantic import Field
 
 from core.annotations import MonoDepth
 from core.records import ClipRecord, ClipStatus
-from core.settings import Settings
-from core.stage import StageContract, StageOutput
+from core.stage import StageContract
 from models.annotation import AnnotationSettings
 from models.depth.mono_depth import check_depth_models, chosen_models
 from models.depth.mono_depth_file import MonoDepthFile
-from models.depth.settings import DepthSettings
+from storage.stage_output import StageOutput
 from transforms.handlers.clips import ClipVideo
 from transforms.handlers.depth import DepthHandler
-from transforms.run_stage import ModelStage
-
-
-class DepthStageSettings(Settings):
-    """What decides the maps, and nothing else: where weights lie and how batches are made does not."""
-
-    fps: float | Literal["source"] = Field(description="See annotate.fps.")
-    max_side_px: int = Field(description="See annotate.max_side_px.")
-    depth: DepthSettings = Field(description="See annotate.depth.")
+from transforms.stage import ModelStage
 
 
 class EstimateDepth(ModelStage[ClipRecord]):
@@ -39,18 +29,11 @@ class EstimateDepth(ModelStage[ClipRecord]):
         reads=frozenset({"encoded"}),
         writes=frozenset({"mono_depth"}),
     )
-    settings: DepthStageSettings
+    settings: AnnotationSettings
+    settings_read = ("fps", "max_side_px", "depth")
 
     def __init__(self, settings: AnnotationSettings) -> None:
-        fields = DepthSettings.model_fields
-        neutral = ("relative_uri", "metric_uri", "batch_frames", "batch_mib", "clips_at_once", "decode_threads")
-        self.settings = DepthStageSettings(
-            fps=settings.fps,
-            max_side_px=settings.max_side_px,
-            depth=settings.depth.model_copy(update={name: fields[name].default for name in neutral}),
-        )
-        self._depth = settings.depth
-        self._decode_on_gpu = settings.decoder == "nvdec"
+        self.settings = settings
         found = check_depth_models(settings.depth)
         chosen = [(kind, card) for kind, card, _ in chosen_models(settings.depth)]
         self.cards = tuple(card for _, card in chosen)
@@ -64,12 +47,13 @@ class EstimateDepth(ModelStage[ClipRecord]):
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The networks."""
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
-        return DepthHandler(store_uri, self._depth, fps, self.settings.max_side_px, self._decode_on_gpu)
+        on_gpu = self.settings.decoder == "nvdec"
+        return DepthHandler(store_uri, self.settings.depth, fps, self.settings.max_side_px, on_gpu)
 
     @property
     def device(self) -> str:
         """Where the networks run."""
-        return self._depth.device
+        return self.settings.depth.device
 
     def example(self, record: ClipRecord) -> ClipVideo:
         """The cut clip."""

@@ -11,10 +11,13 @@ import apache_beam as beam
 from core.digest import digest_bytes
 from core.progress import ProgressLog
 from core.records import ClipRecord, ClipStatus
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from models.duplicates import DuplicateSettings, band_keys, hash_image, near_earlier
+from storage.stage_output import StageOutput
+from transforms.counters import Counters
 from transforms.handlers.images import ClipImages, load_images
-from transforms.run_stage import CollectionStage, Counters, RunContext
+from transforms.run_context import RunContext
+from transforms.stage import CollectionStage, Stage
 
 JUMPS = 3
 """Rounds in which the groups that hang together are joined; each doubles the length of chain that is followed."""

@@ -17,7 +17,7 @@ from core.digest import digest_value
 from core.failures import Failure
 from core.records import FailureRecord, VideoRecord
 from core.settings import Settings
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from media.download import (
     RANGE_COLUMNS,
     DownloadSettings,
@@ -30,7 +30,9 @@ from media.download import (
 from media.probe import probe_video
 from media.source import fingerprint
 from storage.sources import SourceSpec, list_videos
+from storage.stage_output import StageOutput
 from storage.store import Store
+from transforms.stage import Stage
 
 
 class ProbeSettings(Settings):

@@ -9,7 +9,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.records import ClipRecord, ClipStatus
 from core.settings import Settings
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from models.aesthetic import NO_MODEL_REASON, AestheticScore, AestheticSettings
 from models.registry import (
     CLIP_VIT_L14,
@@ -18,10 +18,11 @@ from models.registry import (
     resolve_model,
 )
 from models.text.scorer import TextScore, TextSettings, check_detector, detector_card
+from storage.stage_output import StageOutput
 from transforms.handlers.aesthetic import AestheticHandler
 from transforms.handlers.images import ClipImages
 from transforms.handlers.text import TextAreaHandler
-from transforms.run_stage import ModelStage
+from transforms.stage import ModelStage, Stage
 
 NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
 
@@ -134,6 +135,10 @@ class LeaveUnscored(Stage[ClipRecord]):
             writes=contract.writes,
             cached=False,
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Why there is no model."""
+        return {"reason": self.reason}
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """No score."""

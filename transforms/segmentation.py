@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
-from pydantic import Field
 
 from core.arrays import BoolArray
 from core.records import ClipRecord, ClipStatus
-from core.settings import Settings
-from core.stage import StageContract, StageOutput
+from core.stage import StageContract
 from models.annotation import AnnotationSettings
 from models.registry import SAM_21_LARGE
 from models.segmentation.sam_refinement import check_mask_model
-from models.segmentation.settings import MaskSettings
 from storage.shard_members import masks_bytes
+from storage.stage_output import StageOutput
 from transforms.handlers.segmentation import MaskHandler, MovingClip
-from transforms.run_stage import ModelStage
-
-
-class MaskStageSettings(Settings):
-    """What decides the masks, and nothing else."""
-
-    fps: float | Literal["source"] = Field(description="See annotate.fps.")
-    masks: MaskSettings = Field(description="See annotate.masks.")
+from transforms.stage import ModelStage
 
 
 class SegmentDynamics(ModelStage[ClipRecord]):
@@ -39,24 +30,18 @@ class SegmentDynamics(ModelStage[ClipRecord]):
         reads=frozenset({"encoded", "geometry"}),
         writes=frozenset({"geometry"}),
     )
-    settings: MaskStageSettings
+    settings: AnnotationSettings
+    settings_read = ("fps", "masks")
+    cards = (SAM_21_LARGE,)
 
     def __init__(self, settings: AnnotationSettings) -> None:
-        fields = MaskSettings.model_fields
-        neutral = ("weights_uri", "batch_frames", "batch_mib", "decode_threads")
-        self.settings = MaskStageSettings(
-            fps=settings.fps,
-            masks=settings.masks.model_copy(update={name: fields[name].default for name in neutral}),
-        )
-        self._masks = settings.masks
-        self._decode_on_gpu = settings.decoder == "nvdec"
-        self.cards = (SAM_21_LARGE,)
+        self.settings = settings
         self.digests = (check_mask_model(settings.masks).digest,)
 
     @property
     def device(self) -> str:
         """Where the network runs."""
-        return self._masks.device
+        return self.settings.masks.device
 
     def applies(self, record: ClipRecord) -> bool:
         """Only clips in which it is known what moves, and in which something does."""
@@ -71,7 +56,7 @@ class SegmentDynamics(ModelStage[ClipRecord]):
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
         """The network."""
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
-        return MaskHandler(store_uri, self._masks, fps, self._decode_on_gpu)
+        return MaskHandler(store_uri, self.settings.masks, fps, self.settings.decoder == "nvdec")
 
     def example(self, record: ClipRecord) -> MovingClip:
         """The cut clip and the masks of what moves."""

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler
-from pydantic import Field
 
 from core.annotations import TrackedCamera
 from core.records import ClipRecord, ClipStatus
-from core.settings import Settings
-from core.stage import StageContract, StageOutput
+from core.stage import StageContract
 from models.annotation import AnnotationSettings
 from models.registry import MEGASAM, RAFT_THINGS, WeightsError, resolve_model
-from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
+from storage.stage_output import StageOutput
 from transforms.annotation import known_intrinsics
 from transforms.handlers.clips import ClipVideo
 from transforms.handlers.slam import TrackExample, TrackingHandler
-from transforms.run_stage import ModelStage
-
-
-class TrackStageSettings(Settings):
-    """What decides the cameras, and nothing else: where weights lie and how batches are made does not."""
-
-    fps: float | Literal["source"] = Field(description="See annotate.fps.")
-    max_side_px: int = Field(description="See annotate.max_side_px.")
-    intrinsics: Literal["fix", "refine", "estimate"] = Field(description="See annotate.intrinsics.")
-    megasam: MegasamSettings = Field(description="See annotate.pose.megasam.")
+from transforms.stage import ModelStage
 
 
 class TrackCameras(ModelStage[ClipRecord]):
@@ -43,19 +32,12 @@ class TrackCameras(ModelStage[ClipRecord]):
         writes=frozenset({"tracked"}),
     )
     cards = (MEGASAM, RAFT_THINGS)
-    settings: TrackStageSettings
+    settings: AnnotationSettings
+    settings_read = ("fps", "max_side_px", "intrinsics", "pose.megasam.tracker", "pose.megasam.consistency")
 
     def __init__(self, settings: AnnotationSettings) -> None:
-        fields = MegasamSettings.model_fields
-        neutral = ("uri", "flow_uri", "clips_at_once", "decode_threads", "min_static")
+        self.settings = settings
         self._megasam = settings.pose.megasam
-        self._decode_on_gpu = settings.decoder == "nvdec"
-        self.settings = TrackStageSettings(
-            fps=settings.fps,
-            max_side_px=settings.max_side_px,
-            intrinsics=settings.intrinsics,
-            megasam=self._megasam.model_copy(update={name: fields[name].default for name in neutral}),
-        )
         if importlib.util.find_spec("torch") is None:
             raise WeightsError("annotate.pose.model=megasam needs torch: `pip install 'spatialbeam[models]'`.")
         uris = (self._megasam.uri, self._megasam.flow_uri)
@@ -69,7 +51,7 @@ class TrackCameras(ModelStage[ClipRecord]):
         """The tracker."""
         fps = None if self.settings.fps == "source" else float(self.settings.fps)
         settings = (self._megasam, fps, self.settings.max_side_px, self.settings.intrinsics)
-        return TrackingHandler(store_uri, *settings, self._decode_on_gpu)
+        return TrackingHandler(store_uri, *settings, self.settings.decoder == "nvdec")
 
     @property
     def device(self) -> str:

@@ -9,9 +9,12 @@ from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
 
-from core.stage import Record, Stage, StageOutput
+from core.stage import Record
+from storage.stage_output import StageOutput
 from storage.store import Store
-from transforms.run_stage import RunContext, RunStage
+from transforms.run_context import RunContext
+from transforms.run_stage import RunStage
+from transforms.stage import Stage
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P", bound=Record)
@@ -106,8 +109,4 @@ class RunSplitStage(beam.PTransform):
             | "AwaitParts" >> beam.GroupByKey()
             | "LargeRecord" >> beam.FlatMap(_large_records).with_output_types(record_type)
         )
-        return (
-            (split.small, waited)
-            | "SmallAndLarge" >> beam.Flatten()
-            | stage.contract.name >> RunStage(stage, self.context)
-        )
+        return (split.small, waited) | "SmallAndLarge" >> beam.Flatten() | RunStage(stage, self.context)

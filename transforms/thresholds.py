@@ -1,125 +1,104 @@
-"""The policy step: which clips are kept. Runs before and after the costly scorers, and after the annotation."""
+"""The threshold stages: which clips are kept, decided as soon as a limited column is known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.records import ClipRecord, ClipStatus
-from core.stage import Stage, StageContract, StageOutput
+from core.stage import StageContract
 from core.thresholds import ThresholdSettings, apply_limits
 from storage.rows import clip_row
+from storage.stage_output import StageOutput
 from storage.tables import LATE_CLIP_COLUMNS
+from transforms.stage import Stage
 
 MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
 CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})
 VERDICT_FIELDS = frozenset({"status", "rejection_reasons", "unchecked_limits"})
 
 
-class RejectEarly(Stage[ClipRecord]):
-    """Rejects clips by the columns that the analysis pass yields, so that no model looks at them."""
-
-    contract = StageContract(
-        name="RejectEarly",
-        version=1,
-        record=ClipRecord,
-        reads=CHEAP_FIELDS,
-        writes=VERDICT_FIELDS,
-        cached=False,
-    )
-    settings: ThresholdSettings
-
-    def __init__(self, settings: ThresholdSettings) -> None:
-        self.settings = settings
-
-    def applies(self, record: ClipRecord) -> bool:
-        """Only where the cascade is on."""
-        return self.settings.cascade and record.status is ClipStatus.CANDIDATE
-
-    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
-        """Judges one clip by its cheap columns."""
-        verdict = apply_limits(clip_row(record), self.settings, skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS)
-        status = ClipStatus.CANDIDATE if verdict.is_kept else ClipStatus.REJECTED
-        return {
-            "status": status,
-            "rejection_reasons": verdict.reasons,
-            "unchecked_limits": () if verdict.is_kept else verdict.unchecked,
-        }
-
-
-class RejectDuplicates(RejectEarly):
-    """Rejects near-duplicates of another clip in the same way, so that no model looks at them either."""
-
-    contract = StageContract(
-        name="RejectDuplicates",
-        version=1,
-        record=ClipRecord,
-        reads=CHEAP_FIELDS | {"duplicate_group"},
-        writes=VERDICT_FIELDS,
-        cached=False,
-    )
-
-    def applies(self, record: ClipRecord) -> bool:
-        """Only where near-duplicates are to be rejected."""
-        return self.settings.reject_duplicates and super().applies(record)
-
-
 class ApplyThresholds(Stage[ClipRecord]):
-    """Decides by all columns that are known before cutting which clips are kept."""
+    """Rejects clips by the limits on the columns that are known by then.
 
-    contract = StageContract(
-        name="ApplyThresholds",
-        version=1,
-        record=ClipRecord,
-        reads=CHEAP_FIELDS | MODEL_COLUMNS | {"duplicate_group"},
-        writes=VERDICT_FIELDS,
-        cached=False,
-    )
+    Args:
+      name: name of the stage.
+      settings: the limits.
+      reads: record fields that the columns come from.
+      skip: columns that are not known yet.
+      before: status of the clips that are judged.
+      after: status of those that pass.
+      is_on: whether the stage has anything to judge by.
+    """
+
     settings: ThresholdSettings
 
-    def __init__(self, settings: ThresholdSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ThresholdSettings,
+        reads: frozenset[str],
+        *,
+        skip: frozenset[str] = frozenset(),
+        before: ClipStatus = ClipStatus.CANDIDATE,
+        after: ClipStatus = ClipStatus.KEPT,
+        is_on: Callable[[ThresholdSettings], bool] = lambda settings: True,
+    ) -> None:
+        self.contract = StageContract(
+            name=name, version=1, record=ClipRecord, reads=reads, writes=VERDICT_FIELDS, cached=False
+        )
         self.settings = settings
+        self._skip = skip
+        self._before, self._after = before, after
+        self._is_on = is_on(settings)
 
     def applies(self, record: ClipRecord) -> bool:
-        """Clips that no earlier step rejected."""
-        return record.status is ClipStatus.CANDIDATE
+        """Clips that no earlier stage rejected."""
+        return self._is_on and record.status is self._before
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Judges one clip."""
-        verdict = apply_limits(clip_row(record), self.settings, skip=LATE_CLIP_COLUMNS)
+        verdict = apply_limits(clip_row(record), self.settings, skip=self._skip)
+        is_decided = not verdict.is_kept or self._after is ClipStatus.KEPT
         return {
-            "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
+            "status": self._after if verdict.is_kept else ClipStatus.REJECTED,
             "rejection_reasons": verdict.reasons,
-            "unchecked_limits": verdict.unchecked,
+            "unchecked_limits": verdict.unchecked if is_decided else (),
         }
 
 
-class RejectLate(Stage[ClipRecord]):
-    """Rejects kept clips by the columns of the cut clip and its annotation."""
-
-    contract = StageContract(
-        name="RejectLate",
-        version=1,
-        record=ClipRecord,
-        reads=VERDICT_FIELDS | {"duplicate_group", "encoded", "geometry", "camera_motion"},
-        writes=VERDICT_FIELDS,
-        cached=False,
+def reject_early(settings: ThresholdSettings) -> ApplyThresholds:
+    """Rejects by the columns of the analysis pass, so that no model runs on those clips."""
+    skip = MODEL_COLUMNS | LATE_CLIP_COLUMNS
+    return ApplyThresholds(
+        "RejectEarly", settings, CHEAP_FIELDS, skip=skip, after=ClipStatus.CANDIDATE, is_on=lambda s: s.cascade
     )
-    settings: ThresholdSettings
 
-    def __init__(self, settings: ThresholdSettings) -> None:
-        self.settings = settings
 
-    def applies(self, record: ClipRecord) -> bool:
-        """Clips that are kept so far, if such a column has a limit."""
-        limited = {column for column, limit in self.settings.limits.items() if limit is not None}
-        return record.status is ClipStatus.KEPT and not limited.isdisjoint(LATE_CLIP_COLUMNS)
+def reject_duplicates(settings: ThresholdSettings) -> ApplyThresholds:
+    """Rejects near-duplicates of another clip in the same way."""
+    return ApplyThresholds(
+        "RejectDuplicates",
+        settings,
+        CHEAP_FIELDS | {"duplicate_group"},
+        skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS,
+        after=ClipStatus.CANDIDATE,
+        is_on=lambda s: s.cascade and s.reject_duplicates,
+    )
 
-    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
-        """Judges one clip by all columns, now that all are known."""
-        verdict = apply_limits(clip_row(record), self.settings)
-        return {
-            "status": ClipStatus.KEPT if verdict.is_kept else ClipStatus.REJECTED,
-            "rejection_reasons": verdict.reasons,
-            "unchecked_limits": verdict.unchecked,
-        }
+
+def apply_thresholds(settings: ThresholdSettings) -> ApplyThresholds:
+    """Decides by all columns that are known before cutting."""
+    reads = CHEAP_FIELDS | MODEL_COLUMNS | {"duplicate_group"}
+    return ApplyThresholds("ApplyThresholds", settings, reads, skip=LATE_CLIP_COLUMNS)
+
+
+def reject_late(settings: ThresholdSettings) -> ApplyThresholds:
+    """Rejects kept clips by the columns of the cut clip and its annotation, where such a column has a limit."""
+    return ApplyThresholds(
+        "RejectLate",
+        settings,
+        VERDICT_FIELDS | {"duplicate_group", "encoded", "geometry", "camera_motion"},
+        before=ClipStatus.KEPT,
+        is_on=lambda s: any(limit is not None and name in LATE_CLIP_COLUMNS for name, limit in s.limits.items()),
+    )

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from beam_pipeline.cli.models_command import fetch_models, print_models, verify_models
 from beam_pipeline.config import RUNNER_PROFILES, ConfigError, PipelineConfig, load_config, profiles, to_yaml
-from beam_pipeline.graph import needs_gpu
+from beam_pipeline.graph import make_stages
 from beam_pipeline.job import RunError, default_output, run_job
 from beam_pipeline.plan import make_plan, print_plan
 from beam_pipeline.runners.engines import make_options
@@ -153,8 +153,11 @@ def _run(arguments: list[str]) -> int:
         check_warehouse(options.bigquery_table, options.bigquery_location)
     config, sources, output = _job_inputs(options)
     deploy = load_runner_profile(options.deploy)
-    beam_options = make_options(add_options(deploy, beam_arguments), share_models=needs_gpu(config))
-    result = run_job(config, sources, output, beam_options, deploy=deploy, show_progress=not options.no_progress)
+    stages = make_stages(config)
+    beam_options = make_options(add_options(deploy, beam_arguments), share_models=stages.need_gpu)
+    result = run_job(
+        config, sources, output, beam_options, stages=stages, deploy=deploy, show_progress=not options.no_progress
+    )
     print_summary(result, Console())
     if options.bigquery_table:
         load_and_tell(result.output_uri, options.bigquery_table, options.bigquery_write, options.bigquery_location)

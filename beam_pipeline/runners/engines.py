@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,9 @@ from apache_beam.runners.runner import create_runner
 from beam_pipeline.runners.dataflow import is_dataflow
 from beam_pipeline.runners.flink import RunnerError, is_flink, on_loopback, prepare_flink
 from beam_pipeline.runners.local import LocalRunner
+from core import determinism
+
+logger = logging.getLogger(__name__)
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
 GPU_WORKERS = 4
@@ -31,6 +35,8 @@ def open_runner(options: PipelineOptions) -> Iterator[Any]:
       RunnerError: if the engine cannot be used; before anything runs.
     """
     if is_local(options):
+        if not determinism.is_enabled():
+            _leave_this_process(options)
         yield LocalRunner()
         return
     name = runner_name(options)
@@ -41,6 +47,20 @@ def open_runner(options: PipelineOptions) -> Iterator[Any]:
         if isinstance(runner, PortableRunner):
             _end_job_server(runner, stack)
         yield runner
+
+
+def _leave_this_process(options: PipelineOptions) -> None:
+    """Has all work done in worker processes: NumPy was imported here before its kernels were chosen."""
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode == "multi_processing":
+        return
+    if direct.direct_running_mode == "multi_threading":
+        direct.direct_num_workers = 1
+    direct.direct_running_mode = "multi_processing"
+    logger.info(
+        "NumPy was imported before this program, with other kernels than its workers take: the job runs in a process "
+        "of its own. To run it in this one, call core.determinism.enable() before NumPy is imported"
+    )
 
 
 def _end_job_server(runner: PortableRunner, stack: ExitStack) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from beam_pipeline.config import RUNNER_PROFILES, ConfigError, read_yaml
 from core.settings import Settings
-from core.stage import StageBase
+from transforms.stage import StageBase
 
 
 class StageResources(Settings):

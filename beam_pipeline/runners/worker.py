@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 
+from core import determinism
 from core.logs import configure_logging
 
 
 def main() -> None:
     """Serves the runner that started this process until it is done."""
+    determinism.enable()
     configure_logging()
     import grpc
     from apache_beam.runners.worker import sdk_worker_main

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 from models.captions.motion_labels import MotionLabelSettings
 from models.depth.settings import DepthSettings
 from models.segmentation.settings import MaskSettings
@@ -45,6 +45,7 @@ class AnnotationSettings(Settings):
         "software",
         description="What decodes clips for the networks that look at them: nvdec is the GPU's own decoder, where "
         "there is one that takes the file, else it is done in software. The frames are the same.",
+        json_schema_extra=OPERATIONAL,
     )
     max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
     depth_max_side_px: int = Field(320, ge=32, description="Longest side of the stored depth maps and masks.")
@@ -60,6 +61,7 @@ class AnnotationSettings(Settings):
         ge=0,
         description="Threads that annotate one clip, or cut several; 0: the machine's cores, shared among its local "
         "workers (one on other runners). Results do not depend on it.",
+        json_schema_extra=OPERATIONAL,
     )
     intrinsics: Literal["fix", "refine", "estimate"] = Field(
         "refine",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 
 
 class EmbeddedSettings(Settings):
@@ -40,11 +40,15 @@ class ServerSettings(Settings):
     """A server with OpenAI's chat API (vLLM, SGLang, Ollama, DashScope, Gemini, OpenAI, ...)."""
 
     base_url: str | None = Field(
-        None, description="Address up to, not including, /chat/completions. There is no default host."
+        None,
+        description="Address up to, not including, /chat/completions. There is no default host.",
+        json_schema_extra=OPERATIONAL,
     )
     name: str | None = Field(None, description="Name of the model, as the server knows it.")
     api_key_env: str | None = Field(
-        None, description="Environment variable that holds the key, on each worker; null for a server without keys."
+        None,
+        description="Environment variable that holds the key, on each worker; null for a server without keys.",
+        json_schema_extra=OPERATIONAL,
     )
     structured: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema",
@@ -56,17 +60,31 @@ class ServerSettings(Settings):
         1024, ge=64, description="Room for an answer; one that is cut off is asked for again with up to four times it."
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="Under which name the server takes the room for an answer."
+        "max_tokens",
+        description="Under which name the server takes the room for an answer.",
+        json_schema_extra=OPERATIONAL,
     )
     extra_body: dict[str, Any] = Field(
         default={}, description="Further fields of the request's body, such as enable_thinking: false. No secrets."
     )
-    timeout_s: float = Field(120.0, gt=0, description="Longest time for one request, seconds.")
-    requests_per_minute: float | None = Field(None, gt=0, description="Most requests a minute.")
-    tokens_per_minute: float | None = Field(None, gt=0, description="Most tokens a minute, in and out.")
-    tokens_per_picture: int = Field(1000, ge=0, description="Tokens of a picture, for the estimate before a request.")
-    usd_per_million_input: float | None = Field(None, ge=0, description="Price of a million tokens in.")
-    usd_per_million_output: float | None = Field(None, ge=0, description="Price of a million tokens out.")
+    timeout_s: float = Field(
+        120.0, gt=0, description="Longest time for one request, seconds.", json_schema_extra=OPERATIONAL
+    )
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Most requests a minute.", json_schema_extra=OPERATIONAL
+    )
+    tokens_per_minute: float | None = Field(
+        None, gt=0, description="Most tokens a minute, in and out.", json_schema_extra=OPERATIONAL
+    )
+    tokens_per_picture: int = Field(
+        1000, ge=0, description="Tokens of a picture, for the estimate before a request.", json_schema_extra=OPERATIONAL
+    )
+    usd_per_million_input: float | None = Field(
+        None, ge=0, description="Price of a million tokens in.", json_schema_extra=OPERATIONAL
+    )
+    usd_per_million_output: float | None = Field(
+        None, ge=0, description="Price of a million tokens out.", json_schema_extra=OPERATIONAL
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -84,9 +102,15 @@ class ServerSettings(Settings):
 class LocalSettings(Settings):
     """A vision-language model of `transformers` in the workers (extra `vlm`)."""
 
-    folder: str | None = Field(None, description="Local folder of the model, on each worker, in transformers' layout.")
-    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the model runs.")
-    batch_size: int = Field(8, ge=1, le=256, description="Clips that are answered together.")
+    folder: str | None = Field(
+        None,
+        description="Local folder of the model, on each worker, in transformers' layout.",
+        json_schema_extra=OPERATIONAL,
+    )
+    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the model runs.", json_schema_extra=OPERATIONAL)
+    batch_size: int = Field(
+        8, ge=1, le=256, description="Clips that are answered together.", json_schema_extra=OPERATIONAL
+    )
     max_output_tokens: int = Field(
         768, ge=64, description="Room for an answer; one that is cut off is asked for again with up to four times it."
     )
@@ -138,7 +162,9 @@ class CaptionSettings(Settings):
         description="Server of the language model for the steps without pictures; null base_url: the vision server.",
     )
     transformers: LocalSettings = Field(default_factory=LocalSettings, description="A model in the workers.")
-    calls: CallSettings = Field(default_factory=CallSettings, description="Rates, retries and budgets.")
+    calls: CallSettings = Field(
+        default_factory=CallSettings, description="Rates, retries and budgets.", json_schema_extra=OPERATIONAL
+    )
 
     @model_validator(mode="after")
     def _check_servers(self) -> CaptionSettings:
@@ -157,15 +183,6 @@ class CaptionSettings(Settings):
         """The servers of the steps with pictures and of those without."""
         return self.vision, self.text if self.text.base_url else self.vision
 
-    def identity(self) -> CaptionSettings:
-        """The settings that decide what captions say: without addresses, keys, prices, rates and retries."""
-        decisive = {"name", "structured", "temperature", "max_output_tokens", "extra_body"}
-
-        def bare(server: ServerSettings) -> ServerSettings:
-            return ServerSettings(**server.model_dump(include=decisive))
-
-        vision, text = self.servers()
-        local = LocalSettings(max_output_tokens=self.transformers.max_output_tokens)
-        return self.model_copy(
-            update={"vision": bare(vision), "text": bare(text), "transformers": local, "calls": CallSettings()}
-        )
+    def identity(self, *paths: str) -> dict[str, Any]:
+        """As for all settings; the text steps' server is the one that is really asked."""
+        return super(CaptionSettings, self.model_copy(update={"text": self.servers()[1]})).identity(*paths)

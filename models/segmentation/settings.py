@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 
 
 class MaskSettings(Settings):
@@ -17,8 +17,10 @@ class MaskSettings(Settings):
         description="residual-motion: what neither camera nor depth explains; sam2.1-hiera-large: SAM 2.1, prompted "
         "with that, draws the outlines.",
     )
-    weights_uri: str | None = Field(None, description="Path or URI of sam2.1_hiera_large.pt.")
-    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the network runs.")
+    weights_uri: str | None = Field(
+        None, description="Path or URI of sam2.1_hiera_large.pt.", json_schema_extra=OPERATIONAL
+    )
+    device: Literal["cpu", "cuda"] = Field("cuda", description="Where the network runs.", json_schema_extra=OPERATIONAL)
     precision: Literal["fp32", "fp16", "bf16"] = Field(
         "bf16", description="Number format of the network; the halves are for GPUs."
     )
@@ -45,6 +47,12 @@ class MaskSettings(Settings):
     min_overlap: float = Field(
         0.3, ge=0, le=1, description="Least share of a moving region that its mask must cover, else the region stays."
     )
-    batch_frames: int = Field(8, ge=1, description="Most frames in a batch; halved where memory runs out.")
-    batch_mib: int = Field(256, ge=1, description="Most MiB of decoded frames in a batch.")
-    decode_threads: int = Field(4, ge=1, description="Clips decoded ahead of the network, each on a thread.")
+    batch_frames: int = Field(
+        8, ge=1, description="Most frames in a batch; halved where memory runs out.", json_schema_extra=OPERATIONAL
+    )
+    batch_mib: int = Field(
+        256, ge=1, description="Most MiB of decoded frames in a batch.", json_schema_extra=OPERATIONAL
+    )
+    decode_threads: int = Field(
+        4, ge=1, description="Clips decoded ahead of the network, each on a thread.", json_schema_extra=OPERATIONAL
+    )

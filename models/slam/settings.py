@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 from models.depth.settings import ConsistencySettings
 
 
@@ -63,13 +63,22 @@ class TrackerSettings(Settings):
 class MegasamSettings(Settings):
     """MegaSaM's chain: tracking, flow and consistent depth, from depth that networks see (annotate.depth)."""
 
-    uri: str | None = Field(None, description="Path or URI of megasam_final.pth.")
-    flow_uri: str | None = Field(None, description="Path or URI of raft-things.pth.")
+    uri: str | None = Field(None, description="Path or URI of megasam_final.pth.", json_schema_extra=OPERATIONAL)
+    flow_uri: str | None = Field(None, description="Path or URI of raft-things.pth.", json_schema_extra=OPERATIONAL)
     device: Literal["cpu", "cuda"] = Field(
-        "cuda", description="Where it runs. On a CPU a clip takes hours at the usual size."
+        "cuda",
+        description="Where it runs. On a CPU a clip takes hours at the usual size.",
+        json_schema_extra=OPERATIONAL,
     )
-    clips_at_once: int = Field(8, ge=1, description="Most clips that are tracked together; 8 of 47 frames need 14 GiB.")
-    decode_threads: int = Field(4, ge=1, description="Clips decoded ahead, each on a thread.")
+    clips_at_once: int = Field(
+        8,
+        ge=1,
+        description="Most clips that are tracked together; 8 of 47 frames need 14 GiB.",
+        json_schema_extra=OPERATIONAL,
+    )
+    decode_threads: int = Field(
+        4, ge=1, description="Clips decoded ahead, each on a thread.", json_schema_extra=OPERATIONAL
+    )
     min_static: float = Field(0.5, ge=0, le=1, description="Pixels less likely to stand still than this are moving.")
     tracker: TrackerSettings = Field(default_factory=TrackerSettings, description="Keyframes, edges and adjustment.")
     consistency: ConsistencySettings = Field(default_factory=ConsistencySettings, description="Consistent depth.")

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from core.arrays import Float32Array, UInt8Array
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 from models.networks.onnx_session import open_session
 from models.registry import (
     PPOCR_V5_SERVER_DET,
@@ -49,7 +49,9 @@ class TextSettings(Settings):
         "PP-OCRv5's server detector, as in SpatialVID, through transformers; `ppocrv5-server-paddle`: the same through "
         "PaddleOCR, where that is installed.",
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where PP-OCRv5's server detector runs.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where PP-OCRv5's server detector runs.", json_schema_extra=OPERATIONAL
+    )
     limit_side_len_px: int = Field(
         640,
         ge=STRIDE_PX,
@@ -89,8 +91,11 @@ class TextSettings(Settings):
     detector_uri: str | None = Field(
         None,
         description="Detector weights; null: those of package rapidocr. Of PP-OCRv5's the folder of its files.",
+        json_schema_extra=OPERATIONAL,
     )
-    reader_uri: str | None = Field(None, description="Recognizer weights; null: those of package rapidocr.")
+    reader_uri: str | None = Field(
+        None, description="Recognizer weights; null: those of package rapidocr.", json_schema_extra=OPERATIONAL
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""How NumPy's linear algebra is set up by whatever imports this program first."""
+"""How NumPy's linear algebra is set up, and that no result depends on the kernels that it chose."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,41 +11,52 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import core
-from tests.support.paths import ROOT
+from core import determinism
+from tests.support.paths import EXAMPLES, ROOT
 
 LIBRARIES = sorted((Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas*"))
-KERNELS = """
-import ctypes, sys
-ask = ctypes.CDLL(sys.argv[1]).scipy_openblas_get_corename64_
-ask.restype = ctypes.c_char_p
-print(ask().decode())
+pytestmark = [
+    pytest.mark.skipif(not LIBRARIES, reason="this NumPy does not bring OpenBLAS with it"),
+    pytest.mark.skipif(not determinism.has_avx2(), reason="the processor has no AVX2"),
+]
+KERNELS = "from core import determinism; print(determinism._openblas_kernels(), determinism.is_enabled())"
+JOB = """
+import numpy, sys
+from beam_pipeline.cli.main import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
-def kernels_after(imports, **environment):
-    """The kernels that OpenBLAS has chosen in a new process without the variable, and what was logged there."""
-    clean = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    code = f"import logging; logging.basicConfig(level='INFO'); import {imports}; {KERNELS}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(LIBRARIES[0])],
-        env=clean | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip(), done.stderr
+def python(code, *arguments, **environment):
+    """What code prints in a new process whose environment names no kernels but those given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "OPENCV"))}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=clean | environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-@pytest.mark.skipif(not LIBRARIES, reason="this NumPy does not bring OpenBLAS with it")
-@pytest.mark.skipif(not core._has_avx2(), reason="the processor has no AVX2")
-def test_kernels_do_not_depend_on_the_processor():
-    assert kernels_after("core.logs, apache_beam, numpy")[0] == "Haswell"
+@pytest.mark.parametrize("environment", [{}, {"OPENBLAS_CORETYPE": "SkylakeX"}])
+def test_kernels_do_not_depend_on_the_processor(environment):
+    setup = "from core import determinism; determinism.enable(); import apache_beam, numpy; "
+    assert python(setup + KERNELS, **environment) == "Haswell True"
 
 
-@pytest.mark.skipif(not LIBRARIES, reason="this NumPy does not bring OpenBLAS with it")
-@pytest.mark.skipif(not core._has_avx2(), reason="the processor has no AVX2")
-def test_where_numpy_came_first_a_remedy_is_told():
-    assert "OPENBLAS_CORETYPE=Haswell" in kernels_after("numpy, core")[1]
-    assert kernels_after("numpy, core", OPENBLAS_CORETYPE="Haswell") == ("Haswell", "")
+def test_importing_the_vocabulary_changes_nothing():
+    assert python("import os, core.records; print([n for n in os.environ if n.startswith('OPEN')])") == "[]"
+
+
+def test_a_process_that_imported_numpy_first_is_told_apart():
+    assert python("import numpy; " + KERNELS, OPENBLAS_CORETYPE="Nehalem") == "Nehalem False"
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_kernels_of_a_process_that_imported_numpy_first(tmp_path):
+    digests = []
+    for kernels in (None, "SkylakeX", "Haswell"):
+        output = tmp_path / str(kernels)
+        arguments = ["--config=annotate", "--no-progress", "--direct_num_workers=1", "--set=annotate.fps=3"]
+        environment = {"OPENBLAS_CORETYPE": kernels} if kernels else {}
+        python(JOB, *arguments, f"--input={EXAMPLES / 'carphone_pristine.mp4'}", f"--output={output}", **environment)
+        digests.append(json.loads((output / "manifest.json").read_text()))
+    assert digests[0] == digests[1] == digests[2]

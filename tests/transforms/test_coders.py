@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipeline.config import load_config
-from beam_pipeline.graph import build_graph
+from beam_pipeline.graph import build_graph, make_stages
 from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
 from storage.manifest import OutputFile
 from storage.sources import SourceSpec
 from transforms.coders import RecordCoder
-from transforms.run_stage import RunContext
+from transforms.dataset import DatasetSettings
+from transforms.run_context import RunContext
 
 SCALARS = (
     st.none()
@@ -48,7 +49,9 @@ def test_no_record_is_pickled_on_its_way(tmp_path):
     """All collections of records, and all that is grouped or spread anew, have typed coders."""
     root = beam.Pipeline(runner="FnApiRunner")
     context = RunContext(str(tmp_path / "store"))
-    build_graph(root, load_config(), [SourceSpec(uri=str(tmp_path))], str(tmp_path), context)
+    build_graph(
+        root, make_stages(load_config()), DatasetSettings(), [SourceSpec(uri=str(tmp_path))], str(tmp_path), context
+    )
     grouped = {}
 
     class Visitor(beam.pipeline.PipelineVisitor):

@@ -11,7 +11,7 @@ from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
 from tests.support.paths import EXAMPLES
 from transforms.duplicates import FindDuplicates, _Smallest
-from transforms.run_stage import RunContext
+from transforms.run_context import RunContext
 
 INFO = probe_video(str(EXAMPLES / "bikes.mp4"))
 

@@ -9,8 +9,10 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from core.failures import ItemError
 from core.stage import StageContract
-from tests.core.test_stage import Double, DoubleSettings, Item
-from transforms.run_stage import ModelStage, RunContext, RunModelStage, RunStage
+from tests.transforms.test_stage import Double, DoubleSettings, Item
+from transforms.run_context import RunContext
+from transforms.run_stage import RunModelStage, RunStage
+from transforms.stage import ModelStage
 
 
 class Touchy(Double):
@@ -97,8 +99,10 @@ def test_repeated_bundles_neither_lose_nor_double(tmp_path):
 class Waiting(Double):
     """The first record waits until all others are done."""
 
-    concurrency = 3
     others_done = threading.Semaphore(0)
+
+    def concurrency(self, num_threads):
+        return num_threads
 
     def run(self, record, output):
         if record.number == 0:
@@ -110,7 +114,7 @@ class Waiting(Double):
 
 def test_a_slow_record_holds_up_no_other_one(tmp_path):
     expected = [(f"k{n}", 2 * n, None) for n in range(6)]
-    run(RunStage(Waiting(), RunContext(str(tmp_path))), items(*range(6)), expected)
+    run(RunStage(Waiting(), RunContext(str(tmp_path), num_threads=3)), items(*range(6)), expected)
 
 
 class Undecided(Double):

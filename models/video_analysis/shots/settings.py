@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings import Settings
+from core.settings import OPERATIONAL, Settings
 
 
 class ReferenceShotSettings(Settings):
@@ -31,10 +31,14 @@ class ReferenceShotSettings(Settings):
 class TransNetSettings(Settings):
     """The network TransNetV2 (extra `shots`), whose weights lie in its package."""
 
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs.", json_schema_extra=OPERATIONAL)
     threshold: float = Field(0.5, gt=0, lt=1, description="Smallest probability of a transition.")
     batch_windows: int = Field(
-        4, ge=1, le=256, description="Windows of 100 frames, each 50 frames on, that go through the network at a time."
+        4,
+        ge=1,
+        le=256,
+        description="Windows of 100 frames, each 50 frames on, that go through the network at a time.",
+        json_schema_extra=OPERATIONAL,
     )
 
 

@@ -27,7 +27,7 @@ from beam_pipeline.cli.main import main
 from beam_pipeline.runners.engines import check_gpu, make_options, on_this_machine, open_runner
 from beam_pipeline.runners.flink import QUICK_JAVA, WORKER_LIFE_MS, RunnerError, prepare_flink
 from beam_pipeline.runners.worker_pool import WorkerPool
-from transforms.run_stage import RunContext, UnreachableStoreError
+from transforms.run_context import RunContext, UnreachableStoreError
 
 
 @contextmanager

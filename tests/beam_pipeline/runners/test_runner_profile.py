@@ -12,8 +12,9 @@ from beam_pipeline.runners.engines import make_options
 from beam_pipeline.runners.flink import RunnerError
 from beam_pipeline.runners.runner_profile import RunnerProfile, add_options, load_runner_profile, resource_hints
 from storage.sources import SourceSpec
-from transforms.run_stage import RunContext
-from transforms.thresholds import RejectEarly
+from transforms.dataset import DatasetSettings
+from transforms.run_context import RunContext
+from transforms.thresholds import ApplyThresholds
 
 DATAFLOW = [
     "--runner=DataflowRunner",
@@ -24,7 +25,7 @@ DATAFLOW = [
 ]
 
 
-class OnGpu(RejectEarly):
+class OnGpu(ApplyThresholds):
     device = "cuda"
 
 
@@ -36,14 +37,14 @@ def test_the_command_line_wins_over_the_profile():
 
 def test_the_shipped_profile_names_stages_that_there_are():
     stages = make_stages(load_config())
-    hints = resource_hints(load_runner_profile("dataflow"), (*stages.video, *stages.clip))
+    hints = resource_hints(load_runner_profile("dataflow"), stages.all)
     assert hints == {"EstimateGeometry": {"min_ram": "4GiB"}}
 
 
 def test_only_stages_on_a_gpu_get_one():
     deploy = load_runner_profile("dataflow")
     config = load_config()
-    stage = OnGpu(config.thresholds)
+    stage = OnGpu("RejectEarly", config.thresholds, frozenset())
     hints = resource_hints(deploy, [stage, *make_stages(config).clip[1:]])
     assert [name for name, asked in hints.items() if "accelerator" in asked] == [stage.contract.name]
 
@@ -66,7 +67,15 @@ def test_mistakes_in_a_profile_name_the_key(text, message, tmp_path):
 def environments(hints, tmp_path):
     root = beam.Pipeline(runner="FnApiRunner")
     context = RunContext(str(tmp_path / "store"))
-    build_graph(root, load_config(), [SourceSpec(uri=str(tmp_path))], str(tmp_path), context, hints)
+    build_graph(
+        root,
+        make_stages(load_config()),
+        DatasetSettings(),
+        [SourceSpec(uri=str(tmp_path))],
+        str(tmp_path),
+        context,
+        hints,
+    )
     components = root.to_runner_api().components
     return components, [e for e in components.environments.values() if e.resource_hints]
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
+from pydantic import Field
 
 from core.failures import Failure
-from core.settings import Settings
-from core.stage import ContractError, Stage, StageContract, check_changes, check_order
+from core.settings import OPERATIONAL, Settings
+from core.stage import ContractError, StageContract, check_changes, check_order
 from storage.store import Store
+from transforms.stage import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,16 @@ class Item:
     number: int
     doubled: int | None = None
     failure: Failure | None = None
+
+
+class Inner(Settings):
+    device: str = Field("cpu", json_schema_extra=OPERATIONAL)
+    size: int = 3
+
+
+class Outer(Settings):
+    threads: int = Field(1, json_schema_extra=OPERATIONAL)
+    inner: Inner = Inner()
 
 
 class DoubleSettings(Settings):
@@ -55,6 +67,11 @@ def test_undeclared_and_missing_results_are_refused():
         check_changes(Double.contract, {"doubled": 1, "number": 2})
     with pytest.raises(ContractError):
         check_changes(Double.contract, {})
+
+
+def test_fields_that_cannot_change_a_result_are_no_part_of_the_cache_key():
+    assert Outer(threads=8, inner=Inner(device="cuda")).identity() == {"inner": {"size": 3}}
+    assert Outer().identity("inner.size") == {"inner.size": 3}
 
 
 def test_the_digest_depends_on_all_that_decides_the_result():

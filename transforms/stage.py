@@ -1,0 +1,131 @@
+"""What the author of a step writes: a contract, settings, and a function from a record to new values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import ModelHandler
+
+from core.digest import digest_value
+from core.progress import ProgressLog
+from core.settings import Settings
+from core.stage import Record, StageContract
+from models.registry import ModelCard
+from storage.stage_output import StageOutput
+from storage.store import Store
+from transforms.run_context import RunContext
+
+R = TypeVar("R", bound=Record)
+
+
+class StageBase(ABC, Generic[R]):
+    """What every stage has: a contract, settings, and the cache key of its result on a record.
+
+    Attributes:
+      contract: name, version, and the record fields that the stage reads and writes.
+      settings: the settings that the stage follows.
+      settings_read: dotted names of the settings that can change the result; all of them if empty.
+      cards: the models, the one that names the result first.
+      digests: digest of the weights of each.
+    """
+
+    contract: StageContract
+    settings: Settings
+    settings_read: tuple[str, ...] = ()
+    cards: tuple[ModelCard, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def model_digest(self) -> str | None:
+        """Digests of all weights; None for a stage without a model."""
+        return "+".join(self.digests) or None
+
+    @property
+    def device(self) -> str:
+        """Where the stage's models run: "cpu", or "cuda" if its workers need a GPU."""
+        return "cpu"
+
+    def describe(self) -> dict[str, Any] | None:
+        """What `plan` and `run.json` say of the stage's models; None without any."""
+        if not self.cards:
+            return None
+        (first, digest), *others = zip(self.cards, self.digests, strict=True)
+        return {
+            "id": first.model_id,
+            "computes": first.computes,
+            "sha256": digest,
+            "license": first.license,
+            "commercial_use": first.commercial_use,
+            "source": first.source,
+            "with": [f"{card.model_id}@{other[:16]}" for card, other in others],
+        }
+
+    def applies(self, record: R) -> bool:
+        """Whether the stage has work to do on this record; others pass unchanged."""
+        return True
+
+    def is_final(self, changes: Mapping[str, Any]) -> bool:
+        """Whether a result is kept for later runs; one that a transient fault decided is not."""
+        return True
+
+    def digest(self, record: R) -> str:
+        """Cache key of the stage's result on `record`: the hash of all that it may depend on."""
+        return digest_value(
+            {
+                "stage": self.contract.name,
+                "version": self.contract.version,
+                "settings": self.settings.identity(*self.settings_read),
+                "model": self.model_digest,
+                "inputs": {name: getattr(record, name) for name in sorted(self.contract.reads)},
+            }
+        )
+
+    def output(self, record: R, store: Store, progress: ProgressLog | None = None) -> StageOutput:
+        """Place in the store of the stage's result on `record`."""
+        return StageOutput(store, self.contract.name, record.key, self.digest(record), progress)
+
+
+class Stage(StageBase[R]):
+    """A stage that computes its fields itself. No Beam, no globals; survives pickling before `setup`."""
+
+    def concurrency(self, num_threads: int) -> int:
+        """How many records a worker with `num_threads` threads may have in `run` at a time."""
+        return 1
+
+    def setup(self, num_threads: int) -> None:
+        """Opens what `run` needs, once per worker with `num_threads` threads. Results do not depend on these."""
+
+    @abstractmethod
+    def run(self, record: R, output: StageOutput) -> Mapping[str, Any]:
+        """Computes the fields named in `contract.writes`.
+
+        Raises:
+          ItemError: if this record cannot be processed.
+        """
+
+
+class ModelStage(StageBase[R]):
+    """A stage whose fields come from models that Beam's RunInference drives in batches."""
+
+    @abstractmethod
+    def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
+        """The model; it reads what an example refers to from the store."""
+
+    @abstractmethod
+    def example(self, record: R) -> Any:
+        """The model's input for a record."""
+
+    @abstractmethod
+    def fields(self, record: R, prediction: Any, output: StageOutput) -> Mapping[str, Any]:
+        """The fields named in `contract.writes`, from a prediction; blobs that they refer to go to `output`."""
+
+
+class CollectionStage(StageBase[R]):
+    """A stage whose fields depend on other records too: it works on the collection as a whole."""
+
+    @abstractmethod
+    def transform(self, context: RunContext) -> beam.PTransform:
+        """From all records to all records, with the fields named in `contract.writes`. Failed ones pass."""
