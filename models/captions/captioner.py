@@ -89,21 +89,21 @@ def _run(
 ) -> dict[int, AnswerT]:
     """One step for all clips without an error so far: the answer by index of the clip."""
     answers: dict[int, AnswerT] = {}
-    dialogues: dict[int, Chat[AnswerT]] = {}
+    conversations: dict[int, Chat[AnswerT]] = {}
     for index, result in enumerate(written):
         if result.error is not None:
             continue
         if (known := memories[index].recall(step)) is not None:
             answers[index] = answer_type.model_validate_json(known)
         else:
-            dialogues[index] = Chat(make_request(index), answer_type, writers.max_repairs)
-    ask(chat, list(dialogues.values()))
-    for index, dialogue in dialogues.items():
-        written[index].usage += dialogue.usage
-        written[index].error = dialogue.error
-        if dialogue.answer is not None:
-            answers[index] = dialogue.answer
-            memories[index].keep(step, dialogue.answer.model_dump_json())
+            conversations[index] = Chat(make_request(index), answer_type, writers.max_repairs)
+    ask(chat, list(conversations.values()))
+    for index, conversation in conversations.items():
+        written[index].usage += conversation.usage
+        written[index].error = conversation.error
+        if conversation.answer is not None:
+            answers[index] = conversation.answer
+            memories[index].keep(step, conversation.answer.model_dump_json())
     return answers
 
 

@@ -46,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A further turn of a dialogue, after the first question."""
+    """A further turn of a conversation, after the first question."""
 
     role: Literal["assistant", "user"]
     text: str
@@ -170,9 +170,9 @@ class Chat(Generic[AnswerT]):
             self.request = replace(self.request, turns=turns)
 
 
-def ask(chat: ChatModel, dialogues: Sequence[Chat[AnswerT]]) -> None:
-    """Runs dialogues, those that are open together, until none is."""
-    while pending := [d for d in dialogues if d.is_open]:
+def ask(chat: ChatModel, conversations: Sequence[Chat[AnswerT]]) -> None:
+    """Runs conversations, those that are open together, until none is."""
+    while pending := [d for d in conversations if d.is_open]:
         replies = chat.reply([d.request for d in pending])
-        for dialogue, reply in zip(pending, replies, strict=True):
-            dialogue.take(reply)
+        for conversation, reply in zip(pending, replies, strict=True):
+            conversation.take(reply)

@@ -93,8 +93,8 @@ def _depth_of(
     shape = frames.shape[1:]
     if not others:
         return np.zeros(shape, np.float32), np.full(shape, np.inf, np.float32)
-    depths, informations = zip(*(triangulate(frames, flows, frame, other) for other in others), strict=True)
-    return mean_of_agreeing(np.stack(depths), np.stack(informations))
+    depths, inverse_variances = zip(*(triangulate(frames, flows, frame, other) for other in others), strict=True)
+    return mean_of_agreeing(np.stack(depths), np.stack(inverse_variances))
 
 
 def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int) -> tuple[Float32Array, Float32Array]:
@@ -130,18 +130,18 @@ def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int)
     return np.maximum(depth, 0), information
 
 
-def mean_of_agreeing(depths: Float32Array, informations: Float32Array) -> tuple[Float32Array, Float32Array]:
+def mean_of_agreeing(depths: Float32Array, inverse_variances: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Mean of (m, h, w) inverse depths that agree with the surest of them, and its standard deviation.
 
     Errors of one frame's depths have causes in common (its poses, its texture): the mean is taken to be no surer
     than the surest, and less sure if they scatter.
     """
-    best = informations.argmax(axis=0)[None]
-    surest, information = (np.take_along_axis(m, best, axis=0)[0] for m in (depths, informations))
+    best = inverse_variances.argmax(axis=0)[None]
+    surest, information = (np.take_along_axis(m, best, axis=0)[0] for m in (depths, inverse_variances))
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where(informations > 0, 1 / informations, np.inf)
+        variance = np.where(inverse_variances > 0, 1 / inverse_variances, np.inf)
         apart = np.abs(depths - surest) / (SIGMAS_APART * np.sqrt(variance + 1 / information) + RELATIVE_APART * surest)
-        weight = np.where(apart < 1, informations, 0)
+        weight = np.where(apart < 1, inverse_variances, 0)
         total = weight.sum(axis=0)
         mean = np.where(total > 0, (weight * depths).sum(axis=0) / total, 0)
         sigma = np.where(total > 0, 1 / np.sqrt(total), np.inf)

@@ -51,7 +51,7 @@ def find_zoom(tracks: Tracks, intrinsics_px: Float64Array) -> Zoom | None:
     """The strongest zoom between frames far apart, or None where another motion explains the clip.
 
     From each frame the farthest one that shares enough points is compared with it: a rotation and a change of scale
-    about the principal point must explain most pairs whose scale changes. A camera that moves towards a flat wall
+    about the principal point must explain most pairs whose scale changes. A camera that moves toward a flat wall
     looks the same, and is taken for a zoom too: nothing tells them apart.
     """
     seen = tracks.is_seen

@@ -61,7 +61,7 @@ class Cameras:
         """Moves the poses of frames (n,) by exp of (n, 6)."""
         turn, shift = exp(tangent)
         rotation = turn @ self.rotation[frames]
-        # One Newton step towards the nearest rotation keeps rounding from adding up.
+        # One Newton step toward the nearest rotation keeps rounding from adding up.
         rotation = 1.5 * rotation - 0.5 * rotation @ rotation.transpose(1, 2) @ rotation
         self.translation[frames] = (turn @ self.translation[frames][..., None])[..., 0] + shift
         self.rotation[frames] = rotation

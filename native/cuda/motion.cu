@@ -68,7 +68,7 @@ __device__ void Exp(const double* xi, double* r, double* t) {
   }
 }
 
-// Poses <- exp(xi) pose, the rotation taken one Newton step towards the nearest one; then focal lengths.
+// Poses <- exp(xi) pose, the rotation taken one Newton step toward the nearest one; then focal lengths.
 __global__ void Retract(const double* __restrict__ step, const int64_t* __restrict__ free,
                         const int64_t* __restrict__ place, const int64_t* __restrict__ clips,
                         double* __restrict__ rotation, double* __restrict__ translation,

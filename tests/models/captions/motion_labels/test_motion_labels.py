@@ -264,18 +264,18 @@ def test_few_poses(count):
     assert to_instructions(label_plain(poses)) == ({"0->1": ["Dolly In"]} if count == 3 else {})
 
 
-@pytest.mark.parametrize("labeller", [label_voted, label_plain, lambda p: label((np.arange(len(p)), p)).segments])
-def test_equal_poses_stay(labeller):
-    assert {s.labels for s in labeller(np.repeat(wander(1, 4), 12, axis=0))} == {(STAY,)}
+@pytest.mark.parametrize("labeler", [label_voted, label_plain, lambda p: label((np.arange(len(p)), p)).segments])
+def test_equal_poses_stay(labeler):
+    assert {s.labels for s in labeler(np.repeat(wander(1, 4), 12, axis=0))} == {(STAY,)}
 
 
-@pytest.mark.parametrize("labeller", [label_voted, label_plain, lambda p: label((np.arange(len(p)), p))])
-def test_broken_poses_are_refused(labeller):
+@pytest.mark.parametrize("labeler", [label_voted, label_plain, lambda p: label((np.arange(len(p)), p))])
+def test_broken_poses_are_refused(labeler):
     for column, value in ((1, np.nan), (5, np.inf), (6, -4.0)):
         poses = wander(6, 1)
         poses[3, column] = value
         with pytest.raises(ItemError) as caught:
-            labeller(poses)
+            labeler(poses)
         assert caught.value.error_class == "BadPoses"
 
 
