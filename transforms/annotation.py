@@ -23,7 +23,7 @@ from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
 from models.captions.motion_labels import label_motion, label_voted, to_instructions
 from models.depth.mono_depth_file import MonoDepths
-from models.geometry.camera_path import fill_poses, posed_span
+from models.geometry.camera_path import interpolate_missing_poses, registered_span
 from models.geometry.trajectory import measure_trajectory
 from models.sfm.estimate import Intrinsics, resize_intrinsics
 from models.sfm.estimators import estimator_version, make_estimator
@@ -201,9 +201,9 @@ class LabelMotion(Stage[ClipRecord]):
         if geometry is None:
             raise ValueError(f"clip {record.clip_id} has no poses")
         all_times_s, poses = _load(output, geometry.times.path), _load(output, geometry.poses.path)
-        span = posed_span(poses)
+        span = registered_span(poses)
         times_s = all_times_s[span]
-        poses = fill_poses(poses[span], times_s)
+        poses = interpolate_missing_poses(poses[span], times_s)
         moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
         shares = None
         if geometry.masks is not None:

@@ -72,7 +72,7 @@ def measure(
     request = PoseRequest(
         frames=sequence.frames,
         times_s=sequence.times_s,
-        moving=sequence.moving if masks else None,
+        dynamic_masks=sequence.moving if masks else None,
         intrinsics=sequence.intrinsics if knowledge == "given" else None,
         intrinsics_mode="fix" if knowledge == "given" else "estimate",
         num_threads=threads,

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.measure import markdown_table
 from core.arrays import Float64Array
 from models.geometry.camera_path import camera_centers, conjugate, multiply, rotation_vectors
-from models.sfm.dense import Anchor, interpolate_poses, refine_between
+from models.sfm.intermediate_poses import ReferenceFrame, interpolate_poses, refine_intermediate_poses
 from native import se3
 
 FILMS = ("handheld", "handheld, moving things", "rotation with shake", "driving", "orbit", "blurred")
@@ -51,7 +51,7 @@ def main() -> None:
         refined, start = smooth.copy(), time.process_time()
         for first in known[:-1]:
             anchors = [
-                Anchor(
+                ReferenceFrame(
                     gray=gray[k],
                     cam_from_world=true[k],
                     intrinsics_px=made.intrinsics_px[k],
@@ -61,7 +61,7 @@ def main() -> None:
                 for k in (first, first + STEP)
             ]
             inner = slice(first + 1, first + STEP)
-            found = refine_between(anchors, gray[inner], smooth[inner])
+            found = refine_intermediate_poses(anchors, gray[inner], smooth[inner])
             ok = np.isfinite(found).all(axis=1)
             refined[inner][ok] = found[ok]
         cost_ms = 1000 * (time.process_time() - start) / len(between)

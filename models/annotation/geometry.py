@@ -131,12 +131,12 @@ def _maps(
     frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_over: MapOver
 ) -> tuple[DepthMaps, BoolArray]:
     """Depth from motion, nothing valid without a typical depth, and moving pixels."""
-    posed = PosedFrames.shrunk(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
+    posed = PosedFrames.downscaled(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
     if typical is None:
-        flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, np.float32(0)))
+        flows = FlowPairs(posed.gray, lambda source, target: posed.rigid_flow(source, target, np.float32(0)))
         return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
     guess = sparse_inverse_depth(posed, poses.points_world)
-    flows = FlowPairs(posed.gray, lambda source, target: posed.still_flow(source, target, guess[source]))
+    flows = FlowPairs(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
     maps = agree_on_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
     maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
     return maps, moving_masks(posed, flows, maps, map_over)

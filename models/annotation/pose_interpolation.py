@@ -12,7 +12,7 @@ import numpy.typing as npt
 from core.arrays import Float64Array, Int64Array
 from models.annotation.geometry import ClipGeometry
 from models.annotation.windows import Window
-from models.sfm.dense import Anchor, interpolate_poses, refine_between
+from models.sfm.intermediate_poses import ReferenceFrame, interpolate_poses, refine_intermediate_poses
 from native import se3
 
 
@@ -57,7 +57,7 @@ def correct_between(window: Window, geometry: ClipGeometry, first: int, last: in
             if not between or not anchors:
                 continue
             guess = interpolate_poses(poses.cam_from_world, times, [frame.time_s for frame in between])
-            refined = refine_between(anchors, [frame.rgb for frame in between], guess)
+            refined = refine_intermediate_poses(anchors, [frame.rgb for frame in between], guess)
             for frame, pose, old in zip(between, refined, guess, strict=True):
                 if np.isfinite(pose).all():
                     frames.append(frame.index)
@@ -65,7 +65,7 @@ def correct_between(window: Window, geometry: ClipGeometry, first: int, last: in
     return Corrections(frame=np.array(frames, np.int64), motion=np.array(motions).reshape(-1, 7))
 
 
-def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> Anchor:
+def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> ReferenceFrame:
     rgb = window.frames[position].rgb
     usable = np.ones(rgb.shape[:2], bool)
     if geometry.is_moving is not None:
@@ -75,7 +75,7 @@ def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int)
         usable &= _enlarged(geometry.is_depth_valid[ordinal].astype(np.uint8), rgb.shape) > 0
         np.divide(1, _enlarged(geometry.depth[ordinal], rgb.shape), out=inverse_depth, where=usable)
     intrinsics = np.broadcast_to(geometry.poses.intrinsics_px, (len(geometry.poses.cam_from_world), 4))
-    return Anchor(
+    return ReferenceFrame(
         gray=np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8),
         cam_from_world=geometry.poses.cam_from_world[ordinal],
         intrinsics_px=intrinsics[ordinal],

@@ -14,8 +14,8 @@ from models.annotation.pose_interpolation import Corrections, correct_between
 from models.annotation.quality import depth_errors
 from models.annotation.sim3_alignment import Join, Overlap, blend_poses, join_windows
 from models.annotation.windows import Window
-from models.sfm.dense import interpolate_poses
 from models.sfm.estimate import MotionKind, resize_intrinsics
+from models.sfm.intermediate_poses import interpolate_poses
 from native import se3
 
 

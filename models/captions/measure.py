@@ -14,7 +14,7 @@ from models.captions.frames import read_pictures
 from models.captions.motion import CameraPath, spread_words
 from models.captions.motion_labels.steps import measure_steps
 from models.captions.settings import FrameSettings
-from models.geometry.camera_path import fill_poses, posed_span
+from models.geometry.camera_path import interpolate_missing_poses, registered_span
 from storage.shard_members import read_npy
 from storage.store import Store
 
@@ -62,10 +62,10 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
     poses = read_npy(store.read_bytes(geometry.poses.path))
     words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
-    span = posed_span(poses)
+    span = registered_span(poses)
     if span.stop - span.start < 2:
         return None
-    poses, times_s = fill_poses(poses[span], times_s[span]), times_s[span]
+    poses, times_s = interpolate_missing_poses(poses[span], times_s[span]), times_s[span]
     moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
     steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.scene_depth, has_translation=moves)
     facts = motion.trajectory

@@ -76,11 +76,11 @@ def _moved(
     frames: PosedFrames, layer: Float32Array, frame: int, other: int, inverse_depth: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
     """Inverse depths in `frame` of what `other` sees where these points lie in it, and their sigma; 0 where nothing."""
-    columns, rows, _ = frames.seen_in(frame, other, inverse_depth)
+    columns, rows, _ = frames.project(frame, other, inverse_depth)
     depth, sigma, share = np.moveaxis(cv2.remap(layer, columns, rows, cv2.INTER_LINEAR), -1, 0)
-    rotation, translation = frames.motion(frame, other)
+    rotation, translation = frames.relative_pose(frame, other)
     # Along a pixel's ray, depth there over depth here is turned + translation * inverse depth here.
-    turned = frames.turned(rotation)[2]
+    turned = frames.rotated_rays(rotation)[2]
     rest = 1 - translation[2] * depth
     known = (share > 0.99) & (rest > 0.05) & (turned > 0.05)
     rest = np.where(known, rest, 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.arrays import BoolArray, Float32Array
 from models.flow.dis import FlowPairs
-from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
+from models.geometry.posed_frames import MIN_DEPTH_RATIO, PosedFrames
 
 MapOver = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 """Such as the built-in `map`, or that of a pool of threads."""
@@ -108,17 +108,17 @@ def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int)
     """
     flow = flows.between(source, target)
     fx, fy, cx, cy = (np.float32(v) for v in frames.intrinsics_px)
-    rotation, translation = frames.motion(source, target)
+    rotation, translation = frames.relative_pose(source, target)
     to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
     returned = flows.return_px(source, target)
     trusted = returned < MAX_RETURN_PX
-    rx, ry, rz = frames.turned(rotation)
+    rx, ry, rz = frames.rotated_rays(rotation)
     u, v = (to_x - cx) / fx, (to_y - cy) / fy
     slope_u, slope_v = fx * (translation[0] - u * translation[2]), fy * (translation[1] - v * translation[2])
     offset_u, offset_v = fx * (u * rz - rx), fy * (v * rz - ry)
     information = slope_u**2 + slope_v**2 + np.float32(1e-12)
     depth = (slope_u * offset_u + slope_v * offset_v) / information
-    height = np.maximum(rz + translation[2] * depth, MIN_HEIGHT)
+    height = np.maximum(rz + translation[2] * depth, MIN_DEPTH_RATIO)
     off_line = np.abs(slope_u * offset_v - slope_v * offset_u) / np.sqrt(information) / height
     typical = SIGMA_OF_MEDIAN * np.median(off_line[trusted]) if trusted.any() else 0
     least = np.float32(np.hypot(MIN_NOISE_PX, NOISE_OF_OFF_LINE * typical))

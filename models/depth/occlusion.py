@@ -7,7 +7,7 @@ import numpy as np
 
 from core.arrays import Float32Array
 from models.depth.motion_stereo import DepthMaps
-from models.geometry.posed_frames import MIN_HEIGHT, PosedFrames
+from models.geometry.posed_frames import MIN_DEPTH_RATIO, PosedFrames
 
 REACH = 10
 CELL_PX = 2
@@ -42,10 +42,10 @@ def _moved_to_cells(
 ) -> Float32Array:
     """The largest inverse depth, in one frame, of another's points in each cell of a grid of this shape, flat."""
     rows, columns = shape
-    x, y, z = frames.seen_in(source, target, maps.inverse_depth[source])
+    x, y, z = frames.project(source, target, maps.inverse_depth[source])
     column, row = ((at + np.float32(0.5)) / CELL_PX for at in (x, y))
     inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
-    inside &= maps.is_valid[source] & (z > MIN_HEIGHT)
+    inside &= maps.is_valid[source] & (z > MIN_DEPTH_RATIO)
     cell = row[inside].astype(np.int64) * columns + column[inside].astype(np.int64)
     found = np.zeros(rows * columns, np.float32)
     np.maximum.at(found, cell, maps.inverse_depth[source][inside] / z[inside])

@@ -16,7 +16,7 @@ from native import se3
 MAX_NORM_ERROR = 0.01
 
 
-def check_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
+def validate_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
     """Copies poses as float64 with unit quaternions of one sign: neighbors lie in one hemisphere.
 
     Args:
@@ -46,7 +46,7 @@ def check_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
     return poses
 
 
-def check_times(times_s: npt.ArrayLike, num_poses: int) -> Float64Array:
+def validate_times(times_s: npt.ArrayLike, num_poses: int) -> Float64Array:
     """Copies the (n,) times of the poses, in seconds, as float64.
 
     Raises:
@@ -70,7 +70,7 @@ def relative_rotations(poses: Float64Array) -> Float64Array:
     return multiply(poses[1:, 3:], conjugate(poses[:-1, 3:]))
 
 
-def halfway_rotations(poses: Float64Array) -> Float64Array:
+def midpoint_rotations(poses: Float64Array) -> Float64Array:
     """(n - 1, 4) `cam_from_world` rotations half-way between neighbors of checked poses."""
     sums: Float64Array = poses[1:, 3:] + poses[:-1, 3:]
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
@@ -105,7 +105,7 @@ def rotation_vectors(quaternions: Float64Array) -> Float64Array:
     return signed[..., :3] * factor
 
 
-def posed_span(cam_from_world: npt.ArrayLike) -> slice:
+def registered_span(cam_from_world: npt.ArrayLike) -> slice:
     """The frames from the first one with a pose to the last one, of (n, 7) poses, NaN where a frame has none.
 
     Raises:
@@ -117,15 +117,15 @@ def posed_span(cam_from_world: npt.ArrayLike) -> slice:
     return slice(int(known[0]), int(known[-1]) + 1)
 
 
-def fill_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Float64Array:
+def interpolate_missing_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Float64Array:
     """Poses with those that are NaN filled in, along the shortest way between the known ones around them.
 
     Args:
-      cam_from_world: (n, 7), the first and the last one known (`posed_span`).
+      cam_from_world: (n, 7), the first and the last one known (`registered_span`).
       times_s: (n,) increasing times, seconds.
     """
     poses = np.array(cam_from_world, dtype=np.float64)
-    times = check_times(times_s, len(poses))
+    times = validate_times(times_s, len(poses))
     is_known = np.isfinite(poses).all(axis=1)
     known = np.flatnonzero(is_known)
     for index in np.flatnonzero(~is_known):

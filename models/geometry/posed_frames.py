@@ -12,7 +12,7 @@ from models.flow.dis import pixel_grid
 from models.sfm.estimate import resize_intrinsics
 from native import se3
 
-MIN_HEIGHT = np.float32(0.05)
+MIN_DEPTH_RATIO = np.float32(0.05)
 """Of a point over another camera's plane, as a share of its depth: nearer ones have no place in the picture."""
 
 
@@ -38,7 +38,7 @@ class PosedFrames:
         self._x, self._y = (self.columns - cx) / fx, (self.rows - cy) / fy
 
     @classmethod
-    def shrunk(
+    def downscaled(
         cls,
         rgb: Sequence[UInt8Array],
         cam_from_world: Float64Array,
@@ -61,18 +61,18 @@ class PosedFrames:
         height, width = self.gray[0].shape
         return len(self.gray), height, width
 
-    def motion(self, source: int, target: int) -> tuple[Float32Array, Float32Array]:
+    def relative_pose(self, source: int, target: int) -> tuple[Float32Array, Float32Array]:
         """Rotation (3, 3) and translation (3,) from one camera to another."""
         poses = self.cam_from_world
         matrix = se3.to_matrix(se3.compose(poses[target], se3.invert(poses[source]))).astype(np.float32)
         return matrix[:3, :3], matrix[:3, 3]
 
-    def turned(self, rotation: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
+    def rotated_rays(self, rotation: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """The rays of all pixels, z = 1, in a camera that is turned: x, y and z (h, w) each."""
         x, y, z = (row[0] * self._x + (row[1] * self._y + row[2]) for row in rotation)
         return x, y, z
 
-    def seen_in(
+    def project(
         self, source: int, target: int, inverse_depth: Float32Array | np.float32
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Where the points of one frame's pixels are in another.
@@ -85,12 +85,12 @@ class PosedFrames:
           (h, w) columns and rows in the target, and the depth there over the depth in the source.
         """
         fx, fy, cx, cy = (np.float32(v) for v in self.intrinsics_px)
-        rotation, translation = self.motion(source, target)
-        x, y, z = (t + m * inverse_depth for t, m in zip(self.turned(rotation), translation, strict=True))
-        height = np.maximum(z, MIN_HEIGHT)
+        rotation, translation = self.relative_pose(source, target)
+        x, y, z = (t + m * inverse_depth for t, m in zip(self.rotated_rays(rotation), translation, strict=True))
+        height = np.maximum(z, MIN_DEPTH_RATIO)
         return fx * x / height + cx, fy * y / height + cy, z
 
-    def still_flow(self, source: int, target: int, inverse_depth: Float32Array | np.float32) -> Float32Array:
+    def rigid_flow(self, source: int, target: int, inverse_depth: Float32Array | np.float32) -> Float32Array:
         """(h, w, 2) flow from one frame to another if nothing moves but the camera."""
-        columns, rows, _ = self.seen_in(source, target, inverse_depth)
+        columns, rows, _ = self.project(source, target, inverse_depth)
         return np.stack([columns - self.columns, rows - self.rows], axis=-1)

@@ -9,12 +9,12 @@ from core.annotations import TrajectoryMetrics
 from core.arrays import Float32Array, Float64Array
 from models.geometry.camera_path import (
     camera_centers,
-    check_poses,
-    check_times,
     conjugate,
     relative_rotations,
     rotate,
     rotation_vectors,
+    validate_poses,
+    validate_times,
 )
 from native.elementary import arccos, exp
 
@@ -84,8 +84,8 @@ def measure_trajectory(
       ValueError: for wrong shapes, times that do not increase, a scale that is not positive, shares off 0 to 1.
       ItemError: `BadPoses` for poses that are not finite or not rigid.
     """
-    poses = check_poses(cam_from_world)
-    times = check_times(times_s, len(poses))
+    poses = validate_poses(cam_from_world)
+    times = validate_times(times_s, len(poses))
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be positive and finite, got {scale!r}")
     centers = camera_centers(poses) / scale

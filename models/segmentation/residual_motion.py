@@ -106,13 +106,13 @@ class _Line:
         cls, frames: PosedFrames, frame: int, other: int, assumed: _Assumed, to_x: Float32Array, to_y: Float32Array
     ) -> _Line:
         """For the depths that there may be, and flow to the given places."""
-        far_x, far_y, _ = frames.seen_in(frame, other, assumed.farthest)
-        near_x, near_y, _ = frames.seen_in(frame, other, assumed.nearest)
+        far_x, far_y, _ = frames.project(frame, other, assumed.farthest)
+        near_x, near_y, _ = frames.project(frame, other, assumed.nearest)
         line_x, line_y = near_x - far_x, near_y - far_y
         length = np.asarray(cv2.magnitude(line_x, line_y), np.float32)
         along = ((to_x - far_x) * line_x + (to_y - far_y) * line_y) / np.maximum(length, np.float32(1e-3)) ** 2
         along = np.clip(along, 0, 1)
-        infinite_x, infinite_y, _ = frames.seen_in(frame, other, np.float32(0))
+        infinite_x, infinite_y, _ = frames.project(frame, other, np.float32(0))
         parallax = np.asarray(cv2.magnitude(to_x - infinite_x, to_y - infinite_y), np.float32)
         return cls(far_x + along * line_x, far_y + along * line_y, length, parallax)
 
@@ -211,7 +211,7 @@ class _Judge:
         frames = self._frames
         flow = self._flows.between(frame, other)
         to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
-        x, y, _ = frames.seen_in(frame, other, assumed.inverse_depth)
+        x, y, _ = frames.project(frame, other, assumed.inverse_depth)
         _, height, width = frames.shape
         known = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
         off, differs = cv2.magnitude(to_x - x, to_y - y), self._difference(frame, other, x, y)

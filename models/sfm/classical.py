@@ -12,7 +12,7 @@ from models.sfm.estimate import (
     MotionKind,
     PoseEstimate,
     PoseRequest,
-    guess_intrinsics,
+    default_intrinsics,
     without_poses,
 )
 from models.sfm.feature_bridging import bridge_weak_links
@@ -52,7 +52,7 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     frame at 640 x 360.
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
-    tracks = track_points(gray, request.moving)
+    tracks = track_points(gray, request.dynamic_masks)
     broken = _breaks(tracks)
     if len(gray) == 1:
         return without_poses(request, "one frame shows no camera motion")
@@ -94,7 +94,7 @@ def _trials(request: PoseRequest) -> tuple[list[Float64Array], bool]:
     """Intrinsics to start from, and whether the focal length is adjusted."""
     if request.intrinsics is not None and request.intrinsics_mode != "estimate":
         return [request.intrinsics.as_array()], request.intrinsics_mode == "refine"
-    guess = guess_intrinsics(request.size)
+    guess = default_intrinsics(request.size)
     longer = max(request.size)
     return [Intrinsics(fx=f * longer, fy=f * longer, cx=guess.cx, cy=guess.cy).as_array() for f in FOCAL_TRIALS], True
 

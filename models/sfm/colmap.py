@@ -84,7 +84,7 @@ class ColmapEstimator:
             k = request.intrinsics
             reader.camera_model = "PINHOLE"
             reader.camera_params = ",".join(repr(float(x)) for x in (k.fx, k.fy, k.cx + CENTER_PX, k.cy + CENTER_PX))
-        if request.moving is not None:
+        if request.dynamic_masks is not None:
             reader.mask_path = str(folder / "masks")
         extraction = colmap.FeatureExtractionOptions()
         extraction.num_threads, extraction.use_gpu = request.num_threads, False
@@ -223,9 +223,9 @@ def _write_frames(request: PoseRequest, folder: Path) -> list[str]:
     names = [f"{k:06d}.png" for k in range(len(request.frames))]
     for k, (name, frame) in enumerate(zip(names, request.frames, strict=True)):
         _write_png(folder / "images" / name, np.ascontiguousarray(frame[..., ::-1]))
-        if request.moving is not None:
+        if request.dynamic_masks is not None:
             # COLMAP takes no features where a mask is black.
-            _write_png(folder / "masks" / f"{name}.png", np.where(request.moving[k], 0, 255).astype(np.uint8))
+            _write_png(folder / "masks" / f"{name}.png", np.where(request.dynamic_masks[k], 0, 255).astype(np.uint8))
     return names
 
 

@@ -60,7 +60,7 @@ class PoseRequest:
     Attributes:
       frames: (h, w, 3) uint8 RGB each, all of one size, in the order of time, undistorted.
       times_s: (n,) float64, seconds, strictly increasing.
-      moving: (n, h, w) bool, True where something moves by itself; None if nothing is known of that.
+      dynamic_masks: (n, h, w) bool, True where something moves by itself; None if nothing is known of that.
       intrinsics: camera of the frames; None if unknown, then the mode must be "estimate".
       intrinsics_mode: "fix" takes the intrinsics as exact, "refine" starts from them, "estimate" ignores them.
       num_threads: most threads to use.
@@ -71,7 +71,7 @@ class PoseRequest:
 
     frames: Sequence[UInt8Array]
     times_s: Float64Array
-    moving: BoolArray | None = None
+    dynamic_masks: BoolArray | None = None
     intrinsics: Intrinsics | None = None
     intrinsics_mode: IntrinsicsMode = "estimate"
     num_threads: int = 1
@@ -87,8 +87,10 @@ class PoseRequest:
             raise ValueError("frames must be uint8")
         if self.times_s.shape != (num,) or not (np.diff(self.times_s) > 0).all():
             raise ValueError(f"expected {num} strictly increasing times, got {self.times_s!r}")
-        if self.moving is not None and self.moving.shape != (num, *self.frames[0].shape[:2]):
-            raise ValueError(f"expected a mask a frame, {num} of {self.frames[0].shape[:2]}, got {self.moving.shape}")
+        if self.dynamic_masks is not None and self.dynamic_masks.shape != (num, *self.frames[0].shape[:2]):
+            raise ValueError(
+                f"expected a mask a frame, {num} of {self.frames[0].shape[:2]}, got {self.dynamic_masks.shape}"
+            )
         if self.intrinsics is None and self.intrinsics_mode != "estimate":
             raise ValueError(f"intrinsics_mode {self.intrinsics_mode!r} needs intrinsics")
         if self.num_threads < 1:
@@ -154,7 +156,7 @@ def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = (
     return PoseEstimate(
         cam_from_world=np.full((num, 7), np.nan),
         registered=np.zeros(num, np.bool_),
-        intrinsics_px=(known or guess_intrinsics(request.size)).as_array(),
+        intrinsics_px=(known or default_intrinsics(request.size)).as_array(),
         motion_kind="general",
         pose_ok=False,
         reason=reason,
@@ -164,7 +166,7 @@ def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = (
     )
 
 
-def guess_intrinsics(size: tuple[int, int]) -> Intrinsics:
+def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
     """A camera for frames of unknown origin: focal length of 1.2 times the longer side (COLMAP's guess).
 
     Args:

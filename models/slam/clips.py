@@ -19,7 +19,7 @@ from models.depth.consistent import ConsistentDepth, make_consistent
 from models.depth.mono_depth import FrameDepths
 from models.flow.raft import RaftNetwork
 from models.flow.raft_clip import estimate_clip_flow
-from models.sfm.estimate import Intrinsics, guess_intrinsics, resize_intrinsics
+from models.sfm.estimate import Intrinsics, default_intrinsics, resize_intrinsics
 from models.slam.network import STRIDE, TrackingNetwork
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
@@ -135,7 +135,7 @@ def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> Tra
         z = np.where(depth.inverse_depth > 0, 1 / depth.inverse_depth, 0).astype(np.float32)
     camera = clip.intrinsics
     if camera is None:
-        camera = guess_intrinsics(clip.size)
+        camera = default_intrinsics(clip.size)
         if depth.focal_px is not None:
             focal = depth.focal_px * clip.size[0] / depth.inverse_depth.shape[2]
             camera = Intrinsics(fx=focal, fy=focal, cx=camera.cx, cy=camera.cy)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from core.arrays import Float64Array
 from models.captions.motion_labels.segments import MotionSegment, merge_steps
 from models.captions.motion_labels.vocabulary import NUM_TRANSLATIONS, OPPOSITES, STAY, name_directions
-from models.geometry.camera_path import check_poses, conjugate, multiply, rotate
+from models.geometry.camera_path import conjugate, multiply, rotate, validate_poses
 from models.geometry.trajectory import measure_trajectory
 from native.elementary import arcsin
 
@@ -89,7 +89,7 @@ def label_voted(cam_from_world: npt.ArrayLike, move_dist: float | None = None) -
 
 def _load(cam_from_world: npt.ArrayLike) -> npt.NDArray[np.floating]:
     """The poses as they are, in their own precision (in which the scripts filter), once they pass the check."""
-    check_poses(cam_from_world)
+    validate_poses(cam_from_world)
     poses = np.asarray(cam_from_world)
     return poses if poses.dtype == np.float32 else poses.astype(np.float64)
 

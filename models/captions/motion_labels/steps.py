@@ -10,12 +10,12 @@ import numpy.typing as npt
 from core.arrays import Float64Array
 from models.geometry.camera_path import (
     camera_centers,
-    check_poses,
-    check_times,
-    halfway_rotations,
+    midpoint_rotations,
     relative_rotations,
     rotate,
     rotation_vectors,
+    validate_poses,
+    validate_times,
 )
 from native.elementary import exp
 
@@ -65,14 +65,14 @@ def measure_steps(
       ValueError: for wrong shapes, times that do not increase, a depth that is not positive.
       ItemError: `BadPoses` for poses that are not finite or not rigid.
     """
-    poses = check_poses(cam_from_world)
-    times = check_times(times_s, len(poses))
+    poses = validate_poses(cam_from_world)
+    times = validate_times(times_s, len(poses))
     moved = np.zeros((len(poses) - 1, 6))
     if has_translation:
         if scene_depth is None or not (np.isfinite(scene_depth) and scene_depth > 0):
             raise ValueError(f"translation needs a positive scene_depth, got {scene_depth!r}")
         ahead = np.diff(camera_centers(poses), axis=0) / scene_depth
-        moved[:, :3] = rotate(halfway_rotations(poses), ahead)[:, [2, 0, 1]]
+        moved[:, :3] = rotate(midpoint_rotations(poses), ahead)[:, [2, 0, 1]]
     # cam_from_cam turns points; the camera itself turns the other way.
     moved[:, 3:] = -np.degrees(rotation_vectors(relative_rotations(poses)))[:, [1, 0, 2]]
     return MotionSteps(times_s=times, moved=moved)

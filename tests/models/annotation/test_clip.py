@@ -14,7 +14,7 @@ from models.annotation.files import map_size, mask_shares
 from models.annotation.geometry import working_size
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.captions.motion_labels import label_motion
-from models.geometry.camera_path import camera_centers, fill_poses, posed_span
+from models.geometry.camera_path import camera_centers, interpolate_missing_poses, registered_span
 from native import se3
 from storage.shard_members import masks_bytes, read_masks, read_npy
 from tests.support.films import MOTION_WORDS, Film, film
@@ -71,7 +71,7 @@ def test_maps_do_not_depend_on_the_number_of_threads():
 def test_each_motion_word_is_found_in_a_film_of_it(word):
     made, found = annotated(word)
     labels = label_motion(
-        fill_poses(found.poses.cam_from_world, made.times_s),
+        interpolate_missing_poses(found.poses.cam_from_world, made.times_s),
         times_s=made.times_s,
         scene_depth=found.scene_depth,
         has_translation=found.poses.motion_kind == "general",
@@ -167,9 +167,9 @@ def test_missing_poses_are_filled_between_their_neighbors():
     poses = se3.exp(np.linspace(0, 1, 5)[:, None] * np.array([1.0, 2, 3, 0.1, 0.2, 0.3]))
     holes = poses.copy()
     holes[[0, 2, 4]] = np.nan
-    span = posed_span(holes)
+    span = registered_span(holes)
     assert (span.start, span.stop) == (1, 4)
-    filled = fill_poses(holes[span], np.arange(5.0)[span])
+    filled = interpolate_missing_poses(holes[span], np.arange(5.0)[span])
     assert np.allclose(filled, poses[span])
     with pytest.raises(ValueError, match="no frame has a pose"):
-        posed_span(np.full((3, 7), np.nan))
+        registered_span(np.full((3, 7), np.nan))

@@ -11,7 +11,7 @@ from models.captions.draft import MeasuredClip
 from models.captions.motion import CameraPath, spread_words
 from models.captions.motion_labels.steps import measure_steps
 from models.captions.prompts import STEPS, fill, prompts_id, read_prompt, tell_motion
-from models.geometry.camera_path import fill_poses
+from models.geometry.camera_path import interpolate_missing_poses
 
 IDENTITY = [0, 0, 0, 0, 0, 0, 1.0]
 
@@ -25,7 +25,7 @@ def poses_ahead(step=0.1, count=11):
 
 def path_of(poses, instructions, has_translation=True, scene_depth=2.0, **facts):
     times_s = 0.2 * np.arange(len(poses))
-    filled = fill_poses(poses, times_s)
+    filled = interpolate_missing_poses(poses, times_s)
     steps = measure_steps(filled, times_s=times_s, scene_depth=scene_depth, has_translation=has_translation)
     words = spread_words(instructions, len(poses))
     return CameraPath(

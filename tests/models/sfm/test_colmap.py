@@ -30,7 +30,7 @@ def request_of(made: Film, mode: IntrinsicsMode = "fix") -> PoseRequest:
     return PoseRequest(
         frames=made.frames,
         times_s=made.times_s,
-        moving=made.moving,
+        dynamic_masks=made.moving,
         intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy),
         intrinsics_mode=mode,
     )
@@ -63,7 +63,9 @@ def test_the_focal_length_is_found(orbit: Film, mapper: str) -> None:
 
 @needs_colmap
 def test_equal_requests_give_equal_poses(orbit: Film) -> None:
-    short = replace(request_of(orbit), frames=orbit.frames[:4], times_s=orbit.times_s[:4], moving=orbit.moving[:4])
+    short = replace(
+        request_of(orbit), frames=orbit.frames[:4], times_s=orbit.times_s[:4], dynamic_masks=orbit.moving[:4]
+    )
     first, second = (ColmapEstimator()(short) for _ in range(2))
     assert first.cam_from_world.tobytes() == second.cam_from_world.tobytes()
     assert first.points_world.tobytes() == second.points_world.tobytes()
@@ -72,7 +74,7 @@ def test_equal_requests_give_equal_poses(orbit: Film) -> None:
 @needs_colmap
 def test_masked_pixels_are_not_used(orbit: Film) -> None:
     everything = np.ones_like(orbit.moving)
-    found = ColmapEstimator()(replace(request_of(orbit), moving=everything))
+    found = ColmapEstimator()(replace(request_of(orbit), dynamic_masks=everything))
     assert not found.pose_ok and not found.registered.any() and found.reason
 
 

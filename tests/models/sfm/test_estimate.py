@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.sfm.estimate import Intrinsics, PoseRequest, guess_intrinsics, without_poses
+from models.sfm.estimate import Intrinsics, PoseRequest, default_intrinsics, without_poses
 
 CAMERA = Intrinsics(fx=100.0, fy=101.0, cx=31.5, cy=17.5)
 
@@ -28,7 +28,7 @@ def make_request(**changes: Any) -> PoseRequest:
         ({"times_s": np.arange(2.0)}, "3 strictly"),
         ({"times_s": np.array([0.0, 1.0, 1.0])}, "strictly"),
         ({"times_s": np.array([0.0, np.nan, 1.0])}, "strictly"),
-        ({"moving": np.zeros((3, 64, 36), bool)}, "mask"),
+        ({"dynamic_masks": np.zeros((3, 64, 36), bool)}, "mask"),
         ({"intrinsics_mode": "fix"}, "needs intrinsics"),
         ({"num_threads": 0}, "num_threads"),
     ],
@@ -61,4 +61,4 @@ def test_no_poses() -> None:
     assert answer.cam_from_world.shape == (3, 7) and np.isnan(answer.cam_from_world).all()
     assert answer.intrinsics_px.tolist() == [100.0, 101.0, 31.5, 17.5]
     guessed = without_poses(make_request(), "too dark").intrinsics_px
-    assert guessed.tolist() == guess_intrinsics((64, 36)).as_array().tolist() == [76.8, 76.8, 31.5, 17.5]
+    assert guessed.tolist() == default_intrinsics((64, 36)).as_array().tolist() == [76.8, 76.8, 31.5, 17.5]

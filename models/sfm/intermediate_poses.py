@@ -72,7 +72,7 @@ def _slopes(values: Float64Array, times: Float64Array) -> Float64Array:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anchor:
+class ReferenceFrame:
     """An annotated frame that points are followed from.
 
     Attributes:
@@ -90,7 +90,9 @@ class Anchor:
     is_usable: BoolArray
 
 
-def refine_between(anchors: Sequence[Anchor], between: Sequence[UInt8Array], guess: Float64Array) -> Float64Array:
+def refine_intermediate_poses(
+    anchors: Sequence[ReferenceFrame], between: Sequence[UInt8Array], guess: Float64Array
+) -> Float64Array:
     """Poses of the frames between two annotated ones (or behind the last one) by the points that these see.
 
     Corners whose depth is known are looked for where the guessed pose says, by Lucas-Kanade there and back; the pose
@@ -149,7 +151,7 @@ def refine_between(anchors: Sequence[Anchor], between: Sequence[UInt8Array], gue
     return refined
 
 
-def _corners(anchor: Anchor) -> Float32Array:
+def _corners(anchor: ReferenceFrame) -> Float32Array:
     distance = max(4.0, max(anchor.gray.shape) * MIN_DISTANCE_SHARE)
     # Next to where depth is not known it is less sure, and so is what the window around a corner shows.
     mask = np.asarray(cv2.erode(anchor.is_usable.astype(np.uint8), np.ones((3, 3), np.uint8)), np.uint8)
@@ -158,7 +160,7 @@ def _corners(anchor: Anchor) -> Float32Array:
 
 
 def _project(
-    anchor: Anchor, at: Float32Array, inverse_depth: Float64Array, cam_from_world: Float64Array
+    anchor: ReferenceFrame, at: Float32Array, inverse_depth: Float64Array, cam_from_world: Float64Array
 ) -> Float32Array:
     """(k, 2) where the guessed pose shows an anchor's points."""
     fx, fy, cx, cy = anchor.intrinsics_px

@@ -13,7 +13,7 @@ from media.clip_frames import ClipFrame
 from models.annotation import AnnotationSettings, annotate_clip
 from models.geometry.camera_path import camera_centers, conjugate, multiply, rotation_vectors
 from models.sfm.classical import estimate_poses
-from models.sfm.dense import Anchor, interpolate_poses, refine_between
+from models.sfm.intermediate_poses import ReferenceFrame, interpolate_poses, refine_intermediate_poses
 from native import se3
 from tests.support.camera_paths import fly
 from tests.support.films import film
@@ -77,7 +77,7 @@ def test_points_correct_what_interpolation_misses(handheld):
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in made.frames]
 
     def anchor(k):
-        return Anchor(
+        return ReferenceFrame(
             gray=gray[k],
             cam_from_world=poses[k],
             intrinsics_px=made.intrinsics_px[k],
@@ -88,7 +88,7 @@ def test_points_correct_what_interpolation_misses(handheld):
     before, after = [], []
     for k in known[:-1]:
         between = slice(k + 1, k + STEP)
-        refined = refine_between([anchor(k), anchor(k + STEP)], gray[between], guess[between])
+        refined = refine_intermediate_poses([anchor(k), anchor(k + STEP)], gray[between], guess[between])
         before.append(errors(guess[between], poses[between]))
         after.append(errors(refined, poses[between]))
     (old_m, old_deg), (new_m, new_deg) = (np.concatenate(e, axis=1) for e in (before, after))
@@ -99,14 +99,14 @@ def test_points_correct_what_interpolation_misses(handheld):
 def test_nothing_is_claimed_where_no_points_are_found(handheld):
     made = handheld
     black = np.zeros((180, 320), np.uint8)
-    anchor = Anchor(
+    anchor = ReferenceFrame(
         gray=cv2.cvtColor(made.frames[0], cv2.COLOR_RGB2GRAY),
         cam_from_world=made.cam_from_world[0],
         intrinsics_px=made.intrinsics_px[0],
         inverse_depth=1 / made.depth_m[0],
         is_usable=np.ones((180, 320), bool),
     )
-    assert np.isnan(refine_between([anchor], [black], made.cam_from_world[1:2])).all()
+    assert np.isnan(refine_intermediate_poses([anchor], [black], made.cam_from_world[1:2])).all()
 
 
 def offsets(found, true):
