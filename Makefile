@@ -48,6 +48,7 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/clang-format --dry-run --Werror native/csrc/*.?pp native/cuda/*.cu*
 	$(BIN)/python -m docs.generate --check
 
 bench: install-dev

@@ -174,15 +174,15 @@ py::tuple adjust(const Scene& scene, const Floats& target_px, const Floats& weig
 }  // namespace
 
 void bind_bundle_adjustment(py::module_& module) {
-  module.def("bundle_adjust",
-             [](const Doubles& cam_from_world, const Doubles& inverse_depth, const Floats& pixels,
-                const Doubles& intrinsics, const Integers& source, const Integers& target, const Floats& target_px,
-                const Floats& weight, const OptionalDoubles& prior, const OptionalDoubles& prior_weight,
-                const OptionalDoubles& point_damping, const Bytes& fixed, const py::dict& options,
-                const std::string& kernel, const std::string& simd) {
-               return adjust({cam_from_world, inverse_depth, pixels, intrinsics, source, target}, target_px, weight,
-                             prior, prior_weight, point_damping, fixed, options_of(options, kernel, simd));
-             });
+  module.def(
+      "bundle_adjust",
+      [](const Doubles& cam_from_world, const Doubles& inverse_depth, const Floats& pixels, const Doubles& intrinsics,
+         const Integers& source, const Integers& target, const Floats& target_px, const Floats& weight,
+         const OptionalDoubles& prior, const OptionalDoubles& prior_weight, const OptionalDoubles& point_damping,
+         const Bytes& fixed, const py::dict& options, const std::string& kernel, const std::string& simd) {
+        return adjust({cam_from_world, inverse_depth, pixels, intrinsics, source, target}, target_px, weight, prior,
+                      prior_weight, point_damping, fixed, options_of(options, kernel, simd));
+      });
   module.def("reproject", [](const Doubles& cam_from_world, const Doubles& inverse_depth, const Floats& pixels,
                              const Doubles& intrinsics, const Integers& source, const Integers& target,
                              double min_depth_ratio, int threads) {

@@ -53,8 +53,7 @@ class HeldBuffer {
 class BoundFrameStats {
  public:
   BoundFrameStats(int width, int height, int chroma_width, int chroma_height, int bit_depth, const std::string& simd)
-      : format_{width, height, chroma_width, chroma_height, bit_depth},
-        analyzer_(make_frame_analyzer(format_, simd)) {}
+      : format_{width, height, chroma_width, chroma_height, bit_depth}, analyzer_(make_frame_analyzer(format_, simd)) {}
 
   // (motion, luma mean, nominal luma mean, u mean, v mean, thumbnail)
   py::tuple push(py::handle y, std::ptrdiff_t y_stride, py::handle u, std::ptrdiff_t u_stride, py::handle v,
@@ -93,8 +92,8 @@ class BoundFrameStats {
       numbers = analyzer_->push(y, u, v, cells);
     }
     is_busy_ = false;
-    return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean,
-                          numbers.v_mean, std::move(thumbnail));
+    return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean, numbers.v_mean,
+                          std::move(thumbnail));
   }
 
   PictureFormat format_;

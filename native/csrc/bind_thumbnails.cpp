@@ -38,13 +38,14 @@ void bind_thumbnails(py::module_& module) {
         }
         return BlendSearch(std::move(lengths), std::move(probes), {min_distance, max_bend, max_residual, min_quality});
       }))
-      .def("push", [](BlendSearch& search, const Bytes& thumbnail) {
-        py::list found;
-        for (const auto& blend : search.push(thumbnail_of(thumbnail))) {
-          found.append(py::make_tuple(blend.quality, blend.length, blend.distance));
-        }
-        return found;
-      })
+      .def("push",
+           [](BlendSearch& search, const Bytes& thumbnail) {
+             py::list found;
+             for (const auto& blend : search.push(thumbnail_of(thumbnail))) {
+               found.append(py::make_tuple(blend.quality, blend.length, blend.distance));
+             }
+             return found;
+           })
       .def("factors", &BlendSearch::factors);
 }
 

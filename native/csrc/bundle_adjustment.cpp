@@ -118,9 +118,7 @@ class Solver {
     }
   }
 
-  std::vector<double> pose_damping() const {
-    return std::vector<double>(system_.size(), options_.pose_damping_floor);
-  }
+  std::vector<double> pose_damping() const { return std::vector<double>(system_.size(), options_.pose_damping_floor); }
 
   bool solve(double damping) {
     step_.clear();

@@ -51,9 +51,9 @@ struct Result {
   std::vector<double> cam_from_world, inverse_depth;
   double intrinsics[4];
   std::vector<double> cost_history;
-  std::vector<float> residuals;         // (edges, points); empty if not asked for
-  std::vector<double> pose_variance;    // (frames, 6); empty if not asked for or not defined
-  double focal_variance;                // of the logarithm; NaN if not asked for or not defined
+  std::vector<float> residuals;       // (edges, points); empty if not asked for
+  std::vector<double> pose_variance;  // (frames, 6); empty if not asked for or not defined
+  double focal_variance;              // of the logarithm; NaN if not asked for or not defined
   double damping;
   int iterations;
   bool converged;

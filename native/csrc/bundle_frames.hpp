@@ -36,9 +36,9 @@ struct Workspace {
   std::vector<T> rows;       // six of kTile for each group
   std::vector<double> gram;  // products of the rows, those of the focal length's row and of the slopes
   std::vector<PoseSums> sums;
-  std::vector<Edge<T>> edges;        // one for each group
-  std::vector<Edge<T>> moved_edges;  // the same after a step
-  std::vector<double> local;         // the frame's part of the reduced system: source, targets, focal length
+  std::vector<Edge<T>> edges;           // one for each group
+  std::vector<Edge<T>> moved_edges;     // the same after a step
+  std::vector<double> local;            // the frame's part of the reduced system: source, targets, focal length
   std::vector<double> adjoints, cross;  // of all edges, one below the other; of the source with the targets
   std::vector<double> right, gradient, diagonal;
   std::vector<const T*> gram_rows;

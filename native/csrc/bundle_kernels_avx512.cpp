@@ -38,7 +38,8 @@ TARGET __attribute__((always_inline)) inline __m512d fused(__m512d a, __m512d b,
 }
 
 TARGET __attribute__((always_inline)) inline double sum_lanes(__m512 v) {
-  const __m256 eight = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
+  const __m256 eight =
+      _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return double(_mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two))));

@@ -6,8 +6,8 @@
 // (by halves) and keep_in_register for vectors of float and of double, and widen, which makes either of as many floats.
 // Indices are as wide as pointers: by Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
 //
-// All sets that can fuse give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing but
-// `fused` fuses a product with a sum (setup.py forbids compilers to do it on their own).
+// All sets that can fuse give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing
+// but `fused` fuses a product with a sum (setup.py forbids compilers to do it on their own).
 
 #define INLINE TARGET __attribute__((always_inline)) inline
 
@@ -131,7 +131,11 @@ TARGET double dot(const double* a, const double* b, int count) {
 
 template <typename T>
 Kernels<T> make_kernels() {
-  return {load_points<T>,   project<T>,       add_pose_sums<T>,       add_focal_sums<T>, put_pose_rows<T>,
-          add_focal_row<T>, add_point_sums<T>, subtract_step<T>,      keep_costs<T>,     compare_costs<T>,
-          scale_row<T>,     add_gram<T>,       add_transposed_product, dot};
+  return {load_points<T>,         project<T>,
+          add_pose_sums<T>,       add_focal_sums<T>,
+          put_pose_rows<T>,       add_focal_row<T>,
+          add_point_sums<T>,      subtract_step<T>,
+          keep_costs<T>,          compare_costs<T>,
+          scale_row<T>,           add_gram<T>,
+          add_transposed_product, dot};
 }

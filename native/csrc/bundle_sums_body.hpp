@@ -14,8 +14,8 @@ INLINE PoseRows<T> pose_rows(const Projected<T>& p, std::ptrdiff_t k) {
 }
 
 // With g the rows of the projection's derivative by the point, [1, 0, -x] and [0, 1, -y], G = wu gu gu^T + wv gv gv^T
-// and P = [x, y, 1], the poses' part J^T W J is made of h^2 G, of h times N = G x P (row by row) and of P x N (column by
-// column), where most products serve several entries. See `motion_terms` for which sum is which.
+// and P = [x, y, 1], the poses' part J^T W J is made of h^2 G, of h times N = G x P (row by row) and of P x N (column
+// by column), where most products serve several entries. See `motion_terms` for which sum is which.
 template <typename T>
 TARGET void add_pose_sums(const Projected<T>& p, const Observations& observations, PoseSums& sums) {
   const float* next_weight = observations.next_weight;

@@ -6,7 +6,12 @@
 namespace spatialbeam::bundle {
 
 ReducedSystem::ReducedSystem(int size, Dot dot)
-    : right(size), gradient(size), curvature(size), size_(size), dot_(dot), matrix_(std::size_t(size) * size),
+    : right(size),
+      gradient(size),
+      curvature(size),
+      size_(size),
+      dot_(dot),
+      matrix_(std::size_t(size) * size),
       first_(size) {
   clear();
 }

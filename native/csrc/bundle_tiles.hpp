@@ -10,8 +10,9 @@
 
 namespace spatialbeam::bundle {
 
-// Where most points have an observation in every edge, as pixels of dense depth have, long tiles are best: fewer sums to
-// close. Tracked corners are seen by a few frames each, and tiles without an observation are left out: short ones are.
+// Where most points have an observation in every edge, as pixels of dense depth have, long tiles are best: fewer sums
+// to close. Tracked corners are seen by a few frames each, and tiles without an observation are left out: short ones
+// are.
 class Tiles {
  public:
   explicit Tiles(const Problem& problem) : channels_(problem.weight_channels), points_(problem.points) {

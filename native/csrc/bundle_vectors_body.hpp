@@ -31,8 +31,8 @@ using Vec = typename Lanes<T>::Vec;
 template <typename T>
 constexpr int kLanes = VECTOR_BYTES / sizeof(T);
 
-// Sums over points have as many lanes as the widest vectors, whatever the width of those at hand: the point k adds to the
-// lane k % kSumLanes, by kParts vectors. So all instruction sets add in the same order.
+// Sums over points have as many lanes as the widest vectors, whatever the width of those at hand: the point k adds to
+// the lane k % kSumLanes, by kParts vectors. So all instruction sets add in the same order.
 template <typename T>
 constexpr int kSumLanes = 64 / sizeof(T);
 constexpr int kParts = 64 / VECTOR_BYTES;

@@ -34,10 +34,7 @@ template <typename Samples>
 class ChromaAnalyzer {
  public:
   ChromaAnalyzer(int width, int height, int bit_depth, const RowKernels<Samples>& kernels)
-      : width_(width),
-        height_(height),
-        add_steps_(kernels.add_steps),
-        cells_(width, height, bit_depth, kernels) {}
+      : width_(width), height_(height), add_steps_(kernels.add_steps), cells_(width, height, bit_depth, kernels) {}
 
   double push(PlaneView plane, PlaneView previous, std::uint8_t* thumbnail_channel) {
     cells_.begin_plane();
@@ -120,8 +117,8 @@ class RowFusedAnalyzer : public FrameAnalyzer {
       count = luma_.rows_to_add(y);
       const auto rows = rows_of<Samples>(plane, previous, y, count, are_few(changed_blocks_, format_.width));
       const DifferenceRow<Difference> differences[] = {difference_row(y), difference_row(y + 1)};
-      changed_blocks_ = kernels_.take_steps(rows, format_.width, format_.bit_depth, luma_.columns(), differences,
-                                            nominal_sum_);
+      changed_blocks_ =
+          kernels_.take_steps(rows, format_.width, format_.bit_depth, luma_.columns(), differences, nominal_sum_);
       luma_.end_rows(y + count, count, changed_blocks_ != 0, &thumbnail_[0]);
       const int complete = y + count < height ? y + count - kBlurRadius : height;
       for (; blurred + kPair <= complete; blurred += kPair) motion_sum += blur_and_sum(blurred, kPair);

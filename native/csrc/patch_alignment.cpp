@@ -44,16 +44,15 @@ struct Template {
     const float spread_x = reach * (std::abs(w[0]) + std::abs(w[1]));
     const float spread_y = reach * (std::abs(w[2]) + std::abs(w[3]));
     if (!inside(stack, query.at[0], query.at[1], std::max(spread_x, spread_y))) return false;
-    const std::uint8_t* picture =
-        stack.pictures + static_cast<std::size_t>(query.source) * stack.height * stack.width;
+    const std::uint8_t* picture = stack.pictures + static_cast<std::size_t>(query.source) * stack.height * stack.width;
     const int side = 2 * radius + 1, rim = side + 2;
     float rimmed[kRimSide * kRimSide];
     for (int row = 0; row < rim; ++row) {
       const float v = static_cast<float>(row - radius - 1);
       for (int column = 0; column < rim; ++column) {
         const float u = static_cast<float>(column - radius - 1);
-        rimmed[row * rim + column] = sample(picture, stack.width, query.at[0] + w[0] * u + w[1] * v,
-                                            query.at[1] + w[2] * u + w[3] * v);
+        rimmed[row * rim + column] =
+            sample(picture, stack.width, query.at[0] + w[0] * u + w[1] * v, query.at[1] + w[2] * u + w[3] * v);
       }
     }
     float sum = 0, sum_dx = 0, sum_dy = 0;
@@ -110,8 +109,7 @@ PatchResult align(const PatchStack& stack, const PatchQuery& query, int radius, 
     float seen[kSide * kSide];
     float sum = 0;
     for (int v = 0; v < side; ++v) {
-      const std::uint8_t* at =
-          picture + static_cast<std::size_t>(row - radius + v) * stack.width + (column - radius);
+      const std::uint8_t* at = picture + static_cast<std::size_t>(row - radius + v) * stack.width + (column - radius);
       const std::uint8_t* under = at + stack.width;
       for (int u = 0; u < side; ++u) {
         const float here = w00 * at[u] + w01 * at[u + 1] + w10 * under[u] + w11 * under[u + 1];

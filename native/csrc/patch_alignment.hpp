@@ -16,11 +16,11 @@ struct PatchStack {
 };
 
 struct PatchQuery {
-  int source;          // picture that the patch is taken from
-  int target;          // picture that it is looked for in
-  float at[2];         // its middle in the source, pixels
-  float guess[2];      // where to begin in the target, pixels
-  float warp[4];       // source_from_target, 2 x 2 by rows: an offset in the target is this one in the source
+  int source;      // picture that the patch is taken from
+  int target;      // picture that it is looked for in
+  float at[2];     // its middle in the source, pixels
+  float guess[2];  // where to begin in the target, pixels
+  float warp[4];   // source_from_target, 2 x 2 by rows: an offset in the target is this one in the source
 };
 
 struct PatchResult {

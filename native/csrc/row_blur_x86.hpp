@@ -219,9 +219,8 @@ TARGET std::uint64_t blur_and_sum(const DifferenceRow<std::int16_t>* rows, int c
     for (int row = 0; row < count; ++row) {
       const Run run = runs[i];
       extend_run(blurred[row], run, width);
-      sum = add_32(sum, is_any_cut_off
-                            ? sum_mixed(blur, row, blurred[row], run, width, scratch)
-                            : sum_along_narrow(blurred[row], run.first_blurred(), run.end_blurred(width)));
+      sum = add_32(sum, is_any_cut_off ? sum_mixed(blur, row, blurred[row], run, width, scratch)
+                                       : sum_along_narrow(blurred[row], run.first_blurred(), run.end_blurred(width)));
     }
   }
   return sum_of_u32(sum);

@@ -2,7 +2,8 @@
 //
 // Motion is that of libvmaf's integer motion feature since 2026 (extractor "motion"): the difference of two pictures is
 // blurred by a separable kernel, first down the columns, then along the rows, and its absolute values are summed. The
-// older feature blurred each picture and took the difference then, which rounds differently (about 1e-4 of a luma unit).
+// older feature blurred each picture and took the difference then, which rounds differently (about 1e-4 of a luma
+// unit).
 #pragma once
 
 #include <cstddef>
@@ -108,7 +109,7 @@ struct RowKernels {
   // The same; also writes the steps to a row each, and adds to `nominal_sum` by how much the sum of the samples clamped
   // to the nominal range has grown. `differences` must hold a row already, with its `changed`.
   int (*take_steps)(const PictureRows<Sample>& rows, int width, int bit_depth, ColumnSum* column_sums,
-                     const DifferenceRow<Difference>* differences, std::int64_t& nominal_sum);
+                    const DifferenceRow<Difference>* differences, std::int64_t& nominal_sum);
 
   // Sum of the absolute values of `count` rows of the blurred difference, in 8-bit luma units x 256. `rows` are
   // kBlurRows rows of the difference, of which the blurred ones are the third and the fourth.

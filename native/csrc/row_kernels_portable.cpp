@@ -24,8 +24,8 @@ int add_steps(const PictureRows<typename Samples::Sample>& rows, int width, type
 
 template <typename Samples>
 int take_steps(const PictureRows<typename Samples::Sample>& rows, int width, int bit_depth,
-                typename Samples::ColumnSum* column_sums,
-                const DifferenceRow<typename Samples::Difference>* differences, std::int64_t& nominal_sum) {
+               typename Samples::ColumnSum* column_sums, const DifferenceRow<typename Samples::Difference>* differences,
+               std::int64_t& nominal_sum) {
   const int black = kNominalBlack << (bit_depth - 8);
   const int white = kNominalWhite << (bit_depth - 8);
   const int changed_blocks = add_steps<Samples>(rows, width, column_sums);

@@ -204,7 +204,6 @@ template <typename Samples>
 TARGET int take_steps(const PictureRows<typename Samples::Sample>& rows, int width, int bit_depth,
                       typename Samples::ColumnSum* column_sums, const DifferenceRow<std::int16_t>* differences,
                       std::int64_t& nominal_sum) {
-  return rows.count == 1
-             ? take_steps_of<Samples, 1>(rows, width, bit_depth, column_sums, differences, nominal_sum)
-             : take_steps_of<Samples, 2>(rows, width, bit_depth, column_sums, differences, nominal_sum);
+  return rows.count == 1 ? take_steps_of<Samples, 1>(rows, width, bit_depth, column_sums, differences, nominal_sum)
+                         : take_steps_of<Samples, 2>(rows, width, bit_depth, column_sums, differences, nominal_sum);
 }

@@ -89,8 +89,7 @@ inline void rotation_from_matrix(const double* m, int row, double* out) {
 inline void exp_rotation(const double* phi, double* out) {
   const double half = norm3(phi) / 2;
   const double h2 = half * half;
-  const double sine_ratio =
-      half < 1e-2 ? 1 - h2 / 6 * (1 - h2 / 20 * (1 - h2 / 42)) : std::sin(half) / half;
+  const double sine_ratio = half < 1e-2 ? 1 - h2 / 6 * (1 - h2 / 20 * (1 - h2 / 42)) : std::sin(half) / half;
   double q[4];
   for (int i = 0; i < 3; ++i) q[i] = sine_ratio / 2 * phi[i];
   q[3] = std::cos(half);
@@ -132,8 +131,9 @@ inline void apply_inverse_left_jacobian(const double* phi, const double* t, doub
   const double a2 = a * a;
   double second;
   if (a < kSeriesAngle) {
-    second = 1.0 / 12 + a2 * (1.0 / 720 + a2 * (1.0 / 30240 + a2 * (1.0 / 1209600 + a2 * (1.0 / 47900160 +
-             a2 * (691.0 / 1307674368000)))));
+    second = 1.0 / 12 +
+             a2 * (1.0 / 720 +
+                   a2 * (1.0 / 30240 + a2 * (1.0 / 1209600 + a2 * (1.0 / 47900160 + a2 * (691.0 / 1307674368000)))));
   } else {
     second = (1 - a / 2 * std::cos(a / 2) / std::sin(a / 2)) / a2;
   }

@@ -39,7 +39,8 @@ VECTORS int product(const std::int16_t* a, const std::int16_t* b, int count) {
   return sum;
 }
 
-// Unit of blend factors where a picture is compared with a blend. Sums of 1728 differences of up to 2 x 255 fit 32 bits.
+// Unit of blend factors where a picture is compared with a blend. Sums of 1728 differences of up to 2 x 255 fit 32
+// bits.
 constexpr int kFactorUnit = 4096;
 
 // Sum of the absolute values of kFactorUnit step - factor change.

@@ -100,8 +100,8 @@ extern "C" int sb_elimination_parts(int64_t rows, int64_t slots) {
 
 extern "C" int sb_eliminate(const void* points, const void* mixed, const void* frame, const void* edge,
                             const void* clip, const void* inverse_depth, const void* prior, const void* eta,
-                            const void* alpha, void* inverse, void* gradient, void* taken, int64_t rows,
-                            int64_t slots, int64_t pixels, int64_t parts, void* stream_) {
+                            const void* alpha, void* inverse, void* gradient, void* taken, int64_t rows, int64_t slots,
+                            int64_t pixels, int64_t parts, void* stream_) {
   if (rows == 0) return 0;
   const auto stream = static_cast<cudaStream_t>(stream_);
   SumPoints<<<dim3(Blocks(pixels), static_cast<unsigned>(rows)), kThreads, 0, stream>>>(

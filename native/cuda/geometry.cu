@@ -77,8 +77,8 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 extern "C" int sb_reproject(const void* rotation, const void* translation, const void* intrinsics, const void* clip,
-                            const void* inverse_depth, const void* source, const void* target, void* out,
-                            int64_t edges, int64_t pixels, int64_t width, void* stream) {
+                            const void* inverse_depth, const void* source, const void* target, void* out, int64_t edges,
+                            int64_t pixels, int64_t width, void* stream) {
   if (edges == 0) return 0;
   Reproject<<<static_cast<unsigned>(edges), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       MakeCameras(rotation, translation, intrinsics, clip, inverse_depth), static_cast<const int64_t*>(source),

@@ -39,8 +39,8 @@ __device__ void Store(const float* from, __half* to) {
 // One warp a row: gelu(norm(x + bias)) + residual. The bias may be that of one of nine places in the picture (corners,
 // sides, middle) of the row's own map.
 __global__ void NormGelu(const __half* __restrict__ x, const float* __restrict__ bias, const float* __restrict__ weight,
-                         const float* __restrict__ shift, const __half* __restrict__ residual,
-                         __half* __restrict__ out, int64_t rows, int height, int width, int placed, float epsilon) {
+                         const float* __restrict__ shift, const __half* __restrict__ residual, __half* __restrict__ out,
+                         int64_t rows, int height, int width, int placed, float epsilon) {
   const int lane = threadIdx.x % 32, first = lane * kPerLane;
   const int64_t row = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (row >= rows) return;

@@ -1,5 +1,5 @@
-// Systems of dense bundle adjustment: slots are edges laid out by clip, source frame (row) and place; the empty ones of a
-// row are its last, with edge -1.
+// Systems of dense bundle adjustment: slots are edges laid out by clip, source frame (row) and place; the empty ones of
+// a row are its last, with edge -1.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,11 @@ struct Plan {
 };
 
 inline Plan MakePlan(const void* const* plan, const void* with_focal, int64_t systems, int64_t rows, int64_t slots,
-              int64_t poses) {
+                     int64_t poses) {
   const auto column = [plan](int k) { return static_cast<const int64_t*>(plan[k]); };
-  return {column(0), column(1), column(2), column(3), column(4), column(5), column(6),
-          static_cast<const uint8_t*>(with_focal), systems, rows, slots, poses};
+  return {column(0), column(1), column(2), column(3),
+          column(4), column(5), column(6), static_cast<const uint8_t*>(with_focal),
+          systems,   rows,      slots,     poses};
 }
 
 }  // namespace spatialbeam

@@ -157,11 +157,11 @@ __global__ void __launch_bounds__(kGatherThreads)
 }  // namespace
 
 // `taken` none where inverse depths stay.
-extern "C" int sb_build_systems(const void* rotation, const void* translation, const void* intrinsics,
-                                const void* clip, const void* inverse_depth, const void* const* plan_columns,
-                                const void* with_focal, const void* sums, const void* taken, void* motion,
-                                void* half, void* damped, void* systems, int64_t count, int64_t rows, int64_t slots,
-                                int64_t poses, int64_t parts, float damping, float floor, void* stream_) {
+extern "C" int sb_build_systems(const void* rotation, const void* translation, const void* intrinsics, const void* clip,
+                                const void* inverse_depth, const void* const* plan_columns, const void* with_focal,
+                                const void* sums, const void* taken, void* motion, void* half, void* damped,
+                                void* systems, int64_t count, int64_t rows, int64_t slots, int64_t poses, int64_t parts,
+                                float damping, float floor, void* stream_) {
   if (count * rows == 0) return 0;
   const auto stream = static_cast<cudaStream_t>(stream_);
   const Plan plan = MakePlan(plan_columns, with_focal, count, rows, slots, poses);
