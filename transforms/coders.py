@@ -5,14 +5,13 @@ Importing this module registers the coders; Beam picks them by a collection's ty
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 
 from core.records import ClipRecord, FailureRecord, VideoRecord, VideoWindow
-from core.serialization import from_jsonable, to_jsonable
+from core.serialization import from_json_text, to_json_text
 from storage.manifest import OutputFile
 from storage.sources import SourceSpec
 
@@ -32,14 +31,13 @@ class RecordCoder(Coder):
         """Canonical JSON. Raises TypeError for a record of another type, whose fields would not be read back."""
         if type(value) is not self.record_type:
             raise TypeError(f"expected {self.record_type.__name__}, got {value!r}")
-        text = json.dumps(to_jsonable(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        encoded = text.encode("utf-8", "surrogatepass")
+        encoded = to_json_text(value).encode("utf-8", "surrogatepass")
         _ELEMENT_BYTES.update(len(encoded))
         return encoded
 
     def decode(self, encoded: bytes) -> Any:
         """The record."""
-        return from_jsonable(self.record_type, json.loads(encoded.decode("utf-8", "surrogatepass")))
+        return from_json_text(self.record_type, encoded.decode("utf-8", "surrogatepass"))
 
     def is_deterministic(self) -> bool:
         """Equal records have equal bytes."""

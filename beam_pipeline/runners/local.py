@@ -1,15 +1,23 @@
-"""Beam's in-process runner, as runs on this machine use it."""
+"""Beam's in-process runner with bounded bundles: the one file that leans on private classes of Beam.
+
+Beam cuts a stage's input into as many bundles as there are workers, whatever its size: no option, source split or
+number of keys changes that (`FnApiRunner` partitions by `direct_num_workers`; the runner's limits are gathered in
+apache/beam#24528). A long stage then shows nothing, and holds everything, until it ends. With another release of Beam
+than those tried, runs go on in Beam's own bundles.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import sys
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+import apache_beam
 from apache_beam.metrics import monitoring_infos
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
@@ -19,15 +27,17 @@ from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuff
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, ParallelBundleManager
 from apache_beam.utils import thread_pool_executor
 
+logger = logging.getLogger(__name__)
+
+TRIED_RELEASES = ("2.77",)
+"""Releases of Beam whose private classes are as this file takes them."""
+
 RECORDS_PER_BUNDLE = 200
 """Records that a worker is given at a time: some hundred kilobytes to a megabyte."""
 
 
 class LocalRunner(FnApiRunner):
-    """Beam's in-process runner; its worker processes log as the launcher does, and take their work piece by piece.
-
-    Beam itself hands each worker its share of a step's records at once, and keeps what a step wrote for a minute.
-    """
+    """Beam's in-process runner; its worker processes log as the launcher does, and take bundles of bounded size."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         """Runs a pipeline whose environments Beam has chosen."""
@@ -37,10 +47,24 @@ class LocalRunner(FnApiRunner):
         return super().run_via_runner_api(pipeline_proto, options)
 
     def _get_bundle_manager(self, step: Any) -> Any:
-        if step.stage.is_stateful() or step.stage_timer_outputs:
+        if step.stage.is_stateful() or step.stage_timer_outputs or not _is_tried():
             return super()._get_bundle_manager(step)
         tokens = self.get_cache_token_generator(static=False)
         return _SmallBundles(step, self._progress_frequency, cache_token_generator=tokens)
+
+
+@cache
+def _is_tried() -> bool:
+    """Whether the installed Beam is one of the releases tried."""
+    if apache_beam.__version__.rsplit(".", 1)[0] in TRIED_RELEASES:
+        return True
+    logger.warning(
+        "apache-beam %s was not tried with this program (%s was): bundles are as large as Beam makes them, and "
+        "progress shows at the end of each stage",
+        apache_beam.__version__,
+        ", ".join(TRIED_RELEASES),
+    )
+    return False
 
 
 class _SmallBundles(ParallelBundleManager):

@@ -9,6 +9,7 @@ import pytest
 from apache_beam.metrics import Metrics
 from apache_beam.testing.util import assert_that, equal_to
 
+from beam_pipeline.runners import local
 from beam_pipeline.runners.engines import make_options
 from beam_pipeline.runners.local import RECORDS_PER_BUNDLE, LocalRunner
 
@@ -82,6 +83,19 @@ def test_what_was_not_grouped_stays_in_its_pieces(options):
         assert_that(seen, equal_to([(number, len(NUMBERS)) for number in NUMBERS]))
     assert sum(Watch.sizes) == len(NUMBERS)
     assert max(Watch.sizes) <= 1.2 * RECORDS_PER_BUNDLE
+
+
+def test_the_installed_beam_is_one_of_those_tried():
+    assert beam.__version__.rsplit(".", 1)[0] in local.TRIED_RELEASES
+
+
+def test_with_another_release_bundles_are_as_beam_makes_them(monkeypatch, caplog):
+    monkeypatch.setattr(local.apache_beam, "__version__", "2.99.0")
+    local._is_tried.cache_clear()
+    run(["--direct_num_workers=1"], beam.Reshuffle(), beam.ParDo(Watch()))
+    local._is_tried.cache_clear()
+    assert Watch.sizes == [len(NUMBERS)]
+    assert "2.99.0 was not tried" in caplog.text
 
 
 @pytest.mark.parametrize("options", WORKERS)
