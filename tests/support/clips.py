@@ -1,0 +1,51 @@
+"""Records of a shipped example, taken through the first stages by hand: for tests of single stages."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from core.records import ClipRecord, ClipStatus, VideoRecord, make_video_id
+from media.encode import CutSettings
+from models.video_analysis import AnalysisSettings
+from storage.store import Store
+from tests.support.paths import EXAMPLES
+from transforms.analyze import AnalyzeVideo, clips_of, read_analysis
+from transforms.clips import CutClips
+from transforms.ingest import ProbeSettings, ProbeVideo
+from transforms.stage import Stage
+
+CARPHONE = EXAMPLES / "carphone_pristine.mp4"
+
+
+def advance(record: Any, stage: Stage[Any], store: Store) -> Any:
+    """The record after a stage, run in this process."""
+    stage.setup(1)
+    return dataclasses.replace(record, **stage.run(record, stage.output(record, store)))
+
+
+def listed_video(path: Path = CARPHONE) -> VideoRecord:
+    """The video as a listing names it."""
+    return VideoRecord(video_id=make_video_id(str(path)), uri=str(path))
+
+
+def analyzed_video(store: Store, path: Path = CARPHONE) -> VideoRecord:
+    """The video, probed and analyzed as one clip; the analysis is in the store."""
+    settings = AnalysisSettings.model_validate({"shots": {"mode": "whole"}})
+    return advance(advance(listed_video(path), ProbeVideo(ProbeSettings()), store), AnalyzeVideo(settings), store)
+
+
+def candidate(store: Store, path: Path = CARPHONE) -> ClipRecord:
+    """The video's only candidate clip."""
+    video = analyzed_video(store, path)
+    analysis = read_analysis(video, store)
+    assert analysis is not None
+    (clip,) = clips_of(video, analysis)
+    return clip
+
+
+def cut_clip_record(store: Store, path: Path = CARPHONE) -> ClipRecord:
+    """The kept and cut clip; its bytes are in the store."""
+    clip = dataclasses.replace(candidate(store, path), status=ClipStatus.KEPT)
+    return advance(clip, CutClips(CutSettings.model_validate({"whole_video": "copy"})), store)
