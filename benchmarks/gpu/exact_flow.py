@@ -17,10 +17,11 @@ from torch import Tensor
 
 from core.arrays import Float64Array
 from models.flow.raft_clip import STEPS, ClipFlow, is_consistent
+from models.networks.pixels import pixel_grid
 from models.slam.features import FlowPredictor, FrameFeatures
-from models.slam.geometry import Cameras, pixel_grid, reproject
+from models.slam.geometry import Cameras, reproject
 from models.slam.network import STRIDE, EdgeGroups, FlowUpdate, TrackingNetwork
-from models.slam.tracker import Track, TrackedClip
+from models.slam.tracker import SlamInput, SlamResult
 from native import se3
 
 HALF_VIEW_RAD = np.radians(30)
@@ -41,7 +42,7 @@ class RoomClip:
       meters: of one unit of length.
     """
 
-    clip: TrackedClip
+    clip: SlamInput
     cam_from_world: Float64Array
     focal_px: float
     feature_depth: Float64Array
@@ -76,7 +77,7 @@ def make_clip(
     depth = np.repeat(np.repeat(true_depth * np.exp(noise), STRIDE, 1), STRIDE, 2) * scale
     moved = np.array(poses, np.float64)
     moved[:, :3] *= scale
-    clip = TrackedClip(
+    clip = SlamInput(
         images=rng.integers(0, 256, (len(poses), 3, height, width), dtype=np.uint8),
         depth=depth.astype(np.float32),
         intrinsics_px=intrinsics * [focal_error, focal_error, 1, 1],
@@ -139,7 +140,7 @@ class ExactFlow(FlowPredictor):
         return FlowUpdate(net=update.net, **taken)
 
 
-def errors(room: RoomClip, track: Track) -> tuple[float, float]:
+def errors(room: RoomClip, track: SlamResult) -> tuple[float, float]:
     """Root mean square position error after a similarity, over the path's length; error of the focal length."""
     true, found = (se3.invert(poses)[:, :3] for poses in (room.cam_from_world, track.cam_from_world))
     a, b = found - found.mean(0), true - true.mean(0)

@@ -22,7 +22,7 @@ from benchmarks.gpu.exact_flow import exact_clip_flow
 from benchmarks.gpu.timing import median_ms
 from benchmarks.gpu.tracking import FRAMES, SIZE, wander
 from models.depth.consistent import make_consistent
-from models.flow.raft import build_network
+from models.flow.raft import build_raft
 from models.flow.raft_clip import estimate_clip_flow
 from native.cuda.build import LIBRARY
 
@@ -39,7 +39,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 def time_flow() -> dict[str, float]:
     torch.manual_seed(0)
-    network = build_network(None, "cuda")
+    network = build_raft(None, "cuda")
     images = torch.randint(0, 256, (FRAMES, 3, SIZE[1], SIZE[0]), dtype=torch.uint8, device="cuda")
     found = {"RAFT encoders, 16 frames, ms": median_ms(lambda: network.encode(images[:16]))}
     found["RAFT, 47 frames, 205 pairs, s"] = seconds(lambda: estimate_clip_flow(network, images))

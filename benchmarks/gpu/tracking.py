@@ -25,7 +25,7 @@ from models.slam import dense_ba
 from models.slam.bundle_plan import plan_bundle
 from models.slam.features import FrameFeatures
 from models.slam.geometry import Cameras, frame_distance, reproject
-from models.slam.network import EdgeGroups, TrackingNetwork, build_network
+from models.slam.network import EdgeGroups, TrackingNetwork, build_tracking_network
 from models.slam.tracker import track_clips
 from native import se3
 from native.cuda.build import LIBRARY
@@ -102,10 +102,10 @@ def time_adjustment(frames: int, edges: int) -> dict[str, float]:
     moves = torch.ones(1, dtype=torch.bool, device=i.device)
     found = {}
     for name, with_focal, options in (
-        ("", None, dense_ba.BundleOptions()),
-        (", poses only", None, dense_ba.BundleOptions(motion_only=True)),
-        (", with focal length", moves, dense_ba.BundleOptions()),
-        (", with focal length, 4 steps", moves, dense_ba.BundleOptions(iterations=4)),
+        ("", None, dense_ba.DenseBAOptions()),
+        (", poses only", None, dense_ba.DenseBAOptions(motion_only=True)),
+        (", with focal length", moves, dense_ba.DenseBAOptions()),
+        (", with focal length, 4 steps", moves, dense_ba.DenseBAOptions(iterations=4)),
     ):
         call = partial(dense_ba.adjust, cameras, plan, seen, weight, eta, alpha, with_focal, options)
         found[f"adjustment, {frames} frames, {edges} edges{name}"] = median_ms(call)
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    network = build_network(None, "cuda")
+    network = build_tracking_network(None, "cuda")
     print(torch.cuda.get_device_name(), "kernels built" if LIBRARY.exists() else "without kernels")
     with torch.inference_mode():
         operators = time_operators(network)

@@ -26,12 +26,12 @@ from benchmarks.gpu.tracking import FRAMES, MOTIONS, SIZE, make_rooms, wander
 from models.depth.consistent import make_consistent
 from models.depth.moge import MoGe
 from models.depth.settings import DepthSettings
-from models.flow.raft import build_network as build_raft
+from models.flow.raft import build_raft
 from models.flow.raft_clip import estimate_clip_flow
 from models.networks.moge import MoGe2
 from models.slam.features import FrameFeatures
 from models.slam.network import TrackingNetwork
-from models.slam.network import build_network as build_tracker
+from models.slam.network import build_tracking_network as build_tracker
 from models.slam.tracker import track_clips
 
 CLIP_SIZE, MAP_SIZE = (1280, 720), (640, 360)

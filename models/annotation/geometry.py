@@ -17,7 +17,7 @@ from models.depth.fusion import fuse_depth, metric_depth
 from models.depth.mono_depth import FrameDepths
 from models.depth.motion_stereo import DepthMaps, MapOver, estimate_depth
 from models.depth.sparse_prior import sparse_inverse_depth
-from models.flow.dis import FlowPairs
+from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
 from models.segmentation.residual_motion import moving_masks
 from models.sfm.classical import estimate_poses
@@ -133,10 +133,10 @@ def _maps(
     """Depth from motion, nothing valid without a typical depth, and moving pixels."""
     posed = PosedFrames.downscaled(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
     if typical is None:
-        flows = FlowPairs(posed.gray, lambda source, target: posed.rigid_flow(source, target, np.float32(0)))
+        flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, np.float32(0)))
         return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
     guess = sparse_inverse_depth(posed, poses.points_world)
-    flows = FlowPairs(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
+    flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
     maps = agree_on_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
     maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
     return maps, moving_masks(posed, flows, maps, map_over)

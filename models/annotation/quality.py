@@ -10,7 +10,7 @@ import numpy as np
 
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from models.annotation.map_files import StoredMaps
-from models.flow.dis import FlowEngine, length_of, pixel_grid, sample_along
+from models.flow.dis import DisFlow, flow_magnitude, pixel_coordinates, warp
 from native import se3
 
 TRACKED_SIDE_PX = 320
@@ -26,13 +26,13 @@ def tracked_shares(rgb: Sequence[UInt8Array]) -> Float64Array:
     Flow is looked at where there is something to follow, that is a difference between neighboring pixels beyond
     noise; a blank picture has a share of 0. Frames are shrunk to 320 pixels.
     """
-    engine = FlowEngine()
+    engine = DisFlow()
     gray = [_shrunk(np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)) for frame in rgb]
     shares = []
     for before, now in pairwise(gray):
-        flow, back = engine.between(before, now), engine.between(now, before)
-        error = length_of(sample_along(back, flow, outside=1e6) + flow)
-        returns = error < BASE_RETURN_PX + RETURN_SHARE * length_of(flow)
+        flow, back = engine.flow(before, now), engine.flow(now, before)
+        error = flow_magnitude(warp(back, flow, outside=1e6) + flow)
+        returns = error < BASE_RETURN_PX + RETURN_SHARE * flow_magnitude(flow)
         shares.append(float((returns & _has_texture(before)).mean()))
     return np.array(shares)
 
@@ -49,7 +49,7 @@ def depth_errors(maps: StoredMaps, cam_from_world: Float64Array, intrinsics_px: 
       (m,) median of |predicted - found| / found over the static pixels that both frames know, of each pair of frames
       with enough of them.
     """
-    columns, rows = pixel_grid(*maps.depth.shape[1:])
+    columns, rows = pixel_coordinates(*maps.depth.shape[1:])
     errors = []
     for k in range(len(maps.depth) - 1):
         known = (maps.depth[k] > 0) & ~maps.moving[k]

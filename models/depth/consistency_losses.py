@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.flow.raft_clip import ClipFlow
-from models.slam.geometry import pixel_grid
+from models.networks.pixels import pixel_grid
 from native.cuda import kernels
 from native.cuda.library import usable_for
 

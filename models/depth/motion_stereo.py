@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array
-from models.flow.dis import FlowPairs
+from models.flow.dis import FlowCache
 from models.geometry.posed_frames import MIN_DEPTH_RATIO, PosedFrames
 
 MapOver = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
@@ -45,7 +45,7 @@ class DepthMaps:
 
 
 def estimate_depth(
-    frames: PosedFrames, flows: FlowPairs, typical_inverse_depth: float, map_over: MapOver = map
+    frames: PosedFrames, flows: FlowCache, typical_inverse_depth: float, map_over: MapOver = map
 ) -> DepthMaps:
     """Depth of all frames of a clip with known poses; frames without one get none.
 
@@ -87,7 +87,7 @@ def _partners(frames: PosedFrames, typical_inverse_depth: float) -> list[list[in
 
 
 def _depth_of(
-    frames: PosedFrames, flows: FlowPairs, frame: int, others: list[int]
+    frames: PosedFrames, flows: FlowCache, frame: int, others: list[int]
 ) -> tuple[Float32Array, Float32Array]:
     """Inverse depth of a frame and its standard deviation; 0 and infinity where nothing is known."""
     shape = frames.shape[1:]
@@ -97,7 +97,7 @@ def _depth_of(
     return mean_of_agreeing(np.stack(depths), np.stack(inverse_variances))
 
 
-def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int) -> tuple[Float32Array, Float32Array]:
+def triangulate(frames: PosedFrames, flows: FlowCache, source: int, target: int) -> tuple[Float32Array, Float32Array]:
     """Inverse depth of a frame's pixels from the flow to another, and its information.
 
     How far flow leads past the epipolar lines tells the errors of poses and flow, which are along them, too.
@@ -106,11 +106,11 @@ def triangulate(frames: PosedFrames, flows: FlowPairs, source: int, target: int)
       (h, w) inverse depth, at least 0, and 1 / variance of it: 0 where the flow does not come back, or not lead along
       the epipolar line, or behind a camera.
     """
-    flow = flows.between(source, target)
+    flow = flows.flow(source, target)
     fx, fy, cx, cy = (np.float32(v) for v in frames.intrinsics_px)
     rotation, translation = frames.relative_pose(source, target)
     to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
-    returned = flows.return_px(source, target)
+    returned = flows.forward_backward_px(source, target)
     trusted = returned < MAX_RETURN_PX
     rx, ry, rz = frames.rotated_rays(rotation)
     u, v = (to_x - cx) / fx, (to_y - cy) / fy

@@ -20,7 +20,7 @@ KEPT_MIB = 192
 OUTSIDE_PX = 1e6
 
 
-class FlowEngine:
+class DisFlow:
     """Dense inverse search flow (Kroeger et al., 2016). Not to be used by two threads at once.
 
     In OpenCV's fast preset the field has a quarter of the frames' resolution: about 10 ms at 640 x 360.
@@ -37,14 +37,14 @@ class FlowEngine:
             self._engine.setGradientDescentIterations(FINE_DESCENT_STEPS)
             self._engine.setVariationalRefinementIterations(FINE_SMOOTHING_STEPS)
 
-    def between(self, before: UInt8Array, now: UInt8Array, start: Float32Array | None = None) -> Float32Array:
+    def flow(self, before: UInt8Array, now: UInt8Array, start: Float32Array | None = None) -> Float32Array:
         """(h, w, 2) float32: where each pixel of `before` has moved in `now`, in pixels; `start` is a first guess."""
         height, width = before.shape
         guess = np.zeros((height, width, 2), np.float32) if start is None else start
         return np.asarray(self._engine.calc(before, now, guess), np.float32)
 
 
-class FlowPairs:
+class FlowCache:
     """Fine flow between any two frames of a clip: found when first asked for, by any thread, and kept for a while.
 
     Its arrays are shared and not to be changed.
@@ -61,24 +61,24 @@ class FlowPairs:
         self._flows = _Kept((KEPT_MIB << 20) // (8 * gray[0].size))
         self._returns = _Kept((KEPT_MIB << 19) // (4 * gray[0].size))
 
-    def between(self, before: int, now: int) -> Float32Array:
+    def flow(self, before: int, now: int) -> Float32Array:
         """(h, w, 2) float32: where each pixel of one frame has moved in another, in pixels."""
         return self._flows.get((before, now), lambda: self._compute(before, now))
 
-    def return_px(self, before: int, now: int) -> Float32Array:
+    def forward_backward_px(self, before: int, now: int) -> Float32Array:
         """(h, w) float32: how far from itself a pixel gets by the flow and the one back; far if outside."""
 
         def compute() -> Float32Array:
-            flow, back = self.between(before, now), self.between(now, before)
-            return length_of(sample_along(back, flow, outside=OUTSIDE_PX) + flow)
+            flow, back = self.flow(before, now), self.flow(now, before)
+            return flow_magnitude(warp(back, flow, outside=OUTSIDE_PX) + flow)
 
         return self._returns.get((before, now), compute)
 
     def _compute(self, before: int, now: int) -> Float32Array:
         if not hasattr(self._engines, "own"):
-            self._engines.own = FlowEngine(is_fine=True)
-        engine: FlowEngine = self._engines.own
-        return engine.between(self._gray[before], self._gray[now], self._start(before, now))
+            self._engines.own = DisFlow(is_fine=True)
+        engine: DisFlow = self._engines.own
+        return engine.flow(self._gray[before], self._gray[now], self._start(before, now))
 
 
 class _Kept:
@@ -106,27 +106,27 @@ class _Kept:
         return found.result()
 
 
-def pixel_grid(height: int, width: int) -> tuple[Float32Array, Float32Array]:
+def pixel_coordinates(height: int, width: int) -> tuple[Float32Array, Float32Array]:
     """(h, w) columns and rows of all pixels."""
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return columns, rows
 
 
-def sample_along(values: Float32Array, flow: Float32Array, outside: float = 0.0) -> Float32Array:
+def warp(values: Float32Array, flow: Float32Array, outside: float = 0.0) -> Float32Array:
     """Values of another frame where the flow of each pixel leads to, bilinear; `outside` beyond the picture."""
-    columns, rows = pixel_grid(*flow.shape[:2])
+    columns, rows = pixel_coordinates(*flow.shape[:2])
     border = (outside,) * 4
     x, y = columns + flow[..., 0], rows + flow[..., 1]
     found = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
     return np.asarray(found, np.float32)
 
 
-def length_of(flow: Float32Array) -> Float32Array:
+def flow_magnitude(flow: Float32Array) -> Float32Array:
     """(h, w) lengths of (h, w, 2) vectors."""
     return np.asarray(cv2.magnitude(flow[..., 0], flow[..., 1]), np.float32)
 
 
-def follow_points(
+def track_points_lk(
     before: UInt8Array, now: UInt8Array, at: Float32Array, guess: Float32Array, levels: int
 ) -> tuple[Float32Array, BoolArray]:
     """Places of points in the next frame by Lucas-Kanade, and whether each is found and finds the way back.

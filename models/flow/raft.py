@@ -24,7 +24,7 @@ def _norm(kind: str, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.InstanceNorm2d(channels)
 
 
-class ResidualBlock(nn.Module):
+class RaftResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a skip, each with its norm."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
@@ -43,15 +43,15 @@ class ResidualBlock(nn.Module):
         return functional.relu((x if self.downsample is None else self.downsample(x)) + y)
 
 
-class Encoder(nn.Module):
+class RaftEncoder(nn.Module):
     """Pictures (n, 3, H, W) from -1 to 1 to features (n, 256, H / 8, W / 8)."""
 
     def __init__(self, norm: str) -> None:
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(3, 64, 7, 2, 3), _norm(norm, 64)
-        self.layer1 = nn.Sequential(ResidualBlock(64, 64, 1, norm), ResidualBlock(64, 64, 1, norm))
-        self.layer2 = nn.Sequential(ResidualBlock(64, 96, 2, norm), ResidualBlock(96, 96, 1, norm))
-        self.layer3 = nn.Sequential(ResidualBlock(96, 128, 2, norm), ResidualBlock(128, 128, 1, norm))
+        self.layer1 = nn.Sequential(RaftResidualBlock(64, 64, 1, norm), RaftResidualBlock(64, 64, 1, norm))
+        self.layer2 = nn.Sequential(RaftResidualBlock(64, 96, 2, norm), RaftResidualBlock(96, 96, 1, norm))
+        self.layer3 = nn.Sequential(RaftResidualBlock(96, 128, 2, norm), RaftResidualBlock(128, 128, 1, norm))
         self.conv2 = nn.Conv2d(128, 256, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -159,11 +159,11 @@ class UpdateBlock(nn.Module):
 
 
 class RaftNetwork(nn.Module):
-    """The whole network; make one with `build_network` or `load_network`."""
+    """The whole network; make one with `build_raft` or `load_raft`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fnet, self.cnet, self.update_block = Encoder("instance"), Encoder("batch"), UpdateBlock()
+        self.fnet, self.cnet, self.update_block = RaftEncoder("instance"), RaftEncoder("batch"), UpdateBlock()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -177,7 +177,7 @@ class RaftNetwork(nn.Module):
         return self.fnet(normalized), torch.tanh(net), share
 
 
-def build_network(
+def build_raft(
     state: dict[str, Tensor] | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> RaftNetwork:
     """The network with weights in the published key names; random ones of torch's own initialization for none.
@@ -205,6 +205,6 @@ def build_network(
     return network
 
 
-def load_network(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
-    """Loads `raft-things.pth` without running code of the file; see `build_network`."""
-    return build_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)
+def load_raft(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
+    """Loads `raft-things.pth` without running code of the file; see `build_raft`."""
+    return build_raft(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

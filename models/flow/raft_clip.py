@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from models.flow.raft import RADIUS, RaftNetwork
 from models.networks.correlation import FeaturePyramid, look_up, make_volume
-from models.slam.geometry import pixel_grid
+from models.networks.pixels import pixel_grid
 
 STEPS = (1, 2, 4, 8, 15)
 ITERATIONS = 22

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from core.arrays import Float32Array, Float64Array, UInt8Array
-from models.flow.dis import pixel_grid
+from models.flow.dis import pixel_coordinates
 from models.sfm.estimate import resize_intrinsics
 from native import se3
 
@@ -33,7 +33,7 @@ class PosedFrames:
         self.centers = np.full((len(gray), 3), np.nan)
         self.centers[self.is_registered] = se3.invert(cam_from_world[self.is_registered])[:, :3]
         height, width = self.gray[0].shape
-        self.columns, self.rows = pixel_grid(height, width)
+        self.columns, self.rows = pixel_coordinates(height, width)
         fx, fy, cx, cy = (np.float32(v) for v in intrinsics_px)
         self._x, self._y = (self.columns - cx) / fx, (self.rows - cy) / fy
 

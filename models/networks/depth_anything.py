@@ -82,7 +82,7 @@ class _Scratch(nn.Module):
         super().__init__()
         for index, level in enumerate(levels, start=1):
             setattr(self, f"layer{index}_rn", nn.Conv2d(level, channels, 3, 1, 1, bias=False))
-            setattr(self, f"refinenet{index}", _Fusion(channels))
+            setattr(self, f"refinenet{index}", _FeatureFusionBlock(channels))
         self.output_conv1 = nn.Conv2d(channels, channels // 2, 3, 1, 1)
         self.output_conv2 = nn.Sequential(
             nn.Conv2d(channels // 2, LAST_CHANNELS, 3, 1, 1), nn.ReLU(), nn.Conv2d(LAST_CHANNELS, 1, 1), nn.ReLU()
@@ -92,12 +92,12 @@ class _Scratch(nn.Module):
         return getattr(self, f"layer{index}_rn")(level)
 
 
-class _Fusion(nn.Module):
+class _FeatureFusionBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(channels, channels, 1)
-        self.resConfUnit1 = _Residual(channels)
-        self.resConfUnit2 = _Residual(channels)
+        self.resConfUnit1 = _ResidualConvUnit(channels)
+        self.resConfUnit2 = _ResidualConvUnit(channels)
 
     def forward(self, path: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
         if skip is not None:
@@ -106,7 +106,7 @@ class _Fusion(nn.Module):
         return _resize(self.out_conv(self.resConfUnit2(path)), size)
 
 
-class _Residual(nn.Module):
+class _ResidualConvUnit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, 1, 1)

@@ -48,8 +48,8 @@ class DinoV2(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, size.width))
         self.mask_token = nn.Parameter(torch.zeros(1, size.width))
-        self.patch_embed = _PatchEmbed(size.width)
-        self.blocks = nn.ModuleList(_Block(size) for _ in range(size.depth))
+        self.patch_embed = _VitPatchEmbed(size.width)
+        self.blocks = nn.ModuleList(_VitBlock(size) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
         self._positions: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 
@@ -96,7 +96,7 @@ class DinoV2(nn.Module):
         return self._positions[key]
 
 
-class _PatchEmbed(nn.Module):
+class _VitPatchEmbed(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, PATCH_PX, PATCH_PX)
@@ -109,15 +109,15 @@ class _PatchEmbed(nn.Module):
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
-class _Block(nn.Module):
+class _VitBlock(nn.Module):
     def __init__(self, size: VitSize) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(size.width, eps=1e-6)
-        self.attn = _Attention(size)
-        self.ls1 = _Scale(size.width)
+        self.attn = _VitAttention(size)
+        self.ls1 = _LayerScale(size.width)
         self.norm2 = nn.LayerNorm(size.width, eps=1e-6)
-        self.mlp = _Mlp(size.width)
-        self.ls2 = _Scale(size.width)
+        self.mlp = _VitMlp(size.width)
+        self.ls2 = _LayerScale(size.width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
@@ -132,7 +132,7 @@ class _Block(nn.Module):
             setattr(self, name, nn.Identity())
 
 
-class _Scale(nn.Module):
+class _LayerScale(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
@@ -141,7 +141,7 @@ class _Scale(nn.Module):
         return tokens * self.gamma
 
 
-class _Attention(nn.Module):
+class _VitAttention(nn.Module):
     def __init__(self, size: VitSize) -> None:
         super().__init__()
         self.heads = size.heads
@@ -155,7 +155,7 @@ class _Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(n, length, width))
 
 
-class _Mlp(nn.Module):
+class _VitMlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)

@@ -40,8 +40,8 @@ class HieraEncoder(nn.Module):
 
     def __init__(self, size: HieraSize = LARGE) -> None:
         super().__init__()
-        self.trunk = _Trunk(size)
-        self.neck = _Neck([size.width << stage for stage in (3, 2, 1, 0)])
+        self.trunk = _HieraTrunk(size)
+        self.neck = _FpnNeck([size.width << stage for stage in (3, 2, 1, 0)])
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Features (n, 256, h / 4, w / 4), (n, 256, h / 8, w / 8), (n, 256, h / 16, w / 16) of (n, 3, h, w)."""
@@ -49,10 +49,10 @@ class HieraEncoder(nn.Module):
         return features[:3]
 
 
-class _Trunk(nn.Module):
+class _HieraTrunk(nn.Module):
     def __init__(self, size: HieraSize) -> None:
         super().__init__()
-        self.patch_embed = _PatchEmbed(size.width)
+        self.patch_embed = _HieraPatchEmbed(size.width)
         self.pos_embed = nn.Parameter(torch.zeros(1, size.width, BACKGROUND_GRID, BACKGROUND_GRID))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, size.width, size.windows[0], size.windows[0]))
         self.blocks = nn.ModuleList()
@@ -66,7 +66,7 @@ class _Trunk(nn.Module):
                 window = 0 if number in size.global_blocks else size.windows[stage - 1 if is_first else stage]
                 width = size.width << stage
                 self.blocks.append(
-                    _Block(width >> 1 if is_first else width, width, size.heads << stage, window, is_first)
+                    _HieraBlock(width >> 1 if is_first else width, width, size.heads << stage, window, is_first)
                 )
             self._ends.append(len(self.blocks) - 1)
 
@@ -90,7 +90,7 @@ class _Trunk(nn.Module):
         return self._positions[key]
 
 
-class _PatchEmbed(nn.Module):
+class _HieraPatchEmbed(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, 7, 4, 3)
@@ -99,15 +99,15 @@ class _PatchEmbed(nn.Module):
         return self.proj(pictures).permute(0, 2, 3, 1)
 
 
-class _Block(nn.Module):
+class _HieraBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int, window: int, halves: bool) -> None:
         super().__init__()
         self.window = window
         self.halves = halves
         self.norm1 = nn.LayerNorm(inputs, eps=1e-6)
-        self.attn = _Attention(inputs, outputs, heads, halves)
+        self.attn = _HieraAttention(inputs, outputs, heads, halves)
         self.norm2 = nn.LayerNorm(outputs, eps=1e-6)
-        self.mlp = _Mlp(outputs)
+        self.mlp = _HieraMlp(outputs)
         if inputs != outputs:
             self.proj = nn.Linear(inputs, outputs)
 
@@ -127,7 +127,7 @@ class _Block(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-class _Attention(nn.Module):
+class _HieraAttention(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int, halves: bool) -> None:
         super().__init__()
         self.heads = heads
@@ -146,7 +146,7 @@ class _Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(n, height, width, -1))
 
 
-class _Mlp(nn.Module):
+class _HieraMlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList((nn.Linear(width, 4 * width), nn.Linear(4 * width, width)))
@@ -155,7 +155,7 @@ class _Mlp(nn.Module):
         return self.layers[1](F.gelu(self.layers[0](tokens)))
 
 
-class _Neck(nn.Module):
+class _FpnNeck(nn.Module):
     """One width for all levels; the two deepest are added up."""
 
     def __init__(self, widths: list[int]) -> None:

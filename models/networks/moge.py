@@ -32,7 +32,7 @@ class MoGe2(nn.Module):
             raise ValueError(f"not a MoGe-2 model: {config['remap_output']!r}, {config['encoder']['backbone']!r}")
         least, most = config["num_tokens_range"]
         self.num_tokens_range = (int(least), int(most))
-        self.encoder = _Encoder(config["encoder"])
+        self.encoder = _MoGeEncoder(config["encoder"])
         self.neck = _ConvStack(config["neck"])
         self.points_head = _ConvStack(config["points_head"])
         self.mask_head = _ConvStack(config["mask_head"])
@@ -84,7 +84,7 @@ def view_plane(width: int, height: int, aspect: float, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1)
 
 
-class _Encoder(nn.Module):
+class _MoGeEncoder(nn.Module):
     image_mean: Tensor
     image_std: Tensor
 
@@ -130,7 +130,7 @@ class _ConvStack(nn.Module):
         )
         hidden = config.get("dim_times_res_block_hidden", 1)
         self.res_blocks = nn.ModuleList(
-            nn.Sequential(*(_Residual(width, hidden * width) for _ in range(count)))
+            nn.Sequential(*(_ResidualConvBlock(width, hidden * width) for _ in range(count)))
             for width, count in zip(widths, counts, strict=True)
         )
         self.output_blocks = nn.ModuleList(_maybe_conv(a, b) for a, b in zip(widths, outputs, strict=True))
@@ -148,7 +148,7 @@ class _ConvStack(nn.Module):
         return found
 
 
-class _Residual(nn.Module):
+class _ResidualConvBlock(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         # Indices as published: 0 and 3 would be norms.

@@ -25,3 +25,9 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == (size[1], size[0]):
         return maps
     return F.interpolate(maps[:, None], (size[1], size[0]), mode="bilinear")[:, 0]
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """(h, w, 2) float32 pixel coordinates (x, y)."""
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    return torch.stack([x, y], -1).float()

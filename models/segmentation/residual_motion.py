@@ -11,7 +11,7 @@ from core.arrays import BoolArray, Float32Array, UInt8Array
 from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
 from models.depth.occlusion import surface_seen_by_others
 from models.depth.propagation import propagate
-from models.flow.dis import FlowPairs
+from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
 from models.segmentation.voting import clean_masks, comes_back, vote_over_time
 
@@ -34,7 +34,7 @@ SURE_PX = 4.0
 SMALL = np.float32(1e-7)
 
 
-def moving_masks(frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None, map_over: MapOver = map) -> BoolArray:
+def moving_masks(frames: PosedFrames, flows: FlowCache, depth: DepthMaps | None, map_over: MapOver = map) -> BoolArray:
     """(n, h, w) bool, true = moving; nothing is marked in frames without a pose.
 
     Each frame is compared with the ones before and behind it. A pixel is still if one of them shows it where the pose
@@ -138,7 +138,7 @@ class _Comparison:
 
 
 class _Judge:
-    def __init__(self, frames: PosedFrames, flows: FlowPairs, depth: DepthMaps | None) -> None:
+    def __init__(self, frames: PosedFrames, flows: FlowCache, depth: DepthMaps | None) -> None:
         self._frames = frames
         self._flows = flows
         self._depth = depth
@@ -209,7 +209,7 @@ class _Judge:
     def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Float32Array) -> _Comparison:
         """One frame against another."""
         frames = self._frames
-        flow = self._flows.between(frame, other)
+        flow = self._flows.flow(frame, other)
         to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
         x, y, _ = frames.project(frame, other, assumed.inverse_depth)
         _, height, width = frames.shape

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.arrays import BoolArray, Float32Array, UInt8Array
 from models.depth.motion_stereo import MapOver
-from models.flow.dis import FlowPairs, length_of, sample_along
+from models.flow.dis import FlowCache, flow_magnitude, warp
 
 RETURN_PX = 1.0
 RETURN_SHARE = 0.05
@@ -26,7 +26,7 @@ MAX_HOLE_SHARE = 0.5
 
 
 def vote_over_time(
-    flows: FlowPairs, excess: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
+    flows: FlowCache, excess: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
 ) -> tuple[list[Float32Array], list[Float32Array]]:
     """Evidence of each frame averaged with that of the others along the flow, each frame counting less than the nearer.
 
@@ -58,7 +58,7 @@ def vote_over_time(
     return _remembered(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
 
 
-def _remembered(flows: FlowPairs, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
+def _remembered(flows: FlowCache, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
     count = len(excess)
     best = [np.minimum(e, MAX_EXCESS) for e in excess]
     result = list(best)
@@ -72,15 +72,15 @@ def _remembered(flows: FlowPairs, excess: Sequence[Float32Array], is_registered:
     return result
 
 
-def _carried(flows: FlowPairs, values: Float32Array, frame: int, before: int) -> tuple[Float32Array, BoolArray]:
+def _carried(flows: FlowCache, values: Float32Array, frame: int, before: int) -> tuple[Float32Array, BoolArray]:
     """Values of another frame where a frame's pixels are in it, and whether the flow there comes back."""
-    return sample_along(values, flows.between(frame, before)), comes_back(flows, frame, before)
+    return warp(values, flows.flow(frame, before)), comes_back(flows, frame, before)
 
 
-def comes_back(flows: FlowPairs, before: int, now: int) -> BoolArray:
+def comes_back(flows: FlowCache, before: int, now: int) -> BoolArray:
     """(h, w) bool: where the flow back undoes the flow, up to its error."""
-    limit = RETURN_PX + RETURN_SHARE * length_of(flows.between(before, now))
-    return np.asarray(flows.return_px(before, now) < limit)
+    limit = RETURN_PX + RETURN_SHARE * flow_magnitude(flows.flow(before, now))
+    return np.asarray(flows.forward_backward_px(before, now) < limit)
 
 
 def clean_masks(

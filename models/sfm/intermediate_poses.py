@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
-from models.flow.dis import follow_points
+from models.flow.dis import track_points_lk
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
 
@@ -177,7 +177,7 @@ def _follow(
 ) -> tuple[Float32Array, BoolArray]:
     if not len(at):
         return at, np.zeros(0, bool)
-    found, ok = follow_points(before, now, at, expected, LK_LEVELS)
+    found, ok = track_points_lk(before, now, at, expected, LK_LEVELS)
     height, width = now.shape
     inside = (found > 2).all(axis=1) & (found[:, 0] < width - 3) & (found[:, 1] < height - 3)
     return found, ok & inside

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
-from models.flow.dis import FlowEngine, follow_points
+from models.flow.dis import DisFlow, track_points_lk
 
 MAX_POINTS = 900
 MIN_DISTANCE_SHARE = 1 / 60
@@ -73,12 +73,12 @@ def track_points(gray: Sequence[UInt8Array], moving: BoolArray | None = None) ->
       gray: (h, w) uint8 frames of one size.
       moving: (n, h, w) bool: where points are not wanted.
     """
-    engine = FlowEngine()
+    engine = DisFlow()
     follower = _Follower(gray[0].shape[0], gray[0].shape[1], len(gray))
     follower.find(gray[0], None if moving is None else moving[0])
     for index in range(1, len(gray)):
         start = _shift(gray[index - 1], gray[index])
-        flow = engine.between(gray[index - 1], gray[index], start)
+        flow = engine.flow(gray[index - 1], gray[index], start)
         follower.follow(gray[index - 1], gray[index], flow)
         follower.find(gray[index], None if moving is None else moving[index])
     return follower.tracks()
@@ -133,7 +133,7 @@ class _Follower:
             return
         at = np.rint(self._now).astype(int)
         guess = self._now + flow[at[:, 1], at[:, 0]]
-        forward, ok = follow_points(before, now, self._now, guess, LK_LEVELS)
+        forward, ok = track_points_lk(before, now, self._now, guess, LK_LEVELS)
         keep = ok & self._is_inside(forward)
         self._now, self._ids = forward[keep], self._ids[keep]
 

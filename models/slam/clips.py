@@ -23,14 +23,14 @@ from models.sfm.estimate import Intrinsics, default_intrinsics, resize_intrinsic
 from models.slam.network import STRIDE, TrackingNetwork
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
-from models.slam.tracker import Track, TrackedClip, track_clips
+from models.slam.tracker import SlamInput, SlamResult, track_clips
 
 WORKING_AREA_PX = 384 * 512
 MIN_SIDE_PX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SeenClip:
+class ClipWithMonoDepth:
     """A clip's annotated frames and what is known of them.
 
     Attributes:
@@ -61,13 +61,13 @@ class PreparedClip:
     """A clip as the networks take it.
 
     Attributes:
-      asked: what is tracked.
+      slam_input: what is tracked.
       frame: (n,) indices in the clip.
       size: (width, height) of the annotated frames.
       meters_per_unit: of the depth; None where nothing says.
     """
 
-    asked: TrackedClip
+    slam_input: SlamInput
     frame: Int64Array
     size: tuple[int, int]
     meters_per_unit: float | None
@@ -75,9 +75,9 @@ class PreparedClip:
     @property
     def working_size(self) -> tuple[int, int]:
         """(width, height) of the tracked pictures."""
-        return self.asked.images.shape[3], self.asked.images.shape[2]
+        return self.slam_input.images.shape[3], self.slam_input.images.shape[2]
 
-    def finish(self, track: Track, depth: ConsistentDepth) -> TrackedFrames:
+    def finish(self, track: SlamResult, depth: ConsistentDepth) -> TrackedFrames:
         """What was found of the clip, in its own pixels."""
         width, height = self.working_size
         half = depth.inverse_depth.reshape(len(self.frame), height // 2, 2, width // 2, 2).mean((2, 4))
@@ -95,7 +95,7 @@ class PreparedClip:
         )
 
 
-def prepare_clip(clip: SeenClip) -> PreparedClip:
+def prepare_clip(clip: ClipWithMonoDepth) -> PreparedClip:
     """Brings the depth of a clip into one unit, and pictures and depth to the size at which clips are tracked.
 
     Raises:
@@ -103,7 +103,7 @@ def prepare_clip(clip: SeenClip) -> PreparedClip:
     """
     depth = align_depth(clip.relative, clip.metric)
     return PreparedClip(
-        asked=_to_track(clip, depth, working_size(clip.size)),
+        slam_input=_to_track(clip, depth, working_size(clip.size)),
         frame=clip.frame,
         size=clip.size,
         meters_per_unit=depth.meters_per_unit,
@@ -111,8 +111,8 @@ def prepare_clip(clip: SeenClip) -> PreparedClip:
 
 
 def run_networks(
-    tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[TrackedClip], settings: MegasamSettings
-) -> list[tuple[Track, ConsistentDepth]]:
+    tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[SlamInput], settings: MegasamSettings
+) -> list[tuple[SlamResult, ConsistentDepth]]:
     """Tracks clips of one size together and makes the depth of each consistent, on the device of the networks.
 
     Raises:
@@ -129,7 +129,7 @@ def working_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> TrackedClip:
+def _to_track(clip: ClipWithMonoDepth, depth: AlignedDepth, size: tuple[int, int]) -> SlamInput:
     images = np.stack([cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) for rgb in clip.rgb])
     with np.errstate(divide="ignore"):
         z = np.where(depth.inverse_depth > 0, 1 / depth.inverse_depth, 0).astype(np.float32)
@@ -139,7 +139,7 @@ def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> Tra
         if depth.focal_px is not None:
             focal = depth.focal_px * clip.size[0] / depth.inverse_depth.shape[2]
             camera = Intrinsics(fx=focal, fy=focal, cx=camera.cx, cy=camera.cy)
-    return TrackedClip(
+    return SlamInput(
         images=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
         depth=np.stack([cv2.resize(one, size, interpolation=cv2.INTER_NEAREST_EXACT) for one in z]),
         intrinsics_px=resize_intrinsics(camera.as_array(), clip.size, size),
@@ -148,7 +148,7 @@ def _to_track(clip: SeenClip, depth: AlignedDepth, size: tuple[int, int]) -> Tra
     )
 
 
-def _agree(clip: TrackedClip, track: Track, raft: RaftNetwork, settings: MegasamSettings) -> ConsistentDepth:
+def _agree(clip: SlamInput, track: SlamResult, raft: RaftNetwork, settings: MegasamSettings) -> ConsistentDepth:
     """The consistent depth of a tracked clip."""
     flow = estimate_clip_flow(raft, torch.from_numpy(clip.images))
     given = np.where(clip.depth > 0, 1 / np.maximum(clip.depth, 1e-6), 0).astype(np.float32)

@@ -27,7 +27,7 @@ MAX_FOCAL_STEP = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BundleOptions:
+class DenseBAOptions:
     """How to solve.
 
     Attributes:
@@ -53,7 +53,7 @@ def adjust(
     eta: Tensor,
     alpha: Tensor,
     with_focal: Tensor | None = None,
-    options: BundleOptions | None = None,
+    options: DenseBAOptions | None = None,
 ) -> None:
     """Moves the poses, inverse depths and focal lengths of `cameras` to less cost.
 
@@ -68,7 +68,7 @@ def adjust(
       with_focal: (clips,) bool whose focal lengths move, fx and fy together; none for no clip's.
       options: see there.
     """
-    options = options or BundleOptions()
+    options = options or DenseBAOptions()
     parity = options.parity
     is_copy = parity.one_depth_step or parity.skip_first_pose
     for iteration in range(options.iterations):
@@ -103,7 +103,7 @@ def _step_on_device(
     eta: Tensor,
     alpha: Tensor,
     with_focal: Tensor | None,
-    options: BundleOptions,
+    options: DenseBAOptions,
 ) -> None:
     """One step by the CUDA kernels."""
     layout = ((*plan.ends, plan.frame, plan.clips), plan.shape, plan.poses, with_focal)
@@ -144,7 +144,9 @@ class _Points:
         return (self._inverse * (self._gradient - (own @ self._mixed)[:, 0]))[self._plan.used_row]
 
 
-def _solve(plan: BundlePlan, terms: EdgeTerms, carry: Tensor, options: BundleOptions, points: _Points | None) -> Tensor:
+def _solve(
+    plan: BundlePlan, terms: EdgeTerms, carry: Tensor, options: DenseBAOptions, points: _Points | None
+) -> Tensor:
     """Steps (b, variables) float64 of poses and of focal lengths / (2 cx)."""
     b, k, d = plan.shape
     bent = terms.curvature.double() @ carry

@@ -11,8 +11,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from models.networks.pixels import pixel_grid
 from models.slam.bundle_plan import BundlePlan
-from models.slam.geometry import MIN_DEPTH_RATIO, Cameras, adjoint, pixel_grid
+from models.slam.geometry import MIN_DEPTH_RATIO, Cameras, adjoint
 from native.cuda.adjustment import UPPER, linearize_edges
 
 RESIDUAL_WEIGHT = 0.001

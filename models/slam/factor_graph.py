@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.arrays import BoolArray, Int64Array
 from models.slam.bundle_plan import plan_bundle
-from models.slam.dense_ba import BundleOptions, adjust
+from models.slam.dense_ba import DenseBAOptions, adjust
 from models.slam.features import FlowPredictor
 from models.slam.geometry import Cameras, reproject
 from models.slam.network import EdgeGroups
@@ -79,7 +79,7 @@ class StepOptions:
       with_focal: (clips,) bool; none for no clip.
     """
 
-    bundle: BundleOptions
+    bundle: DenseBAOptions
     alpha: Tensor
     with_focal: Tensor | None = None
 

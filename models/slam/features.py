@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.networks.correlation import FeaturePyramid, correlate
-from models.slam.geometry import pixel_grid
+from models.networks.pixels import pixel_grid
 from models.slam.network import MAX_MOTION_PX, EdgeGroups, FlowUpdate, TrackingNetwork
 
 ENCODER_BATCH = 16

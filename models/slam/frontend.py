@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from core.arrays import Int64Array
-from models.slam.dense_ba import BundleOptions
+from models.slam.dense_ba import DenseBAOptions
 from models.slam.factor_graph import FactorGraph, StepOptions
 from models.slam.geometry import Cameras, frame_distance
 from models.slam.proximity import ProximityOptions, candidates, choose_edges
@@ -39,8 +39,8 @@ class Frontend:
         self.time_of = np.arange(len(self._cameras.clip))
         self.keyframes: list[list[int]] = [[] for _ in accepted]
         alpha = torch.full((len(accepted),), PRIOR_ALPHA, device=self._cameras.clip.device)
-        self._full = StepOptions(bundle=BundleOptions(parity=settings.parity), alpha=alpha)
-        self._poses_only = StepOptions(bundle=BundleOptions(motion_only=True), alpha=alpha)
+        self._full = StepOptions(bundle=DenseBAOptions(parity=settings.parity), alpha=alpha)
+        self._poses_only = StepOptions(bundle=DenseBAOptions(motion_only=True), alpha=alpha)
 
     def run(self) -> None:
         """Begins all maps, then adds keyframe after keyframe."""

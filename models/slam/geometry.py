@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.networks.pixels import pixel_grid
 from native.cuda import kernels
 from native.cuda.library import usable_for
 
@@ -93,12 +94,6 @@ def adjoint(rotation: Tensor, translation: Tensor) -> Tensor:
     """(n, 6, 6) matrices Ad with G exp(xi) = exp(Ad xi) G."""
     top = torch.cat([rotation, hat(translation) @ rotation], 2)
     return torch.cat([top, torch.cat([torch.zeros_like(rotation), rotation], 2)], 1)
-
-
-def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """(h, w, 2) float32 pixel positions (x, y)."""
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    return torch.stack([x, y], -1).float()
 
 
 def reproject(cameras: Cameras, source: Tensor, target: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ MAX_MOTION_PX = 64.0
 ETA_SCALE = 0.01
 
 
-class ResidualBlock(nn.Module):
+class DroidResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a skip, each with its norm."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, normalized: bool) -> None:
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         return functional.relu(skip + y)
 
 
-class Encoder(nn.Module):
+class DroidEncoder(nn.Module):
     """Pictures (n, 3, H, W), normalized, to features (n, outputs, H / 8, W / 8)."""
 
     def __init__(self, outputs: int, normalized: bool) -> None:
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
     @staticmethod
     def _stage(inputs: int, outputs: int, stride: int, normalized: bool) -> nn.Sequential:
         return nn.Sequential(
-            ResidualBlock(inputs, outputs, stride, normalized), ResidualBlock(outputs, outputs, 1, normalized)
+            DroidResidualBlock(inputs, outputs, stride, normalized), DroidResidualBlock(outputs, outputs, 1, normalized)
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -295,12 +295,12 @@ def _pair(inputs: int, size: int, outputs: int) -> nn.Sequential:
 
 
 class TrackingNetwork(nn.Module):
-    """The whole network; make one with `build_network` or `load_network`."""
+    """The whole network; make one with `build_tracking_network` or `load_tracking_network`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fnet = Encoder(FEATURE_CHANNELS, normalized=True)
-        self.cnet = Encoder(2 * FEATURE_CHANNELS, normalized=False)
+        self.fnet = DroidEncoder(FEATURE_CHANNELS, normalized=True)
+        self.cnet = DroidEncoder(2 * FEATURE_CHANNELS, normalized=False)
         self.update = UpdateOperator()
 
     @property
@@ -315,7 +315,7 @@ class TrackingNetwork(nn.Module):
         return self.fnet(normalized), torch.tanh(net), self.update.share_of_context(functional.relu(context))
 
 
-def build_network(
+def build_tracking_network(
     state: dict[str, Tensor] | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> TrackingNetwork:
     """The network with weights in the published key names; random ones of torch's own initialization for none.
@@ -346,8 +346,8 @@ def build_network(
     return network
 
 
-def load_network(
+def load_tracking_network(
     path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> TrackingNetwork:
-    """Loads `megasam_final.pth` without running code of the file; see `build_network`."""
-    return build_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)
+    """Loads `megasam_final.pth` without running code of the file; see `build_tracking_network`."""
+    return build_tracking_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from models.slam.bundle_plan import plan_bundle
-from models.slam.dense_ba import BundleOptions
+from models.slam.dense_ba import DenseBAOptions
 from models.slam.edge_terms import RESIDUAL_WEIGHT, linearize
 from models.slam.factor_graph import FactorGraph, StepOptions
 from models.slam.features import FlowPredictor, FrameFeatures
@@ -29,7 +29,7 @@ from models.slam.proximity import ProximityOptions
 from models.slam.settings import TrackerSettings
 from native import se3
 
-BACKEND_BUNDLE = BundleOptions(damping=1e-5, damping_floor=1e-2)
+BACKEND_BUNDLE = DenseBAOptions(damping=1e-5, damping_floor=1e-2)
 PROBE_ALPHA = 1e-5
 FILL_STEPS = 6
 EMPTY_INVERSE_DEPTH = 1e-3
@@ -38,7 +38,7 @@ MAX_EDGES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrackedClip:
+class SlamInput:
     """A clip to track; all clips of a batch have pictures of one size.
 
     Attributes:
@@ -57,7 +57,7 @@ class TrackedClip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Track:
+class SlamResult:
     """What was found of a clip.
 
     Attributes:
@@ -80,14 +80,14 @@ class Track:
 @torch.inference_mode()
 def track_clips(
     network: TrackingNetwork,
-    clips: Sequence[TrackedClip],
+    clips: Sequence[SlamInput],
     settings: TrackerSettings | None = None,
     make_predictor: Callable[[TrackingNetwork, FrameFeatures], FlowPredictor] = FlowPredictor,
-) -> list[Track]:
+) -> list[SlamResult]:
     """Tracks clips together, on the network's device.
 
     Args:
-      network: see `load_network`.
+      network: see `load_tracking_network`.
       clips: at least two frames each; a batch of eight or more keeps a large GPU busy.
       settings: see there.
       make_predictor: what predicts flow; the network's own prediction by default.
@@ -102,7 +102,7 @@ def track_clips(
     return _Tracker(predictor, clips, settings or TrackerSettings(), device).run()
 
 
-def _check(clips: Sequence[TrackedClip]) -> None:
+def _check(clips: Sequence[SlamInput]) -> None:
     for clip in clips:
         count, _, height, width = clip.images.shape
         if clip.images.shape[1:] != (3, *clips[0].images.shape[2:]):
@@ -117,7 +117,7 @@ class _Tracker:
     def __init__(
         self,
         predictor: FlowPredictor,
-        clips: Sequence[TrackedClip],
+        clips: Sequence[SlamInput],
         settings: TrackerSettings,
         device: torch.device,
     ) -> None:
@@ -141,7 +141,7 @@ class _Tracker:
         self._alpha = torch.zeros(len(clips), device=device)
         self._with_focal = torch.zeros(len(clips), dtype=torch.bool, device=device)
 
-    def run(self) -> list[Track]:
+    def run(self) -> list[SlamResult]:
         frontend = Frontend(FactorGraph(self._cameras, self._predictor), self._accept(), self._settings)
         frontend.run()
         self._keyframes, self._time_of = frontend.keyframes, frontend.time_of
@@ -262,7 +262,7 @@ class _Tracker:
         self._cameras.rotation[rows], self._cameras.translation[rows] = matrices[:, :3, :3], matrices[:, :3, 3]
         graph = FactorGraph(self._cameras, self._predictor)
         graph.add(*np.concatenate(edges).T)
-        graph.step(FILL_STEPS, free, StepOptions(bundle=BundleOptions(motion_only=True), alpha=self._alpha))
+        graph.step(FILL_STEPS, free, StepOptions(bundle=DenseBAOptions(motion_only=True), alpha=self._alpha))
 
     def _poses(self) -> Float64Array:
         matrices = np.tile(np.eye(4), (len(self._times_s), 1, 1))
@@ -270,12 +270,12 @@ class _Tracker:
         matrices[:, :3, 3] = self._cameras.translation.cpu().numpy()
         return se3.from_matrix(matrices)
 
-    def _results(self, static: Tensor) -> list[Track]:
+    def _results(self, static: Tensor) -> list[SlamResult]:
         poses, intrinsics = self._poses(), self._cameras.intrinsics.cpu().numpy() * STRIDE
         inverse_depth, static_maps = self._cameras.inverse_depth.cpu().numpy(), static.cpu().numpy()
         observed = self._with_focal.tolist()
         return [
-            Track(
+            SlamResult(
                 cam_from_world=poses[frames],
                 intrinsics_px=intrinsics[c],
                 inverse_depth=inverse_depth[frames],

@@ -158,7 +158,7 @@ def test_linearize(seed):
 @pytest.mark.parametrize("max_variables", [adjustment.MAX_VARIABLES, 0])
 def test_adjust(seed, with_focal, motion_only, max_variables, monkeypatch):
     monkeypatch.setattr(adjustment, "MAX_VARIABLES", max_variables)
-    options = dense_ba.BundleOptions(iterations=1, motion_only=motion_only)
+    options = dense_ba.DenseBAOptions(iterations=1, motion_only=motion_only)
     after = []
     for dtype, device in ((torch.float64, "cpu"), (torch.float32, "cuda")):
         cameras, plan, seen, weight = observe(seed, dtype, device)

@@ -39,8 +39,8 @@ class TrackingModel:
     def __init__(self, settings: MegasamSettings) -> None:
         import torch
 
-        from models.flow.raft import load_network as load_raft
-        from models.slam.network import load_network as load_tracker
+        from models.flow.raft import load_raft
+        from models.slam.network import load_tracking_network as load_tracker
 
         # The first optimizer imports a part of torch that refers to itself, which two threads must not do at once.
         torch.optim.Adam([torch.zeros(1)])
@@ -92,7 +92,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         Raises:
           ItemError: if a clip cannot be read.
         """
-        from models.slam.clips import PreparedClip, SeenClip, prepare_clip, run_networks
+        from models.slam.clips import ClipWithMonoDepth, PreparedClip, prepare_clip, run_networks
 
         def load(example: TrackExample) -> PreparedClip | None:
             frames = self._source.load(example.clip.video)
@@ -102,7 +102,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
                 frames.frame, frames.size
             )
             known = None if self._intrinsics == "estimate" else example.known
-            clip = SeenClip(
+            clip = ClipWithMonoDepth(
                 rgb=frames.rgb,
                 frame=frames.frame,
                 time_s=frames.time_s,
@@ -119,8 +119,8 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
         found: list[TrackedFrames | None] = [None] * len(batch)
         loaded = enumerate(decode_ahead(load, batch, self._settings.decode_threads))
         clips = ((place, clip) for place, clip in loaded if clip is not None)
-        for group in in_groups(clips, kind, lambda item: item[1].asked.images.nbytes, GROUP_BYTES):
-            asked = [clip.asked for _, clip in group]
+        for group in in_groups(clips, kind, lambda item: item[1].slam_input.images.nbytes, GROUP_BYTES):
+            asked = [clip.slam_input for _, clip in group]
             run = partial(run_networks, model.tracker, model.raft, asked, self._settings)
             for (place, clip), answer in zip(group, in_turn(self._settings.device, run), strict=True):
                 found[place] = clip.finish(*answer)

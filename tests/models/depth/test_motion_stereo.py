@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from models.depth.motion_stereo import triangulate
-from models.flow.dis import FlowPairs
+from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
 from native import se3
 from tests.support.films import film
@@ -22,7 +22,7 @@ def judged(tilt_rad: float):
     poses = made.cam_from_world.copy()
     poses[1] = se3.compose(se3.exp(np.array([0, 0, 0, tilt_rad, 0, tilt_rad])), poses[1])
     frames = PosedFrames(gray, poses, made.intrinsics_px[0])
-    flows = FlowPairs(gray, lambda source, target: frames.rigid_flow(source, target, np.float32(0.2)))
+    flows = FlowCache(gray, lambda source, target: frames.rigid_flow(source, target, np.float32(0.2)))
     depth, information = triangulate(frames, flows, 0, 1)
     known = information > 0
     assert known.mean() > 0.5

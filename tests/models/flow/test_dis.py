@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.flow import dis as flow
-from models.flow.dis import FlowPairs
+from models.flow.dis import FlowCache
 
 
 def shifted(count: int) -> list[np.ndarray]:
@@ -24,18 +24,18 @@ def no_guess(*_: int) -> np.ndarray:
 
 
 def test_flow_leads_to_where_things_are_and_back():
-    pairs = FlowPairs(shifted(2), no_guess)
+    pairs = FlowCache(shifted(2), no_guess)
     inner = np.s_[8:-8, 8:-8]
-    assert np.abs(pairs.between(0, 1)[inner] - (3, 0)).max() < 0.3
-    assert np.median(pairs.return_px(0, 1)[inner]) < 0.1
-    assert pairs.return_px(0, 1)[:, -2:].min() > 1000
+    assert np.abs(pairs.flow(0, 1)[inner] - (3, 0)).max() < 0.3
+    assert np.median(pairs.forward_backward_px(0, 1)[inner]) < 0.1
+    assert pairs.forward_backward_px(0, 1)[:, -2:].min() > 1000
 
 
 def test_a_pair_is_computed_once_for_all_threads(monkeypatch):
     asked = []
-    pairs = FlowPairs(shifted(3), lambda a, b: asked.append((a, b)) or no_guess())
+    pairs = FlowCache(shifted(3), lambda a, b: asked.append((a, b)) or no_guess())
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: pairs.between(0, 2), range(8)))
+        found = list(pool.map(lambda _: pairs.flow(0, 2), range(8)))
     assert asked == [(0, 2)]
     assert all(one is found[0] for one in found)
 
@@ -44,11 +44,11 @@ def test_what_is_kept_is_bounded_and_comes_out_the_same_again(monkeypatch):
     monkeypatch.setattr(flow, "KEPT_MIB", 0)
     frames = shifted(12)
     asked = []
-    pairs = FlowPairs(frames, lambda a, b: asked.append((a, b)) or no_guess())
-    first = pairs.between(0, 1).copy()
+    pairs = FlowCache(frames, lambda a, b: asked.append((a, b)) or no_guess())
+    first = pairs.flow(0, 1).copy()
     for k in range(1, 11):
-        pairs.between(k, k + 1)
-    np.testing.assert_array_equal(pairs.between(0, 1), first)
+        pairs.flow(k, k + 1)
+    np.testing.assert_array_equal(pairs.flow(0, 1), first)
     assert asked.count((0, 1)) == 2
 
 
@@ -56,7 +56,7 @@ def test_an_error_is_told_to_all_who_ask():
     def fail(*_: int) -> np.ndarray:
         raise ValueError("no guess")
 
-    pairs = FlowPairs(shifted(2), fail)
+    pairs = FlowCache(shifted(2), fail)
     for _ in range(2):
         with pytest.raises(ValueError, match="no guess"):
-            pairs.between(0, 1)
+            pairs.flow(0, 1)

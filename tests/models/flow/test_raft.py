@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from torch.nn import functional
 
 from models.flow import raft_clip as clip_flow
-from models.flow.raft import RaftNetwork, build_network, load_network
+from models.flow.raft import RaftNetwork, build_raft, load_raft
 
 pytestmark = pytest.mark.models
 # Mean, standard deviation and one element; the public implementation gives the same with these weights.
@@ -45,7 +45,7 @@ def golden_images():
 
 
 def golden_outputs():
-    return clip_flow.estimate_clip_flow(build_network(golden_state()), golden_images(), iterations=4)
+    return clip_flow.estimate_clip_flow(build_raft(golden_state()), golden_images(), iterations=4)
 
 
 def test_it_has_the_published_tensors():
@@ -85,8 +85,8 @@ def test_consistency_follows_the_flow_there_and_back():
 def test_weights_load_from_a_file_and_others_are_refused(tmp_path):
     path = tmp_path / "raft-things.pth"
     torch.save(golden_state(), path)
-    assert len(load_network(path).state_dict()) == 179
+    assert len(load_raft(path).state_dict()) == 179
     state = golden_state()
     del state["module.fnet.conv1.bias"]
     with pytest.raises(ValueError, match=r"fnet\.conv1\.bias"):
-        build_network(state)
+        build_raft(state)

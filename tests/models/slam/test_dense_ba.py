@@ -82,7 +82,7 @@ def on_torch(problems):
 def solved(problems, alpha, with_focal, iterations=25):
     cameras, plan, seen, weight = on_torch(problems)
     focal = torch.tensor([with_focal] * 2) if with_focal else None
-    options = dense_ba.BundleOptions(iterations=iterations, damping=1e-9, damping_floor=1e-9)
+    options = dense_ba.DenseBAOptions(iterations=iterations, damping=1e-9, damping_floor=1e-9)
     eta = torch.full_like(cameras.inverse_depth, 1e-9)
     dense_ba.adjust(cameras, plan, seen, weight, eta, torch.full((2,), alpha), focal, options)
     matrices = np.tile(np.eye(4), (sum(SIZES), 1, 1))
@@ -161,7 +161,7 @@ def test_derivatives_are_those_of_the_projection():
 
 def adjusted(iterations, **parity):
     cameras, plan, seen, weight = on_torch(make_problems(0.01, 1.0))
-    options = dense_ba.BundleOptions(iterations=iterations, parity=TrackerParity(**parity))
+    options = dense_ba.DenseBAOptions(iterations=iterations, parity=TrackerParity(**parity))
     eta = torch.full_like(cameras.inverse_depth, 1e-9)
     dense_ba.adjust(cameras, plan, seen, weight, eta, torch.full((2,), 0.01), None, options)
     return cameras

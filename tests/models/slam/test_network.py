@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from models.networks.layers import pad_channels
-from models.slam.network import EdgeGroups, TrackingNetwork, build_network, load_network
+from models.slam.network import EdgeGroups, TrackingNetwork, build_tracking_network, load_tracking_network
 
 pytestmark = pytest.mark.models
 
@@ -69,7 +69,7 @@ def test_it_has_the_published_tensors():
 
 
 def test_its_numbers_are_those_of_the_public_implementation():
-    outputs = golden_outputs(build_network(golden_state()))
+    outputs = golden_outputs(build_tracking_network(golden_state()))
     for name, (mean, deviation, element) in GOLDEN.items():
         values = outputs[name].double()
         found = (float(values.mean()), float(values.std()), float(values.flatten()[values.numel() // 2 + 3]))
@@ -79,15 +79,15 @@ def test_its_numbers_are_those_of_the_public_implementation():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_half_precision_on_a_gpu_gives_nearly_the_same():
-    expected = golden_outputs(build_network(golden_state()))
-    found = golden_outputs(build_network(golden_state(), "cuda"), "cuda", torch.float16)
+    expected = golden_outputs(build_tracking_network(golden_state()))
+    found = golden_outputs(build_tracking_network(golden_state(), "cuda"), "cuda", torch.float16)
     for name, values in expected.items():
         error = torch.linalg.norm(found[name].float().cpu() - values) / torch.linalg.norm(values)
         assert error < 5e-3, name
 
 
 def test_a_batch_gives_what_its_edges_give_alone():
-    network = build_network(golden_state())
+    network = build_tracking_network(golden_state())
     rng = np.random.default_rng(1)
     net, context, correlation, motion = (
         torch.tensor(rng.normal(0, 1, (2, c, 6, 9)), dtype=torch.float32) for c in (128, 384, 200, 4)
@@ -104,7 +104,7 @@ def test_a_batch_gives_what_its_edges_give_alone():
 def test_weights_load_from_a_file_that_runs_no_code(tmp_path):
     path = tmp_path / "megasam_final.pth"
     torch.save(golden_state(), path)
-    loaded, built = load_network(path).state_dict(), build_network(golden_state()).state_dict()
+    loaded, built = load_tracking_network(path).state_dict(), build_tracking_network(golden_state()).state_dict()
     assert all(torch.equal(loaded[key], built[key]) for key in built)
 
 
@@ -112,4 +112,4 @@ def test_other_weights_are_refused_by_name():
     state = golden_state()
     del state["module.fnet.conv1.bias"]
     with pytest.raises(ValueError, match=r"fnet\.conv1\.bias"):
-        build_network(state)
+        build_tracking_network(state)

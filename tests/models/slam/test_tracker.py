@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from benchmarks.gpu.exact_flow import ExactFlow, errors, make_clip
 from models.slam import tracker
 from models.slam.features import FlowPredictor
-from models.slam.network import build_network
+from models.slam.network import build_tracking_network
 from models.slam.settings import TrackerParity, TrackerSettings
 from models.slam.tracker import track_clips
 from native import se3
@@ -37,7 +37,7 @@ def room(frames, speed, turn, **how):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return build_network(None)
+    return build_tracking_network(None)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from models.depth.settings import ConsistencySettings
-from models.flow.raft import build_network as build_raft
+from models.flow.raft import build_raft
 from models.slam.clips import run_networks
-from models.slam.network import build_network as build_tracker
+from models.slam.network import build_tracking_network as build_tracker
 from models.slam.settings import MegasamSettings, TrackerSettings
-from models.slam.tracker import TrackedClip
+from models.slam.tracker import SlamInput
 from transforms.handlers.device import TURNS, in_turn
 
 pytestmark = pytest.mark.models
@@ -86,7 +86,7 @@ def test_turns_side_by_side_give_the_same_bits_in_memory_that_does_not_grow():
 
     def make_clip(seed):
         rng = np.random.default_rng(seed)
-        return TrackedClip(
+        return SlamInput(
             images=rng.integers(0, 256, (10, 3, 128, 192), dtype=np.uint8),
             depth=rng.uniform(0.5, 2, (10, 128, 192)).astype(np.float32),
             intrinsics_px=[160, 160, 96, 64],
