@@ -87,6 +87,7 @@ def test_clips_of_real_videos_are_exact(data: Path, tmp_path: Path, name: str, s
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.slow
 def test_clips_of_made_videos_are_exact(hostile: dict[str, HostileCase], tmp_path: Path, codec: str) -> None:
     settings = CutSettings(codec=codec, preset="superfast", crf=16)
     for name, case in hostile.items():

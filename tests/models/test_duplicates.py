@@ -9,6 +9,8 @@ from media.images import decode_jpeg, encode_jpeg, sample_image
 from models.duplicates import HASH_BITS, DuplicateSettings, band_keys, hash_image, near_earlier
 from tests.support.paths import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 MAX = DuplicateSettings().max_distance
 
 

@@ -92,6 +92,7 @@ def draw_picture(rng, kind, shape, bit_depth, before):
     ),
     seed=st.integers(0, 2**32 - 1),
 )
+@pytest.mark.slow
 def test_numbers_equal_plain_integer_arithmetic_on_every_path(
     width, height, bit_depth, subsampling, padding, kinds, seed
 ):

@@ -19,6 +19,8 @@ from native import se3
 from storage.shard_members import masks_bytes, read_masks, read_npy
 from tests.support.films import MOTION_WORDS, Film, film
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def annotated(name: str, num_threads: int = 1) -> tuple[Film, ClipGeometry]:

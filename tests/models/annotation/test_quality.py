@@ -13,6 +13,8 @@ from models.sfm.classical import estimate_poses
 from models.sfm.estimate import PoseRequest
 from tests.support.films import film
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def filmed(name):

@@ -23,6 +23,8 @@ from storage.shard_members import read_masks
 from tests.support.camera_paths import wander
 from tests.support.films import film
 
+pytestmark = pytest.mark.slow
+
 PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 

@@ -14,6 +14,8 @@ from models.depth.mono_depth import FrameDepths
 from models.depth.motion_stereo import DepthMaps
 from tests.support.films import Film, film
 
+pytestmark = pytest.mark.slow
+
 NOISE = 0.03
 
 

@@ -13,6 +13,8 @@ from models.sfm.estimate import Intrinsics, PoseRequest
 from native import se3
 from tests.support.films import Film, film
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def filmed(name: str) -> Film:

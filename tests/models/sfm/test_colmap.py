@@ -15,6 +15,8 @@ from models.sfm.colmap import ColmapEstimator, ColmapSettings
 from models.sfm.estimate import Intrinsics, IntrinsicsMode, PoseRequest
 from tests.support.films import Film, film
 
+pytestmark = pytest.mark.slow
+
 needs_colmap = pytest.mark.skipif(
     importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed (pip install 'pycolmap>=4.2,<5')"
 )

@@ -7,6 +7,8 @@ from models.sfm.tracks import Tracks, track_points
 from native import se3
 from tests.support.films import film
 
+pytestmark = pytest.mark.slow
+
 LOST = 4
 
 

@@ -18,6 +18,8 @@ from native import se3
 from tests.support.camera_paths import fly
 from tests.support.films import film
 
+pytestmark = pytest.mark.slow
+
 STEP = 4
 
 

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks.accuracy.trajectories import compare_trajectories
 from models.sfm.classical import _trials
@@ -11,6 +12,8 @@ from models.sfm.patch_refinement import reobserve
 from models.sfm.tracks import track_points
 from native import se3
 from tests.support.films import film
+
+pytestmark = pytest.mark.slow
 
 
 def centers_off(mapper, made):

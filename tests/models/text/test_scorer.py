@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from models.text.scorer import NO_IMAGES_REASON, TextModel, TextSettings, detector_size
 from tests.support.paths import DATA, NO_DATA
 
+pytestmark = pytest.mark.slow
+
 
 def picture(size: tuple[int, int] = (640, 360), seed: int = 0) -> Image.Image:
     """A smooth colored background without text."""
