@@ -43,7 +43,7 @@ CLIP_FIELDS = [
     "shot",
     "shot_index",
     "samples",
-    "scores",
+    "cheap_scores",
     "timestamp_repairs",
     "is_whole_video",
     "status",

@@ -137,7 +137,7 @@ def made_up_clip(clip_id: str, info: VideoInfo, hashes: Sequence[bytes], **chang
         shot=SHOT,
         shot_index=0,
         samples=(),
-        scores=SCORES,
+        cheap_scores=SCORES,
         image_hashes=tuple(value.hex() for value in hashes),
         **fields,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from core.records import NOT_SCORED_REASON
+from core.scores import NOT_SCORED_REASON
 from explore.clip_cards import CLIPS_SHOWN
 from explore.clips import Clip, ShardReader, find_clips
 from explore.report import write_report

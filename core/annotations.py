@@ -5,33 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.columns import column
 from core.references import Ref
 from core.time import FrameSpan
+
+LUMA_RANGE, SHARE = (0.0, 255.0), (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One detected shot and the boundary that opens it.
+    """One detected shot and the boundary that opens it: frames and seconds `[start, end)` of the video's timeline."""
 
-    Attributes:
-      start_frame, end_frame: `[start, end)` in display indices.
-      start_s, end_s: the same in seconds of the video's timeline.
-      boundary_kind: how the shot begins: "start" of the video, "cut", "dissolve", ...
-      boundary_start_frame: first frame that the transition touches (equal to `start_frame` for a cut).
-      boundary_confidence: 0 to 1; None where no detector decided (start of the video).
-      luminance_mean, motion_mean, motion_normalized_mean: over all frames of the shot; see `ClipScores`.
-    """
-
-    start_frame: int
-    end_frame: int
-    start_s: float
-    end_s: float
-    boundary_kind: str
-    boundary_start_frame: int
-    boundary_confidence: float | None
-    luminance_mean: float
-    motion_mean: float
-    motion_normalized_mean: float
+    start_frame: int = field(metadata=column("first frame, display index"))
+    end_frame: int = field(metadata=column("frame after the last one"))
+    start_s: float = field(metadata=column("start in seconds"))
+    end_s: float = field(metadata=column("end in seconds"))
+    boundary_kind: str = field(metadata=column("how the shot begins: start, cut, dissolve, fade_in, fade_out, ..."))
+    boundary_start_frame: int = field(
+        metadata=column("first frame that the transition touches; equal to start_frame for a cut")
+    )
+    boundary_confidence: float | None = field(
+        metadata=column("confidence of the detector; null at the start of the video", range=SHARE)
+    )
+    luminance_mean: float = field(metadata=column("mean luminance over all frames of the shot", range=LUMA_RANGE))
+    motion_mean: float = field(metadata=column("mean VMAF motion over all frames of the shot"))
+    motion_normalized_mean: float = field(metadata=column("mean motion_normalized over all frames of the shot"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,25 +43,31 @@ class SampleImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScores:
-    """Cheap scores that the analysis pass yields for a clip.
+    """Cheap scores that the analysis pass yields for a clip. The tables' conventions define luminance and motion."""
 
-    Attributes:
-      luminance_score, luminance_min, luminance_max: mean, least and largest of the sample images' mean
-        luminance (0.2126 R + 0.7152 G + 0.0722 B on gamma-coded values, 0 to 255).
-      luminance_all_mean, luminance_all_min, luminance_all_max: the same over every frame of the clip.
-      motion_score: mean of libvmaf's `integer_motion2` over the clip's frames, 8-bit luma units a frame.
-      motion_normalized: mean absolute change of the 64x36 luma thumbnail in 0.1 s, 8-bit luma units:
-        comparable across resolutions and frame rates.
-    """
-
-    luminance_score: float
-    luminance_min: float
-    luminance_max: float
-    luminance_all_mean: float
-    luminance_all_min: float
-    luminance_all_max: float
-    motion_score: float
-    motion_normalized: float
+    luminance_score: float = field(
+        metadata=column("mean luminance of the sample images", range=LUMA_RANGE, title="Luminance", limit=(20, 140))
+    )
+    luminance_min: float = field(metadata=column("least mean luminance of a sample image", range=LUMA_RANGE))
+    luminance_max: float = field(metadata=column("largest mean luminance of a sample image", range=LUMA_RANGE))
+    luminance_all_mean: float = field(metadata=column("mean luminance over every frame", range=LUMA_RANGE))
+    luminance_all_min: float = field(metadata=column("least mean luminance of a frame", range=LUMA_RANGE))
+    luminance_all_max: float = field(metadata=column("largest mean luminance of a frame", range=LUMA_RANGE))
+    motion_score: float = field(
+        metadata=column(
+            "mean VMAF motion (integer_motion2) at native size",
+            unit="luma units a frame",
+            title="Motion",
+            limit=(2, 14),
+        )
+    )
+    motion_normalized: float = field(
+        metadata=column(
+            "mean absolute change of the 64x36 luma thumbnail in 0.1 s, comparable across sizes and frame rates",
+            unit="luma units",
+            title="Motion, normalized",
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,43 +84,43 @@ class ClipCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoAnalysis:
-    """All that the one decode of a video yields.
+    """All that the one decode of a video yields. Shots and clips are in order of time."""
 
-    Attributes:
-      num_frames: decoded frames.
-      duration_s: from the first frame to the end of the last one.
-      decode_errors: packets that could not be decoded; `first_decode_error` says what the first was.
-      damaged_frames: frames that the decoder gave out with concealed damage.
-      timestamp_repairs: frames whose timestamp had to be inferred or corrected.
-      luminance_mean, motion_mean: means over all frames of the video.
-      shots, clips: in order of time.
-    """
-
-    num_frames: int
-    duration_s: float
-    decode_errors: int
-    first_decode_error: str | None
-    damaged_frames: int
-    timestamp_repairs: int
-    luminance_mean: float
-    motion_mean: float
+    num_frames: int = field(metadata=column("frames that decoded"))
+    duration_s: float = field(metadata=column("from the first frame to the end of the last", unit="seconds"))
+    decode_errors: int = field(metadata=column("packets that could not be decoded"))
+    first_decode_error: str | None = field(metadata=column("what the first of them was"))
+    damaged_frames: int = field(metadata=column("frames that decoded with concealed damage"))
+    timestamp_repairs: int = field(metadata=column("frames whose timestamp had to be inferred or corrected"))
+    luminance_mean: float = field(metadata=column("mean luminance over all frames", range=LUMA_RANGE))
+    motion_mean: float = field(metadata=column("mean VMAF motion over all frames"))
     shots: tuple[Shot, ...]
     clips: tuple[ClipCandidate, ...]
+
+    @property
+    def num_shots(self) -> int:
+        return len(self.shots)
+
+    @property
+    def num_clips(self) -> int:
+        return len(self.clips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedClip:
-    """The cut clip: its bytes in the store and what was measured on them; `is_copy` if they are the source's own."""
+    """The cut clip: its bytes in the store and what was measured on them."""
 
     video: Ref
-    codec: str
-    pixel_format: str
-    width: int
-    height: int
-    num_frames: int
-    duration_s: float
-    fps: float
-    is_copy: bool = False
+    codec: str = field(metadata=column("codec of the cut clip"))
+    pixel_format: str = field(metadata=column("pixel format of the cut clip"))
+    width: int = field(metadata=column("width of the cut clip", unit="pixels"))
+    height: int = field(metadata=column("height of the cut clip", unit="pixels"))
+    num_frames: int = field(metadata=column("frames of the cut clip"))
+    duration_s: float = field(metadata=column("duration of the cut clip", unit="seconds"))
+    fps: float = field(metadata=column("mean frame rate of the cut clip"))
+    is_copy: bool = field(
+        default=False, metadata=column("whether the cut clip is the source file itself, byte for byte")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +129,10 @@ class TrackedCamera:
 
     Attributes:
       file: .npz of poses, intrinsics, depth and what stands still, of the annotated frames.
-      model: id and digest of the network.
     """
 
     file: Ref
-    model: str
+    model: str = field(metadata=column("id and digest of the network that tracked the camera; null if none did"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +143,13 @@ class MonoDepth:
       file: .npz of `relative` and `metric` (n, h, w) float16 maps (inverse depth up to scale and shift; meters, 0 where
         unknown), where the network ran, `<kind>_focal_px` (n,) in pixels of the maps, and `frame` (n,) indices in the
         clip.
-      relative_model, metric_model: id and digest of the networks; None where none ran.
     """
 
     file: Ref
-    relative_model: str | None
-    metric_model: str | None
+    relative_model: str | None = field(
+        metadata=column("id and digest of the network for relative depth; null if none ran")
+    )
+    metric_model: str | None = field(metadata=column("id and digest of the network for metric depth; null if none ran"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,25 +162,7 @@ class SpatialAnnotation:
         since the clip's first frame, by timestamps.
       depth, masks: .npz files of depth maps and dynamic masks, where there are any.
       dense_poses: .npy file of (m, 7) cam_from_world, one for each frame of the clip, where wanted.
-      dense_refined_share: share of the frames between annotated ones whose pose points confirm.
-      num_frames: annotated frames.
-      pose_ok: whether the poses are fit for use.
-      pose_reason: why they are not; or, where they are, why a part of a long clip has none.
-      motion_kind: general, rotation (the camera only turns) or static.
-      registered_share: share of the annotated frames that have a pose.
-      reprojection_px: root mean square distance of points from where they were seen, at the annotated size.
-      num_points: points of the sparse map.
-      scene_depth: median depth of the scene's points, in the poses' unit.
-      depth_valid_share, moving_share: mean share of pixels with a valid depth, and of moving ones.
-      depth_reason, masks_reason: why there is no such file.
-      tracked_share: mean share of pixels that flow finds again in the next annotated frame.
-      focal_sigma: standard deviation of the focal length as a share of it.
-      depth_error: mean relative error of depth from an annotated frame to the next.
-      num_windows: windows that the poses are joined from.
-      scale_drift: largest relative change of the scale between two windows over the frames that they share.
-      join_offset: largest distance of two windows' camera centers there (root mean square), in typical depths.
-      meters_per_unit: unit of poses and depth in meters; None where nothing says.
-      masks_model: id and digest of the network that outlined the masks; None where none did.
+      dynamic_ratio: mean share of moving pixels; `TrajectoryMetrics` has that of the frames with poses.
     """
 
     poses: Ref
@@ -186,56 +172,114 @@ class SpatialAnnotation:
     depth: Ref | None
     masks: Ref | None
     dense_poses: Ref | None
-    dense_refined_share: float | None
-    num_frames: int
-    pose_ok: bool
-    pose_reason: str | None
-    motion_kind: str
-    registered_share: float
-    reprojection_px: float | None
-    num_points: int
-    scene_depth: float | None
-    depth_valid_share: float | None
-    moving_share: float | None
-    depth_reason: str | None
-    masks_reason: str | None
-    tracked_share: float | None
-    focal_sigma: float | None
-    depth_error: float | None
-    num_windows: int
-    scale_drift: float | None
-    join_offset: float | None
-    meters_per_unit: float | None = None
-    masks_model: str | None = None
+    num_annotated_frames: int = field(
+        metadata=column("frames with annotation; the shard's frames.npy maps them to the clip's frames")
+    )
+    pose_ok: bool = field(metadata=column("whether the camera poses are fit for use"))
+    pose_reason: str | None = field(
+        metadata=column("why they are not; or, where they are, why a part of a long clip has none")
+    )
+    camera_motion_kind: str = field(
+        metadata=column("general, rotation (the camera only turns) or static", title="Camera motion")
+    )
+    pose_registered_share: float = field(metadata=column("share of the annotated frames that have a pose", range=SHARE))
+    pose_reprojection_px: float | None = field(
+        metadata=column("root mean square reprojection error of the observations", unit="annotated pixels")
+    )
+    pose_num_points: int = field(metadata=column("3D points of the sparse reconstruction"))
+    pose_dense_refined_share: float | None = field(
+        metadata=column(
+            "share of the frames between annotated ones whose pose in poses_dense.npy is confirmed by tracked points, "
+            "not interpolated alone; null without that file",
+            range=SHARE,
+        )
+    )
+    meters_per_unit: float | None = field(
+        default=None,
+        metadata=column("unit of poses and depth in meters, from a metric depth network; null without"),
+    )
+    scene_depth: float | None = field(metadata=column("median depth of the scene's points", unit="the poses' unit"))
+    pose_tracked_share: float | None = field(
+        metadata=column("mean share of pixels that flow finds again in the next annotated frame", range=SHARE)
+    )
+    pose_focal_sigma: float | None = field(
+        metadata=column(
+            "standard deviation of the focal length as a share of it, by the curvature of the bundle adjustment; null "
+            "where it was not estimated"
+        )
+    )
+    pose_num_windows: int = field(metadata=column("windows that the poses are joined from; longer clips need several"))
+    pose_scale_drift: float | None = field(
+        metadata=column(
+            "largest relative change of scale between two windows over the frames that they share; null for one window"
+        )
+    )
+    pose_join_offset: float | None = field(
+        metadata=column(
+            "largest root mean square distance of two windows' camera centers there; null for one window",
+            unit="scene depths",
+        )
+    )
+    depth_valid_share: float | None = field(
+        metadata=column("share of pixels with a valid depth", range=SHARE, title="Pixels with depth")
+    )
+    depth_reprojection_error: float | None = field(
+        metadata=column(
+            "relative difference of depth reprojected to the next annotated frame and found there: median of pixels, "
+            "mean of frames"
+        )
+    )
+    depth_reason: str | None = field(metadata=column("why there is no depth"))
+    masks_reason: str | None = field(metadata=column("why there are no dynamic masks"))
+    masks_model: str | None = field(
+        default=None,
+        metadata=column("id and digest of the network that segmented the dynamic masks; null if none did"),
+    )
+    dynamic_ratio: float | None
+
+    @property
+    def pose_scale(self) -> str:
+        """Poses have no scale of their own; `meters_per_unit` gives it where it is known."""
+        return "relative"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryMetrics:
-    """Metrics of a camera path. A field is None where it has no meaning; `missing` then says why.
-
-    "Unit" is the length in which the 98th percentile of the clip's inverse depth is 2, as in SpatialVID's tables.
+    """Metrics of a camera trajectory. A field is None where it has no meaning; `missing` then says why.
 
     Attributes:
-      move_dist: length of the path of the camera center, units.
-      dist_level: 0 to 4, how many of 0.08, 0.28, 0.92, 2.41 units `move_dist` reaches.
-      rot_angle: sum of the rotations between neighboring poses, radians.
-      traj_turns: number of turns of the path.
-      dynamic_ratio: mean share of moving pixels, 0 to 1.
-      anomaly: whether two poses in a row are over 0.03 units off their prediction from the three before
-        (over as much more as steps are wider than 0.2 s, squared).
-      translation_jerk: root mean square of the third derivative of the camera center, units per second cubed.
-      rotation_jerk: root mean square of the second derivative of the angular velocity, radians per second cubed.
       missing: field name to reason, for each field that is None.
     """
 
-    move_dist: float | None
-    dist_level: int | None
-    rot_angle: float | None
-    traj_turns: int | None
-    dynamic_ratio: float | None
-    anomaly: bool | None
-    translation_jerk: float | None
-    rotation_jerk: float | None
+    move_dist: float | None = field(
+        metadata=column(
+            "length of the camera's path",
+            unit="units in which the 98th percentile of inverse depth is 2",
+            title="Length of the path",
+        )
+    )
+    dist_level: int | None = field(
+        metadata=column("how many of 0.08, 0.28, 0.92, 2.41 move_dist reaches", range=(0, 4), title="Distance level")
+    )
+    rot_angle: float | None = field(
+        metadata=column("sum of the rotations between neighboring poses", unit="radians", title="Rotation")
+    )
+    traj_turns: int | None = field(metadata=column("turns of the camera's path", title="Turns of the path"))
+    dynamic_ratio: float | None = field(
+        # The record has the geometry's, too, of clips whose trajectory is not measured.
+        metadata=column("mean share of moving pixels", range=SHARE, title="Moving pixels", path="dynamic_ratio")
+    )
+    anomaly: bool | None = field(
+        metadata=column("whether two poses in a row are far off their prediction from the three before")
+    )
+    translation_jerk: float | None = field(
+        metadata=column("root mean square of the third derivative of the camera center", unit="units per second cubed")
+    )
+    rotation_jerk: float | None = field(
+        metadata=column(
+            "root mean square of the second derivative of the angular velocity", unit="radians per second cubed"
+        )
+    )
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -244,13 +288,11 @@ class CameraMotion:
     """What the poses of a clip say in words and numbers.
 
     Attributes:
-      instructions: JSON file of motion words by stretches of annotated frames.
-      motion_sentence: one line on the camera's motion; None under parity.
-      trajectory: metrics of the camera's path.
+      instructions: JSON file of motion words by runs of annotated frames.
     """
 
     instructions: Ref
-    motion_sentence: str | None
+    motion_sentence: str | None = field(metadata=column("the camera's motion in one line"))
     trajectory: TrajectoryMetrics
 
 
@@ -260,50 +302,49 @@ class Caption:
 
     Attributes:
       file: JSON file with the texts and tags, in the layout that the settings name.
-      model: what wrote it; of several models all, in the order of the steps.
-      prompts: version and digest of the prompts; None where no model was asked.
-      scene_summary, scene_description, camera_motion, shot_immersion: texts as SpatialVID publishes them.
-      motion_trends: the main movements of the camera, in words.
-      motion_tags: forward, backward, left, right, up, down or stationary, from the poses; empty without poses.
-      keywords: what is to be seen.
-      scene_type, brightness, time_of_day, weather, crowd_density: of the closed vocabularies.
-      scene_subtype: free words.
-      odd_tags: `<tag>=<raw value>` where the raw value was not one of the vocabulary.
     """
 
     file: Ref
-    model: str
-    prompts: str | None
-    scene_summary: str | None
-    scene_description: str | None
-    camera_motion: str | None
-    shot_immersion: str | None
-    motion_trends: tuple[str, ...]
-    motion_tags: tuple[str, ...]
-    keywords: tuple[str, ...]
-    scene_type: str
-    scene_subtype: str
-    brightness: str
-    time_of_day: str
-    weather: str
-    crowd_density: str
-    odd_tags: tuple[str, ...] = ()
+    scene_summary: str | None = field(metadata=column("the scene in one sentence; null where nothing is known to say"))
+    scene_description: str | None = field(metadata=column("what is to be seen"))
+    camera_motion_caption: str | None = field(metadata=column("the camera's motion in words"))
+    shot_immersion: str | None = field(metadata=column("camera and scene together, as prose"))
+    motion_trends: tuple[str, ...] = field(metadata=column("the camera's main movements, free words"))
+    motion_tags: tuple[str, ...] = field(
+        metadata=column(
+            "forward, backward, left, right, up, down or stationary; empty without poses", title="Motion direction"
+        )
+    )
+    keywords: tuple[str, ...] = field(metadata=column("what is to be seen, in nouns"))
+    scene_type: str = field(
+        metadata=column("Urban, Natural Landscape, Interior, Rural, Waterfront or Unknown", title="Scene type")
+    )
+    scene_subtype: str = field(metadata=column("kind of scene in free words, or Unknown", title="Kind of scene"))
+    brightness: str = field(metadata=column("Bright, Dim/Dark or Unknown", title="Brightness"))
+    time_of_day: str = field(
+        metadata=column("Dawn/Morning, Daytime, Dusk/Evening, Night or Unknown", title="Time of day")
+    )
+    weather: str = field(metadata=column("Sunny, Rainy, Foggy, Cloudy, Snowy or Unknown", title="Weather"))
+    crowd_density: str = field(metadata=column("Deserted, Sparse, Moderate, Crowded or Unknown", title="Crowd density"))
+    odd_tags: tuple[str, ...] = field(
+        default=(), metadata=column("<tag>=<raw value> where the raw value was not one of the vocabulary")
+    )
+    model: str = field(metadata=column("what wrote the caption; of several models all", name="caption_model"))
+    prompts: str | None = field(
+        metadata=column("version and digest of the prompts; null where no model was asked", name="caption_prompts")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionUsage:
-    """What was asked of models for a clip's caption, also where it failed.
+    """What was asked of models for a clip's caption, also where it failed."""
 
-    Attributes:
-      requests: requests sent.
-      input_tokens, output_tokens: as the server counts them; None where it does not say.
-      cost_usd: by the prices in the settings; None without prices or counts.
-    """
-
-    requests: int
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
+    requests: int = field(metadata=column("requests sent for the caption, also where it failed"))
+    input_tokens: int | None = field(metadata=column("tokens sent, as the server counts them"))
+    output_tokens: int | None = field(metadata=column("tokens received, as the server counts them"))
+    cost_usd: float | None = field(
+        metadata=column("by the prices in the settings; null without prices or counts", unit="US dollars")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

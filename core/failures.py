@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from core.columns import column
 
 
 class ItemError(Exception):
@@ -30,18 +32,12 @@ class TransientError(ItemError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an item has no result.
+    """Why an item has no result."""
 
-    Attributes:
-      stage: name of the stage that gave up.
-      error_class: stable name of the cause (`ItemError.error_class`), or the exception's type.
-      message: cause and remedy in one sentence or two.
-      is_bug: true when the exception was not one that a bad input is expected to raise.
-      attempts: how often the stage tried.
-    """
-
-    stage: str
-    error_class: str
-    message: str
-    is_bug: bool = False
-    attempts: int = 1
+    stage: str = field(metadata=column("stage that gave up"))
+    error_class: str = field(
+        metadata=column("stable name of the cause (`ItemError.error_class`), or the exception's type")
+    )
+    message: str = field(metadata=column("cause and remedy"))
+    is_bug: bool = field(default=False, metadata=column("whether the program, not the input, is to blame"))
+    attempts: int = field(default=1, metadata=column("how often the stage tried"))

@@ -20,15 +20,14 @@ from core.annotations import (
     SpatialAnnotation,
     TrackedCamera,
 )
+from core.columns import column
 from core.failures import Failure
 from core.references import Ref
+from core.scores import Score
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 
 Scalar = str | int | float | bool | None
-
-NOT_SCORED_REASON = "rejected before this model ran"
-"""Reason of a missing score of a clip that the cheap limits had rejected already."""
 
 
 class ClipStatus(StrEnum):
@@ -45,21 +44,21 @@ class VideoRecord:
     """One input video on its way through the job.
 
     Attributes:
-      video_id: stable id: the user's own from a manifest, or a hash of the normalized URI.
       uri: where the video is read from.
       extra: further manifest columns, carried to the tables untouched.
       page_url: the page that the video was downloaded from; `uri` is then the file in the store.
-      fingerprint: identity of the content without reading it (size and modification time or etag).
       info: facts of the container.
       analysis: reference to the `VideoAnalysis` in the store.
       failure: set when a stage gave up; later stages pass the record on.
     """
 
-    video_id: str
+    video_id: str = field(metadata=column("stable id: the manifest's own, or a hash of the normalized URI"))
     uri: str
     extra: Mapping[str, Scalar] = field(default_factory=dict)
     page_url: str | None = None
-    fingerprint: str | None = None
+    fingerprint: str | None = field(
+        default=None, metadata=column("identity of the content: size and modification time or etag")
+    )
     info: VideoInfo | None = None
     analysis: Ref | None = None
     failure: Failure | None = None
@@ -72,6 +71,10 @@ class VideoRecord:
     def source_uri(self) -> str:
         """Where the video comes from, as the tables name it."""
         return self.page_url or self.uri
+
+    @property
+    def outcome(self) -> str:
+        return "failed" if self.failure else "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,56 +107,56 @@ class ClipRecord:
     """One candidate clip on its way through the job; at the end one row of the clip table.
 
     Attributes:
-      width, height: upright picture of the interval, pixels (a stream may change its size midway).
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.
       is_whole_video: whether the clip has all frames of its video.
       page_url: the page that the source video was downloaded from.
-      image_hashes: perceptual hashes of the sample images, hexadecimal; flat pictures have none.
-      duplicate_group: id of the clip that stands for this one and its near-duplicates; None without any.
-      ocr_score: share of the picture under text, 0 to 1; None until scored.
-      aesthetic_score: LAION aesthetic score, about 0 to 10; None until scored.
-      ocr_reason, aesthetic_reason: why there is no score, where no model ran.
-      ocr_model, aesthetic_model: id and digest of the model that made the score.
-      rejection_reasons: the limits that the clip misses, in words.
-      unchecked_limits: limits whose column had no value.
-      caption_reason: why a kept clip has no caption.
+      image_hashes: perceptual hashes of the sample images, hexadecimal; flat images have none.
+      scores: scores by models, by the name of their `ScoreSpec`.
     """
 
-    clip_id: str
-    video_id: str
+    clip_id: str = field(metadata=column("<video_id>_<5-digit index>"))
+    video_id: str = field(metadata=column("id of the source video"))
     uri: str
     extra: Mapping[str, Scalar]
     fingerprint: str
     info: VideoInfo
     span: FrameSpan
-    width: int
-    height: int
+    width: int = field(metadata=column("width of the upright source image in the clip's interval", unit="pixels"))
+    height: int = field(metadata=column("height of the same", unit="pixels"))
     shot: Shot
-    shot_index: int
+    shot_index: int = field(metadata=column("shot of the source video that the clip lies in"))
     samples: tuple[SampleImage, ...]
-    scores: ClipScores
+    cheap_scores: ClipScores
     timestamp_repairs: int = 0
     is_whole_video: bool = False
     page_url: str | None = None
     image_hashes: tuple[str, ...] = ()
-    duplicate_group: str | None = None
-    ocr_score: float | None = None
-    ocr_reason: str | None = None
-    ocr_model: str | None = None
-    aesthetic_score: float | None = None
-    aesthetic_reason: str | None = None
-    aesthetic_model: str | None = None
-    status: ClipStatus = ClipStatus.CANDIDATE
-    rejection_reasons: tuple[str, ...] = ()
-    unchecked_limits: tuple[str, ...] = ()
+    duplicate_group: str | None = field(
+        default=None,
+        metadata=column(
+            "id of the clip that stands for this one and its near-duplicates; null without any", stage="FindDuplicates"
+        ),
+    )
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    status: ClipStatus = field(
+        default=ClipStatus.CANDIDATE, metadata=column("kept, rejected or failed", stage="ApplyThresholds")
+    )
+    rejection_reasons: tuple[str, ...] = field(
+        default=(), metadata=column("every limit that the clip misses", stage="ApplyThresholds")
+    )
+    unchecked_limits: tuple[str, ...] = field(
+        default=(),
+        metadata=column("limits that could not be checked, since their column is null", stage="ApplyThresholds"),
+    )
     encoded: EncodedClip | None = None
     mono_depth: MonoDepth | None = None
     tracked: TrackedCamera | None = None
     geometry: SpatialAnnotation | None = None
     camera_motion: CameraMotion | None = None
     caption: Caption | None = None
-    caption_reason: str | None = None
+    caption_reason: str | None = field(default=None, metadata=column("why a kept clip has no caption"))
     caption_usage: CaptionUsage | None = None
+    shard: str | None = field(default=None, metadata=column("tar that holds the clip's files; null unless kept"))
     failure: Failure | None = None
 
     @property
@@ -165,19 +168,42 @@ class ClipRecord:
         """Where the video comes from, as the tables name it."""
         return self.page_url or self.uri
 
+    @property
+    def video_path(self) -> str | None:
+        """Name of the clip's video inside its shard."""
+        return f"{self.clip_id}.mp4" if self.shard else None
+
+    @property
+    def resolution(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def aspect_ratio(self) -> float:
+        return self.width / self.height
+
+    @property
+    def sample_frames(self) -> tuple[int, ...]:
+        return tuple(sample.frame for sample in self.samples)
+
+    @property
+    def sample_images(self) -> tuple[str, ...]:
+        """The sample images' paths below the output folder."""
+        return tuple(f"store/{sample.image.path}" for sample in self.samples)
+
+    @property
+    def dynamic_ratio(self) -> float | None:
+        """Mean share of moving pixels: of the frames with poses where their trajectory is measured."""
+        found = self.camera_motion.trajectory if self.camera_motion else self.geometry
+        return found.dynamic_ratio if found else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRecord:
-    """One row of the failure table: what failed, where it came from, and why.
+    """One row of the failure table: what failed, where it came from, and why."""
 
-    Attributes:
-      item: "input" (a listed source that is not processed), "video" or "clip".
-      key: id of the item.
-    """
-
-    item: str
-    key: str
-    uri: str
+    item: str = field(metadata=column("input (listed but not processed), video or clip"))
+    key: str = field(metadata=column("id of the item"))
+    uri: str = field(metadata=column("where its video was read", name="source_uri"))
     failure: Failure
 
 

@@ -63,5 +63,7 @@ def from_json_text(record_type: type[T], text: str | bytes) -> T:
 
 
 def field_from_jsonable(record_type: type, name: str, value: Any) -> Any:
-    """Rebuilds the value of one field of `record_type` from its JSON values."""
-    return from_jsonable(field_types(record_type)[name], value)
+    """Rebuilds one field of `record_type` (of a mapping the entry `field.key`) from its JSON form."""
+    field, _, key = name.partition(".")
+    hint = field_types(record_type)[field]
+    return from_jsonable(typing.get_args(hint)[1] if key else hint, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ class StageContract:
     Attributes:
       version: to be raised whenever the stage's results change for equal inputs.
       record: the record type.
-      reads, writes: names of fields of `record`.
+      reads, writes: names of fields of `record`; `field.key` for one entry of a mapping.
       cached: whether results are kept in the store and reused (the skip rule). Off for stages that
         cost less than a look into the store.
     """
@@ -41,7 +42,7 @@ class StageContract:
 
     def __post_init__(self) -> None:
         fields = set(field_types(self.record))
-        if unknown := (self.reads | self.writes) - fields:
+        if unknown := {name.partition(".")[0] for name in self.reads | self.writes} - fields:
             raise ValueError(f"stage {self.name!r} names fields that {self.record.__name__} lacks: {sorted(unknown)}")
 
 
@@ -79,3 +80,18 @@ def check_changes(contract: StageContract, changes: Mapping[str, Any]) -> None:
     """
     if set(changes) != contract.writes:
         raise ContractError(f"stage {contract.name!r} declares {sorted(contract.writes)} but wrote {sorted(changes)}")
+
+
+def get_field(record: Any, name: str) -> Any:
+    """Value of a field that a contract names; None for an entry that its mapping lacks."""
+    field, _, key = name.partition(".")
+    return getattr(record, field).get(key) if key else getattr(record, field)
+
+
+def replace_fields(record: Any, changes: Mapping[str, Any]) -> Any:
+    """The record with the fields that a stage wrote, by their names in its contract."""
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        field, _, key = name.partition(".")
+        values[field] = {**values.get(field, getattr(record, field)), key: value} if key else value
+    return dataclasses.replace(record, **values)

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from core.schema import CLIP_COLUMNS, NUMERIC_CLIP_COLUMNS
 from core.settings import Settings
-from storage.tables import NUMERIC_CLIP_COLUMNS
 
 
 class Limit(Settings):
@@ -28,10 +28,7 @@ class Limit(Settings):
 DUPLICATE_REASON = "near-duplicate"
 
 SPATIALVID_LIMITS: dict[str, Limit | None] = {
-    "aesthetic_score": Limit(min=4),
-    "luminance_score": Limit(min=20, max=140),
-    "motion_score": Limit(min=2, max=14),
-    "ocr_score": Limit(max=0.3),
+    c.name: Limit(min=c.limit[0], max=c.limit[1]) for c in sorted(CLIP_COLUMNS, key=lambda c: c.name) if c.limit
 }
 
 
@@ -65,7 +62,7 @@ class ThresholdSettings(Settings):
     @field_validator("limits")
     @classmethod
     def _check_columns(cls, limits: dict[str, Limit | None]) -> dict[str, Limit | None]:
-        if unknown := sorted(set(limits) - NUMERIC_CLIP_COLUMNS):
+        if unknown := sorted(set(limits) - set(NUMERIC_CLIP_COLUMNS)):
             raise ValueError(f"no numeric clip column is named {unknown}: choose among {sorted(NUMERIC_CLIP_COLUMNS)}")
         return limits
 

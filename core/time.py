@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+
+from core.columns import column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSpan:
-    """The half-open interval `[start, end)` of a video: the first frame is in, the end frame is not.
+    """The half-open interval `[start, end)` of a video: the first frame is in, the end frame is not."""
 
-    Attributes:
-      start_frame, end_frame: display indices of the source, 0-based.
-      start_pts: presentation timestamp of the first frame, in units of `time_base`.
-      end_pts: timestamp at which the interval ends: that of `end_frame`, or, at the end of the
-        stream, the last frame's timestamp plus its duration.
-      time_base: seconds per timestamp unit.
-    """
-
-    start_frame: int
-    end_frame: int
-    start_pts: int
-    end_pts: int
+    start_frame: int = field(metadata=column("first frame, 0-based display index in the source"))
+    end_frame: int = field(metadata=column("frame after the interval"))
+    start_pts: int = field(metadata=column("timestamp of the first frame, in time base units"))
+    end_pts: int = field(
+        metadata=column(
+            "timestamp of the end, in time base units: that of end_frame, or, at the end of the stream, that of the "
+            "last frame plus its duration"
+        )
+    )
     time_base: Fraction
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from beam_pipeline.config import PipelineConfig, profiles
-from storage.tables import CONVENTIONS, table_specs
+from storage.tables import ARROW_TYPES, CONVENTIONS, table_specs
 
 DOCS = Path(__file__).resolve().parent
 
@@ -116,10 +116,10 @@ def outputs_page() -> str:
         "",
     ]
     for name, spec in table_specs({}).items():
-        lines += [f"## `{name}`", "", "| column | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{c.name}` | {c.type} | {_cell(c.meaning)} |" for c in spec.columns]
+        lines += [f"## `{name}`", "", "| column | type | meaning | stage |", "|---|---|---|---|"]
+        lines += [f"| `{c.name}` | {ARROW_TYPES[c.type]} | {_cell(c.description)} | {c.stage} |" for c in spec.columns]
         if name in ("clips", "videos"):
-            lines.append("| *any other* | | columns of the manifest, carried untouched |")
+            lines.append("| *any other* | | columns of the manifest, carried untouched | ListVideos |")
         lines.append("")
     return "\n".join(lines)
 

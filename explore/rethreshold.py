@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from core.records import NOT_SCORED_REASON
+from core.schema import LATE_COLUMNS
+from core.scores import NOT_SCORED_REASON, SCORES
 from core.thresholds import ThresholdSettings, Verdict, apply_limits
 from explore.outputs import read_table
 from storage.store import Store
-from storage.tables import LATE_CLIP_COLUMNS
 from storage.uris import normalize_uri
 
 MAX_IDS_SHOWN = 20
 CUT_COLUMN = "clip_codec"
 """Null in clips that were never cut, so that nothing of the cut clip and its annotation is known."""
-REASON_COLUMNS = {"ocr_score": "ocr_reason", "aesthetic_score": "aesthetic_reason"}
+REASON_COLUMNS = {f"{spec.name}_score": f"{spec.name}_reason" for spec in SCORES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +93,8 @@ def _waits_for_model(row: dict[str, object], verdict: Verdict, settings: Thresho
     """Whether a model would have to look at the clip before these limits can be told."""
     unscored = [c for c in verdict.unchecked if row.get(REASON_COLUMNS.get(c, "")) == NOT_SCORED_REASON]
     if row["status"] == "rejected" and row[CUT_COLUMN] is None:
-        unscored += [c for c in verdict.unchecked if c in LATE_CLIP_COLUMNS]
-    return bool(unscored) and apply_limits(row, settings, skip=LATE_CLIP_COLUMNS.union(REASON_COLUMNS)).is_kept
+        unscored += [c for c in verdict.unchecked if c in LATE_COLUMNS]
+    return bool(unscored) and apply_limits(row, settings, skip=LATE_COLUMNS.union(REASON_COLUMNS)).is_kept
 
 
 def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str], write_to: str) -> None:

@@ -198,7 +198,7 @@ def clips_of(video: VideoRecord, analysis: VideoAnalysis) -> Iterator[ClipRecord
             shot=analysis.shots[candidate.shot_index],
             shot_index=candidate.shot_index,
             samples=candidate.samples,
-            scores=candidate.scores,
+            cheap_scores=candidate.scores,
             timestamp_repairs=analysis.timestamp_repairs,
             is_whole_video=candidate.span.num_frames == analysis.num_frames and not analysis.decode_errors,
         )

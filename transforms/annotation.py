@@ -43,7 +43,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=11,
+        version=12,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),
@@ -148,26 +148,26 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         times=array("times", found.time_s),
         depth=depth,
         dense_poses=None if dense is None else array("poses_dense", dense),
-        dense_refined_share=found.dense_refined_share,
+        pose_dense_refined_share=found.dense_refined_share,
         masks=file("dyn_masks", found.masks_path),
-        num_frames=len(found.frame),
+        num_annotated_frames=len(found.frame),
         pose_ok=found.pose_ok,
         pose_reason=found.reason,
-        motion_kind=found.motion_kind,
-        registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
-        reprojection_px=found.reprojection_px,
-        num_points=found.num_points,
+        camera_motion_kind=found.motion_kind,
+        pose_registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
+        pose_reprojection_px=found.reprojection_px,
+        pose_num_points=found.num_points,
         scene_depth=found.scene_depth,
         depth_valid_share=found.depth_valid_share,
-        moving_share=found.moving_share,
+        dynamic_ratio=found.moving_share,
         depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.reason,
         masks_reason=None if found.masks_path else found.reason,
-        tracked_share=found.tracked_share,
-        focal_sigma=found.focal_sigma,
-        depth_error=found.depth_error,
-        num_windows=found.num_windows,
-        scale_drift=found.scale_drift,
-        join_offset=found.join_offset,
+        pose_tracked_share=found.tracked_share,
+        pose_focal_sigma=found.focal_sigma,
+        depth_reprojection_error=found.depth_error,
+        pose_num_windows=found.num_windows,
+        pose_scale_drift=found.scale_drift,
+        pose_join_offset=found.join_offset,
         meters_per_unit=found.meters_per_unit,
     )
 
@@ -204,7 +204,7 @@ class LabelMotion(Stage[ClipRecord]):
         span = registered_span(poses)
         times_s = all_times_s[span]
         poses = interpolate_missing_poses(poses[span], times_s)
-        moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
+        moves = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
         shares = None
         if geometry.masks is not None:
             shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]

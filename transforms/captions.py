@@ -10,6 +10,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.annotations import Caption, CaptionUsage
 from core.records import ClipRecord, ClipStatus
+from core.scores import TEXT_AREA
 from core.stage import StageContract
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
 from models.captions.captioner import AnswerMemory, Captioners, WrittenCaption, write_captions
@@ -25,12 +26,14 @@ from transforms.stage import ModelStage, Stage
 
 FINAL_CLASSES = ("Blocked:",)
 CAPTION_FIELDS = frozenset({"caption", "caption_reason", "caption_usage"})
-MEASURED_FIELDS = frozenset({"encoded", "geometry", "camera_motion", "scores", "ocr_score", "width", "height"})
+MEASURED_FIELDS = frozenset(
+    {"encoded", "geometry", "camera_motion", "cheap_scores", TEXT_AREA.field, "width", "height"}
+)
 
 
 CONTRACT = StageContract(
     name="CaptionClips",
-    version=3,
+    version=4,
     record=ClipRecord,
     reads=MEASURED_FIELDS,
     writes=CAPTION_FIELDS,
@@ -234,7 +237,7 @@ def to_caption(
         prompts=prompts,
         scene_summary=draft.scene_summary,
         scene_description=draft.scene_description,
-        camera_motion=draft.camera_motion,
+        camera_motion_caption=draft.camera_motion,
         shot_immersion=draft.shot_immersion,
         motion_trends=draft.motion_trends,
         motion_tags=clip.path.tags() if clip.path else (),

@@ -60,10 +60,9 @@ class _VideoRowsDoFn(beam.DoFn):
 
 
 def _clip_rows(clip: ClipRecord, shards: int) -> Iterator[tuple[str, Row]]:
-    shard = None
     if clip.status is ClipStatus.KEPT:
-        shard = shard_path(partition_of(clip.clip_id, shards), shards)
-    yield "clips", clip_row(clip, shard)
+        clip = dataclasses.replace(clip, shard=shard_path(partition_of(clip.clip_id, shards), shards))
+    yield "clips", clip_row(clip)
     if clip.failure:
         failed = FailureRecord(item="clip", key=clip.clip_id, uri=clip.source_uri, failure=clip.failure)
         yield "failures", failure_row(failed)

@@ -20,7 +20,7 @@ import transforms.coders  # noqa: F401 - records travel by these
 from core import determinism
 from core.failures import Failure
 from core.progress import ProgressLog
-from core.stage import ContractError, check_changes
+from core.stage import ContractError, check_changes, replace_fields
 from storage.stage_output import StageOutput
 from transforms.counters import Counters
 from transforms.handlers.isolation import (
@@ -64,7 +64,7 @@ class StageRun:
             return Outcome(record, "passed")
         contract = self._stage.contract
         if contract.cached and (known := self._output(record).load(contract.record)) is not None:
-            return Outcome(dataclasses.replace(record, **known), "reused")
+            return Outcome(replace_fields(record, known), "reused")
         return None
 
     def compute(self, record: Any, changes_of: Callable[[StageOutput], Mapping[str, Any]]) -> Outcome:
@@ -97,7 +97,7 @@ class StageRun:
         check_changes(contract, changes)
         if contract.cached and self._stage.is_final(changes):
             output.save(changes)
-        return dataclasses.replace(record, **changes)
+        return replace_fields(record, changes)
 
     def _output(self, record: Any) -> StageOutput:
         return self._stage.output(record, self._store, self._progress)

@@ -8,6 +8,7 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler
 
 from core.records import ClipRecord, ClipStatus
+from core.scores import AESTHETIC, TEXT_AREA, Score, ScoreSpec
 from core.settings import Settings
 from core.stage import StageContract
 from models.aesthetic import NO_MODEL_REASON, AestheticScore, AestheticSettings
@@ -27,13 +28,13 @@ from transforms.stage import ModelStage, Stage
 NO_TEXT_MODEL_REASON = "no text model in this profile: set text.model=ppocrv6-small"
 
 
-def _contract(name: str, prefix: str) -> StageContract:
+def _contract(spec: ScoreSpec) -> StageContract:
     return StageContract(
-        name=name,
-        version=1,
+        name=spec.stage,
+        version=2,
         record=ClipRecord,
         reads=frozenset({"samples", "width", "height"}),
-        writes=frozenset({f"{prefix}_score", f"{prefix}_reason", f"{prefix}_model"}),
+        writes=frozenset({spec.field}),
     )
 
 
@@ -61,7 +62,7 @@ class _ImageStage(ModelStage[ClipRecord]):
 class ScoreText(_ImageStage):
     """Share of the picture under text, by a PP-OCR detector."""
 
-    contract = _contract("ScoreText", "ocr")
+    contract = _contract(TEXT_AREA)
     settings: TextSettings
 
     def __init__(self, settings: TextSettings) -> None:
@@ -83,17 +84,13 @@ class ScoreText(_ImageStage):
 
     def fields(self, record: ClipRecord, prediction: TextScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
-        return {
-            "ocr_score": prediction.score,
-            "ocr_reason": prediction.reason,
-            "ocr_model": self.model_name,
-        }
+        return {TEXT_AREA.field: Score(value=prediction.score, reason=prediction.reason, model=self.model_name)}
 
 
 class ScoreAesthetic(_ImageStage):
     """LAION's aesthetic score on CLIP ViT-L/14."""
 
-    contract = _contract("ScoreAesthetic", "aesthetic")
+    contract = _contract(AESTHETIC)
     settings: AestheticSettings
     cards = (LAION_AESTHETIC_V2, CLIP_VIT_L14)
 
@@ -113,11 +110,7 @@ class ScoreAesthetic(_ImageStage):
 
     def fields(self, record: ClipRecord, prediction: AestheticScore, output: StageOutput) -> Mapping[str, Any]:
         """Score, or why there is none."""
-        return {
-            "aesthetic_score": prediction.score,
-            "aesthetic_reason": prediction.reason,
-            "aesthetic_model": self.model_name,
-        }
+        return {AESTHETIC.field: Score(value=prediction.score, reason=prediction.reason, model=self.model_name)}
 
 
 class LeaveUnscored(Stage[ClipRecord]):
@@ -126,7 +119,6 @@ class LeaveUnscored(Stage[ClipRecord]):
     def __init__(self, contract: StageContract, settings: Settings, reason: str) -> None:
         self.settings = settings
         self.reason = reason
-        self._prefix = min(contract.writes).partition("_")[0]
         self.contract = StageContract(
             name=contract.name,
             version=contract.version,
@@ -142,8 +134,7 @@ class LeaveUnscored(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """No score."""
-        prefix = self._prefix
-        return {f"{prefix}_score": None, f"{prefix}_reason": self.reason, f"{prefix}_model": None}
+        return {field: Score(value=None, reason=self.reason) for field in self.contract.writes}
 
 
 def text_stage(settings: TextSettings) -> ScoreText | LeaveUnscored:

@@ -50,7 +50,7 @@ class SegmentDynamics(ModelStage[ClipRecord]):
             record.status is ClipStatus.KEPT
             and geometry is not None
             and geometry.masks is not None
-            and bool(geometry.moving_share)
+            and bool(geometry.dynamic_ratio)
         )
 
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:
@@ -73,7 +73,7 @@ class SegmentDynamics(ModelStage[ClipRecord]):
             record.geometry,
             masks=masks,
             masks_model=f"{SAM_21_LARGE.model_id}@{self.digests[0][:16]}",
-            moving_share=float(prediction.mean()),
+            dynamic_ratio=float(prediction.mean()),
         )
         return {"geometry": changed}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class WriteShard(beam.DoFn):
         index, clips = keyed
         path = shard_path(index, shards)
         present = sorted((clip for clip in clips if clip is not None), key=lambda c: c.clip_id)
-        members = [(clip, clip_row(clip, path)) for clip in present]
+        members = [(clip, clip_row(replace(clip, shard=path))) for clip in present]
         digest = digest_value(
             {
                 "version": SHARD_FORMAT_VERSION,

@@ -12,7 +12,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from core.digest import digest_value
 from core.progress import ProgressLog
 from core.settings import Settings
-from core.stage import Record, StageContract
+from core.stage import Record, StageContract, get_field
 from models.registry import ModelCard
 from storage.stage_output import StageOutput
 from storage.store import Store
@@ -79,7 +79,7 @@ class StageBase(ABC, Generic[R]):
                 "version": self.contract.version,
                 "settings": self.settings.identity(*self.settings_read),
                 "model": self.model_digest,
-                "inputs": {name: getattr(record, name) for name in sorted(self.contract.reads)},
+                "inputs": {name: get_field(record, name) for name in sorted(self.contract.reads)},
             }
         )
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.records import ClipRecord, ClipStatus
+from core.schema import CHEAP_FIELDS, LATE_COLUMNS, MODEL_COLUMNS
+from core.scores import SCORES
 from core.stage import StageContract
 from core.thresholds import ThresholdSettings, apply_limits
 from storage.rows import clip_row
 from storage.stage_output import StageOutput
-from storage.tables import LATE_CLIP_COLUMNS
 from transforms.stage import Stage
 
-MODEL_COLUMNS = frozenset({"ocr_score", "aesthetic_score"})
-CHEAP_FIELDS = frozenset({"status", "span", "width", "height", "info", "scores", "shot"})
 VERDICT_FIELDS = frozenset({"status", "rejection_reasons", "unchecked_limits"})
 
 
@@ -69,7 +68,7 @@ class ApplyThresholds(Stage[ClipRecord]):
 
 def reject_early(settings: ThresholdSettings) -> ApplyThresholds:
     """Rejects by the columns of the analysis pass, so that no model runs on those clips."""
-    skip = MODEL_COLUMNS | LATE_CLIP_COLUMNS
+    skip = MODEL_COLUMNS | LATE_COLUMNS
     return ApplyThresholds(
         "RejectEarly", settings, CHEAP_FIELDS, skip=skip, after=ClipStatus.CANDIDATE, is_on=lambda s: s.cascade
     )
@@ -81,7 +80,7 @@ def reject_duplicates(settings: ThresholdSettings) -> ApplyThresholds:
         "RejectDuplicates",
         settings,
         CHEAP_FIELDS | {"duplicate_group"},
-        skip=MODEL_COLUMNS | LATE_CLIP_COLUMNS,
+        skip=MODEL_COLUMNS | LATE_COLUMNS,
         after=ClipStatus.CANDIDATE,
         is_on=lambda s: s.cascade and s.reject_duplicates,
     )
@@ -89,8 +88,8 @@ def reject_duplicates(settings: ThresholdSettings) -> ApplyThresholds:
 
 def apply_thresholds(settings: ThresholdSettings) -> ApplyThresholds:
     """Decides by all columns that are known before cutting."""
-    reads = CHEAP_FIELDS | MODEL_COLUMNS | {"duplicate_group"}
-    return ApplyThresholds("ApplyThresholds", settings, reads, skip=LATE_CLIP_COLUMNS)
+    reads = CHEAP_FIELDS | {spec.field for spec in SCORES} | {"duplicate_group"}
+    return ApplyThresholds("ApplyThresholds", settings, reads, skip=LATE_COLUMNS)
 
 
 def reject_late(settings: ThresholdSettings) -> ApplyThresholds:
@@ -100,5 +99,5 @@ def reject_late(settings: ThresholdSettings) -> ApplyThresholds:
         settings,
         VERDICT_FIELDS | {"duplicate_group", "encoded", "geometry", "camera_motion"},
         before=ClipStatus.KEPT,
-        is_on=lambda s: any(limit is not None and name in LATE_CLIP_COLUMNS for name, limit in s.limits.items()),
+        is_on=lambda s: any(limit is not None and name in LATE_COLUMNS for name, limit in s.limits.items()),
     )

@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from core.schema import CLIP_COLUMNS
 from explore.clips import Clip, ClipRow
 from storage.store import Store
-from storage.tables import CLIP_COLUMNS, CONVENTIONS
+from storage.tables import ARROW_TYPES, CONVENTIONS
 
 
 class CsvExport:
@@ -31,7 +32,7 @@ class CsvExport:
     def finish(self) -> None:
         """Writes the table."""
         names = list(self._rows[0])
-        meanings = [(column.name, str(column.type), column.meaning) for column in CLIP_COLUMNS]
+        meanings = [(column.name, str(ARROW_TYPES[column.type]), column.description) for column in CLIP_COLUMNS]
         files = {
             "clips.csv": csv_text(names, ([row[name] for name in names] for row in self._rows)),
             "columns.csv": csv_text(("column", "type", "meaning"), meanings),

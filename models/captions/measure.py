@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from core.records import ClipRecord
+from core.scores import TEXT_AREA
 from media.probe import probe_video
 from models.captions.captioner import ClipToCaption
 from models.captions.draft import MeasuredClip
@@ -37,7 +38,8 @@ def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
     """What is known of a kept clip before it is captioned."""
     if record.encoded is None:
         raise ValueError(f"clip {record.clip_id} is kept but was not cut")
-    geometry, motion, scores = record.geometry, record.camera_motion, record.scores
+    geometry, motion, scores = record.geometry, record.camera_motion, record.cheap_scores
+    text = record.scores.get(TEXT_AREA.name)
     return MeasuredClip(
         width=record.width,
         height=record.height,
@@ -45,8 +47,8 @@ def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
         luminance=scores.luminance_score,
         darkest=scores.luminance_all_min,
         brightest=scores.luminance_all_max,
-        text_share=record.ocr_score,
-        moving_share=geometry.moving_share if geometry else None,
+        text_share=text.value if text else None,
+        moving_share=geometry.dynamic_ratio if geometry else None,
         motion_sentence=motion.motion_sentence if motion else None,
         pose_reason=geometry.pose_reason if geometry else "poses were not estimated",
         path=_camera_path(record, store),
@@ -66,7 +68,7 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     if span.stop - span.start < 2:
         return None
     poses, times_s = interpolate_missing_poses(poses[span], times_s[span]), times_s[span]
-    moves = geometry.motion_kind == "general" and geometry.scene_depth is not None
+    moves = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
     steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.scene_depth, has_translation=moves)
     facts = motion.trajectory
     return CameraPath(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.records import NOT_SCORED_REASON
+from core.scores import NOT_SCORED_REASON
 from core.thresholds import SPATIALVID_LIMITS
 from explore.clip_cards import FILMS_FOLDER
 from explore.outputs import OutputError

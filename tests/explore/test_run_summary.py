@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.records import NOT_SCORED_REASON
+from core.scores import NOT_SCORED_REASON
 from explore.charts import draw_histogram
 from explore.run_summary import MAX_ROWS, Bounds, gather_run_summary
 from tests.support.runs import clip_row, failure_row, make_run, small_tables, video_row

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from core.records import NOT_SCORED_REASON
+from core.scores import NOT_SCORED_REASON
 from storage.rows import Row
 from storage.tables import table_specs
 

@@ -1,0 +1,98 @@
+"""Scores that models give to clips: each one is declared here, and is a `Score` under its name in the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.columns import Column, Tier
+
+NOT_SCORED_REASON = "rejected before this model ran"
+"""Reason of a missing score of a clip that the cheap limits had rejected already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A model's score of a clip.
+
+    Attributes:
+      value: None where there is none.
+      reason: why there is none; otherwise None.
+      model: id and digest of the model; None where none ran.
+    """
+
+    value: float | None
+    reason: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSpec:
+    """Declaration of a score, from which its columns `<name>_score`, `<name>_reason` and `<name>_model` follow.
+
+    Attributes:
+      name: key in `ClipRecord.scores`.
+      stage: stage that computes it.
+      title: name for people.
+      meaning, unit, range, limit: see `Column`.
+    """
+
+    name: str
+    stage: str
+    title: str
+    meaning: str
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    limit: tuple[float | None, float | None] | None = None
+
+    @property
+    def field(self) -> str:
+        """What a stage's contract calls it: a key of the record's field `scores`."""
+        return f"scores.{self.name}"
+
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of the value, of the reason why there is none, and of the model."""
+        value = Column(
+            name=f"{self.name}_score",
+            type=float,
+            meaning=self.meaning,
+            path=f"{self.field}.value",
+            unit=self.unit,
+            range=self.range,
+            title=self.title,
+            limit=self.limit,
+            stage=self.stage,
+            tier=Tier.MODEL,
+        )
+        texts = {"reason": f"why there is no {value.name}", "model": f"id and digest of the model behind {value.name}"}
+        return value, *(
+            Column(
+                name=f"{self.name}_{part}",
+                type=str,
+                meaning=meaning,
+                path=f"{self.field}.{part}",
+                stage=self.stage,
+                tier=Tier.MODEL,
+            )
+            for part, meaning in texts.items()
+        )
+
+
+TEXT_AREA = ScoreSpec(
+    name="ocr",
+    stage="ScoreText",
+    title="Text",
+    meaning="share of the image under text, worst sample image",
+    range=(0, 1),
+    limit=(None, 0.3),
+)
+AESTHETIC = ScoreSpec(
+    name="aesthetic",
+    stage="ScoreAesthetic",
+    title="Aesthetic",
+    meaning="LAION aesthetic score, mean of the sample images, about",
+    range=(0, 10),
+    limit=(4, None),
+)
+
+SCORES = (TEXT_AREA, AESTHETIC)
+"""All scores, in the order of their columns."""
