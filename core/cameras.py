@@ -42,9 +42,3 @@ def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.Ar
 def to_world(points_cam: npt.ArrayLike, cam_from_world: npt.ArrayLike) -> Float64Array:
     """(n, 3) points from the axes of the camera with pose (7,) `cam_from_world` to the world."""
     return se3.act(se3.invert(cam_from_world), points_cam)
-
-
-def scale_intrinsics(intrinsics_px: npt.ArrayLike, sx: float, sy: float) -> Float64Array:
-    """(..., 4) fx fy cx cy of a picture whose width and height are scaled by `sx` and `sy`."""
-    fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics_px, np.float64), -1, 0)
-    return np.stack([fx * sx, fy * sy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], axis=-1)

@@ -12,8 +12,8 @@ class ItemError(Exception):
 
     Args:
       error_class: stable CamelCase name that people filter on, e.g. "NotAVideo".
-      cause: what was seen, naming the item's own values ("moov atom not found").
-      remedy: what the user can do about it; empty when there is nothing to do.
+      cause: the observed problem, with the item's own values ("moov atom not found").
+      remedy: what the user can do; empty if nothing.
     """
 
     def __init__(self, error_class: str, cause: str, remedy: str = "") -> None:
@@ -27,7 +27,7 @@ class ItemError(Exception):
 
 
 class TransientError(ItemError):
-    """A failure that may pass by itself, such as a lost connection: worth another try."""
+    """A failure that may pass by itself, such as a lost connection: worth a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

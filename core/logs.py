@@ -1,4 +1,4 @@
-"""Logging of the command line: one line a message, without what says nothing to a user."""
+"""Logging of the command line: one line a message, without messages that mean nothing to a user."""
 
 from __future__ import annotations
 

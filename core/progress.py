@@ -1,7 +1,7 @@
-"""Progress of a run on this machine: counts that worker threads and processes append to small files.
+"""Live progress of a run on this machine: counts that workers append to small files.
 
 Beam's metrics reach the launcher only when a local run has ended; these files can be read while it runs.
-They are a display, not a record: totals come from the tables.
+Totals come from the tables, never from here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class ProgressLog:
     """Appends counts to one file per process in `folder`.
 
-    Does nothing when `folder` is None, or is not there for this process, as in a container: a display ends no job.
+    Does nothing if `folder` is None or cannot be written: a display never ends a job.
     """
 
     _files: dict[str, TextIO | None] = {}  # noqa: RUF012 - one open file per process and folder, shared by threads

@@ -1,4 +1,4 @@
-"""The analysis step: one decode per video, then one record per candidate clip."""
+"""The analysis stage: one decode per video, then one record per candidate clip."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class MeasureWindow(Stage[VideoWindow]):
-    """Decodes one window of a long video and keeps what its frames yield, for `AnalyzeVideo` to decide on."""
+    """Measures the frames of one window of a long video, for `AnalyzeVideo` to merge."""
 
     contract = StageContract(
         name="MeasureWindow",
@@ -72,7 +72,7 @@ class MeasureWindow(Stage[VideoWindow]):
 class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
     """Decodes a video once: shots, clip intervals, luminance, motion and sample images.
 
-    Of long videos, windows may have been decoded in parallel before; the result is the same.
+    Windows of a long video may have been decoded in parallel before; the result is the same.
 
     Args:
       settings: what is computed.
@@ -126,7 +126,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
         return part.video_id
 
     def run(self, record: VideoRecord, output: StageOutput) -> Mapping[str, Any]:
-        """Analyses one video.
+        """Analyzes one video.
 
         Raises:
           ItemError: if no frame can be decoded.
@@ -146,7 +146,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
         return {"analysis": output.write("analysis.json", data, "application/json")}
 
     def _joined(self, record: VideoRecord, info: VideoInfo, output: StageOutput) -> VideoAnalysis | None:
-        """The analysis from windows measured before; None where there are none, or they do not join."""
+        """The analysis merged from measured windows; None if there are none, or they do not fit together."""
         windows = self.part_results(record, output)
         if windows is None:
             return None
@@ -219,7 +219,7 @@ class _FanOutDoFn(beam.DoFn):
 
 @dataclasses.dataclass
 class FanOutClips(beam.PTransform):
-    """From analyzed videos to their candidate clips, spread anew over the workers."""
+    """From analyzed videos to their candidate clips, reshuffled over the workers."""
 
     context: RunContext
 

@@ -1,4 +1,4 @@
-"""The annotation steps: poses, depth and masks of each kept clip from its frames, then facts and words from poses."""
+"""The annotation stages: poses, depth and masks of kept clips, then trajectory metrics and motion words."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from transforms.stage import Stage
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
 UNTOLD_S = 1.0
-"""A sentence about a clip's camera need not say that its poses begin or end by so much later or earlier."""
+"""Seconds without poses at a clip's start or end that the motion sentence need not mention."""
 
 
 class EstimateGeometry(Stage[ClipRecord]):
-    """Decodes each cut clip once and finds camera poses, intrinsics, depth maps and dynamic masks."""
+    """Estimates poses, intrinsics, depth and dynamic masks from one decode of each cut clip."""
 
     contract = StageContract(
         name="EstimateGeometry",
@@ -72,7 +72,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     @property
     def model_digest(self) -> str | None:
-        """The version of the package that finds the poses, where one does."""
+        """Version of the package that estimates poses; None for our own estimators."""
         return self._version
 
     def setup(self, num_threads: int) -> None:
@@ -128,7 +128,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
 
 def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutput) -> SpatialAnnotation:
-    """Stores a clip's files and names them beside what is known of the clip."""
+    """Stores the annotation's files; returns the record's annotation, which refers to them."""
 
     def array(name: str, values: npt.NDArray[Any]) -> Ref:
         return output.write(f"{name}.npy", npy_bytes(values), NPY)
@@ -173,9 +173,9 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
 
 
 class LabelMotion(Stage[ClipRecord]):
-    """Trajectory metrics, motion words and a sentence from the poses of each annotated clip.
+    """Measures the trajectory and labels the camera motion of each clip with usable poses.
 
-    Where only a part of a clip has poses, they are about that part.
+    If only a part of a clip has poses, all values describe that part.
     """
 
     contract = StageContract(
@@ -192,7 +192,7 @@ class LabelMotion(Stage[ClipRecord]):
         self.settings = settings
 
     def applies(self, record: ClipRecord) -> bool:
-        """Only clips whose poses are fit for use get facts."""
+        """Only clips whose poses are usable."""
         return record.geometry is not None and record.geometry.pose_ok
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
@@ -237,7 +237,7 @@ class LabelMotion(Stage[ClipRecord]):
 
 
 def known_intrinsics(extra: Mapping[str, Scalar]) -> Intrinsics | None:
-    """The camera that the manifest states (columns fx, fy, cx, cy in pixels of the source), if it does."""
+    """Intrinsics from the manifest columns fx, fy, cx, cy (pixels of the source), or None."""
     values = [extra.get(name) for name in INTRINSICS_COLUMNS]
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in values):
         return None

@@ -1,4 +1,4 @@
-"""The caption step: words and tags for each kept clip."""
+"""The caption stages: captions and tags of kept clips."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONTRACT = StageContract(
 
 
 class ComposeCaptions(Stage[ClipRecord]):
-    """Composes caption and tags from what earlier steps measured."""
+    """Composes caption and tags from the values that earlier stages measured."""
 
     contract = CONTRACT
     settings: CaptionSettings
@@ -67,8 +67,7 @@ class ComposeCaptions(Stage[ClipRecord]):
 class AskForCaptions(Stage[ClipRecord]):
     """Captions by models behind OpenAI's chat API, many clips at a time.
 
-    A clip whose caption fails stays kept, with the reason; the next run asks again, but for the steps that have
-    an answer already.
+    A clip whose caption fails stays kept, with the reason. The next run repeats only the requests without an answer.
 
     Raises:
       WeightsError: if the client is not installed or a key is missing.

@@ -1,4 +1,4 @@
-"""The cutting step: kept clips become video files."""
+"""The cutting stage: kept clips become video files."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ class CutClips(Stage[ClipRecord]):
         return {"encoded": encoded}
 
     def _copied(self, record: ClipRecord, path: str) -> CutResult | None:
-        """The source file itself, where the clip is all of it and that is wanted and possible."""
+        """The source file copied as a whole, or None if it must be encoded."""
         is_wanted = self.settings.whole_video == "copy" and record.is_whole_video and not record.timestamp_repairs
         return copy_clip(record.uri, record.span, record.info, self.settings, path) if is_wanted else None

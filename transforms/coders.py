@@ -1,4 +1,4 @@
-"""How records travel between workers: canonical JSON, so that equal records are equal bytes on every machine.
+"""Coders of records between workers: canonical JSON, so that equal records have equal bytes everywhere.
 
 Importing this module registers the coders; Beam picks them by a collection's type.
 """
@@ -16,7 +16,7 @@ from storage.manifest import OutputFile
 from storage.sources import SourceSpec
 
 ELEMENTS, BYTES = "elements", "bytes"
-"""Namespace and name of the distribution of encoded records' sizes: what steps hand over to each other."""
+"""Namespace and name of the distribution of encoded records' sizes."""
 
 _ELEMENT_BYTES = Metrics.distribution(ELEMENTS, BYTES)
 
@@ -28,7 +28,7 @@ class RecordCoder(Coder):
         self.record_type = record_type
 
     def encode(self, value: Any) -> bytes:
-        """Canonical JSON. Raises TypeError for a record of another type, whose fields would not be read back."""
+        """Canonical JSON. Raises TypeError for a record of another type."""
         if type(value) is not self.record_type:
             raise TypeError(f"expected {self.record_type.__name__}, got {value!r}")
         encoded = to_json_text(value).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The step that sees depth in the frames of kept clips by networks."""
+"""The monocular depth stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.stage import ModelStage
 
 
 class EstimateDepth(ModelStage[ClipRecord]):
-    """Sees depth in the annotated frames of each cut clip, by the networks that `annotate.depth` names."""
+    """Predicts monocular depth of the annotated frames, by the networks that `annotate.depth` names."""
 
     contract = StageContract(
         name="EstimateDepth",
@@ -62,7 +62,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
         return ClipVideo(clip_id=record.clip_id, video=record.encoded.video)
 
     def fields(self, record: ClipRecord, prediction: MonoDepthFile, output: StageOutput) -> Mapping[str, Any]:
-        """The maps' file."""
+        """The file of depth maps."""
         file = output.write("mono_depth.npz", prediction.to_bytes(), "application/x-npz")
         return {
             "mono_depth": MonoDepth(
@@ -72,7 +72,7 @@ class EstimateDepth(ModelStage[ClipRecord]):
 
 
 def depth_stages(settings: AnnotationSettings) -> tuple[EstimateDepth, ...]:
-    """The step, where the settings name a network.
+    """The stage, if the settings name a network.
 
     Raises:
       WeightsError: if weights or packages are missing.

@@ -1,4 +1,4 @@
-"""The steps that find near-duplicate clips: hash the sample images, then group clips whose hashes are near."""
+"""The near-duplicate stages: hash the sample images, then group clips by Hamming distance of their hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.run_context import RunContext
 from transforms.stage import CollectionStage, Stage
 
 JUMPS = 3
-"""Rounds in which the groups that hang together are joined; each doubles the length of chain that is followed."""
+"""Rounds of pointer jumping over links between clips; each doubles the length of chain that is followed."""
 
 Rank = tuple[int, float, str]
 Member = tuple[Rank, tuple[bytes, ...]]
@@ -48,7 +48,7 @@ class HashImages(Stage[ClipRecord]):
         return self.settings.find and record.status is ClipStatus.CANDIDATE
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
-        """Hashes the pictures of one clip.
+        """Hashes the sample images of one clip.
 
         Raises:
           ItemError: if an image cannot be read.
@@ -59,11 +59,11 @@ class HashImages(Stage[ClipRecord]):
 
 
 class FindDuplicates(CollectionStage[ClipRecord]):
-    """Names for each clip the group of near-duplicates that it belongs to, by the id of the clip that stands for it.
+    """Assigns each clip to a group of near-duplicates, named by the id of its representative.
 
-    That is the one with the largest picture, then the longest, then the one whose id comes first. Clips with equal
-    hashes are one to what follows; the others meet under parts of their hashes, at most `max_bucket` under each,
-    so that no key gathers many.
+    The representative has the largest frame, then the longest duration, then the first id. Clips with equal hashes
+    count as one; others are compared where a band of their hashes is equal (locality-sensitive hashing, Indyk and
+    Motwani 1998), at most `max_bucket` clips per band, so that no key gets hot.
     """
 
     contract = StageContract(
@@ -80,7 +80,7 @@ class FindDuplicates(CollectionStage[ClipRecord]):
         self.settings = settings
 
     def transform(self, context: RunContext) -> beam.PTransform:
-        """The grouping, or nothing where duplicates are not looked for."""
+        """The grouping, or the identity where duplicates are not looked for."""
         return _Group(self.settings, context) if self.settings.find else beam.Map(lambda record: record)
 
 
@@ -113,7 +113,7 @@ class _Group(beam.PTransform):
         groups = (
             _join("WithLink", (by_leader, str), (links, Rank))
             | "Groups" >> beam.FlatMap(_groups).with_output_types(tuple[str, str])
-            # A clip that stands for others is named by each of them.
+            # A representative is named by each clip of its group.
             | "OneName" >> beam.CombinePerKey(min).with_output_types(tuple[str, str])
         )
         by_id = records | "ById" >> beam.Map(lambda r: (r.clip_id, r)).with_output_types(tuple[str, ClipRecord])
@@ -171,12 +171,12 @@ def _members(record: ClipRecord) -> Iterator[tuple[str, Member]]:
 
 def _bands(keyed: tuple[str, Member]) -> Iterator[tuple[str, Member]]:
     _, leader = keyed
-    for key in {key for picture_hash in leader[1] for key in band_keys(picture_hash)}:
+    for key in {key for image_hash in leader[1] for key in band_keys(image_hash)}:
         yield key, leader
 
 
 def _links(keyed: tuple[str, list[Member]], max_distance: float) -> Iterator[tuple[str, Rank]]:
-    """From each clip of a bucket to the best one that it is near to."""
+    """A link from each clip of a bucket to the best-ranked one within the distance."""
     _, members = keyed
     for index, first in enumerate(near_earlier([hashes for _, hashes in members], max_distance)):
         if first != index:
@@ -205,7 +205,7 @@ def _sides(joined: Joined) -> tuple[list[Any], list[Any]]:
 
 
 def _follow(links: beam.PCollection[Any], label: str) -> beam.PCollection[Any]:
-    """Links to where the linked clip's own link leads."""
+    """Replaces each link by the link of its target: one round of pointer jumping."""
     link = tuple[str, Rank]
     by_target = links | f"{label}/ByTarget" >> beam.Map(lambda p: (p[1][2], p)).with_output_types(tuple[str, link])
     joined = _join(label, (by_target, link), (links, Rank))
@@ -225,7 +225,7 @@ def _by_leader(joined: Joined) -> Iterator[tuple[str, str]]:
 
 
 def _groups(joined: Joined) -> Iterator[tuple[str, str]]:
-    """`(clip id, group)` of the clips that have near-duplicates, and of the one that stands for them."""
+    """`(clip id, group)` of clips with near-duplicates, and of their representative."""
     ids, links = _sides(joined)
     group = links[0][2] if links else joined[0]
     for clip_id in ids:

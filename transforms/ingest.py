@@ -36,11 +36,11 @@ from transforms.stage import Stage
 
 
 class ProbeSettings(Settings):
-    """Reading of container facts; nothing to set."""
+    """Probing of containers; nothing to set."""
 
 
 class ProbeVideo(Stage[VideoRecord]):
-    """Reads what the container says of itself, and the file's fingerprint."""
+    """Reads the container's header and the file's fingerprint."""
 
     contract = StageContract(
         name="ProbeVideo",
@@ -60,7 +60,7 @@ class ProbeVideo(Stage[VideoRecord]):
 
 
 class FetchVideo(Stage[VideoRecord]):
-    """Downloads the videos of web pages into the store; from then on they are files like others.
+    """Downloads the videos of web pages into the store, where later stages read them as files.
 
     Raises:
       SourceError: if pages are wanted and yt-dlp is not installed.
@@ -85,7 +85,7 @@ class FetchVideo(Stage[VideoRecord]):
         return self.settings.pages and is_page(record.uri)
 
     def digest(self, record: VideoRecord) -> str:
-        """Identity of the file: page, stretch and format, but no other column of the manifest."""
+        """Cache key of the file: page, time range and format, but no other column of the manifest."""
         identity = {"version": self.contract.version, "uri": record.uri, "format": self.settings.format}
         return digest_value(identity | {name: record.extra.get(name) for name in RANGE_COLUMNS})
 
@@ -95,14 +95,14 @@ class FetchVideo(Stage[VideoRecord]):
         Raises:
           ItemError: BadRange, or what `download_page` raises.
         """
-        stretch = read_range(record.extra)
+        time_range = read_range(record.extra)
         store, path = output.store, output.path("video")
         with _work_folder(store, output.path("partial")) as folder:
             if not store.exists(path):
                 found = download_page(record.uri, folder, self.settings)
-                if stretch is not None:
+                if time_range is not None:
                     whole, found = found, f"{found}.nut"
-                    copy_range(whole, found, *stretch)
+                    copy_range(whole, found, *time_range)
                 store.put_file(found, path, "application/octet-stream", digest="")
         full = store.full_path(path)
         return {"uri": full if store.is_local else store.fs.unstrip_protocol(full), "page_url": record.uri}
@@ -110,9 +110,9 @@ class FetchVideo(Stage[VideoRecord]):
 
 @contextmanager
 def _work_folder(store: Store, path: str) -> Iterator[str]:
-    """A folder to download into: beside the result where that is local, so that the next run finds what is there.
+    """A folder to download into: beside the result if that is local, so that the next run resumes.
 
-    Two workers that want the same take turns.
+    A lock makes two workers with the same video take turns.
     """
     if not store.is_local:
         with tempfile.TemporaryDirectory(prefix="spatialbeam-fetch-") as folder:
@@ -127,7 +127,7 @@ def _work_folder(store: Store, path: str) -> Iterator[str]:
 
 
 class _KeepOneDoFn(beam.DoFn):
-    """Of all listings of one id, keeps one; the others become failure rows."""
+    """Keeps one listing per id; the others become failure rows."""
 
     DUPLICATES = "duplicates"
 
@@ -152,8 +152,7 @@ class ListVideos(beam.PTransform):
     """Lists the videos of all sources, each once.
 
     Returns a tuple of two collections: `VideoRecord`s and the `FailureRecord`s of duplicate listings.
-    Engines that assign groups to workers by the hash of their keys would give one worker more videos than another:
-    they are spread anew, in equal numbers.
+    Engines that assign groups to workers by key hash would load them unevenly: a reshuffle spreads videos evenly.
     """
 
     sources: tuple[SourceSpec, ...]

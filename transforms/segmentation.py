@@ -1,4 +1,4 @@
-"""The step that outlines what moves in kept clips by a network."""
+"""The stage that refines dynamic masks by a segmentation network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transforms.stage import ModelStage
 
 
 class SegmentDynamics(ModelStage[ClipRecord]):
-    """Puts in the place of each moving region the outline of the thing that it lies on."""
+    """Replaces each moving region by the segment of the object that it lies on."""
 
     contract = StageContract(
         name="SegmentDynamics",
@@ -44,7 +44,7 @@ class SegmentDynamics(ModelStage[ClipRecord]):
         return self.settings.masks.device
 
     def applies(self, record: ClipRecord) -> bool:
-        """Only clips in which it is known what moves, and in which something does."""
+        """Only clips with dynamic masks that are not empty."""
         geometry = record.geometry
         return (
             record.status is ClipStatus.KEPT
@@ -59,13 +59,13 @@ class SegmentDynamics(ModelStage[ClipRecord]):
         return MaskHandler(store_uri, self.settings.masks, fps, self.settings.decoder == "nvdec")
 
     def example(self, record: ClipRecord) -> MovingClip:
-        """The cut clip and the masks of what moves."""
+        """The cut clip and its dynamic masks."""
         if record.encoded is None or record.geometry is None or record.geometry.masks is None:
             raise ValueError(f"clip {record.clip_id} has no masks")
         return MovingClip(clip_id=record.clip_id, video=record.encoded.video, masks=record.geometry.masks)
 
     def fields(self, record: ClipRecord, prediction: BoolArray, output: StageOutput) -> Mapping[str, Any]:
-        """The geometry with the outlined masks."""
+        """The annotation with the refined masks."""
         if record.geometry is None:
             raise ValueError(f"clip {record.clip_id} has no masks")
         masks = output.write("dyn_masks.npz", masks_bytes(prediction), "application/x-npz")
@@ -79,7 +79,7 @@ class SegmentDynamics(ModelStage[ClipRecord]):
 
 
 def mask_stages(settings: AnnotationSettings) -> tuple[SegmentDynamics, ...]:
-    """The step, where the settings name a network.
+    """The stage, if the settings name a network.
 
     Raises:
       WeightsError: if weights or packages are missing.

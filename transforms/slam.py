@@ -1,4 +1,4 @@
-"""The step that tracks the cameras of kept clips by MegaSaM's chain."""
+"""The SLAM stage: MegaSaM's tracker with consistent depth (Li et al. 2025)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.stage import ModelStage
 
 
 class TrackCameras(ModelStage[ClipRecord]):
-    """Tracks the camera of each cut clip, many clips at once, and makes its depth consistent."""
+    """Tracks the cameras of many cut clips at once and optimizes their depth for consistency."""
 
     contract = StageContract(
         name="TrackCameras",
@@ -59,9 +59,9 @@ class TrackCameras(ModelStage[ClipRecord]):
         return self._megasam.device
 
     def example(self, record: ClipRecord) -> TrackExample:
-        """The cut clip, the depth seen in it and its camera, if the manifest states it."""
+        """The cut clip, its monocular depth, and its intrinsics if the manifest states them."""
         if record.encoded is None or record.mono_depth is None:
-            raise ValueError(f"clip {record.clip_id} is kept but was not cut, or no depth was seen in it")
+            raise ValueError(f"clip {record.clip_id} is kept but was not cut, or has no monocular depth")
         return TrackExample(
             clip=ClipVideo(clip_id=record.clip_id, video=record.encoded.video),
             seen=record.mono_depth.file,
@@ -70,7 +70,7 @@ class TrackCameras(ModelStage[ClipRecord]):
         )
 
     def fields(self, record: ClipRecord, prediction: TrackedFrames | None, output: StageOutput) -> Mapping[str, Any]:
-        """The file of cameras and depth; none for a clip of one frame."""
+        """The file of poses, intrinsics and depth; None for a clip of one frame."""
         if prediction is None:
             return {"tracked": None}
         file = output.write("tracked.npz", prediction.to_bytes(), "application/x-npz")
@@ -78,7 +78,7 @@ class TrackCameras(ModelStage[ClipRecord]):
 
 
 def tracking_stages(settings: AnnotationSettings) -> tuple[TrackCameras, ...]:
-    """The step, where the settings name the tracker.
+    """The stage, if the settings name the tracker.
 
     Raises:
       WeightsError: if weights or packages are missing.

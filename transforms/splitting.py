@@ -1,4 +1,4 @@
-"""Work on large records in parts: spread over the workers first, put together by the record's own stage then."""
+"""Splitting large records: parts are worked on in parallel, then merged by the record's own stage."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ P = TypeVar("P", bound=Record)
 
 
 class SplitStage(Stage[R], Generic[R, P]):
-    """A stage whose `run` may find a large record's work done in the store, part by part.
+    """A stage that can merge the stored results of a large record's parts.
 
-    Its result must be the same with and without parts, which are therefore no part of its identity.
+    Its result must be the same with and without parts, which therefore do not enter its cache key.
     """
 
     part_stage: Stage[P]
 
     @abstractmethod
     def parts(self, record: R) -> list[P]:
-        """The parts of a record; none where it is not worth it."""
+        """The parts of a record; empty if it is not worth splitting."""
 
     @abstractmethod
     def whole_key(self, part: P) -> str:
         """Key of the record that a part belongs to."""
 
     def part_results(self, record: R, output: StageOutput) -> list[P] | None:
-        """The parts with their results; None if there are none, or one is missing or failed."""
+        """The parts with their results; None if there are none, or a result is missing."""
         parts = self.parts(record)
         done: list[P] = []
         for part in parts:
@@ -49,7 +49,7 @@ class SplitStage(Stage[R], Generic[R, P]):
 
 
 class _SplitDoFn(beam.DoFn):
-    """Yields records whole, or, apart from them, a large one keyed by its key and its parts."""
+    """Yields small records whole; large ones, keyed, and their parts go to outputs of their own."""
 
     LARGE, PARTS = "large", "parts"
 
@@ -78,9 +78,9 @@ def _large_records(keyed: tuple[str, Iterable[Any]]) -> Iterator[Any]:
 
 @dataclasses.dataclass
 class RunSplitStage(beam.PTransform):
-    """Applies a stage to every record, large ones in parts; each record comes out once.
+    """Applies a stage to every record, to large ones in parts; each record comes out once.
 
-    Parts leave their results in the store: what is grouped is a record and a mark for each of its parts.
+    Parts leave their results in the store, so the grouping moves only the record and a mark per part.
     """
 
     stage: SplitStage[Any, Any]

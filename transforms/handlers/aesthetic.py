@@ -1,4 +1,4 @@
-"""Beam handler of the aesthetic model."""
+"""ModelHandler of the aesthetic score."""
 
 from __future__ import annotations
 

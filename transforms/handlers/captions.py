@@ -1,4 +1,4 @@
-"""Beam handler of a local vision-language model that writes captions."""
+"""ModelHandler of a local vision-language model that writes captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CaptionHandler(ModelHandler[ClipRecord, tuple[WrittenCaption, MeasuredClip
 
     Args:
       store_uri: root of the run's store.
-      settings: the model, and what it sees.
+      settings: the model and its input frames.
     """
 
     def __init__(self, store_uri: str, settings: CaptionSettings) -> None:

@@ -1,4 +1,4 @@
-"""Cut clips on their way from the store into a model that looks at their annotated frames."""
+"""Annotated frames of cut clips, read from the store for models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOP_CHECK_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipVideo:
-    """What a frame model sees of a clip: its id (for messages only) and the cut clip in the store."""
+    """A frame model's example: the clip's id (for messages only) and the cut clip in the store."""
 
     clip_id: str
     video: Ref
@@ -36,13 +36,13 @@ class ClipVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSource:
-    """How the annotated frames of clips in a store are read.
+    """Reads the annotated frames of clips in a store.
 
     Attributes:
-      store: of the run.
+      store: the run's store.
       fps: annotated frames a second; None for every frame.
       max_side_px: longest side of the frames.
-      on_gpu: whether they are decoded on a GPU, where that can be.
+      on_gpu: whether the GPU's decoder is used where it takes the file.
     """
 
     store: Store
@@ -60,7 +60,7 @@ class FrameSource:
             yield from frames
 
     def load(self, video: Ref) -> ClipFrames:
-        """All of them at once.
+        """All annotated frames of a cut clip.
 
         Raises:
           ItemError: if the clip cannot be read; TooManyFrames if they would take more than 2 GiB.
@@ -71,20 +71,20 @@ class FrameSource:
             for frame in found:
                 frames.append(frame)
                 num_bytes += frame.rgb.nbytes
-                check_held(num_bytes, "frames", video)
+                check_memory(num_bytes, "frames", video)
         return ClipFrames.of(frames, size)
 
     @contextmanager
     def _opened(self, video: Ref) -> Iterator[tuple[tuple[int, int], Iterator[ClipFrame]]]:
-        """The clip's (width, height), and its annotated frames to be read."""
+        """(width, height) of the clip, and an iterator over its annotated frames."""
         with self.store.local_copy(video.path) as path:
             info = probe_video(path)
             frames = read_clip_frames(path, info, self.fps, self.max_side_px, hardware=self.on_gpu)
             yield (info.display_width, info.display_height), frames
 
 
-def check_held(num_bytes: int, what: str, video: Ref) -> None:
-    """Refuses what would take too much memory.
+def check_memory(num_bytes: int, what: str, video: Ref) -> None:
+    """Refuses a clip whose frames or maps would take too much memory.
 
     Raises:
       ItemError: TooManyFrames beyond 2 GiB.
@@ -97,10 +97,10 @@ def check_held(num_bytes: int, what: str, video: Ref) -> None:
         )
 
 
-def in_groups(
+def group_by_bytes(
     clips: Iterable[T], kind: Callable[[T], object], size_bytes: Callable[[T], int], max_bytes: int
 ) -> Iterator[list[T]]:
-    """Neighboring items of one kind together, until a group has so many bytes; a group has one item at least."""
+    """Groups neighboring items of one kind up to `max_bytes`; each group has at least one item."""
     group: list[T] = []
     held = 0
     for clip in clips:
@@ -114,9 +114,9 @@ def in_groups(
 
 
 def decode_ahead(load: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
-    """`load` of each item in order, as many items ahead of the reader as there are threads.
+    """Results of `load` in order, computed ahead of the reader on `threads` threads.
 
-    An exception of `load` is raised where its result would come.
+    An exception of `load` is raised in place of its result.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         remaining = iter(items)
@@ -134,10 +134,10 @@ def decode_ahead(load: Callable[[T], U], items: Iterable[T], threads: int) -> It
 def stream_ahead(
     read: Callable[[T], Iterator[U]], items: Iterable[T], threads: int, most: int = FRAMES_AHEAD
 ) -> Iterator[tuple[int, U]]:
-    """What `read` gives for each item, in order, with the item's place.
+    """`(index of the item, result)` for each result of `read`, in order, computed ahead on threads.
 
-    As many items are read at a time as there are threads, each at most so many results ahead of where it is waited
-    for; so memory does not depend on how many an item gives. An exception of `read` is raised in its place.
+    At most `most` results of an item wait for the reader, so memory does not depend on how many an item has. An
+    exception of `read` is raised in place of the result.
     """
     ended = Event()
 
@@ -156,16 +156,16 @@ def stream_ahead(
         waiting: deque[tuple[int, Queue[U | _End]]] = deque()
 
         def start(count: int) -> None:
-            for place, item in islice(remaining, count):
-                waiting.append((place, Queue(most)))
+            for index, item in islice(remaining, count):
+                waiting.append((index, Queue(most)))
                 pool.submit(fill, item, waiting[-1][1])
 
         try:
             start(threads)
             while waiting:
-                place, results = waiting.popleft()
+                index, results = waiting.popleft()
                 while not isinstance(value := results.get(), _End):
-                    yield place, value
+                    yield index, value
                 if value.error is not None:
                     raise value.error
                 start(1)
@@ -179,7 +179,7 @@ class _End:
 
 
 def _put(results: Queue[U], value: U, ended: Event) -> bool:
-    """Waits for room; false once nobody reads any more."""
+    """Puts a value once there is room; False if the reader has stopped."""
     while not ended.is_set():
         with suppress(Full):
             results.put(value, timeout=STOP_CHECK_S)

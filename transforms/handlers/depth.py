@@ -1,4 +1,4 @@
-"""Beam handler of the networks that see depth in single frames."""
+"""ModelHandler of the monocular depth networks."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from models.depth.mono_depth import DepthKind, DepthModel, FrameDepths, load_dep
 from models.depth.mono_depth_file import MonoDepthFile
 from models.depth.settings import DepthSettings
 from storage.store import Store
-from transforms.handlers.clips import ClipVideo, FrameSource, check_held, in_groups, stream_ahead
+from transforms.handlers.clips import ClipVideo, FrameSource, check_memory, group_by_bytes, stream_ahead
 from transforms.handlers.device import in_turn
 
 
 class DepthModels:
-    """The loaded networks. RunInference keeps one a process and shares it between its threads."""
+    """The loaded networks, one set per process, shared by its threads."""
 
     def __init__(self, models: Sequence[DepthModel]) -> None:
         self.models = tuple(models)
 
 
 class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
-    """Depths of clips' frames; frames of many clips share batches, clips are decoded ahead on threads.
+    """Monocular depth of clips: frames of many clips share batches and are decoded ahead on threads.
 
-    Of the frames only those of one batch and some ahead are held, whatever a clip's length.
+    Memory holds the frames of one batch and some ahead, whatever the length of a clip.
 
     Args:
       store_uri: root of the run's store.
       settings: the networks; at least one.
       fps: annotated frames a second; None for every frame.
       max_side_px: longest side of the maps.
-      decode_on_gpu: whether clips are decoded on a GPU.
+      decode_on_gpu: whether the GPU's decoder is used.
     """
 
     def __init__(
@@ -71,29 +71,29 @@ class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
     def run_inference(
         self, batch: Sequence[ClipVideo], model: DepthModels, inference_args: dict[str, Any] | None = None
     ) -> list[MonoDepthFile]:
-        """Depths in the order of the batch.
+        """Depth maps in the order of the batch.
 
         Raises:
-          ItemError: if a clip cannot be read, or a network gives what is no number.
+          ItemError: if a clip cannot be read, or a map is not finite.
         """
         settings = self._settings
         found = [MonoDepthFile() for _ in batch]
         before = sum(network.halvings for network in model.models)
         frames = stream_ahead(lambda clip: self._source.read(clip.video), batch, settings.decode_threads)
-        for group in in_groups(frames, _shape, _size_bytes, settings.batch_mib << 20):
-            seen = in_turn(settings.device, partial(self._see, [frame.rgb for _, frame in group], model))
-            if not all(np.isfinite(depths.maps).all() for depths in seen.values()):
+        for group in group_by_bytes(frames, _shape, _size_bytes, settings.batch_mib << 20):
+            predicted = in_turn(settings.device, partial(self._predict, [frame.rgb for _, frame in group], model))
+            if not all(np.isfinite(depths.maps).all() for depths in predicted.values()):
                 raise ItemError(
                     "DepthNotFinite",
                     f"a depth network gave values that are no numbers for clip {batch[group[0][0]].clip_id}.",
                     "set annotate.depth.precision=bf16 or fp32.",
                 )
             start = 0
-            for place, own in groupby(group, lambda item: item[0]):
+            for index, own in groupby(group, lambda item: item[0]):
                 frame = np.array([each.index for _, each in own], np.int64)
                 part = slice(start, start + len(frame))
-                found[place].add({kind: depths.part(part) for kind, depths in seen.items()}, frame)
-                check_held(found[place].num_bytes, "depth maps", batch[place].video)
+                found[index].add({kind: depths.part(part) for kind, depths in predicted.items()}, frame)
+                check_memory(found[index].num_bytes, "depth maps", batch[index].video)
                 start = part.stop
         if halvings := sum(network.halvings for network in model.models) - before:
             Metrics.counter("EstimateDepth", "batch_halvings").inc(halvings)
@@ -107,8 +107,8 @@ class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
         """Namespace of this model's metrics."""
         return "depth"
 
-    def _see(self, rgb: Sequence[UInt8Array], model: DepthModels) -> dict[DepthKind, FrameDepths]:
-        """Depths of frames of one size."""
+    def _predict(self, rgb: Sequence[UInt8Array], model: DepthModels) -> dict[DepthKind, FrameDepths]:
+        """Depth maps of frames of one size."""
         size = map_size((rgb[0].shape[1], rgb[0].shape[0]), self._max_side_px)
         return {network.kind: network.predict(rgb, size) for network in model.models}
 

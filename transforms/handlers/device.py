@@ -1,4 +1,4 @@
-"""Turns on a GPU that the threads of a process share."""
+"""Sharing a GPU among the threads of a process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from apache_beam.metrics import Metrics
 T = TypeVar("T")
 
 TURNS = 2
-"""Threads that work on the GPU at a time: what one of them does on the CPU meanwhile, the other's work hides."""
+"""Threads that use the GPU at a time: while one works on the CPU, the other keeps the GPU busy."""
 
 SWITCH_S = 5e-4
-"""How long a thread keeps the interpreter while others wait. Launching what the GPU does takes it thousands of times a
-second, and must not wait long each time for threads that work on the CPU."""
+"""Switch interval of the interpreter lock. Kernel launches take the lock thousands of times a second, and must not wait
+long for threads that work on the CPU."""
 
 _turns = threading.Semaphore(TURNS)
 _wants_all = threading.Lock()
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def in_turn(device: str, work: Callable[[], T]) -> T:
-    """What `work` gives, done in a turn on the device, so that its memory holds few batches at a time.
+    """Result of `work`, run while at most `TURNS` threads use the device, so that few batches are in its memory.
 
-    All turns use one stream, so nothing that they share is read before it is there. Work that runs out of memory is
-    done once more with the GPU for itself. On a CPU nothing is waited for.
+    All turns use one stream, so shared tensors are ready when they are read. Work that runs out of memory is run once
+    more with the GPU to itself. On a CPU nothing waits.
 
     Args:
       device: "cuda" or "cpu".
-      work: what the GPU does, and little else: decoding, resizing and writing belong outside.
+      work: GPU work only: decoding, resizing and writing belong outside.
     """
     if device != "cuda":
         return work()
@@ -45,9 +45,9 @@ def in_turn(device: str, work: Callable[[], T]) -> T:
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-    # Not in the handler: the error holds what the work had on the GPU.
+    # Outside the except block: the error would keep the tensors of the failed attempt alive.
     Metrics.counter("gpu", "turns_repeated").inc()
-    logger.warning("out of memory on the GPU: waiting for the other turn, then once more")
+    logger.warning("out of memory on the GPU: trying once more with the GPU to itself")
     with _all_turns():
         sys.modules["torch"].cuda.empty_cache()
         return work()

@@ -1,4 +1,4 @@
-"""Sample images of a clip on their way from the store into a model."""
+"""Sample images of clips, read from the store for models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipImages:
-    """What an image model sees of a clip.
+    """An image model's example: the sample images of a clip.
 
     Attributes:
       clip_id: id of the clip; for messages only, results are joined by the key beside the example.
@@ -43,7 +43,7 @@ def load_images(store: Store, example: ClipImages) -> list[UInt8Array]:
 
 
 def total_bytes(batch: Sequence[ClipImages]) -> int:
-    """Bytes of the JPEGs of a batch, without touching them."""
+    """Total size of the JPEGs of a batch, without reading them."""
     return sum(example.size_bytes for example in batch)
 
 

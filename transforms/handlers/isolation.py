@@ -1,4 +1,4 @@
-"""Failures per element: one bad example must not cost the batch that it came in.
+"""Failures per example: one bad example must not cost the rest of its batch.
 
 Beam's RunInference rejects a whole batch when the handler raises. `IsolatingHandler` wraps a handler so
 that each example gets its own `Ok` or `Err`.
@@ -52,11 +52,11 @@ class Err:
 
 
 class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | None, ModelT]):
-    """Runs another handler's batches; when one fails, halves it until the culprits are alone.
+    """Runs another handler's batches; a batch that fails is halved until the bad examples are alone.
 
-    k bad examples in a batch of n cost at most about 2 k log2(n) extra calls, on ever smaller batches. Out of
-    memory, too, ends in smaller batches. Examples that fail for a passing reason (a lost connection) are
-    tried three times. An empty batch gives an empty list; None in the place of an example gives None.
+    k bad examples in a batch of n cost at most about 2 k log2(n) extra calls, on ever smaller batches. Running
+    out of memory, too, ends in smaller batches. Examples that fail with a transient error (a lost connection) are
+    tried three times. An empty batch gives an empty list; None in place of an example gives None.
 
     Args:
       inner: the handler to protect; pre- and postprocessing functions must be set on the outermost
@@ -162,7 +162,7 @@ class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | Non
 
 
 def describe_error(error: Exception, attempts: int = 1) -> Err:
-    """The `Err` of an exception. What no bad input is expected to raise is marked as a bug and logged."""
+    """The `Err` of an exception. An exception that bad input is not expected to raise is marked as a bug and logged."""
     if isinstance(error, ItemError):
         return Err(error_class=error.error_class, message=str(error), is_bug=False, attempts=attempts)
     is_bug = not isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError))

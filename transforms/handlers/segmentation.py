@@ -1,4 +1,4 @@
-"""Beam handler of the network that outlines moving things."""
+"""ModelHandler of the segmentation network that refines dynamic masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.segmentation.settings import MaskSettings
 from models.segmentation.sky import drop_sky
 from storage.shard_members import read_masks
 from storage.store import Store
-from transforms.handlers.clips import ClipVideo, FrameSource, in_groups, stream_ahead
+from transforms.handlers.clips import ClipVideo, FrameSource, group_by_bytes, stream_ahead
 from transforms.handlers.device import in_turn
 
 INPUT_SIDE_PX = 1024
@@ -27,7 +27,7 @@ CLIPS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovingClip(ClipVideo):
-    """A clip with the masks of what moves in its annotated frames."""
+    """A clip with the dynamic masks of its annotated frames."""
 
     masks: Ref
 
@@ -39,23 +39,23 @@ class _Frame:
 
 
 class MaskModels:
-    """The loaded network. RunInference keeps one a process and shares it between its threads."""
+    """The loaded network, one per process, shared by its threads."""
 
     def __init__(self, model: MaskModel) -> None:
         self.model = model
 
 
 class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
-    """Outlined masks of clips; frames of many clips share batches, clips are decoded ahead on threads.
+    """Refined dynamic masks of clips: frames of many clips share batches and are decoded ahead on threads.
 
-    Of the frames only those of one batch and some ahead are held, whatever a clip's length; all of a clip's where
-    things are carried through it.
+    Memory holds the frames of one batch and some ahead, whatever the length of a clip; with mask propagation, all
+    frames of one clip.
 
     Args:
       store_uri: root of the run's store.
       settings: the network.
       fps: annotated frames a second; None for every frame.
-      decode_on_gpu: whether clips are decoded on a GPU.
+      decode_on_gpu: whether the GPU's decoder is used.
     """
 
     def __init__(self, store_uri: str, settings: MaskSettings, fps: float | None, decode_on_gpu: bool = False) -> None:
@@ -74,7 +74,7 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
     def run_inference(
         self, batch: Sequence[MovingClip], model: MaskModels, inference_args: dict[str, Any] | None = None
     ) -> list[BoolArray]:
-        """(n, h, w) bool masks of each clip, at the size of the masks that it came with.
+        """(n, h, w) bool masks of each clip, at the size of its input masks.
 
         Raises:
           ItemError: if a clip cannot be read.
@@ -83,12 +83,12 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         before = network.halvings
         parts: list[list[BoolArray]] = [[] for _ in batch]
         frames = stream_ahead(self._read, batch, self._settings.decode_threads)
-        for group in in_groups(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
+        for group in group_by_bytes(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
             moving = np.stack([frame.is_moving for _, frame in group])
             outline = partial(network.outline, [frame.rgb for _, frame in group], moving)
             outlined = in_turn(self._settings.device, outline)
-            for (place, _), mask in zip(group, outlined, strict=True):
-                parts[place].append(mask)
+            for (index, _), mask in zip(group, outlined, strict=True):
+                parts[index].append(mask)
         found = [np.stack(part) for part in parts]
         if self._settings.propagate:
             found = [self._carry(network, example, masks) for example, masks in zip(batch, found, strict=True)]

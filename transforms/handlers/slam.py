@@ -1,4 +1,4 @@
-"""Beam handler of the tracker: many clips at once, from their frames and the depth that networks see in them."""
+"""ModelHandler of the SLAM tracker: many clips at once, from their frames and monocular depth."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from models.sfm.estimate import Intrinsics, IntrinsicsMode
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
 from storage.store import Store
-from transforms.handlers.clips import ClipVideo, FrameSource, decode_ahead, in_groups
+from transforms.handlers.clips import ClipVideo, FrameSource, decode_ahead, group_by_bytes
 from transforms.handlers.device import in_turn
 
 GROUP_BYTES = 1 << 29
-"""Of the pictures of clips that are tracked together; on a GPU they take 70 times as much."""
+"""Most bytes of decoded frames of clips that are tracked together; on a GPU they need 70 times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackExample:
-    """A cut clip, the depth that networks see in it, and its camera in pixels of a (width, height), if known."""
+    """A cut clip, its monocular depth, and its intrinsics in pixels of `known_size` (width, height), if known."""
 
     clip: ClipVideo
     seen: Ref
@@ -34,7 +34,7 @@ class TrackExample:
 
 
 class TrackingModel:
-    """The loaded networks. RunInference keeps one a process and shares it between its threads."""
+    """The loaded networks, one set per process, shared by its threads."""
 
     def __init__(self, settings: MegasamSettings) -> None:
         import torch
@@ -42,22 +42,22 @@ class TrackingModel:
         from models.flow.raft import load_raft
         from models.slam.network import load_tracking_network as load_tracker
 
-        # The first optimizer imports a part of torch that refers to itself, which two threads must not do at once.
+        # The first optimizer makes a circular import inside torch, which two threads must not do at once.
         torch.optim.Adam([torch.zeros(1)])
         self.tracker = load_tracker(resolve_weights(MEGASAM, settings.uri), settings.device)
         self.raft = load_raft(resolve_weights(RAFT_THINGS, settings.flow_uri), settings.device)
 
 
 class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingModel]):
-    """Cameras and depth of clips; those of one size are tracked together. None for clips of less than two frames.
+    """Poses, intrinsics and depth of clips; clips of one size are tracked together. None for a single frame.
 
     Args:
       store_uri: root of the run's store.
-      settings: of the tracker.
+      settings: the tracker's settings.
       fps: annotated frames a second; None for every frame.
       max_side_px: longest side of the annotated frames.
-      intrinsics: what is done with known cameras.
-      decode_on_gpu: whether clips are decoded on a GPU.
+      intrinsics: how known intrinsics are used.
+      decode_on_gpu: whether the GPU's decoder is used.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
     def run_inference(
         self, batch: Sequence[TrackExample], model: TrackingModel, inference_args: dict[str, Any] | None = None
     ) -> list[TrackedFrames | None]:
-        """Tracks in the order of the batch.
+        """Results in the order of the batch.
 
         Raises:
           ItemError: if a clip cannot be read.
@@ -118,12 +118,12 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
 
         found: list[TrackedFrames | None] = [None] * len(batch)
         loaded = enumerate(decode_ahead(load, batch, self._settings.decode_threads))
-        clips = ((place, clip) for place, clip in loaded if clip is not None)
-        for group in in_groups(clips, kind, lambda item: item[1].slam_input.images.nbytes, GROUP_BYTES):
-            asked = [clip.slam_input for _, clip in group]
-            run = partial(run_networks, model.tracker, model.raft, asked, self._settings)
-            for (place, clip), answer in zip(group, in_turn(self._settings.device, run), strict=True):
-                found[place] = clip.finish(*answer)
+        clips = ((index, clip) for index, clip in loaded if clip is not None)
+        for group in group_by_bytes(clips, kind, lambda item: item[1].slam_input.images.nbytes, GROUP_BYTES):
+            slam_inputs = [clip.slam_input for _, clip in group]
+            run = partial(run_networks, model.tracker, model.raft, slam_inputs, self._settings)
+            for (index, clip), answer in zip(group, in_turn(self._settings.device, run), strict=True):
+                found[index] = clip.finish(*answer)
         return found
 
     def get_num_bytes(self, batch: Sequence[TrackExample]) -> int:

@@ -1,4 +1,4 @@
-"""Beam handler of the text area model."""
+"""ModelHandler of the text area score."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class TextAreaHandler(ModelHandler[TextExample, TextScore, TextModel]):
     Args:
       store_uri: root of the run's store.
       settings: how text is found and measured.
-      max_batch_size: most clips per batch. The detector takes pictures one by one (batches do not save
-        time on a CPU), so this only bounds memory: a batch holds its decoded pictures.
+      max_batch_size: most clips per batch. The detector takes images one by one (batches save no time
+        on a CPU), so this only bounds memory: a batch holds its decoded images.
     """
 
     def __init__(self, store_uri: str, settings: TextSettings, max_batch_size: int = 8) -> None:
@@ -53,9 +53,7 @@ class TextAreaHandler(ModelHandler[TextExample, TextScore, TextModel]):
         images = [load_images(self._store, example) for example in batch]
 
         def score() -> list[TextScore]:
-            return [
-                model.score_clip(pictures, example.source_size) for example, pictures in zip(batch, images, strict=True)
-            ]
+            return [model.score_clip(rgb, example.source_size) for example, rgb in zip(batch, images, strict=True)]
 
         return in_turn(self._settings.device, score)
 

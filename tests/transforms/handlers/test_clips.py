@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from transforms.handlers.clips import decode_ahead, in_groups, stream_ahead
+from transforms.handlers.clips import decode_ahead, group_by_bytes, stream_ahead
 
 
 def test_decoding_runs_ahead_in_order_and_no_further_than_its_threads():
@@ -59,6 +59,6 @@ def test_a_reader_that_stops_ends_the_threads():
 
 def test_groups_hold_neighbors_of_one_kind_up_to_their_bytes():
     items = [("a", 3), ("a", 3), ("a", 3), ("b", 9), ("b", 1), ("a", 1)]
-    groups = list(in_groups(items, lambda i: i[0], lambda i: i[1], 6))
+    groups = list(group_by_bytes(items, lambda i: i[0], lambda i: i[1], 6))
     assert groups == [[("a", 3), ("a", 3)], [("a", 3)], [("b", 9)], [("b", 1)], [("a", 1)]]
-    assert list(in_groups([], len, len, 1)) == []
+    assert list(group_by_bytes([], len, len, 1)) == []
