@@ -1,1 +1,1 @@
-"""Video in and out by PyAV: probe, decode once, exact timestamps, cut and encode."""
+"""Video input and output with PyAV: probe, decode once, exact PTS, cut and encode."""

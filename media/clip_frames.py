@@ -1,4 +1,4 @@
-"""The frames of a clip that are annotated: chosen by time, upright, at a working size."""
+"""Samples the frames of a clip that are annotated: by time, upright, at the working resolution."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from media.images import sample_image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFrame:
-    """One frame of a clip.
+    """One decoded frame of a clip.
 
     Attributes:
-      rgb: (h, w, 3) uint8, upright, at the working size; (h, w) gray in frames that are not annotated.
+      rgb: (h, w, 3) uint8, upright, at the working resolution; (h, w) gray for frames that are not annotated.
       index: frame index in the clip.
       time_s: seconds since the clip's first frame, by timestamps.
-      is_annotated: whether it is one of those that are annotated.
+      is_annotated: whether the frame is sampled for annotation.
     """
 
     rgb: UInt8Array
@@ -36,10 +36,10 @@ class ClipFrames:
     """Annotated frames of one clip.
 
     Attributes:
-      rgb: (h, w, 3) uint8 each, upright, all of one size.
-      frame: (n,) int64 index of each in the clip.
+      rgb: n times (h, w, 3) uint8, upright, all of one size.
+      frame: (n,) int64 frame indices in the clip.
       time_s: (n,) float64 seconds since the clip's first frame.
-      clip_size: (width, height) of the clip's upright picture in pixels.
+      clip_size: (width, height) of the upright clip in pixels.
     """
 
     rgb: tuple[UInt8Array, ...]
@@ -49,12 +49,12 @@ class ClipFrames:
 
     @classmethod
     def of(cls, frames: Sequence[ClipFrame], clip_size: tuple[int, int]) -> ClipFrames:
-        """The annotated ones among `frames`."""
-        chosen = [frame for frame in frames if frame.is_annotated]
+        """Keeps the annotated ones of `frames`."""
+        annotated = [frame for frame in frames if frame.is_annotated]
         return cls(
-            rgb=tuple(frame.rgb for frame in chosen),
-            frame=np.array([frame.index for frame in chosen], np.int64),
-            time_s=np.array([frame.time_s for frame in chosen], np.float64),
+            rgb=tuple(frame.rgb for frame in annotated),
+            frame=np.array([frame.index for frame in annotated], np.int64),
+            time_s=np.array([frame.time_s for frame in annotated], np.float64),
             clip_size=clip_size,
         )
 
@@ -70,17 +70,17 @@ def read_clip_frames(
     fps: float | None,
     max_side_px: int,
     *,
-    others_too: bool = False,
+    include_skipped: bool = False,
     hardware: bool = False,
 ) -> Iterator[ClipFrame]:
-    """Decodes a clip once; annotated are the frames nearest to every 1 / fps seconds from its first frame on.
+    """Decodes a clip once and samples the frames nearest to multiples of 1 / fps seconds.
 
     Args:
       uri: local path or fsspec URI of the clip.
-      info: what `probe_video` says of it.
-      fps: annotated frames a second; None for every frame. A clip with fewer frames gives all.
-      max_side_px: longest side of the frames; smaller clips keep their size.
-      others_too: whether frames that are not annotated come too, in gray.
+      info: metadata from `probe_video`.
+      fps: annotated frames per second; None for every frame. All frames of a clip with a lower rate are annotated.
+      max_side_px: longest side of the frames in pixels; smaller clips keep their size.
+      include_skipped: whether frames that are not annotated are yielded too, in gray.
       hardware: see `VideoReader`.
 
     Raises:
@@ -91,8 +91,8 @@ def read_clip_frames(
         for decoded in reader.frames():
             start_pts = decoded.pts if start_pts is None else start_pts
             time_s = float((decoded.pts - start_pts) * reader.time_base)
-            is_due = fps is None or _is_due(time_s, float(decoded.duration * reader.time_base), fps)
-            if not (is_due or others_too):
+            is_sampled = fps is None or _is_sampled(time_s, float(decoded.duration * reader.time_base), fps)
+            if not (is_sampled or include_skipped):
                 continue
             rgb = sample_image(
                 decoded.frame,
@@ -102,13 +102,13 @@ def read_clip_frames(
                 is_mirrored=info.is_mirrored,
                 sample_aspect_ratio=info.sample_aspect_ratio,
             )
-            if not is_due:
+            if not is_sampled:
                 rgb = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-            yield ClipFrame(rgb=rgb, index=decoded.index, time_s=time_s, is_annotated=is_due)
+            yield ClipFrame(rgb=rgb, index=decoded.index, time_s=time_s, is_annotated=is_sampled)
 
 
-def _is_due(time_s: float, duration_s: float, fps: float) -> bool:
-    """Whether a multiple of 1 / fps lies nearer to this frame's time than to its neighbors'."""
-    # A frame stands for the time from half a frame before it to half a frame behind it.
+def _is_sampled(time_s: float, duration_s: float, fps: float) -> bool:
+    """Whether this frame is the nearest one to a multiple of 1 / fps."""
+    # A frame covers the time from half a frame before its PTS to half a frame after it.
     first, last = (time_s - duration_s / 2) * fps, (time_s + duration_s / 2) * fps
     return np.ceil(first - 1e-9) < last - 1e-9

@@ -1,4 +1,4 @@
-"""Streaming decode of one video stream: exact timestamps, damage survived and counted, exact spans."""
+"""Streaming decoder of one video stream: exact PTS, error concealment counted, frame-accurate seeking."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from av.video.stream import VideoStream
 from core.failures import ItemError
 from core.time import FrameSpan
 from media.planes import Planes, planes
-from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failed
-from media.timeline import Timeline, nominal_step
+from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failure
+from media.timeline import Timeline, nominal_duration
 
 __all__ = ["DecodedFrame", "Planes", "VideoReader", "planes"]
 
 TIMED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-"""Containers, by FFmpeg's names, that state a presentation time for each frame, and where each lies."""
+"""Containers, by FFmpeg's names, that store a PTS for each frame, and an index."""
 
-# How far before a span to look for a frame to decode from, when looking right before it fails.
+# How far before a span to seek, in seconds, tried in order until decoding from there is exact.
 _SEEK_BACK_S = (0, 2, 10)
-# A demuxer that fails so often in a row, without a packet between, has reached the end of what is readable.
+# Consecutive demuxer errors, without a packet in between, after which the rest counts as unreadable.
 _MAX_STALLED_READS = 32
-_JUMPY_CLOCK = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ignore[call-overload]
+_DISCONTINUOUS = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ignore[call-overload]
 
-_StampedFrame = tuple[int, VideoFrame]
+_TimedFrame = tuple[int, VideoFrame]
 
 logger = logging.getLogger(__name__)
 
 
 class _HardwareError(RuntimeError):
-    """The GPU's decoder could not go on."""
+    """The hardware decoder failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class DecodedFrame:
       index: display index, 0-based.
       pts: presentation timestamp in units of the reader's `time_base`; strictly increasing.
       duration: ticks until the next frame, or until the end of the span or stream; at least 1.
-      frame: the picture as decoded, neither rotated nor converted; its `pts` is the one above.
+      frame: the decoded frame, neither rotated nor converted; its `pts` is the one above.
     """
 
     index: int
@@ -63,25 +63,23 @@ class DecodedFrame:
 class VideoReader:
     """Decodes the video stream of a file, frame by frame, in bounded memory.
 
-    One iteration runs at a time: starting another ends the one before.
+    Only one iteration is active: starting another one ends it.
 
     Args:
       uri: local path or any fsspec URI.
-      hardware: whether `frames` decodes 8-bit 4:2:0 on a GPU (NVDEC); the pictures are the same, and come to the host.
-        Where there is none that takes the file, or it fails midway, the file is decoded in software.
-      threads: decoder threads. One is best where many videos are decoded side by side. Containers that
-        state no presentation times are decoded on one thread whatever is asked, as FFmpeg numbers
-        their frames by the order in which its threads finish otherwise.
-      use_index: whether `frames_in` may seek. Off for a video whose `frames` counted
-        `timestamp_repairs`, since its own timestamps can be ambiguous; on for any other. If not known
-        (None), it seeks but in formats whose clock may jump, such as MPEG transport streams.
+      hardware: whether `frames` decodes 8-bit 4:2:0 with NVDEC; frames are bit-exact and copied to the host. Falls back
+        to software where the GPU does not support the file, or fails midway.
+      threads: decoder threads. One is best where many videos are decoded in parallel. Containers without PTS are
+        always decoded on one thread: FFmpeg would number their frames in the order in which its threads finish.
+      use_index: whether `frames_in` may seek. Pass False for a video whose `frames` counted `timestamp_repairs`: its
+        timestamps can be ambiguous. None: seeks, except in formats with discontinuous timestamps (MPEG-TS).
 
     Attributes:
       time_base: seconds per timestamp unit.
-      decode_errors: packets that could not be read or decoded in this iteration; they are skipped.
-      damaged_frames: frames of this iteration that the decoder gave out with concealed damage.
-      timestamp_repairs: frames of this iteration whose timestamp had to be inferred or corrected.
-      first_error: what FFmpeg said about the first failing packet.
+      decode_errors: packets of this iteration that could not be demuxed or decoded, and were skipped.
+      damaged_frames: frames of this iteration with concealed errors.
+      timestamp_repairs: frames of this iteration whose PTS was inferred or corrected.
+      first_error: FFmpeg's message for the first failing packet.
 
     Raises:
       ItemError: what `open_container` and `choose_video_stream` raise.
@@ -105,7 +103,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file; iterations that still run end with an error."""
+        """Closes the file; an active iteration then raises an error."""
         self._iteration += 1
         self._files.close()
 
@@ -114,10 +112,10 @@ class VideoReader:
         return self._timeline.repairs
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """All frames from the start of the stream, in display order.
+        """Yields all frames from the start of the stream, in display order.
 
         Raises:
-          ItemError: NoFrames if not one frame could be decoded; ReadFailed if the file cannot be read on.
+          ItemError: NoFrames if no frame could be decoded; ReadFailed for an I/O error.
         """
         count = 0
         try:
@@ -125,7 +123,7 @@ class VideoReader:
                 count += 1
                 yield decoded
         except _HardwareError as error:
-            logger.warning("%s is decoded in software: the GPU's decoder says %s", self.uri, error)
+            logger.warning("%s is decoded in software: the GPU decoder failed: %s", self.uri, error)
             self._hardware = False
             self._open()
             for decoded in self._from_start():
@@ -133,44 +131,43 @@ class VideoReader:
                     count += 1
                     yield decoded
         if not count:
-            raise no_frames(self.uri, self._stream, max(0, self._packets - 1), self.first_error)
+            raise no_frames_failure(self.uri, self._stream, max(0, self._packets - 1), self.first_error)
 
     def _from_start(self) -> Iterator[DecodedFrame]:
-        self._rewind()
-        return self._measured(self._stamped(), 0, None)
+        self._restart()
+        return self._with_duration(self._with_pts(), 0, None)
 
     def frames_in(self, span: FrameSpan) -> Iterator[DecodedFrame]:
-        """The frames with `start_pts <= pts < end_pts`, numbered from `span.start_frame`.
+        """Yields the frames with `start_pts <= pts < end_pts`, numbered from `span.start_frame`.
 
-        Decoding starts at a key frame before the span where that is proven to give what `frames` gives:
-        a frame carries the span's very first timestamp and nothing before it was damaged or repaired.
-        Otherwise it starts further back, at last from the beginning of the file. Where a frame inside the
-        span is damaged, what the decoder conceals it with can depend on where it started.
+        Decoding starts at a keyframe before the span if that gives the same frames as `frames`: one of them has exactly
+        the first PTS of the span, and none before it was damaged or repaired. Otherwise it starts further back, at last
+        from the beginning of the file. Error concealment inside the span can depend on where decoding started.
 
         Raises:
-          ValueError: if the span was measured in another time base.
-          ItemError: ReadFailed if the file cannot be read on.
+          ValueError: if the time base of the span is not that of the stream.
+          ItemError: ReadFailed for an I/O error.
         """
         if span.time_base != self.time_base:
             raise ValueError(f"{span!r} cannot be found in {self.uri!r}, whose time base is {self.time_base}")
-        yield from self._measured(self._stamped_from(span.start_pts), span.start_frame, span.end_pts)
+        yield from self._with_duration(self._with_pts_from(span.start_pts), span.start_frame, span.end_pts)
 
-    def frames_from_key(self, target_pts: int) -> Iterator[DecodedFrame]:
-        """The frames from a key frame at or before `target_pts` on, numbered from 0, found by the container's index.
+    def frames_from_keyframe(self, target_pts: int) -> Iterator[DecodedFrame]:
+        """Yields the frames from the keyframe at or before `target_pts`, numbered from 0.
 
-        Nothing is proven of them: where pictures lean on others before the key frame, they are not those of `frames`.
+        The keyframe is found by the index of the container. Frames of an open GOP can differ from those of `frames`.
 
         Raises:
-          ItemError: NoIndex if the container cannot be sought in; ReadFailed if the file cannot be read on.
+          ItemError: NoIndex if the container cannot seek; ReadFailed for an I/O error.
         """
         self._reset()
         self._at_start = False
         try:
             self._container.seek(target_pts, stream=self._stream)
         except av.FFmpegError as error:
-            cause = f"{self.uri!r} cannot be sought to {float(target_pts * self.time_base):.3f} s ({error.strerror})"
+            cause = f"{self.uri!r} cannot seek to {float(target_pts * self.time_base):.3f} s ({error.strerror})"
             raise ItemError("NoIndex", cause, "remux it.") from error
-        yield from self._measured(dropwhile(lambda stamped: not stamped[1].key_frame, self._stamped()), 0, None)
+        yield from self._with_duration(dropwhile(lambda timed: not timed[1].key_frame, self._with_pts()), 0, None)
 
     def _open(self) -> None:
         self._files.close()
@@ -182,7 +179,7 @@ class VideoReader:
                 self._container = files.enter_context(open_container(self.uri))
                 self._stream = choose_video_stream(self._container, self.uri)
             if not self._stream.time_base:
-                raise ItemError("BrokenHeader", f"{self.uri!r} states no unit for its times", "convert it.")
+                raise ItemError("BrokenHeader", f"{self.uri!r} has no time base", "convert it.")
             self._files = files.pop_all()
         self.time_base: Fraction = self._stream.time_base
         self._on_gpu = self._stream.codec_context.is_hwaccel
@@ -195,59 +192,59 @@ class VideoReader:
 
     def _reset(self) -> None:
         self._iteration += 1
-        self._timeline = Timeline(nominal_step(self._stream), self.time_base)
+        self._timeline = Timeline(nominal_duration(self._stream), self.time_base)
         self._packets = 0
         self._starts_at_key = False
         self.decode_errors = 0
         self.damaged_frames = 0
         self.first_error: str | None = None
 
-    def _rewind(self) -> None:
-        """Back to the first packet, by a new opening: the one way that works for every format."""
+    def _restart(self) -> None:
+        """Returns to the first packet by reopening the file: works for every format."""
         if not self._at_start:
             self._open()
         self._reset()
         self._at_start = False
 
-    def _stamped_from(self, start_pts: int) -> Iterator[_StampedFrame]:
-        """Frames with their timestamps, from the first at or after `start_pts`."""
+    def _with_pts_from(self, start_pts: int) -> Iterator[_TimedFrame]:
+        """Yields (PTS, frame), from the first frame at or after `start_pts`."""
         first_pts = self._stream.start_time
         may_seek = self._use_index
         if may_seek is None:
-            may_seek = not self._container.format.flags & _JUMPY_CLOCK
+            may_seek = not self._container.format.flags & _DISCONTINUOUS
         for back_s in _SEEK_BACK_S if may_seek else ():
             target = start_pts - round(back_s / self.time_base)
             if first_pts is not None and target <= first_pts:
                 break
-            found = self._sought(target, start_pts)
+            found = self._seek(target, start_pts)
             if found is not None:
                 return found
-        self._rewind()
-        return dropwhile(lambda stamped: stamped[0] < start_pts, self._stamped())
+        self._restart()
+        return dropwhile(lambda timed: timed[0] < start_pts, self._with_pts())
 
-    def _sought(self, target: int, start_pts: int) -> Iterator[_StampedFrame] | None:
-        """Like `_stamped_from` after seeking to `target`; None unless proven to be exact."""
+    def _seek(self, target: int, start_pts: int) -> Iterator[_TimedFrame] | None:
+        """`_with_pts_from` after a seek to `target`; None unless it is exact."""
         self._reset()
         self._at_start = False
         try:
             self._container.seek(target, stream=self._stream)
         except av.FFmpegError:
             return None
-        stamped = self._stamped()
-        key_seen = False
-        for pts, frame in stamped:
-            key_seen = key_seen or self._starts_at_key or frame.key_frame
+        timed = self._with_pts()
+        has_keyframe = False
+        for pts, frame in timed:
+            has_keyframe = has_keyframe or self._starts_at_key or frame.key_frame
             if self._timeline.repairs or self.decode_errors or self.damaged_frames:
                 return None
             if pts >= start_pts:
-                return chain(((pts, frame),), stamped) if key_seen and pts == start_pts else None
+                return chain(((pts, frame),), timed) if has_keyframe and pts == start_pts else None
         return None
 
-    def _measured(self, stamped: Iterator[_StampedFrame], index: int, end_pts: int | None) -> Iterator[DecodedFrame]:
-        """Gives each frame its index and duration, which takes a look at the next frame."""
+    def _with_duration(self, timed: Iterator[_TimedFrame], index: int, end_pts: int | None) -> Iterator[DecodedFrame]:
+        """Adds index and duration; a frame is held until the PTS of the next one is known."""
         held: VideoFrame | None = None
         held_pts, duration = 0, self._timeline.step
-        for pts, frame in stamped:
+        for pts, frame in timed:
             if held is not None:
                 duration = (pts if end_pts is None or pts < end_pts else end_pts) - held_pts
                 yield DecodedFrame(index=index, pts=held_pts, duration=duration, frame=held)
@@ -259,61 +256,59 @@ class VideoReader:
             last = end_pts - held_pts if end_pts is not None else held.duration or duration
             yield DecodedFrame(index=index, pts=held_pts, duration=last, frame=held)
 
-    def _stamped(self) -> Iterator[_StampedFrame]:
-        place = self._timeline.place
-        for frame in self._decoded():
-            own_pts = frame.pts
-            pts = place(own_pts, frame.dts)
+    def _with_pts(self) -> Iterator[_TimedFrame]:
+        for frame in self._decode():
+            pts = self._timeline.next_pts(frame.pts, frame.dts)
             if self._on_gpu:
-                # NVDEC interleaves the colors; the pictures are the same otherwise.
+                # NVDEC gives NV12: interleaved chroma, the same samples.
                 frame = frame.reformat(format=GPU_FORMAT)
             if pts != frame.pts:
                 frame.pts = pts
             yield pts, frame
 
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Iterator[VideoFrame]:
         iteration = self._iteration
         decode = self._stream.codec_context.decode
-        for packet in self._demuxed():
+        for packet in self._demux():
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
                 if self._on_gpu:
                     raise _HardwareError(error.strerror or str(error)) from error
-                self._note(error)
+                self._count_error(error)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
                     self.damaged_frames += 1
                 yield frame
                 if iteration != self._iteration:
-                    raise RuntimeError(f"the reader of {self.uri!r} was closed or started over meanwhile")
+                    raise RuntimeError(f"the reader of {self.uri!r} was closed or restarted during the iteration")
 
-    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
-        for packet in read_packets(self._container, self._stream, self.uri, self._note):
+    def _demux(self) -> Iterator[Packet[VideoStream]]:
+        for packet in read_packets(self._container, self._stream, self.uri, self._count_error):
             if not self._packets:
                 self._starts_at_key = packet.is_keyframe
             self._packets += 1
             yield packet
 
-    def _note(self, error: av.FFmpegError) -> None:
+    def _count_error(self, error: av.FFmpegError) -> None:
         self.decode_errors += 1
         if self.first_error is None:
             self.first_error = f"packet {self._packets}: {error.strerror or error}"
 
 
 def read_packets(
-    container: InputContainer, stream: VideoStream, uri: str, note: Callable[[av.FFmpegError], None]
+    container: InputContainer, stream: VideoStream, uri: str, on_error: Callable[[av.FFmpegError], None]
 ) -> Iterator[Packet[VideoStream]]:
-    """Packets of a stream from where it stands, past damage; the last is empty, to flush a decoder.
+    """Demuxes packets from the current position, past errors; the last, empty one flushes the decoder.
 
     Args:
       container, stream: what to read.
       uri: name for messages.
-      note: called with each error that reading ran into.
+      on_error: called with each demuxer error.
 
     Raises:
-      ItemError: ReadFailed if disk or network fails.
+      ItemError: ReadFailed for an I/O error.
     """
     stalled = 0
     packets = container.demux(stream)
@@ -325,18 +320,18 @@ def read_packets(
             return
         except av.FFmpegError as error:
             stalled += 1
-            note(error)
+            on_error(error)
             packets = container.demux(stream)
         except Exception as error:  # each remote file system has its own exceptions
-            raise read_failed(uri, error) from error
+            raise read_failure(uri, error) from error
 
 
-def no_frames(uri: str, stream: VideoStream, num_packets: int, first_error: str | None) -> ItemError:
-    """The failure of a video that does not give a single frame."""
+def no_frames_failure(uri: str, stream: VideoStream, num_packets: int, first_error: str | None) -> ItemError:
+    """The failure of a video of which no frame could be decoded."""
     codec = stream.codec_context.codec.canonical_name
     if not num_packets:
-        cause = f"{uri!r} announces a {codec} video, but holds no packet of it"
+        cause = f"{uri!r} declares a {codec} video, but holds no packet of it"
     else:
         said = f"; the first error: {first_error}" if first_error else ""
-        cause = f"none of the {num_packets} packets of {uri!r} ({codec}) gave a frame{said}"
+        cause = f"none of the {num_packets} packets of {uri!r} ({codec}) could be decoded{said}"
     return ItemError("NoFrames", cause, "fetch it again: the file is empty or damaged beyond use.")

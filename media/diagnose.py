@@ -1,4 +1,4 @@
-"""What a file that FFmpeg refuses really is, told from its bytes."""
+"""Diagnoses files that FFmpeg cannot open, from their magic bytes and MP4 boxes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _CONTAINER_MAGIC = (
 )
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _OTHER_MAGIC = (
-    (0, b"\x89PNG", "a PNG picture"),
-    (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (8, b"WEBP", "a WebP picture"),
-    (0, b"II*\x00", "a TIFF picture"),
-    (0, b"MM\x00*", "a TIFF picture"),
-    (0, b"BM", "a BMP picture"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (8, b"WEBP", "a WebP image"),
+    (0, b"II*\x00", "a TIFF image"),
+    (0, b"MM\x00*", "a TIFF image"),
+    (0, b"BM", "a BMP image"),
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"\x1f\x8b", "gzip data"),
-    (0, b"\x7fELF", "a program"),
+    (0, b"\x7fELF", "an executable"),
     (0, b"PAR1", "a Parquet table"),
 )
 _TEXT_STARTS = (
-    (b"#extm3u", "a playlist: it names other files instead of holding a video"),
-    (b"ffconcat", "a list for FFmpeg: it names other files instead of holding a video"),
+    (b"#extm3u", "a playlist: it refers to other files instead of holding a video"),
+    (b"ffconcat", "an FFmpeg concat list: it refers to other files instead of holding a video"),
     (b"<!doctype html", "a web page, perhaps the error page of a download"),
     (b"<html", "a web page, perhaps the error page of a download"),
-    (b"<?xml", "an XML text"),
-    (b"{", "a JSON text"),
+    (b"<?xml", "an XML file"),
+    (b"{", "a JSON file"),
 )
 
 
@@ -46,7 +46,7 @@ def diagnose_unreadable(uri: str, file: BinaryIO, error: Exception) -> ItemError
     Args:
       uri: name for the message.
       file: the file, seekable, not empty.
-      error: what FFmpeg said.
+      error: FFmpeg's error.
     """
     size_bytes = file.seek(0, 2)
     file.seek(0)
@@ -58,7 +58,7 @@ def diagnose_unreadable(uri: str, file: BinaryIO, error: Exception) -> ItemError
             "fetch the real file with `git lfs pull`.",
         )
     if head[4:8] in _MP4_BOXES:
-        return _explain_mp4(uri, file, size_bytes, error)
+        return _diagnose_mp4(uri, file, size_bytes, error)
     for offset, magic, name in _CONTAINER_MAGIC:
         if head[offset:].startswith(magic):
             return ItemError(
@@ -70,10 +70,10 @@ def diagnose_unreadable(uri: str, file: BinaryIO, error: Exception) -> ItemError
     return ItemError("NotAVideo", f"{uri!r} is {_describe(head)} ({size_bytes} bytes)", "remove it from the input.")
 
 
-def _explain_mp4(uri: str, file: BinaryIO, size_bytes: int, error: Exception) -> ItemError:
-    """Walks the top-level boxes (ISO/IEC 14496-12 section 4.2) to see whether the index, `moov`, is whole."""
-    position, seen, overrun = 0, list[str](), ""
-    while position + 8 <= size_bytes and len(seen) < _MAX_BOXES:
+def _diagnose_mp4(uri: str, file: BinaryIO, size_bytes: int, error: Exception) -> ItemError:
+    """Failure of an MP4: walks the top-level boxes (ISO/IEC 14496-12 section 4.2) to find `moov`."""
+    position, boxes, overrun = 0, list[str](), ""
+    while position + 8 <= size_bytes and len(boxes) < _MAX_BOXES:
         file.seek(position)
         header = file.read(16)
         length, name = int.from_bytes(header[:4], "big"), header[4:8].decode("ascii", "replace")
@@ -81,23 +81,23 @@ def _explain_mp4(uri: str, file: BinaryIO, size_bytes: int, error: Exception) ->
             length = int.from_bytes(header[8:16], "big")
         elif length == 0:
             length = size_bytes - position
-        seen.append(name)
+        boxes.append(name)
         if length < 8:
             break
         position += length
         if position > size_bytes:
             overrun = f"; box {name!r} should end at byte {position}, the file ends at {size_bytes}"
-    if "moov" in seen and not (seen[-1] == "moov" and overrun):
+    if "moov" in boxes and not (boxes[-1] == "moov" and overrun):
         return ItemError(
             "BrokenHeader",
             f"{uri!r} is an MP4 or MOV whose index cannot be read ({_reason(error)})",
             "fetch or convert it again: the file is damaged.",
         )
-    what = "cut off" if "moov" in seen else "missing"
+    what = "cut off" if "moov" in boxes else "missing"
     return ItemError(
         "MissingIndex",
-        f"{uri!r} is an MP4 or MOV whose index (moov box) is {what}: boxes {', '.join(seen[:8])}{overrun}",
-        "fetch it again, or let the recording program finish or repair the file.",
+        f"{uri!r} is an MP4 or MOV whose index (moov box) is {what}: boxes {', '.join(boxes[:8])}{overrun}",
+        "fetch it again, or repair the file with the program that recorded it.",
     )
 
 
@@ -112,13 +112,13 @@ def _describe(head: bytes) -> str:
         if start.startswith(text):
             return name
     try:
-        # A character may be cut at the end of what was read.
+        # The last character of the buffer may be truncated.
         shown = head[:-3].decode() if len(head) == _HEAD_BYTES else head.decode()
     except UnicodeDecodeError:
         shown = "\0"
     if all(c.isprintable() or c in "\t\r\n\f" for c in shown):
         return f"a text that begins with {shown.strip()[:40]!r}"
-    return f"no video that FFmpeg knows: it begins with bytes {head[:8].hex(' ')}"
+    return f"not in a format that FFmpeg knows: it begins with bytes {head[:8].hex(' ')}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Videos behind web pages: fetched by yt-dlp, cut to a stretch of time without encoding anew."""
+"""Downloads the videos of web pages with yt-dlp, and cuts time ranges by stream copy."""
 
 from __future__ import annotations
 
@@ -20,35 +20,33 @@ from storage.sources import VIDEO_EXTENSIONS, SourceError
 
 RANGE_COLUMNS = ("range_start_s", "range_end_s")
 LEAD_S = 0.001
-"""Cut this much before the start, so that the key frame at it is found whatever it was rounded to."""
+"""Seek this much before the start, so that rounding does not skip a keyframe right at it."""
 
 
 class DownloadSettings(Settings):
-    """Videos behind web pages, named by `http(s)` addresses in a manifest."""
+    """Videos of web pages, named by `http(s)` URLs in a manifest."""
 
     pages: bool = Field(
         False,
-        description="Whether addresses without a video's extension are pages whose video yt-dlp downloads (extra "
-        "`download`). Manifest columns range_start_s and range_end_s, both optional, take a stretch of it.",
+        description="Whether URLs without a video's extension are web pages whose video yt-dlp downloads (extra "
+        "`download`). The optional manifest columns range_start_s and range_end_s select a time range of it.",
     )
     format: str = Field(
         "bv*[height<=1080][vcodec!=none]/b",
-        description="Which of a page's files is taken, in yt-dlp's language; one file, since nothing is joined.",
+        description="Format selector of yt-dlp; it must select one file, since streams are not merged.",
     )
     retries: int = Field(
         10,
         ge=0,
-        description="Tries after a fault of the network; a broken download goes on.",
+        description="Retries after a network error; a partial download is resumed.",
         json_schema_extra=OPERATIONAL,
     )
-    timeout_s: float = Field(
-        30.0, gt=0, description="Longest silence of a server, seconds.", json_schema_extra=OPERATIONAL
-    )
-    max_gib: float = Field(50.0, gt=0, description="Largest file, GiB.", json_schema_extra=OPERATIONAL)
+    timeout_s: float = Field(30.0, gt=0, description="Socket timeout in seconds.", json_schema_extra=OPERATIONAL)
+    max_gib: float = Field(50.0, gt=0, description="Largest file size in GiB.", json_schema_extra=OPERATIONAL)
 
 
 def check_downloader(settings: DownloadSettings) -> None:
-    """Checks that pages can be downloaded, where that is wanted.
+    """Checks that yt-dlp is installed if the settings need it.
 
     Raises:
       SourceError: if yt-dlp is not installed.
@@ -58,16 +56,16 @@ def check_downloader(settings: DownloadSettings) -> None:
 
 
 def is_page(uri: str) -> bool:
-    """Whether an address is that of a page and not of a video file."""
+    """Whether a URL is that of a web page and not of a video file."""
     parts = urlsplit(uri)
     return parts.scheme in ("http", "https") and posixpath.splitext(parts.path)[1].lower() not in VIDEO_EXTENSIONS
 
 
 def read_range(extra: Mapping[str, Scalar]) -> tuple[float, float | None] | None:
-    """The stretch of time that a manifest row asks for; None for the whole video.
+    """Time range (start, end) in seconds of a manifest row; None for the whole video.
 
     Raises:
-      ItemError: BadRange for values that are no times, or an end that is not after the start.
+      ItemError: BadRange for values that are not numbers, or an end that is not after the start.
     """
     values = []
     for name in RANGE_COLUMNS:
@@ -86,9 +84,9 @@ def read_range(extra: Mapping[str, Scalar]) -> tuple[float, float | None] | None
 
 
 def download_page(url: str, folder: str, settings: DownloadSettings) -> str:
-    """Downloads a page's video into a folder of its own; returns the file's path.
+    """Downloads the video of a web page into `folder`; returns its path.
 
-    What a run before has left there is gone on with.
+    A partial download of an earlier run is resumed.
 
     Raises:
       ItemError: DownloadFailed, NotOneVideo or VideoTooLarge.
@@ -113,7 +111,7 @@ def download_page(url: str, folder: str, settings: DownloadSettings) -> str:
         "no_warnings": True,
         "noprogress": True,
         "color": "never",
-        "logger": _Silence(),
+        "logger": _NullLogger(),
     }
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
@@ -122,8 +120,8 @@ def download_page(url: str, folder: str, settings: DownloadSettings) -> str:
                 raise ItemError("NotOneVideo", f"{url!r} holds no video, or several", "name the page of one video.")
             downloader.process_ie_result(info, download=True)
     except yt_dlp.utils.YoutubeDLError as error:
-        said = re.sub(r"^ERROR:\s*", "", " ".join(str(error).split()))[:500]
-        raise ItemError("DownloadFailed", f"{url!r}: {said}", "check the page, or run again to go on.") from error
+        message = re.sub(r"^ERROR:\s*", "", " ".join(str(error).split()))[:500]
+        raise ItemError("DownloadFailed", f"{url!r}: {message}", "check the page, or run again to resume.") from error
     if not os.path.exists(path):
         limit = f"its file is larger than download.max_gib={settings.max_gib:g}"
         raise ItemError("VideoTooLarge", f"{url!r}: {limit}", "raise the limit, or take another download.format.")
@@ -131,12 +129,12 @@ def download_page(url: str, folder: str, settings: DownloadSettings) -> str:
 
 
 def copy_range(source: str, target: str, start_s: float, end_s: float | None) -> None:
-    """Copies the packets of a stretch of time, from the key frame at or before its start, into a NUT file.
+    """Stream-copies a time range, from the keyframe at or before its start, into a NUT file.
 
-    Timestamps stay those of the source, so that times in the tables are times of the page's video.
+    Timestamps are kept, so that times in the tables are times of the source video.
 
     Raises:
-      ItemError: BadRange if no frame lies in it, ReadFailed if the source cannot be read.
+      ItemError: BadRange if the range has no frame, ReadFailed if the source cannot be read.
     """
     try:
         with av.open(source) as reader, av.open(target, "w", format="nut") as writer:
@@ -145,23 +143,23 @@ def copy_range(source: str, target: str, start_s: float, end_s: float | None) ->
                 raise ItemError("ReadFailed", f"{source!r} has no time base", "download another format.")
             out = writer.add_stream_from_template(stream)
             reader.seek(int(max(0.0, start_s - LEAD_S) / stream.time_base), stream=stream)
-            ends_s = 0.0
+            last_end_s = 0.0
             for packet in reader.demux(stream):
                 if packet.dts is None or packet.pts is None:
                     continue
                 if end_s is not None and float(packet.dts * stream.time_base) >= end_s:
                     break
-                ends_s = max(ends_s, float((packet.pts + (packet.duration or 0)) * stream.time_base))
+                last_end_s = max(last_end_s, float((packet.pts + (packet.duration or 0)) * stream.time_base))
                 packet.stream = out
                 writer.mux(packet)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise ItemError("ReadFailed", f"{source!r}: {error}", "download another format.") from error
-    if ends_s <= start_s:
+    if last_end_s <= start_s:
         raise ItemError("BadRange", f"the video has no frame from {start_s:g} s on", "check the range.")
 
 
-class _Silence:
-    """yt-dlp's messages are in its errors; its log is not ours."""
+class _NullLogger:
+    """Discards yt-dlp's log: its errors are raised."""
 
     def debug(self, message: str) -> None: ...
 

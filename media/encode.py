@@ -1,4 +1,4 @@
-"""Cutting a span of a video into a file of its own: exact frames and times, reproducible bytes."""
+"""Cuts a span of a video into a clip file: frame-accurate, exact PTS, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from core.settings import Settings
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame, VideoReader
-from media.filters import SamplePlan, fit_size, make_pictures, nearest_format
+from media.filters import FilterSpec, filter_frames, fit_size, nearest_format
 from media.mp4 import ENCODERS, Mp4Spec, write_mp4
 from media.source import open_container
-from media.stream_copy import copy_file, why_not_copied
+from media.stream_copy import copy_obstacle, copy_to_local
 
-# How much of a slot of the `max_fps` grid a frame may come early: timestamps are rounded.
+# How early a frame may be for its slot of the `max_fps` grid, as a fraction of the slot: PTS are rounded.
 _EARLY = Fraction(1, 4)
 
 
@@ -34,36 +34,34 @@ class CutSettings(Settings):
 
     codec: Literal["h264", "hevc"] = Field(
         default="h264",
-        description="Video codec. HEVC takes about twice the time, and mostly makes smaller files.",
+        description="Video codec. HEVC takes about twice the time; its files are mostly smaller.",
     )
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
-        Field(default="fast", description="Speed of x264 or x265; slower presets make smaller files.")
+        Field(default="fast", description="Preset of x264 or x265; slower presets make smaller files.")
     )
     crf: int = Field(default=23, ge=0, le=51, description="Constant rate factor: 0 is best, 6 more halve the size.")
     max_short_side_px: int | None = Field(
-        default=None, ge=32, description="Shrink clips whose shorter side is longer than this, in pixels."
+        default=None, ge=32, description="Downscale clips whose short side is longer than this, in pixels."
     )
-    max_fps: float | None = Field(
-        default=None, gt=0, description="Drop frames of clips that have more of them a second."
-    )
+    max_fps: float | None = Field(default=None, gt=0, description="Drop frames of clips with a higher frame rate.")
     pixel_format: Literal["yuv420p", "source"] = Field(
         default="yuv420p",
-        description="8-bit 4:2:0, which everything can read, or the source's own sampling and bit depth.",
+        description="8-bit 4:2:0, which every player supports, or the chroma subsampling and bit depth of the source.",
     )
     deinterlace: Literal["auto", "off"] = Field(
         default="auto",
-        description="Deinterlace (bwdif) frames that are flagged as interlaced, or leave them.",
+        description="Deinterlace frames that are flagged as interlaced (bwdif), or keep them.",
     )
     whole_video: Literal["encode", "copy"] = Field(
         default="encode",
-        description="A clip that is a whole video: encode it like others, or take the file over byte for byte (sound "
-        "too) where it is an upright MP4 of H.264, HEVC, AV1 or VP9 that is to be neither shrunk nor thinned; others "
-        "are encoded.",
+        description="A clip that is a whole video: encode it like others, or copy the file byte for byte (audio "
+        "too) if it is an upright MP4 of H.264, HEVC, AV1 or VP9 that needs neither scaling nor a lower frame rate; "
+        "others are encoded.",
     )
     keyframe_interval: int = Field(
         default=60,
         ge=1,
-        description="Most frames between key frames. Fewer make random access faster; 60 costs up to 3 % over 250.",
+        description="Maximum GOP length in frames. Shorter GOPs speed up random access; 60 costs up to 3 % over 250.",
     )
 
 
@@ -74,12 +72,12 @@ class CutResult:
     Attributes:
       width, height: size in pixels, upright.
       num_frames: number of frames.
-      duration_s: from the first frame to the end of the last; that of the span, exactly.
+      duration_s: from the first frame to the end of the last; exactly that of the span.
       fps: mean frame rate: `num_frames / duration_s`.
       time_base: seconds per timestamp unit of the file.
       codec: FFmpeg's name; "h264" or "hevc" where it was encoded.
       pixel_format: FFmpeg's name.
-      is_deinterlaced: whether the deinterlacer ran.
+      is_deinterlaced: whether frames were deinterlaced.
       size_bytes: length of the file.
       digest: SHA-256 of the file, hexadecimal, 128 bits.
     """
@@ -108,34 +106,33 @@ def cut_clip(
 ) -> CutResult:
     """Encodes the frames of a span into an MP4 file, video only.
 
-    The first frame is at time 0; each other one keeps its exact distance to it, in ticks of the source's
-    time base or a whole fraction of them, so a variable frame rate stays as it is. The last frame lasts
-    until the end of the span. Pictures are turned upright, of even size (an odd row or column at the
-    right or bottom is cropped) and never enlarged; sample aspect ratio and color tags are kept. Equal
-    input gives equal bytes on one build of FFmpeg. The coded packets of the clip are held in memory.
+    PTS start at 0 and keep their exact distances, in the source's time base or a whole fraction of it: a variable
+    frame rate is preserved. The last frame lasts until the end of the span. Frames are rotated upright, of even size
+    (an odd row or column at the right or bottom is cropped) and never enlarged; sample aspect ratio, color range,
+    primaries, transfer and matrix are kept. Equal input gives equal bytes with one build of FFmpeg. The packets of the
+    clip are held in memory.
 
     Args:
       uri: the source video.
-      span: what to cut.
-      info: facts of the source video.
-      settings: how to encode.
+      span: the frames to cut.
+      info: metadata of the source video.
+      settings: encoder settings.
       output_path: local file to write; removed again on failure.
       use_index: as for `VideoReader`.
 
     Raises:
-      ItemError: ResolutionChange or PixelFormatChange if the frames of the span are not of one kind,
-        CutMismatch if the file does not hold what was asked, EncodeFailed, UnsupportedFormat, or what
-        opening and reading the source raise.
+      ItemError: ResolutionChange or PixelFormatChange inside the span, CutMismatch if frames, PTS or duration of the
+        file are wrong, EncodeFailed, UnsupportedFormat, or what opening and reading the source raise.
     """
     try:
         with VideoReader(uri, use_index=use_index) as reader:
-            frames = _uniform(uri, span, reader.frames_in(span))
+            frames = _check_uniform(uri, span, reader.frames_in(span))
             first = next(frames)
-            plan = _plan_pictures(first.frame, info, settings)
-            pictures = make_pictures(_joined(first, frames), plan, span.time_base)
-            kept = _thinned(pictures, span, settings.max_fps)
-            expected_pts = write_mp4(output_path, kept, _video_spec(span, plan, info, settings))
-        return _verified(output_path, span, plan, settings, expected_pts)
+            filters = _plan_filters(first.frame, info, settings)
+            filtered = filter_frames(_raw_frames(first, frames), filters, span.time_base)
+            thinned = _limit_fps(filtered, span, settings.max_fps)
+            expected_pts = write_mp4(output_path, thinned, _mp4_spec(span, filters, info, settings))
+        return _verify_clip(output_path, span, filters, settings, expected_pts)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(output_path)
@@ -143,26 +140,26 @@ def cut_clip(
 
 
 def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings, output_path: str) -> CutResult | None:
-    """Takes a whole video file over as it is; None where it has to be encoded (see `why_not_copied`).
+    """Copies a whole video file as a clip; None if it must be encoded (see `copy_obstacle`).
 
-    Times are then the file's own: the first frame need not be at 0.
+    PTS are those of the file: the first frame need not be at 0.
 
     Args:
       uri: the source video.
       span: all its frames.
-      info: facts of the source video.
-      settings: how clips are encoded; one that would shrink or thin the video forbids a copy.
+      info: metadata of the source video.
+      settings: encoder settings; scaling or a lower frame rate rules a copy out.
       output_path: local file to write.
 
     Raises:
       ItemError: what opening the source raises.
     """
-    shorter = min(info.display_width, info.display_height)
-    shrinks = settings.max_short_side_px is not None and shorter > settings.max_short_side_px
-    thins = settings.max_fps is not None and span.fps > Fraction(settings.max_fps).limit_denominator(1001)
-    if shrinks or thins or why_not_copied(uri, span, info) is not None:
+    short_side = min(info.display_width, info.display_height)
+    scales = settings.max_short_side_px is not None and short_side > settings.max_short_side_px
+    drops_frames = settings.max_fps is not None and span.fps > Fraction(settings.max_fps).limit_denominator(1001)
+    if scales or drops_frames or copy_obstacle(uri, span, info) is not None:
         return None
-    digest = copy_file(uri, output_path)
+    digest = copy_to_local(uri, output_path)
     return CutResult(
         width=info.display_width,
         height=info.display_height,
@@ -178,8 +175,8 @@ def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings,
     )
 
 
-def _uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-    """Passes the frames of a span on, as long as they are of one size and format, and as many as expected."""
+def _check_uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+    """Yields the frames of a span; raises if their size, format or number is not as expected."""
     first: VideoFrame | None = None
     count = 0
     for decoded in frames:
@@ -191,14 +188,14 @@ def _uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Itera
             raise ItemError(
                 "ResolutionChange",
                 f"{uri!r} changes from {first.width}x{first.height} to {frame.width}x{frame.height} at frame "
-                f"{decoded.index}, inside of [{span.start_frame}, {span.end_frame})",
+                f"{decoded.index}, inside [{span.start_frame}, {span.end_frame})",
                 "split the clip there.",
             )
         elif frame.format.name != first.format.name:
             raise ItemError(
                 "PixelFormatChange",
                 f"{uri!r} changes from {first.format.name} to {frame.format.name} at frame {decoded.index}, "
-                f"inside of [{span.start_frame}, {span.end_frame})",
+                f"inside [{span.start_frame}, {span.end_frame})",
                 "split the clip there.",
             )
         yield decoded
@@ -210,23 +207,23 @@ def _uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Itera
         )
 
 
-def _joined(first: DecodedFrame, rest: Iterator[DecodedFrame]) -> Iterator[VideoFrame]:
+def _raw_frames(first: DecodedFrame, rest: Iterator[DecodedFrame]) -> Iterator[VideoFrame]:
     yield first.frame
     for decoded in rest:
         yield decoded.frame
 
 
-def _plan_pictures(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> SamplePlan:
+def _plan_filters(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> FilterSpec:
     width, height = fit_size(frame.width, frame.height, settings.max_short_side_px)
-    turned_width, turned_height = (height, width) if info.rotation_deg in (90, 270) else (width, height)
+    upright_width, upright_height = (height, width) if info.rotation_deg in (90, 270) else (width, height)
     if settings.pixel_format == "source":
         supported = [f.name for f in Codec(ENCODERS[settings.codec], "w").video_formats or ()]
         pixel_format = nearest_format(frame.format.name, supported)
     else:
         pixel_format = "yuvj420p" if frame.format.name.startswith("yuvj") else "yuv420p"
-    return SamplePlan(
-        width=max(2, turned_width // 2 * 2),
-        height=max(2, turned_height // 2 * 2),
+    return FilterSpec(
+        width=max(2, upright_width // 2 * 2),
+        height=max(2, upright_height // 2 * 2),
         scaled_width=width,
         scaled_height=height,
         pixel_format=pixel_format,
@@ -236,32 +233,32 @@ def _plan_pictures(frame: VideoFrame, info: VideoInfo, settings: CutSettings) ->
     )
 
 
-def _thinned(
-    pictures: Iterator[tuple[int, VideoFrame]], span: FrameSpan, max_fps: float | None
+def _limit_fps(
+    filtered: Iterator[tuple[int, VideoFrame]], span: FrameSpan, max_fps: float | None
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Counts times from the span's start, and keeps the first picture in each slot of 1/max_fps seconds."""
+    """PTS from the start of the span; keeps the first frame in each slot of 1 / max_fps seconds."""
     slots_per_tick = None if max_fps is None else Fraction(max_fps).limit_denominator(1001) * span.time_base
     last_slot = -1
-    for source_pts, picture in pictures:
+    for source_pts, frame in filtered:
         pts = source_pts - span.start_pts
         if slots_per_tick is not None:
             slot = floor(pts * slots_per_tick + _EARLY)
             if slot <= last_slot:
                 continue
             last_slot = slot
-        yield pts, picture
+        yield pts, frame
 
 
-def _video_spec(span: FrameSpan, plan: SamplePlan, info: VideoInfo, settings: CutSettings) -> Mp4Spec:
+def _mp4_spec(span: FrameSpan, filters: FilterSpec, info: VideoInfo, settings: CutSettings) -> Mp4Spec:
     ratio = info.sample_aspect_ratio
     return Mp4Spec(
         codec=settings.codec,
         preset=settings.preset,
         crf=settings.crf,
         keyframe_interval=settings.keyframe_interval,
-        width=plan.width,
-        height=plan.height,
-        pixel_format=plan.pixel_format,
+        width=filters.width,
+        height=filters.height,
+        pixel_format=filters.pixel_format,
         sample_aspect_ratio=1 / ratio if info.rotation_deg in (90, 270) else ratio,
         time_base=span.time_base,
         fps=span.fps,
@@ -269,10 +266,10 @@ def _video_spec(span: FrameSpan, plan: SamplePlan, info: VideoInfo, settings: Cu
     )
 
 
-def _verified(
-    path: str, span: FrameSpan, plan: SamplePlan, settings: CutSettings, expected_pts: list[int]
+def _verify_clip(
+    path: str, span: FrameSpan, filters: FilterSpec, settings: CutSettings, expected_pts: list[int]
 ) -> CutResult:
-    """Opens the finished file and compares its frame times and duration with what they have to be."""
+    """Checks the PTS and duration of the finished file, and describes it."""
     with open_container(path) as container:
         stream = container.streams.video[0]
         time_base = stream.time_base or Fraction(1)
@@ -283,20 +280,20 @@ def _verified(
             "CutMismatch",
             f"the clip of [{span.start_frame}, {span.end_frame}) has {len(times)} frames in {duration_s} s, "
             f"expected were {len(expected_pts)} in {span.duration_s} s, or their times differ",
-            "report this with the source video: it is an error of the program.",
+            "report this with the source video: it is a bug.",
         )
     with open(path, "rb") as file:
         data = file.read()
     return CutResult(
-        width=plan.width,
-        height=plan.height,
+        width=filters.width,
+        height=filters.height,
         num_frames=len(times),
         duration_s=duration_s,
         fps=len(times) / duration_s,
         time_base=time_base,
         codec=settings.codec,
-        pixel_format=plan.pixel_format,
-        is_deinterlaced=plan.deinterlace,
+        pixel_format=filters.pixel_format,
+        is_deinterlaced=filters.deinterlace,
         size_bytes=len(data),
         digest=digest_bytes(data),
     )

@@ -1,4 +1,4 @@
-"""From decoded frames to the pictures of a clip: deinterlaced, shrunk, upright, in the encoder's format."""
+"""Filters decoded frames for the encoder: deinterlaced, scaled, upright, in its pixel format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from media.planes import planar_format
 
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 _SAMPLING = {"410": "420", "411": "422", "440": "444"}
-_UPRIGHT = {
+_ROTATIONS = {
     0: (),
     90: (("transpose", "clock"),),
     180: (("hflip", ""), ("vflip", "")),
@@ -26,16 +26,16 @@ _MIRROR = (("hflip", ""),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SamplePlan:
-    """What the pictures of a clip are to be.
+class FilterSpec:
+    """Filter graph of a clip: size, pixel format, deinterlacing and orientation of its frames.
 
     Attributes:
-      width, height: size of the finished, upright picture; even.
-      scaled_width, scaled_height: size after shrinking, before turning and cropping.
+      width, height: size of the output, upright; even.
+      scaled_width, scaled_height: size after scaling, before rotation and cropping.
       pixel_format: FFmpeg's name.
       deinterlace: whether frames flagged as interlaced are deinterlaced.
-      rotation_deg: clockwise turn: 0, 90, 180 or 270.
-      is_mirrored: flip left to right after turning.
+      rotation_deg: clockwise rotation: 0, 90, 180 or 270.
+      is_mirrored: horizontal flip after the rotation.
     """
 
     width: int
@@ -49,9 +49,9 @@ class SamplePlan:
 
 
 def fit_size(width: int, height: int, max_short_side_px: int | None) -> tuple[int, int]:
-    """Size of a picture whose short side is at most `max_short_side_px`; never larger than it was.
+    """Size whose short side is at most `max_short_side_px`; never enlarged.
 
-    A size that is shrunk comes out even, one that is kept comes out as it is.
+    A size that is reduced becomes even; others are returned unchanged.
     """
     short = min(width, height)
     if max_short_side_px is None or short <= max_short_side_px:
@@ -61,7 +61,7 @@ def fit_size(width: int, height: int, max_short_side_px: int | None) -> tuple[in
 
 
 def nearest_format(source_format: str, supported: Iterable[str]) -> str:
-    """The encoder's pixel format that keeps most of a source format: sampling first, then bit depth.
+    """The encoder's pixel format nearest to a source format: chroma subsampling first, then bit depth.
 
     Args:
       source_format: FFmpeg's name of the decoded format.
@@ -77,49 +77,49 @@ def nearest_format(source_format: str, supported: Iterable[str]) -> str:
     return f"yuv{'j' if full_range else ''}{sampling}p"
 
 
-def make_pictures(
-    frames: Iterable[VideoFrame], plan: SamplePlan, time_base: Fraction
+def filter_frames(
+    frames: Iterable[VideoFrame], spec: FilterSpec, time_base: Fraction
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Turns frames of one size and format into pictures, one for one.
+    """Filters frames of one size and format, one for one.
 
     Args:
       frames: with `pts` in `time_base` units.
-      plan: what to do.
+      spec: the filter graph.
       time_base: seconds per unit.
 
     Yields:
-      Timestamp of the frame and its picture.
+      PTS in `time_base` units and the filtered frame.
 
     Raises:
-      ItemError: UnsupportedFormat if FFmpeg's filters cannot make it.
+      ItemError: UnsupportedFormat if FFmpeg's filters cannot convert the frames.
     """
     graph: Graph | None = None
     is_first = True
     for frame in frames:
         if is_first:
-            is_first, graph = False, _make_graph(frame, plan, time_base)
+            is_first, graph = False, _make_graph(frame, spec, time_base)
         if graph is None:
             yield frame.pts or 0, frame
         else:
             graph.vpush(frame)
-            yield from _pulled(graph, time_base)
+            yield from _pull_frames(graph, time_base)
     if graph is not None:
         graph.vpush(None)
-        yield from _pulled(graph, time_base)
+        yield from _pull_frames(graph, time_base)
 
 
-def _pulled(graph: Graph, time_base: Fraction) -> Iterator[tuple[int, VideoFrame]]:
+def _pull_frames(graph: Graph, time_base: Fraction) -> Iterator[tuple[int, VideoFrame]]:
     while True:
         try:
-            picture = graph.vpull()
+            filtered = graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        # The deinterlacer counts in half ticks.
-        yield int((picture.pts or 0) * (picture.time_base or time_base) / time_base), picture
+        # bwdif doubles the time base.
+        yield int((filtered.pts or 0) * (filtered.time_base or time_base) / time_base), filtered
 
 
-def _make_graph(frame: VideoFrame, plan: SamplePlan, time_base: Fraction) -> Graph | None:
-    steps = list(_filter_steps(frame, plan))
+def _make_graph(frame: VideoFrame, spec: FilterSpec, time_base: Fraction) -> Graph | None:
+    steps = list(_filter_chain(frame, spec))
     if not steps:
         return None
     graph = Graph()
@@ -142,29 +142,29 @@ def _make_graph(frame: VideoFrame, plan: SamplePlan, time_base: Fraction) -> Gra
     except (av.FFmpegError, ValueError) as error:
         raise ItemError(
             "UnsupportedFormat",
-            f"frames of {frame.width}x{frame.height} {frame.format.name!r} cannot be made into "
-            f"{plan.width}x{plan.height} {plan.pixel_format!r}: {error}",
+            f"frames of {frame.width}x{frame.height} {frame.format.name!r} cannot be converted to "
+            f"{spec.width}x{spec.height} {spec.pixel_format!r}: {error}",
             "convert the video to a common format such as yuv420p.",
         ) from error
     return graph
 
 
-def _filter_steps(frame: VideoFrame, plan: SamplePlan) -> Iterator[tuple[str, str]]:
-    if plan.deinterlace:
+def _filter_chain(frame: VideoFrame, spec: FilterSpec) -> Iterator[tuple[str, str]]:
+    if spec.deinterlace:
         yield "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
-    size, scaled = (frame.width, frame.height), (plan.scaled_width, plan.scaled_height)
-    if scaled != size or plan.pixel_format != frame.format.name:
+    size, scaled = (frame.width, frame.height), (spec.scaled_width, spec.scaled_height)
+    if scaled != size or spec.pixel_format != frame.format.name:
         matrix = f":out_color_matrix={rgb_matrix_name(scaled)}:out_range=tv" if frame.format.is_rgb else ""
         yield "scale", f"{scaled[0]}:{scaled[1]}:flags={_SCALER}{matrix}"
-        yield "format", f"pix_fmts={plan.pixel_format}"
-    yield from _UPRIGHT[plan.rotation_deg]
-    if plan.is_mirrored:
+        yield "format", f"pix_fmts={spec.pixel_format}"
+    yield from _ROTATIONS[spec.rotation_deg]
+    if spec.is_mirrored:
         yield from _MIRROR
-    turned = scaled[::-1] if plan.rotation_deg in (90, 270) else scaled
-    if turned != (plan.width, plan.height):
-        yield "crop", f"{plan.width}:{plan.height}:0:0"
+    upright = scaled[::-1] if spec.rotation_deg in (90, 270) else scaled
+    if upright != (spec.width, spec.height):
+        yield "crop", f"{spec.width}:{spec.height}:0:0"
 
 
 def rgb_matrix_name(size: tuple[int, int]) -> str:
-    """Matrix that RGB pictures of a size are coded with: BT.709 above standard definition, else BT.601."""
+    """Color matrix for RGB frames of a size: BT.709 above standard definition, else BT.601."""
     return "bt709" if max(size) >= 1280 or min(size) > 576 else "smpte170m"

@@ -1,4 +1,4 @@
-"""Small RGB pictures out of decoded frames, and JPEG in and out."""
+"""RGB sample images of decoded frames, and JPEG encoding and decoding."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.arrays import UInt8Array
 from core.failures import ItemError
 
 REFERENCE_SIZE = (640, 360)
-# With these flags, and planar RGB as output, swscale's colors are exact to rounding; else they come out
-# up to 3 levels too dark, and may differ between processors.
+# With these flags and planar RGB output, swscale's colors are exact to rounding. Otherwise they are up to 3 levels too
+# dark, and may differ between processors.
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _UNSPECIFIED_MATRIX = 2
-_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _local = threading.local()
 
 
@@ -31,22 +31,22 @@ def sample_image(
     is_mirrored: bool = False,
     sample_aspect_ratio: Fraction = Fraction(1),
 ) -> UInt8Array:
-    """The upright frame, shrunk to fit a box; its shape is kept and it is never enlarged.
+    """The upright frame as RGB, downscaled to fit a box; the aspect ratio is kept.
 
-    The stream's color matrix and range are honored; an unspecified matrix is taken as BT.709 above
-    standard definition (wider than 1279 or higher than 576), else BT.601. HDR is converted plainly, without
-    tone mapping. Pixels are averaged by area. About 1.4 ms of CPU at 1080p, 1 ms at 720p.
+    Uses the color matrix and range of the frame; an unspecified matrix is BT.709 above standard definition (wider than
+    1279 or higher than 576), else BT.601. HDR is converted without tone mapping. Area interpolation, never enlarged.
+    About 1.4 ms of CPU at 1080p, 1 ms at 720p.
 
     Args:
-      frame: as decoded.
-      max_width, max_height: box for the upright picture, in pixels.
+      frame: the decoded frame.
+      max_width, max_height: box for the upright image, in pixels.
       rotation_deg, is_mirrored, sample_aspect_ratio: as in `VideoInfo`.
 
     Returns:
       (height, width, 3) uint8 RGB.
     """
-    turned = rotation_deg in (90, 270)
-    box_width, box_height = (max_height, max_width) if turned else (max_width, max_height)
+    is_transposed = rotation_deg in (90, 270)
+    box_width, box_height = (max_height, max_width) if is_transposed else (max_width, max_height)
     full_width = frame.width * max(Fraction(1), sample_aspect_ratio)
     full_height = frame.height / min(Fraction(1), sample_aspect_ratio)
     scale = min(Fraction(1), box_width / full_width, box_height / full_height)
@@ -55,7 +55,7 @@ def sample_image(
         width=max(1, round(full_width * scale)),
         height=max(1, round(full_height * scale)),
         format="gbrp",
-        src_colorspace=_assumed_matrix(frame),
+        src_colorspace=_default_matrix(frame),
         interpolation=_SCALING,
         threads=1,
     )
@@ -63,14 +63,14 @@ def sample_image(
         np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width]  # type: ignore[call-overload]
         for p in planar.planes
     )
-    return turn_upright(np.asarray(cv2.merge([red, green, blue]), np.uint8), rotation_deg, is_mirrored)
+    return rotate_upright(np.asarray(cv2.merge([red, green, blue]), np.uint8), rotation_deg, is_mirrored)
 
 
 def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> UInt8Array:
-    """The frame as the published scores of SpatialVID saw it: squeezed to 640 x 360, whatever its shape.
+    """The frame as in SpatialVID's scoring: resized to 640 x 360, whatever its aspect ratio.
 
-    That is OpenCV's reading of a video: BT.601 in limited range whatever the stream says (but for formats
-    that are full-range by name), full-size BGR, turned upright, then bilinear resizing without smoothing.
+    Reproduces OpenCV's `VideoCapture`: BT.601 in limited range whatever the stream says (except formats that are full
+    range by name), BGR at full size, rotated upright, then bilinear resizing without antialiasing.
 
     Returns:
       (360, 640, 3) uint8 RGB.
@@ -84,15 +84,15 @@ def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> UInt8
         interpolation=Interpolation.BICUBIC,
         threads=1,
     )
-    image = turn_upright(np.asarray(full_size.to_ndarray(), np.uint8), rotation_deg)
+    image = rotate_upright(np.asarray(full_size.to_ndarray(), np.uint8), rotation_deg)
     small = cv2.resize(image, REFERENCE_SIZE, interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def turn_upright(image: UInt8Array, rotation_deg: int, is_mirrored: bool = False) -> UInt8Array:
-    """Turns an image clockwise by 0, 90, 180 or 270 degrees, then mirrors it left to right if asked."""
+def rotate_upright(image: UInt8Array, rotation_deg: int, is_mirrored: bool = False) -> UInt8Array:
+    """Rotates an image clockwise by 0, 90, 180 or 270 degrees, then flips it horizontally if asked."""
     if rotation_deg:
-        image = np.asarray(cv2.rotate(image, _TURNS[rotation_deg]), np.uint8)
+        image = np.asarray(cv2.rotate(image, _ROTATIONS[rotation_deg]), np.uint8)
     return np.asarray(cv2.flip(image, 1), np.uint8) if is_mirrored else image
 
 
@@ -108,16 +108,16 @@ def decode_jpeg(data: bytes) -> UInt8Array:
     """(h, w, 3) uint8 RGB image of JPEG bytes.
 
     Raises:
-      ItemError: BadImage if the bytes are no picture.
+      ItemError: BadImage if the bytes are not an image.
     """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise ItemError("BadImage", f"{len(data)} bytes are no JPEG picture", "write the image again.")
+        raise ItemError("BadImage", f"{len(data)} bytes are not a JPEG image", "write the image again.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _assumed_matrix(frame: VideoFrame) -> int | None:
-    """Color matrix to assume; None to believe the frame."""
+def _default_matrix(frame: VideoFrame) -> int | None:
+    """Color matrix of a frame that does not specify one, else None."""
     if frame.colorspace != _UNSPECIFIED_MATRIX or frame.format.is_rgb:
         return None
     is_high_definition = frame.width >= 1280 or frame.height > 576
@@ -125,7 +125,7 @@ def _assumed_matrix(frame: VideoFrame) -> int | None:
 
 
 def _reformatter(purpose: str) -> VideoReformatter:
-    """A converter of this thread that is kept, since swscale takes long to set one up."""
+    """A converter of this thread, cached since swscale takes long to initialize."""
     reformatter = getattr(_local, purpose, None)
     if reformatter is None:
         reformatter = VideoReformatter()

@@ -1,4 +1,4 @@
-"""Pictures into an MP4 file: exact times, reproducible bytes, no trace of when and by what it was written."""
+"""Encodes frames into an MP4 file: exact PTS, reproducible bytes, no creation time or encoder version."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from core.failures import ItemError
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 _TAGS = {"h264": "avc1", "hevc": "hvc1"}
-# Silent, on one thread, without a message on its version, and with key frames that depend on nothing.
+# No log, one thread, no version SEI, closed GOPs.
 _X265_PARAMS = "log-level=none:pools=none:frame-threads=1:info=0:open-gop=0"
 _MIN_TIMESCALE = 10000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mp4Spec:
-    """How pictures are to be coded.
+    """Encoder settings of an MP4 file.
 
     Attributes:
       codec: "h264" or "hevc".
-      preset, crf: speed and quality of the encoder.
-      keyframe_interval: most frames from one key frame to the next.
-      width, height: size of the pictures, in pixels.
+      preset, crf: speed and constant rate factor of the encoder.
+      keyframe_interval: maximum GOP length in frames.
+      width, height: size of the frames, in pixels.
       pixel_format: FFmpeg's name.
       sample_aspect_ratio: width : height of a pixel.
-      time_base: seconds per unit of the pictures' times.
-      fps: mean frame rate, which the rate control goes by.
-      duration: ticks from time 0 to the end of the last picture.
+      time_base: seconds per unit of the frames' PTS.
+      fps: mean frame rate, for the rate control.
+      duration: from 0 to the end of the last frame, in `time_base` units.
     """
 
     codec: str
@@ -52,20 +52,19 @@ class Mp4Spec:
     duration: int
 
 
-def write_mp4(path: str, pictures: Iterable[tuple[int, VideoFrame]], spec: Mp4Spec) -> list[int]:
-    """Encodes pictures into an MP4 file with its index in front.
+def write_mp4(path: str, frames: Iterable[tuple[int, VideoFrame]], spec: Mp4Spec) -> list[int]:
+    """Encodes frames into an MP4 file with its index (moov) in front.
 
-    The file counts time in whole fractions of `spec.time_base`, so that every time is exact. Its coded
-    packets are held in memory until all are there.
+    The time scale of the file divides `spec.time_base`, so that every PTS is exact. All packets are held in memory.
 
     Args:
       path: local file, taken literally.
-      pictures: strictly increasing times in `spec.time_base` units, the first 0, and what to show.
-        The pictures are of the size and format of `spec`; their color tags are written into the file.
-      spec: how to code them.
+      frames: strictly increasing PTS in `spec.time_base` units, the first 0, and frames of the size and format of
+        `spec`. Their color range, primaries, transfer and matrix are written into the file.
+      spec: encoder settings.
 
     Returns:
-      The times.
+      The PTS.
 
     Raises:
       ItemError: EncodeFailed.
@@ -82,36 +81,36 @@ def write_mp4(path: str, pictures: Iterable[tuple[int, VideoFrame]], spec: Mp4Sp
     try:
         with av.open("file:" + os.path.abspath(path), "w", format="mp4", options=options) as output:
             stream: Any = None
-            for pts, picture in pictures:
+            for pts, frame in frames:
                 if stream is None:
                     stream = output.add_stream(ENCODERS[spec.codec], options=_encoder_options(spec))
-                    _set_up(stream.codec_context, picture, spec)
-                picture.pts, picture.time_base = pts, spec.time_base
-                picture.pict_type = PictureType.NONE  # else the encoder repeats the source's key frames
+                    _configure(stream.codec_context, frame, spec)
+                frame.pts, frame.time_base = pts, spec.time_base
+                frame.pict_type = PictureType.NONE  # else the encoder copies the source's keyframes
                 times.append(pts)
-                packets += stream.encode(picture)
+                packets += stream.encode(frame)
             packets += stream.encode(None)
             if len(packets) != len(times):
-                raise _encode_failed(spec, f"{len(packets)} packets came out of {len(times)} pictures")
+                raise _encode_failure(spec, f"{len(packets)} packets came out of {len(times)} frames")
             if spec.codec == "h264":
-                packets[0] = _without_version(packets[0], stream)
-            _restamp(packets, times, spec.duration)
+                packets[0] = _strip_sei(packets[0], stream)
+            _set_decode_times(packets, times, spec.duration)
             output.mux(packets)
     except av.FFmpegError as error:
-        raise _encode_failed(spec, error) from error
+        raise _encode_failure(spec, error) from error
     return times
 
 
-def _encode_failed(spec: Mp4Spec, reason: object) -> ItemError:
+def _encode_failure(spec: Mp4Spec, reason: object) -> ItemError:
     return ItemError(
         "EncodeFailed",
         f"{spec.width}x{spec.height} {spec.pixel_format} cannot be encoded as {spec.codec}: {reason}",
-        "choose another codec or size, or check the space left on the disk.",
+        "choose another codec or size, or check the free disk space.",
     )
 
 
 def _timescale(time_base: Fraction) -> int:
-    """Ticks a second of the file: a multiple of the source's, as fine as players expect."""
+    """Time scale of the file: a multiple of the source's, at least 10000 ticks per second."""
     timescale = time_base.denominator
     while timescale < _MIN_TIMESCALE:
         timescale *= 2
@@ -122,11 +121,11 @@ def _encoder_options(spec: Mp4Spec) -> dict[str, str]:
     options = {"preset": spec.preset, "crf": str(spec.crf)}
     if spec.codec == "hevc":
         return options | {"x265-params": _X265_PARAMS}
-    # Else x264's macroblock tree takes reciprocals that each make of processor rounds in its own way.
+    # Else x264's macroblock tree uses reciprocal approximations that differ between processors.
     return options | {"a53cc": "0", "x264-params": "cpu-independent=1"}
 
 
-def _set_up(context: Any, picture: VideoFrame, spec: Mp4Spec) -> None:
+def _configure(context: Any, frame: VideoFrame, spec: Mp4Spec) -> None:
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pixel_format
     context.time_base = spec.time_base
     context.framerate = spec.fps.limit_denominator(1_000_000)
@@ -136,29 +135,29 @@ def _set_up(context: Any, picture: VideoFrame, spec: Mp4Spec) -> None:
     context.flags |= int(Flags.bitexact)
     context.codec_tag = _TAGS[spec.codec]
     context.sample_aspect_ratio = spec.sample_aspect_ratio
-    context.color_range = picture.color_range
-    context.color_primaries = picture.color_primaries
-    context.color_trc = picture.color_trc
-    context.colorspace = picture.colorspace
+    context.color_range = frame.color_range
+    context.color_primaries = frame.color_primaries
+    context.color_trc = frame.color_trc
+    context.colorspace = frame.colorspace
 
 
-def _without_version(packet: Packet[Any], stream: Any) -> Packet[Any]:
-    """The first H.264 packet without x264's message that names its version and options."""
+def _strip_sei(packet: Packet[Any], stream: Any) -> Packet[Any]:
+    """The first H.264 packet without the SEI message that names x264's version and options."""
     stripped: Packet[Any] = BitStreamFilterContext("filter_units=remove_types=6", "h264").filter(packet)[0]
     stripped.stream, stripped.time_base = stream, stream.codec_context.time_base
     return stripped
 
 
-def _restamp(packets: list[Packet[Any]], times: list[int], duration: int) -> None:
-    """Gives packets in decoding order decode times whose steps are the frames' display durations.
+def _set_decode_times(packets: list[Packet[Any]], pts: list[int], duration: int) -> None:
+    """Sets the DTS of packets in decoding order so that their steps are the frames' durations.
 
-    Encoders' own decode times drift from that at a variable frame rate, and MP4, which stores times as
-    steps between decode times, would then state another duration and mean rate than the clip has.
+    At a variable frame rate the encoder's DTS drift from that. MP4 stores steps between DTS, so that the duration and
+    mean frame rate in the file would be wrong.
     """
-    coded_times = [packet.pts or 0 for packet in packets]
-    delay = max(shown - coded for shown, coded in zip(times, coded_times, strict=True))
-    durations = {a: b - a for a, b in zip(times, [*times[1:], duration], strict=True)}
-    for packet, coded, shown in zip(packets, coded_times, times, strict=True):
-        packet.dts = shown - delay
-        packet.duration = durations[coded]
-    packets[-1].duration = durations[times[-1]]
+    packet_pts = [packet.pts or 0 for packet in packets]
+    delay = max(sorted_pts - own_pts for sorted_pts, own_pts in zip(pts, packet_pts, strict=True))
+    durations = {a: b - a for a, b in zip(pts, [*pts[1:], duration], strict=True)}
+    for packet, own_pts, sorted_pts in zip(packets, packet_pts, pts, strict=True):
+        packet.dts = sorted_pts - delay
+        packet.duration = durations[own_pts]
+    packets[-1].duration = durations[pts[-1]]

@@ -1,4 +1,4 @@
-"""A decoded frame as plain luma and chroma planes, for kernels that read memory."""
+"""Luma and chroma planes of a decoded frame, for kernels that read its memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.failures import ItemError
 
 _local = threading.local()
-# Little-endian samples, one component a plane, right-aligned: what kernels read as it is.
+# Planar, little-endian, least significant bits: formats that kernels read without conversion.
 _PLANAR = re.compile(r"yuv[aj]?4\d\dp((9|10|12|14|16)le)?|gray((9|10|12|14|16)le)?")
 
 
@@ -32,8 +32,8 @@ class Planes:
       y_stride, uv_stride: bytes from one row to the next.
       width, height: size of the luma plane in samples.
       chroma_width, chroma_height: size of each chroma plane in samples; 0 for gray.
-      bit_depth: 8 to 16. Samples take one byte up to 8 bits, else two, right-aligned.
-      is_full_range: black and white are 0 and 2^bits - 1 (else 16 and 235, times 2^(bits - 8)).
+      bit_depth: 8 to 16. One byte per sample at 8 bits, else two with the value in the low bits.
+      is_full_range: full color range: black and white are 0 and 2^bits - 1 (limited: 16 and 235, times 2^(bits - 8)).
     """
 
     y: VideoPlane
@@ -63,13 +63,13 @@ class Planes:
 
 
 def planes(frame: VideoFrame) -> Planes:
-    """The frame's planes: its own memory for planar YUV and gray of 8 to 16 bits, else converted.
+    """Planes of a frame: views of its memory for planar YUV and gray of 8 to 16 bits.
 
-    Other formats (RGB, palette, semi-planar, packed, big-endian) are converted by swscale to the planar
-    format that loses least; RGB by BT.601 in limited range.
+    Other formats (RGB, palette, semi-planar, packed, big-endian) are converted by swscale to the nearest planar format;
+    RGB by BT.601 in limited range.
 
     Raises:
-      ItemError: UnsupportedFormat if swscale does not know the frame's format.
+      ItemError: UnsupportedFormat if swscale does not support the pixel format.
     """
     frame = planar_frame(frame)
     name = frame.format.name
@@ -92,10 +92,10 @@ def planes(frame: VideoFrame) -> Planes:
 
 
 def planar_frame(frame: VideoFrame) -> VideoFrame:
-    """The frame itself if it has the planes of `planes`, else converted.
+    """The frame itself if its format is planar as in `planes`, else converted.
 
     Raises:
-      ItemError: UnsupportedFormat if swscale does not know the frame's format.
+      ItemError: UnsupportedFormat if swscale does not support the pixel format.
     """
     name = frame.format.name
     target = planar_format(name)
@@ -104,19 +104,19 @@ def planar_frame(frame: VideoFrame) -> VideoFrame:
 
 @cache
 def bit_depth(format_name: str) -> int:
-    """Bits per luma (or red) sample of a pixel format; those of its colors for a palette."""
+    """Bits per luma (or red) sample of a pixel format; of the color entries for a palette."""
     return VideoFormat(format_name).components[0].bits
 
 
 @cache
 def planar_format(format_name: str) -> str:
-    """The planar little-endian YUV or gray format nearest to a format: itself if it is one."""
+    """The nearest planar little-endian YUV or gray pixel format; the format itself if it is one."""
     if _PLANAR.fullmatch(format_name):
         return format_name
     format_ = VideoFormat(format_name, 64, 64)
     parts = [c for c in format_.components if not c.is_alpha]
     if format_.is_bayer:
-        return "yuv420p"  # the one planar target that swscale knows for sensor mosaics
+        return "yuv420p"  # the only planar target that swscale supports for Bayer formats
     bits = max((c.bits for c in parts), default=8)
     suffix = "" if bits <= 8 else next((f"{b}le" for b in (10, 12) if bits <= b), "16le")
     if len(parts) == 1 and not format_.has_palette:

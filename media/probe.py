@@ -1,4 +1,4 @@
-"""Facts of a video at the price of its header, a few hundred packets and one decoded frame."""
+"""Probes a video: reads its header and a few hundred packets, and decodes one frame."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from core.video_info import VideoInfo
-from media.decode import no_frames, read_packets
+from media.decode import no_frames_failure, read_packets
 from media.planes import bit_depth
 from media.source import choose_video_stream, open_container
 from media.timeline import Timeline
 
 _PROBED_PACKETS = 300
-# Packets whose presentation time may still be preceded by that of a later packet.
+# The last_pts packets read, whose order in presentation time is not final yet (B-frames).
 _REORDERED_PACKETS = 32
 _SAME_RATE = 0.02
 _GRID_SLACK = 0.25
-# Code points of ISO/IEC 23091-2, by FFmpeg's names.
+# Code points of ISO/IEC 23091-2 (color range, primaries, transfer, matrix), by FFmpeg's names.
 _RANGES = {1: "limited", 2: "full"}
 _PRIMARIES = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020",
@@ -44,17 +44,21 @@ _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """What the first packets of a stream show: the first frame, its time, and all their timestamps."""
+class _StreamStart:
+    """The first frame of a stream, its PTS, and the timestamps of the first packets.
+
+    Attributes:
+      is_whole: whether the stream ends within these packets.
+    """
 
     frame: VideoFrame
     start_pts: int
-    stamps: list[int]
+    timestamps: list[int]
     is_whole: bool
 
 
 def probe_video(uri: str) -> VideoInfo:
-    """Facts of a video, from its header, its first packets and its first frame.
+    """Metadata of a video, from its header, first packets and first frame.
 
     Args:
       uri: local path or any fsspec URI.
@@ -68,8 +72,8 @@ def probe_video(uri: str) -> VideoInfo:
         return _describe(container, stream, start)
 
 
-def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _Start:
-    """Decodes up to the first frame, then only reads packets."""
+def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _StreamStart:
+    """Decodes the first frame, then demuxes packets without decoding them."""
     errors: list[str] = []
     frame: VideoFrame | None = None
     pts: list[int | None] = []
@@ -90,19 +94,19 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
     else:
         is_whole = True
     if frame is None:
-        raise no_frames(uri, stream, len(pts), errors[0] if errors else None)
-    return _Start(
+        raise no_frames_failure(uri, stream, len(pts), errors[0] if errors else None)
+    return _StreamStart(
         frame=frame,
-        start_pts=Timeline(1, Fraction(1)).place(frame.pts, frame.dts),
-        stamps=[t for t in (dts if None in pts else pts) if t is not None],
+        start_pts=Timeline(1, Fraction(1)).next_pts(frame.pts, frame.dts),
+        timestamps=[t for t in (dts if None in pts else pts) if t is not None],
         is_whole=is_whole,
     )
 
 
-def _describe(container: InputContainer, stream: VideoStream, start: _Start) -> VideoInfo:
+def _describe(container: InputContainer, stream: VideoStream, start: _StreamStart) -> VideoInfo:
     frame = start.frame
-    rotation_deg, is_mirrored = display_rotation(frame)
-    turned = rotation_deg in (90, 270)
+    rotation_deg, is_mirrored = read_display_matrix(frame)
+    is_transposed = rotation_deg in (90, 270)
     transfer = _TRANSFERS.get(frame.color_trc)
     field_order = _FIELD_ORDERS.get(stream.codec_context.field_order)
     duration_s = _duration_s(container, stream)
@@ -117,8 +121,8 @@ def _describe(container: InputContainer, stream: VideoStream, start: _Start) -> 
         bit_depth=bit_depth(frame.format.name),
         coded_width=frame.width,
         coded_height=frame.height,
-        display_width=frame.height if turned else frame.width,
-        display_height=frame.width if turned else frame.height,
+        display_width=frame.height if is_transposed else frame.width,
+        display_height=frame.width if is_transposed else frame.height,
         rotation_deg=rotation_deg,
         is_mirrored=is_mirrored,
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
@@ -143,15 +147,15 @@ def _describe(container: InputContainer, stream: VideoStream, start: _Start) -> 
     )
 
 
-def display_rotation(frame: VideoFrame) -> tuple[int, bool]:
-    """Clockwise degrees (0, 90, 180, 270) that make a frame upright, and whether to mirror it after.
+def read_display_matrix(frame: VideoFrame) -> tuple[int, bool]:
+    """Clockwise rotation in degrees and mirroring, from the display matrix of a frame.
 
-    Read from the frame's display matrix, whose first two rows tell where a step right and a step down in
-    the frame go on the screen (ISO/IEC 14496-12 section 8.3.2). Other angles are taken to the nearest.
+    The rotation (0, 90, 180 or 270) is applied first, then the horizontal flip. The first two rows of the matrix are
+    the directions on screen of the frame's x and y axes (ISO/IEC 14496-12 section 8.3.2). Other angles are rounded.
     """
     try:
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # side data of a kind that PyAV has no name for hides the rest
+    except ValueError:  # PyAV fails on side data of a type it does not know
         return -round(frame.rotation / 90) % 4 * 90, False
     if matrix is None:
         return 0, False
@@ -166,22 +170,22 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | No
         return stream.duration * stream.time_base
     if not container.duration:
         return None
-    # Matroska states when the video ends, counted from zero, whenever it starts.
+    # The duration in a Matroska header is the end time, counted from zero.
     skipped = container.start_time or 0 if container.format.name == "matroska,webm" else 0
     return Fraction(container.duration - max(0, skipped), av.time_base)
 
 
-def _is_variable(stream: VideoStream, start: _Start) -> bool:
-    """Whether the first timestamps leave a regular grid, or all frames have another mean rate than they."""
-    stamps = np.sort(np.array(start.stamps, np.float64))
+def _is_variable(stream: VideoStream, start: _StreamStart) -> bool:
+    """Whether the frame rate varies: irregular first timestamps, or a different mean rate."""
+    timestamps = np.sort(np.array(start.timestamps, np.float64))
     if not start.is_whole:
-        stamps = stamps[:-_REORDERED_PACKETS]
-    if len(stamps) < 3:
+        timestamps = timestamps[:-_REORDERED_PACKETS]
+    if len(timestamps) < 3:
         return False
-    step = (stamps[-1] - stamps[0]) / (len(stamps) - 1)
-    grid = stamps[0] + step * np.arange(len(stamps))
-    # Timestamps are rounded to ticks, which may take them one tick off the grid.
-    if np.abs(stamps - grid).max() > min(1.0, _GRID_SLACK * step) + 1e-6:
+    step = (timestamps[-1] - timestamps[0]) / (len(timestamps) - 1)
+    grid = timestamps[0] + step * np.arange(len(timestamps))
+    # Timestamps are rounded to ticks: off the grid by one tick at most.
+    if np.abs(timestamps - grid).max() > min(1.0, _GRID_SLACK * step) + 1e-6:
         return True
     if start.is_whole or not stream.average_rate or not stream.time_base:
         return False

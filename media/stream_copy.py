@@ -1,4 +1,4 @@
-"""Taking a whole video file over as a clip, byte for byte, where every reader sees the same frames in it."""
+"""Copies a whole video file as a clip, byte for byte, where all readers decode the same frames."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COPIED_CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 QUICKTIME_BRAND = "qt"
 
 
-def why_not_copied(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
-    """Why a file cannot be taken over as the clip of all its frames; None if it can.
+def copy_obstacle(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
+    """Reason why a file cannot be copied as the clip of all its frames; None if it can.
 
-    It can if it is an MP4 file of one video stream (sound may be there) in a common codec, upright by its pixels, not
-    interlaced, and if its packets are the frames of the span one by one: nothing that edit lists hide, nothing that
-    does not decode.
+    It can if it is an MP4 file with one video stream (audio is allowed) in a common codec, without rotation by a
+    display matrix, progressive, with one packet for each frame of the span: none discarded by an edit list, none
+    undecodable.
 
     Raises:
       ItemError: what opening the file raises.
@@ -31,29 +31,29 @@ def why_not_copied(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
     if info.codec not in COPIED_CODECS:
         return f"its codec is {info.codec}"
     if info.rotation_deg or info.is_mirrored:
-        return "it is upright only by a note that some readers ignore"
+        return "it has a display matrix, which some readers ignore"
     if info.is_interlaced:
         return "it is interlaced"
     with open_container(uri) as container:
         brand = container.metadata.get("major_brand", "").strip()
         if "mp4" not in container.format.name.split(",") or not brand or brand == QUICKTIME_BRAND:
-            return "it is no MP4 file"
+            return "it is not an MP4 file"
         if [s.type for s in container.streams].count("video") != 1:
             return "it has several video streams"
         stream = container.streams.video[0]
         try:
             packets = [(p.pts, p.is_discard) for p in container.demux(stream) if p.size]
         except av.FFmpegError as error:
-            return f"it cannot be read to its end: {error.strerror}"
+            return f"it cannot be read to the end: {error.strerror}"
         base = stream.time_base or Fraction(1)
         last_s = max((pts or 0) * base for pts, _ in packets) if packets else Fraction(0)
-    if len(packets) != span.num_frames or any(is_hidden or pts is None for pts, is_hidden in packets):
+    if len(packets) != span.num_frames or any(is_discarded or pts is None for pts, is_discarded in packets):
         return f"it has {len(packets)} packets for {span.num_frames} frames"
-    return None if span.start_s <= last_s < span.end_s else "its times do not fit its frames"
+    return None if span.start_s <= last_s < span.end_s else "its timestamps do not match its frames"
 
 
-def copy_file(uri: str, path: str) -> str:
-    """Copies a file of any place to a local one; returns the SHA-256 of its bytes, hexadecimal, 128 bits."""
+def copy_to_local(uri: str, path: str) -> str:
+    """Copies a file to a local path; returns its SHA-256, truncated to 128 bits, hexadecimal."""
     fs, source = open_uri(normalize_uri(uri))
     with fs.open(source, "rb") as read, open(path, "wb") as written:
         shutil.copyfileobj(read, written, 1 << 20)

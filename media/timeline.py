@@ -1,4 +1,4 @@
-"""Strictly increasing presentation timestamps for whatever a decoder gives."""
+"""Repairs presentation timestamps (PTS) so that they increase strictly."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from av.video.stream import VideoStream
 
 
 class Timeline:
-    """Places decoded frames, in display order, on one strictly increasing timeline.
+    """Assigns strictly increasing PTS to decoded frames in display order.
 
-    A frame's own timestamp is kept wherever it is later than the frame's before. The repairs, each
-    counted once a frame:
+    A frame keeps its PTS if it is later than that of the frame before. Repairs, each counted once a frame:
 
-    - no timestamp: the decode timestamp of the packet that released the frame (what containers
-      without presentation times, such as AVI, count frames by), or one nominal frame after the last;
+    - no PTS: the DTS of the packet that released the frame (containers without PTS, such as AVI, count frames by it),
+      or one nominal duration after the last PTS;
     - not later than the frame before, by less than a second: one tick after it;
-    - a second or more before it: the clock was set back (joined recordings). The frame follows
-      after one nominal frame, and all later ones keep that shift, until the old clock returns.
+    - a second or more before it: a discontinuity (concatenated recordings). The frame follows after one nominal
+      duration, and all later ones keep that offset until the old clock returns.
 
-    The state is the last timestamp and the shift only, so that decoding which starts at any frame
-    without repairs before it gives the same times as decoding from the first.
+    The state is the last PTS and the offset only, so that decoding which starts at any frame without repairs before it
+    gives the same PTS as decoding from the first.
 
     Attributes:
       step: nominal duration of a frame, in ticks.
-      repairs: number of frames whose timestamp is not their own.
+      repairs: number of frames whose PTS was inferred or corrected.
     """
 
     def __init__(self, step: int, time_base: Fraction) -> None:
         self.step = step
         self.repairs = 0
-        self._jump = max(step + 1, round(1 / time_base))
-        self._last: int | None = None
-        self._shift = 0
-        self._old_shift = 0
+        self._discontinuity = max(step + 1, round(1 / time_base))
+        self._last_pts: int | None = None
+        self._offset = 0
+        self._previous_offset = 0
 
-    def place(self, pts: int | None, dts: int | None) -> int:
-        """Timestamp of the next frame in display order, from what its decoder tells."""
-        stamp = dts if pts is None else pts
-        last = self._last
-        if stamp is None:
-            placed = 0 if last is None else last + self.step
+    def next_pts(self, pts: int | None, dts: int | None) -> int:
+        """PTS of the next frame in display order, from the PTS and DTS of the decoder."""
+        timestamp = dts if pts is None else pts
+        last_pts = self._last_pts
+        if timestamp is None:
+            new_pts = 0 if last_pts is None else last_pts + self.step
             self.repairs += 1
         else:
-            placed = stamp + self._shift
-            if self._shift and last is not None and last < stamp + self._old_shift <= last + self._jump:
-                placed, self._shift = stamp + self._old_shift, self._old_shift
-            if last is not None and placed <= last:
+            new_pts = timestamp + self._offset
+            previous = timestamp + self._previous_offset
+            if self._offset and last_pts is not None and last_pts < previous <= last_pts + self._discontinuity:
+                new_pts, self._offset = previous, self._previous_offset
+            if last_pts is not None and new_pts <= last_pts:
                 self.repairs += 1
-                placed = self._place_early(placed, last)
-            elif pts is None or self._shift:
+                new_pts = self._repair(new_pts, last_pts)
+            elif pts is None or self._offset:
                 self.repairs += 1
-        self._last = placed
-        return placed
+        self._last_pts = new_pts
+        return new_pts
 
-    def _place_early(self, placed: int, last: int) -> int:
-        if last - placed < self._jump:
-            return last + 1
-        self._old_shift = self._shift
-        self._shift += last + self.step - placed
-        return last + self.step
+    def _repair(self, new_pts: int, last_pts: int) -> int:
+        if last_pts - new_pts < self._discontinuity:
+            return last_pts + 1
+        self._previous_offset = self._offset
+        self._offset += last_pts + self.step - new_pts
+        return last_pts + self.step
 
 
-def nominal_step(stream: VideoStream) -> int:
+def nominal_duration(stream: VideoStream) -> int:
     """Nominal duration of a frame in ticks of the stream's time base, at least 1."""
     rate, time_base = stream.guessed_rate, stream.time_base
     return max(1, round(1 / (rate * time_base))) if rate and time_base else 1

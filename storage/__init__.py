@@ -1,1 +1,1 @@
-"""Bytes at rest: URIs and file systems, the store, manifests, tables and shard members."""
+"""Storage: URIs and file systems, the store, manifests, tables and shard members."""

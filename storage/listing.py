@@ -1,4 +1,4 @@
-"""Files below a folder or behind a pattern, as a stream: what is held at a time is one page or one folder."""
+"""Streams the files of a folder or glob pattern, one page or folder in memory at a time."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ _WILDCARD = re.compile(r"[*?\[]")
 def stream_files(
     fs: fsspec.AbstractFileSystem, path: str, on_error: Callable[[OSError], None] = lambda _: None
 ) -> Iterator[str]:
-    """The file at `path`, those below a folder, or those behind a pattern, in no particular order.
+    """Yields the file at `path`, all files below a folder, or the matches of a glob, unordered.
 
     Args:
       fs: file system of the path.
-      path: file, folder, or a pattern with `*`, `?`, `[...]` or, as a whole name, `**`.
-      on_error: takes what a folder says that cannot be read; it is left out.
+      path: file, folder, or glob pattern with `*`, `?`, `[...]`, or `**` as a whole path component.
+      on_error: called with the error of a folder that cannot be read; the folder is skipped.
     """
     if fs.isfile(path):
         yield path
     elif fs.isdir(path):
-        yield from _below(fs, path.rstrip("/") + "/", None, on_error)
-    elif start := _WILDCARD.search(path):
-        fits = re.compile(glob_translate(path)).match
-        for found in _below(fs, path[: start.start()], None if "**" in path else path.count("/"), on_error):
-            # A link to a folder is no file; object stores have no links, and would be asked for each object.
-            if fits(found) and (not is_local(fs) or fs.isfile(found)):
+        yield from _list_prefix(fs, path.rstrip("/") + "/", None, on_error)
+    elif wildcard := _WILDCARD.search(path):
+        matches = re.compile(glob_translate(path)).match
+        for found in _list_prefix(fs, path[: wildcard.start()], None if "**" in path else path.count("/"), on_error):
+            # Skips links to folders; object stores have no links, and the check would cost a request per object.
+            if matches(found) and (not is_local(fs) or fs.isfile(found)):
                 yield found
 
 
-def _below(
-    fs: fsspec.AbstractFileSystem, start: str, levels: int | None, on_error: Callable[[OSError], None]
+def _list_prefix(
+    fs: fsspec.AbstractFileSystem, prefix: str, levels: int | None, on_error: Callable[[OSError], None]
 ) -> Iterator[str]:
-    """All files whose path begins with `start` and has no more than `levels` slashes (None: any number)."""
+    """Yields files whose path starts with `prefix` and has at most `levels` slashes (None: any number)."""
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     if protocol in _PAGES:
-        yield from _paged(fs, start, _PAGES[protocol])
+        yield from _list_pages(fs, prefix, _PAGES[protocol])
         return
-    folder = start[: start.rfind("/") + 1]
+    folder = prefix[: prefix.rfind("/") + 1]
     folder = folder.rstrip("/") or folder
     depth = None if levels is None else levels - folder.rstrip("/").count("/")
     yield from _walk(fs, folder, depth, on_error)
@@ -57,10 +57,10 @@ def _below(
 def _walk(
     fs: fsspec.AbstractFileSystem, folder: str, depth: int | None, on_error: Callable[[OSError], None]
 ) -> Iterator[str]:
-    """Files of a folder and of those below it, `depth` levels in all; fsspec's own walk leaves errors out."""
+    """Yields the files of `depth` levels of folders; unlike fsspec's `walk` it reports errors."""
     folders = []
     try:
-        for name, is_folder in _entries(fs, folder):
+        for name, is_folder in _list_folder(fs, folder):
             if not is_folder:
                 yield name
             elif name != folder:
@@ -69,43 +69,43 @@ def _walk(
         return
     except OSError as error:
         on_error(error)
-    # Else the file system keeps all that it has seen.
+    # Else the file system caches every listing.
     fs.invalidate_cache(folder)
     if depth != 1:
-        for below in sorted(folders):
-            yield from _walk(fs, below, depth and depth - 1, on_error)
+        for subfolder in sorted(folders):
+            yield from _walk(fs, subfolder, depth and depth - 1, on_error)
 
 
-def _entries(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, bool]]:
-    """Names in a folder, and which of them are folders; a link is none."""
+def _list_folder(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[tuple[str, bool]]:
+    """Yields (path, is_folder) of a folder's entries; a link is not a folder."""
     if is_local(fs):
-        with os.scandir(folder) as found:
-            yield from ((entry.path, entry.is_dir(follow_symlinks=False)) for entry in found)
+        with os.scandir(folder) as entries:
+            yield from ((entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries)
     else:
         for entry in fs.ls(folder, detail=True):
             yield entry["name"].rstrip("/"), entry["type"] == "directory"
 
 
-def _paged(fs: Any, start: str, page_of: Callable[[Any, str, str, str | None], Page]) -> Iterator[str]:
+def _list_pages(fs: Any, start: str, page_of: Callable[[Any, str, str, str | None], Page]) -> Iterator[str]:
     bucket, _, prefix = start.partition("/")
     token = None
     while True:
         names, token = page_of(fs, bucket, prefix, token)
-        # An object whose name ends with a slash is a folder that a console has made.
+        # Object names that end with a slash are folder placeholders.
         yield from (f"{bucket}/{name}" for name in names if not name.endswith("/"))
         if token is None:
             return
 
 
 def _gcs_page(fs: Any, bucket: str, prefix: str, token: str | None) -> Page:
-    wanted = {"fields": "items(name),nextPageToken", "maxResults": PAGE_OBJECTS, "pageToken": token}
-    page = fs.call("GET", "b/{}/o", bucket, prefix=prefix, json_out=True, **wanted)
+    query = {"fields": "items(name),nextPageToken", "maxResults": PAGE_OBJECTS, "pageToken": token}
+    page = fs.call("GET", "b/{}/o", bucket, prefix=prefix, json_out=True, **query)
     return [item["name"] for item in page.get("items", ())], page.get("nextPageToken")
 
 
 def _s3_page(fs: Any, bucket: str, prefix: str, token: str | None) -> Page:
-    further = {"ContinuationToken": token} if token else {}
-    page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_OBJECTS, **further)
+    continuation = {"ContinuationToken": token} if token else {}
+    page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE_OBJECTS, **continuation)
     return [item["Key"] for item in page.get("Contents", ())], page.get("NextContinuationToken")
 
 

@@ -1,4 +1,4 @@
-"""The files of a data set: tar shards, Parquet tables and the manifest. Equal content gives equal bytes."""
+"""Writes the files of a data set: WebDataset shards, Parquet tables and the manifest, reproducibly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ TAR, PARQUET = "application/x-tar", "application/vnd.apache.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """A finished file of the data set: path below the output folder, its rows or clips, size and digest."""
+    """A file of the data set.
+
+    Attributes:
+      path: below the output folder.
+      count: rows or clips.
+      size_bytes, sha256: of its content.
+    """
 
     path: str
     count: int
@@ -33,7 +39,7 @@ class OutputFile:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """Stable partition of a key among `partitions`: the same on every runner."""
+    """Partition of a key by its SHA-256: the same on every runner."""
     return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % partitions
 
 
@@ -48,8 +54,13 @@ def table_path(table: str, index: int, files: int) -> str:
 
 
 def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | Path]], num_clips: int) -> OutputFile:
-    """Writes a tar of `members` (name, content or a local file with it), in their order, with constant owner, time and
-    mode.
+    """Writes a WebDataset shard (tar) with constant owner, time and mode.
+
+    Args:
+      output: the data set's folder.
+      path: below it.
+      members: name and content, or a local file with the content, in their order in the shard.
+      num_clips: clips in the shard.
     """
     with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
         local = os.path.join(folder, "shard.tar")
@@ -65,7 +76,7 @@ def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | P
 
 
 def write_table(output: Store, path: str, data: pa.Table) -> OutputFile:
-    """Writes one Parquet file of a table, rows as they are ordered."""
+    """Writes one Parquet file of a table; the order of rows is kept."""
     with tempfile.TemporaryDirectory(prefix="spatialbeam-table-") as folder:
         local = os.path.join(folder, "part.parquet")
         pq.write_table(data, local, compression="zstd")
@@ -73,7 +84,7 @@ def write_table(output: Store, path: str, data: pa.Table) -> OutputFile:
 
 
 def put_output_file(output: Store, local: str, path: str, count: int, media_type: str) -> OutputFile:
-    """Moves a finished local file of `count` rows or clips to `path` below the output folder."""
+    """Moves a local file of `count` rows or clips to `path` below the output folder."""
     with open(local, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     ref = output.put_file(local, path, media_type, sha256)
@@ -81,14 +92,14 @@ def put_output_file(output: Store, local: str, path: str, count: int, media_type
 
 
 def write_manifest(output: Store, files: Iterable[OutputFile], subset: Mapping[str, Any] | None = None) -> str:
-    """Writes the list of the data set's files, last of all; returns its path.
+    """Writes the manifest, after all other files of the data set; returns its path.
 
     Args:
       output: the data set's folder.
       files: all shards and table files.
-      subset: for a part of another data set: which one, and how the clips were chosen.
+      subset: for a subset of another data set: which one, and how the clips were selected.
     """
-    facts: dict[str, Any] = {"files": sorted(files, key=lambda file: file.path)}
+    document: dict[str, Any] = {"files": sorted(files, key=lambda file: file.path)}
     if subset is not None:
-        facts["subset"] = subset
-    return output.write_bytes(MANIFEST_PATH, (to_json_text(facts) + "\n").encode(), "application/json").path
+        document["subset"] = subset
+    return output.write_bytes(MANIFEST_PATH, (to_json_text(document) + "\n").encode(), "application/json").path

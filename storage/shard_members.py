@@ -1,4 +1,4 @@
-"""The arrays that a shard holds of a clip, as bytes: deterministic when written, never unpickled when read."""
+"""WebDataset members of a clip that hold arrays (.npy, .npz): reproducible bytes, no pickle."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DepthMaps:
     """The depth maps of a clip.
 
     Attributes:
-      depth: (n, h, w) float16 z-depth in the poses' unit, 0 where not valid.
+      depth: (n, h, w) float16 z-depth in units of the camera poses, 0 where not valid.
       is_valid: (n, h, w) bool.
-      map_from_clip: (4,) sx, sy, ox, oy: x in the map is sx * x in the clip + ox, pixel centers at integers.
+      map_from_clip: (4,) sx, sy, ox, oy: x_map = sx * x_clip + ox, y likewise; pixel centers at integers.
     """
 
     depth: Float16Array
@@ -31,14 +31,14 @@ class DepthMaps:
 
 
 def npy_bytes(array: npt.NDArray[np.generic]) -> bytes:
-    """An array as a .npy file, without pickled parts."""
+    """Bytes of a .npy file of an array; object arrays are refused."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """Named arrays as a compressed .npz file; equal arrays give equal bytes."""
+    """Bytes of a compressed .npz file of named arrays; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         write_arrays(archive, arrays)
@@ -46,17 +46,17 @@ def npz_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """Adds named arrays to an .npz file."""
+    """Appends named arrays to an .npz archive."""
     for name, array in arrays.items():
         with open_npy(archive, name, array.dtype, array.shape) as member:
             member.write(array.tobytes())
 
 
 def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> IO[bytes]:
-    """A new array of an .npz file, to which its numbers are to be written in order.
+    """Opens a new array of an .npz archive for writing its data in C order.
 
-    NumPy itself asks for sizes of 64 bits, of which the 3.11 releases of Python write different headers: here only
-    arrays of 2 GiB and more have them.
+    NumPy always requests ZIP64, whose headers differ between releases of Python 3.11; here only arrays of 2 GiB and
+    more use it.
     """
     member = zipfile.ZipInfo(f"{name}.npy")
     member.compress_type = zipfile.ZIP_DEFLATED
@@ -68,8 +68,9 @@ def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: t
 
 
 def masks_bytes(is_moving: BoolArray) -> bytes:
-    """(n, h, w) masks, true = moving, in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`,
-    `_indptr`) and `shape` (h, w).
+    """Bytes of an .npz file of (n, h, w) dynamic masks, True = moving, in SpatialVID's layout.
+
+    One CSR matrix per frame (`f_<i>_data`, `_indices`, `_indptr`), and `shape` (h, w).
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for index, mask in enumerate(is_moving):
@@ -79,7 +80,7 @@ def masks_bytes(is_moving: BoolArray) -> bytes:
 
 
 def mask_arrays(index: int, mask: BoolArray) -> dict[str, npt.NDArray[np.generic]]:
-    """The CSR matrix of the `index`-th (h, w) mask."""
+    """CSR arrays of the (h, w) mask of frame `index`."""
     rows, columns = np.nonzero(mask)
     return {
         f"f_{index}_data": np.ones(len(rows), bool),
@@ -89,18 +90,18 @@ def mask_arrays(index: int, mask: BoolArray) -> dict[str, npt.NDArray[np.generic
 
 
 def read_npy(data: bytes) -> npt.NDArray[Any]:
-    """The array of a .npy file; refuses pickled ones."""
+    """The array of a .npy file; pickled data is refused."""
     return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 def read_depth(data: bytes) -> DepthMaps:
-    """The maps of a `depth.npz`."""
+    """Depth maps of a `depth.npz`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         return DepthMaps(depth=file["depth"], is_valid=file["valid"], map_from_clip=file["map_from_clip"])
 
 
 def read_masks(data: bytes) -> BoolArray:
-    """(n, h, w) bool masks, true = moving, of a `dyn_masks.npz`: one CSR matrix a frame, SpatialVID's layout."""
+    """(n, h, w) bool dynamic masks, True = moving, of a `dyn_masks.npz` in SpatialVID's layout."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         height, width = file["shape"].tolist()
         count = (len(file.files) - 1) // 3

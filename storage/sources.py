@@ -1,4 +1,4 @@
-"""What people name as input: files, folders, globs and manifests, local or behind any fsspec URI."""
+"""Lists input videos: files, folders, globs and manifests, at local paths or fsspec URIs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 class SourceError(ValueError):
-    """The input as a whole makes no sense; raised before anything runs."""
+    """Invalid input; raised before the job runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class SourceSpec:
 
     Attributes:
       uri: file, folder, glob or manifest.
-      extra_types: manifest columns to carry, name to "string", "int64", "double" or "bool".
+      extra_types: manifest columns to pass through: name to "string", "int64", "double" or "bool".
     """
 
     uri: str
@@ -67,16 +67,16 @@ class SourceSpec:
 
 
 def is_manifest(uri: str) -> bool:
-    """Whether a URI names a manifest, by its extension."""
+    """Whether a URI is that of a manifest, by its extension."""
     return posixpath.splitext(uri)[1].lower() in MANIFEST_EXTENSIONS
 
 
 def make_spec(uri: str) -> SourceSpec:
-    """Checks one `--input` and finds the types of a manifest's columns.
+    """Checks one `--input` and infers the types of a manifest's columns.
 
     Raises:
-      UriError: if no installed package serves the protocol.
-      SourceError: if the place does not exist, holds no video, or the manifest has no `uri` column.
+      UriError: if no installed package supports the protocol.
+      SourceError: if the path does not exist or matches no file, or the manifest has no `uri` column.
     """
     uri = normalize_uri(uri)
     fs, path = open_uri(uri)
@@ -97,36 +97,36 @@ def _checked_spec(uri: str, fs: fsspec.AbstractFileSystem, path: str) -> SourceS
         if not fs.exists(path):
             raise SourceError(f"manifest {uri!r} does not exist: check --input")
         return SourceSpec(uri=uri, extra_types=_manifest_types(uri))
-    # One match is enough to know: all of them are looked for by a worker.
+    # One match suffices here: a worker lists all of them.
     if not fs.exists(path) and next(stream_files(fs, path), None) is None:
         raise SourceError(f"input {uri!r} does not exist or matches no file: check --input")
     return SourceSpec(uri=uri)
 
 
 def list_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
-    """All videos that a source names, as records, of which only a few are held at a time.
+    """Yields a record for each video of a source, streaming.
 
-    What cannot be used comes as a record with its failure: a bad manifest row, a folder that cannot be read, a source
-    without any video.
+    Errors are yielded as records with a failure: a bad manifest row, a folder that cannot be read, a source without any
+    video.
     """
     found = False
-    for video in _manifest_videos(spec) if is_manifest(spec.uri) else _stored_videos(spec):
+    for video in _manifest_videos(spec) if is_manifest(spec.uri) else _scan_videos(spec):
         found = True
         yield video
     if not found:
         extensions = " ".join(sorted(VIDEO_EXTENSIONS))
-        remedy = f"check --input. In folders, files are looked for that end with one of {extensions}."
-        yield _failed_listing(spec.uri, "NothingFound", f"{spec.uri!r} holds no video. Remedy: {remedy}")
+        remedy = f"check --input. Folders are searched for files with one of the extensions {extensions}."
+        yield _failed_record(spec.uri, "NothingFound", f"{spec.uri!r} holds no video. Remedy: {remedy}")
 
 
-def _stored_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
-    """The file, those with a video's extension below the folder, or those behind the pattern."""
+def _scan_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
+    """Yields the file, the videos below the folder (by extension), or the matches of the glob."""
     fs, path = open_uri(spec.uri)
     unreadable: list[OSError] = []
-    any_name = not fs.isdir(path)
+    is_explicit = not fs.isdir(path)
     for found in stream_files(fs, path, on_error=unreadable.append):
-        if any_name or posixpath.splitext(found)[1].lower() in VIDEO_EXTENSIONS:
-            yield _listed_video(found if is_local(fs) else fs.unstrip_protocol(found))
+        if is_explicit or posixpath.splitext(found)[1].lower() in VIDEO_EXTENSIONS:
+            yield _video_record(found if is_local(fs) else fs.unstrip_protocol(found))
         while unreadable:
             yield _unreadable_folder(unreadable.pop())
     yield from map(_unreadable_folder, unreadable)
@@ -134,22 +134,22 @@ def _stored_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
 
 def _unreadable_folder(error: OSError) -> VideoRecord:
     folder = str(error.filename or error)
-    message = f"the folder {folder!r} cannot be read ({error.strerror or error}). Remedy: check its rights."
-    return _failed_listing(folder, "UnreadableFolder", message)
+    message = f"the folder {folder!r} cannot be read ({error.strerror or error}). Remedy: check its permissions."
+    return _failed_record(folder, "UnreadableFolder", message)
 
 
-def _failed_listing(uri: str, error_class: str, message: str) -> VideoRecord:
+def _failed_record(uri: str, error_class: str, message: str) -> VideoRecord:
     failure = Failure(stage="ListVideos", error_class=error_class, message=message)
     return VideoRecord(video_id=make_video_id(uri), uri=uri, failure=failure)
 
 
-def _listed_video(uri: str) -> VideoRecord:
+def _video_record(uri: str) -> VideoRecord:
     try:
         uri.encode()
     except UnicodeEncodeError:
-        shown = uri.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        message = f"the name of {shown!r} is not UTF-8, which tables cannot hold. Remedy: rename the file."
-        return dataclasses.replace(_failed_listing(uri, "InvalidFileName", message), uri=shown)
+        printable = uri.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        message = f"the name of {printable!r} is not UTF-8, which tables cannot hold. Remedy: rename the file."
+        return dataclasses.replace(_failed_record(uri, "InvalidFileName", message), uri=printable)
     return VideoRecord(video_id=make_video_id(uri), uri=uri)
 
 
@@ -176,34 +176,34 @@ def _manifest_rows(uri: str) -> Iterator[dict[str, Any]]:
 
 
 def _manifest_types(uri: str) -> dict[str, str]:
-    """Types of the columns to carry. JSON lines and CSV are judged by their first rows."""
-    kinds: dict[str, str | None] = {}
+    """Types of the columns to pass through; inferred from the first rows of JSON Lines and CSV."""
+    types_found: dict[str, str | None] = {}
     if uri.lower().endswith(".parquet"):
         fs, path = open_uri(uri)
         with fs.open(path, "rb") as file:
             schema = pq.read_schema(file)
-        kinds = {f.name: _arrow_kind(f.type) for f in schema}
+        types_found = {f.name: _arrow_type_name(f.type) for f in schema}
     else:
         for index, row in enumerate(_manifest_rows(uri)):
             if index == TYPE_SAMPLE_ROWS:
                 break
             for name, value in row.items():
-                kinds[name] = _wider(kinds.get(name), value)
-    if "uri" not in kinds:
+                types_found[name] = _common_type(types_found.get(name), value)
+    if "uri" not in types_found:
         raise SourceError(
-            f"manifest {uri!r} has no column 'uri': it has {sorted(kinds) or 'no rows'}; add a header row "
-            "with `uri` and, if you like, `id` and further columns"
+            f"manifest {uri!r} has no column 'uri': it has {sorted(types_found) or 'no rows'}; add a header row "
+            "with `uri`, and optionally `id` and further columns"
         )
-    return {column_name(n): k or "string" for n, k in kinds.items() if n not in ("uri", "id", "__error__")}
+    return {column_name(n): k or "string" for n, k in types_found.items() if n not in ("uri", "id", "__error__")}
 
 
 def column_name(name: str) -> str:
-    """Name under which a manifest column is carried: letters, digits and `_`, never one of ours."""
+    """Table column of a manifest column: letters, digits and `_`; never a reserved name."""
     clean = re.sub(r"\W", "_", name, flags=re.ASCII) or "column"
     return f"manifest_{clean}" if clean in RESERVED_COLUMNS or clean[0].isdigit() else clean
 
 
-def _arrow_kind(arrow_type: pa.DataType) -> str:
+def _arrow_type_name(arrow_type: pa.DataType) -> str:
     if pa.types.is_boolean(arrow_type):
         return "bool"
     if pa.types.is_integer(arrow_type):
@@ -211,8 +211,8 @@ def _arrow_kind(arrow_type: pa.DataType) -> str:
     return "double" if pa.types.is_floating(arrow_type) else "string"
 
 
-def _wider(kind: str | None, value: Any) -> str | None:
-    """The narrowest type that holds what was seen so far and `value`."""
+def _common_type(kind: str | None, value: Any) -> str | None:
+    """The narrowest type that holds both `kind` and the type of `value`."""
     if value is None:
         return kind
     new = {bool: "bool", int: "int64", float: "double"}.get(type(value), "string")
@@ -227,7 +227,7 @@ def _manifest_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
         try:
             yield _manifest_video(row, base, spec.extra_types)
         except ItemError as error:
-            yield _failed_listing(f"{spec.uri}#row={number}", error.error_class, str(error))
+            yield _failed_record(f"{spec.uri}#row={number}", error.error_class, str(error))
 
 
 def _manifest_video(row: Mapping[str, Any], base: str, types: Mapping[str, str]) -> VideoRecord:
@@ -243,27 +243,27 @@ def _manifest_video(row: Mapping[str, Any], base: str, types: Mapping[str, str])
     if not _ID_PATTERN.fullmatch(video_id):
         raise ItemError(
             "InvalidId",
-            f"id {video_id!r} of {uri!r} cannot be part of file names",
+            f"id {video_id!r} of {uri!r} cannot be used in file names",
             "use up to 128 letters, digits, '_' or '-', beginning with a letter or digit.",
         )
     extra = {
-        column_name(name): _typed(name, value, types.get(column_name(name), "string"))
+        column_name(name): _convert(name, value, types.get(column_name(name), "string"))
         for name, value in row.items()
         if name not in ("uri", "id") and column_name(name) in types
     }
     return VideoRecord(video_id=video_id, uri=uri, extra=dict(sorted(extra.items())))
 
 
-def _typed(name: str, value: Any, kind: str) -> Scalar:
+def _convert(name: str, value: Any, kind: str) -> Scalar:
     if value is None:
         return None
     if kind == "string":
         return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
     if kind == "double" and isinstance(value, int | float):
-        # Not a number, or infinite: tables and JSON have null for a value that there is not.
+        # Tables and JSON store NaN and infinity as null.
         return float(value) if math.isfinite(value) else None
-    wanted: type = {"int64": int, "bool": bool}.get(kind, float)
-    if isinstance(value, wanted) and isinstance(value, int | float | bool):
+    type_: type = {"int64": int, "bool": bool}.get(kind, float)
+    if isinstance(value, type_) and isinstance(value, int | float | bool):
         return value
     raise ItemError(
         "BadManifestRow",

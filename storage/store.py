@@ -1,4 +1,4 @@
-"""The run's store: stage outputs as immutable objects in one fsspec folder, referred to by `Ref`."""
+"""The store of a run: stage outputs as immutable objects in an fsspec folder, referenced by `Ref`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from storage.uris import UriError, is_local, normalize_uri, open_uri
 class Store:
     """Reads and writes objects below `root_uri` (a local folder or any fsspec URI).
 
-    A write appears whole or not at all: locally through a temporary name and a rename, on object
-    stores by a single put. Writing the same path twice is harmless, since equal paths hold equal
-    bytes by construction (the path carries the digest of everything that the bytes depend on).
+    Writes are atomic: a temporary file and a rename locally, a single put on object stores. They are idempotent too:
+    the path contains the digest of everything that the bytes depend on.
     """
 
     def __init__(self, root_uri: str) -> None:
@@ -39,7 +38,7 @@ class Store:
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        """The file system behind the store, opened on first use in each process."""
+        """The file system of the store, opened on first use in each process."""
         if self._fs is None:
             self._fs, self._root = open_uri(normalize_uri(self.root_uri))
         return self._fs
@@ -49,22 +48,22 @@ class Store:
         return is_local(self.fs)
 
     def full_path(self, path: str) -> str:
-        """Path on `fs` of a store path.
+        """The path on `fs` of a store path.
 
         Raises:
-          ValueError: if `path` would leave the store.
+          ValueError: if `path` points outside the store.
         """
         fs_root = (self.fs, self._root)[1]
         clean = posixpath.normpath(path)
         if clean.startswith(("/", "..")):
-            raise ValueError(f"store path {path!r} points outside of the store {self.root_uri!r}")
+            raise ValueError(f"store path {path!r} points outside the store {self.root_uri!r}")
         return posixpath.join(fs_root, clean)
 
     def check_writable(self) -> None:
-        """Writes and removes a small object.
+        """Checks that the store is writable, by writing and removing an empty object.
 
         Raises:
-          UriError: if that fails, or no installed package serves the protocol.
+          UriError: if that fails, or no installed package supports the protocol.
         """
         name = f".write-check-{uuid.uuid4().hex[:12]}"
         try:
@@ -75,14 +74,14 @@ class Store:
         except Exception as error:  # each remote file system has its own exceptions
             raise UriError(
                 f"{self.root_uri!r} cannot be written ({type(error).__name__}: {error}). "
-                "Remedy: check that the folder or bucket exists, and your rights or credentials."
+                "Remedy: check that the folder or bucket exists, and your permissions or credentials."
             ) from error
 
     def exists(self, path: str) -> bool:
         return bool(self.fs.exists(self.full_path(path)))
 
     def size(self, path: str) -> int | None:
-        """Bytes of the object at `path`, or None if there is none."""
+        """Size in bytes of the object at `path`, or None if it does not exist."""
         try:
             return int(self.fs.info(self.full_path(path))["size"])
         except FileNotFoundError:
@@ -92,14 +91,14 @@ class Store:
         return bytes(self.fs.cat_file(self.full_path(path)))
 
     def find_bytes(self, path: str) -> bytes | None:
-        """Bytes of the object at `path`, or None if there is none: one request, where asking first would take more."""
+        """The object at `path`, or None if it does not exist; a single request."""
         try:
             return self.read_bytes(path)
         except FileNotFoundError:
             return None
 
     def write_bytes(self, path: str, data: bytes, media_type: str) -> Ref:
-        """Writes `data` atomically and returns its reference."""
+        """Writes an object atomically and returns its reference."""
         target = self.full_path(path)
         if self.is_local:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -116,7 +115,7 @@ class Store:
         return Ref(path=path, size_bytes=len(data), digest=digest_bytes(data), media_type=media_type)
 
     def put_file(self, local_path: str, path: str, media_type: str, digest: str) -> Ref:
-        """Moves a finished local file into the store under `path`, atomically."""
+        """Moves a local file to `path` in the store, atomically."""
         target = self.full_path(path)
         size_bytes = os.path.getsize(local_path)
         if self.is_local:
@@ -129,13 +128,13 @@ class Store:
         return Ref(path=path, size_bytes=size_bytes, digest=digest, media_type=media_type)
 
     def remove_folder(self, path: str) -> None:
-        """Removes all objects below `path`, if there are any."""
+        """Removes all objects below `path`, if any."""
         if self.exists(path):
             self.fs.rm(self.full_path(path), recursive=True)
 
     @contextmanager
     def local_copy(self, path: str) -> Iterator[str]:
-        """A local file with the object's bytes: the object itself where the store is local."""
+        """A local path to the object: the object itself in a local store, else a temporary copy."""
         source = self.full_path(path)
         if self.is_local:
             yield source

@@ -1,4 +1,4 @@
-"""Places: local paths and URIs, and the file systems behind them."""
+"""URIs: normalization, and the fsspec file systems that they name."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 _URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[a-z]+::")
-# Extras of this program that bring the package for a protocol.
+# Extras of this package that install the fsspec implementation of a protocol.
 _EXTRAS = {"gs": "gcp", "gcs": "gcp", "s3": "s3", "s3a": "s3"}
 
 
 class UriError(ValueError):
-    """A URI names a file system that cannot be used; the message says what is missing."""
+    """A URI whose file system cannot be used; the message says what is missing."""
 
 
 def is_url(uri: str) -> bool:
-    """Whether a URI names a protocol; other names are local paths, whatever they hold."""
+    """Whether a URI has a protocol; everything else is a local path."""
     return bool(_URL_PATTERN.match(uri))
 
 
 def normalize_uri(uri: str, base: str | None = None) -> str:
-    """One spelling per place: local paths absolute and without `file://`, URLs as they are.
+    """Normalizes a URI: local paths become absolute without `file://`, URLs are unchanged.
 
     Args:
       uri: path or URL.
-      base: folder that a relative path starts from; the working directory by default.
+      base: folder that relative paths refer to; the working directory by default.
     """
     if uri.startswith("file://"):
         uri = uri[len("file://") :]
@@ -43,10 +43,10 @@ def normalize_uri(uri: str, base: str | None = None) -> str:
 
 
 def open_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and path of a normalized URI; a local name may hold any character.
+    """File system and path of a normalized URI; local paths are taken literally.
 
     Raises:
-      UriError: if no installed package serves the protocol.
+      UriError: if no installed package supports the protocol.
     """
     if not is_url(uri):
         return LocalFileSystem(), uri
@@ -54,12 +54,12 @@ def open_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         return url_to_fs(uri)
     except (ImportError, ValueError) as error:
         extra = _EXTRAS.get(uri.split(":", 1)[0].lower())
-        remedy = f"pip install 'spatialbeam[{extra}]'" if extra else "install the package that serves it"
+        remedy = f"pip install 'spatialbeam[{extra}]'" if extra else "install the package that supports it"
         raise UriError(
             f"{uri!r} names a file system that cannot be used ({error}). Remedy: {remedy}, or check the URI."
         ) from error
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether a file system is this machine's own."""
+    """Whether a file system is the local one."""
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)

@@ -106,7 +106,7 @@ class EstimateGeometry(Stage[ClipRecord]):
             clip_size = info.display_width, info.display_height
             if known is not None:
                 known = known.resized((record.width, record.height), clip_size)
-            frames = read_clip_frames(path, info, fps, settings.max_side_px, others_too=settings.poses_every_frame)
+            frames = read_clip_frames(path, info, fps, settings.max_side_px, include_skipped=settings.poses_every_frame)
             seen = None
             if record.mono_depth is not None:
                 seen = MonoDepths.read(output.store.read_bytes(record.mono_depth.file.path))

@@ -121,7 +121,7 @@ def measure_window(
 def _frames(reader: VideoReader, start_pts: int | None) -> Iterator[DecodedFrame]:
     if start_pts is None:
         return reader.frames()
-    return reader.frames_from_key(start_pts - round(LEAD_S / reader.time_base))
+    return reader.frames_from_keyframe(start_pts - round(LEAD_S / reader.time_base))
 
 
 class _Measurer:

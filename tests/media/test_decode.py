@@ -148,7 +148,7 @@ def test_threads_do_not_change_the_result(data: Path, hostile: dict[str, Hostile
 def test_a_gpus_decoder_gives_the_same_frames_and_is_not_needed(
     data: Path, hostile: dict[str, HostileCase], caplog: pytest.LogCaptureFixture
 ) -> None:
-    source._say_once.cache_clear()
+    source._warn_once.cache_clear()
     paths = [str(data / name) for name in ("bikes.mp4", "hevc_editlist_rot.mp4", "hdr10_av1_portrait.mp4")]
     for path in (*paths, hostile["vp9"].path):
         assert read_all(path, hardware=True) == read_all(path)
@@ -160,7 +160,7 @@ def test_decoding_goes_on_in_software_where_the_gpu_fails(
 ) -> None:
     path = hostile["plain"].path
     expected = read_all(path)
-    in_software = VideoReader._decoded
+    in_software = VideoReader._decode
 
     def decoded(reader: VideoReader) -> Iterator[VideoFrame]:
         for count, frame in enumerate(in_software(reader)):
@@ -168,7 +168,7 @@ def test_decoding_goes_on_in_software_where_the_gpu_fails(
                 raise decode._HardwareError("no more surfaces")
             yield frame
 
-    monkeypatch.setattr(VideoReader, "_decoded", decoded)
+    monkeypatch.setattr(VideoReader, "_decode", decoded)
     assert read_all(path, hardware=True) == expected
     assert "no more surfaces" in caplog.text
 
@@ -189,7 +189,7 @@ def test_an_old_iteration_ends_when_a_new_one_starts(hostile: dict[str, HostileC
         old = reader.frames()
         next(old)
         assert next(reader.frames()).index == 0
-        with pytest.raises(RuntimeError, match="started over"):
+        with pytest.raises(RuntimeError, match="restarted"):
             list(old)
     closed = VideoReader(hostile["plain"].path)
     frames = closed.frames()

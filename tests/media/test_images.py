@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from core.failures import ItemError
 from media.decode import VideoReader
-from media.images import decode_jpeg, encode_jpeg, reference_sample_image, sample_image, turn_upright
+from media.images import decode_jpeg, encode_jpeg, reference_sample_image, rotate_upright, sample_image
 from media.probe import probe_video
 from tests.support.hostile import HostileCase
 from tests.support.measure import gray
@@ -78,7 +78,7 @@ def test_colors_follow_the_stream(
         ((4000, 20), 0, Fraction(1), (640, 360), (3, 640)),
     ],
 )
-def test_pictures_fit_the_box_and_keep_their_shape(
+def test_images_fit_the_box_and_keep_their_aspect_ratio(
     size: tuple[int, int], turn_deg: int, ratio: Fraction, box: tuple[int, int], shape: tuple[int, int]
 ) -> None:
     frame = flat_frame((128, 128, 128), size, 1, 1)
@@ -105,7 +105,7 @@ def test_shrinking_averages_areas() -> None:
 
 
 @pytest.mark.parametrize("name", ["psd_testvideo.mp4", "bbb_0_30.webm", "phone_rotated_vfr.mp4"])
-def test_the_reference_picture_is_what_opencv_reads(data: Path, name: str) -> None:
+def test_the_reference_image_is_what_opencv_reads(data: Path, name: str) -> None:
     """Exactly, on videos that OpenCV reads by BT.601 whether or not it looks at the color tags."""
     path = str(data / name)
     capture = cv2.VideoCapture(path)
@@ -116,7 +116,7 @@ def test_the_reference_picture_is_what_opencv_reads(data: Path, name: str) -> No
             assert np.array_equal(reference_sample_image(decoded.frame, rotation_deg=turn_deg), expected)
 
 
-def test_the_reference_picture_ignores_color_tags() -> None:
+def test_the_reference_image_ignores_color_tags() -> None:
     images = [
         reference_sample_image(flat_frame((120, 90, 170), (1280, 720), matrix, range_))
         for matrix, range_ in ((1, 1), (9, 2), (2, 0), (6, 1))
@@ -129,8 +129,8 @@ def test_turning_is_clockwise() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     for turns in range(4):
         expected = np.rot90(image, -turns)
-        assert np.array_equal(turn_upright(image, 90 * turns), expected)
-        assert np.array_equal(turn_upright(image, 90 * turns, True), expected[:, ::-1])
+        assert np.array_equal(rotate_upright(image, 90 * turns), expected)
+        assert np.array_equal(rotate_upright(image, 90 * turns, True), expected[:, ::-1])
 
 
 def test_jpeg_round_trip_is_close_and_reproducible() -> None:
@@ -141,8 +141,8 @@ def test_jpeg_round_trip_is_close_and_reproducible() -> None:
     assert len(encode_jpeg(image, 50)) < len(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff"])
-def test_bytes_that_are_no_picture_are_an_item_error(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff"])
+def test_bytes_that_are_not_an_image_are_an_item_error(data: bytes) -> None:
     with pytest.raises(ItemError) as caught:
         decode_jpeg(data)
     assert caught.value.error_class == "BadImage"

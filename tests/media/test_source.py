@@ -82,7 +82,7 @@ def test_lists_cannot_make_it_open_other_files(
     assert fail(str(path)).error_class == "NotAVideo"
 
 
-def test_numbered_pictures_are_not_read_as_a_video(tmp_path: Path, hostile: dict[str, HostileCase]) -> None:
+def test_numbered_images_are_not_read_as_a_video(tmp_path: Path, hostile: dict[str, HostileCase]) -> None:
     picture = Path(hostile["picture"].path).read_bytes()
     for k in range(3):
         (tmp_path / f"shot{k:03d}.png").write_bytes(picture)

@@ -11,7 +11,7 @@ from core.time import FrameSpan
 from media.decode import VideoReader
 from media.encode import CutSettings, copy_clip
 from media.probe import probe_video
-from media.stream_copy import copy_file, why_not_copied
+from media.stream_copy import copy_obstacle, copy_to_local
 from tests.support.rendering import render_shot, write_video
 
 
@@ -42,25 +42,25 @@ def written(path, **options):
 def test_an_ordinary_mp4_is_copied_with_all_its_bytes(tmp_path, name, options):
     path = written(tmp_path / name, **options)
     info, span = whole(path)
-    assert why_not_copied(str(path), span, info) is None
+    assert copy_obstacle(str(path), span, info) is None
     result = copy_clip(str(path), span, info, CutSettings(whole_video="copy"), str(tmp_path / "copy.mp4"))
     assert (tmp_path / "copy.mp4").read_bytes() == path.read_bytes()
     assert (result.num_frames, result.size_bytes) == (12, path.stat().st_size)
-    assert copy_file(str(path), str(tmp_path / "again.mp4")) == result.digest
+    assert copy_to_local(str(path), str(tmp_path / "again.mp4")) == result.digest
 
 
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("other.mkv", {}, "no MP4"),
-        ("apple.mov", {}, "no MP4"),
+        ("other.mkv", {}, "not an MP4"),
+        ("apple.mov", {}, "not an MP4"),
         ("old.mp4", {"codec": "mpeg4"}, "codec is mpeg4"),
     ],
 )
 def test_what_cannot_be_copied_is_said(tmp_path, name, options, reason):
     path = written(tmp_path / name, **options)
     info, span = whole(path)
-    assert reason in why_not_copied(str(path), span, info)
+    assert reason in copy_obstacle(str(path), span, info)
     assert copy_clip(str(path), span, info, CutSettings(whole_video="copy"), str(tmp_path / "copy.mp4")) is None
 
 
@@ -70,7 +70,7 @@ def test_a_part_of_a_file_is_not_copied(tmp_path):
     part = FrameSpan(
         start_frame=0, end_frame=6, start_pts=span.start_pts, end_pts=span.end_pts // 2, time_base=info.time_base
     )
-    assert "12 packets for 6 frames" in why_not_copied(str(path), part, info)
+    assert "12 packets for 6 frames" in copy_obstacle(str(path), part, info)
 
 
 @pytest.mark.parametrize("settings", [{"max_short_side_px": 32}, {"max_fps": 5}])
@@ -80,11 +80,11 @@ def test_a_video_that_is_to_be_made_smaller_is_not_copied(tmp_path, settings):
     assert copy_clip(str(path), span, info, CutSettings(whole_video="copy", **settings), str(tmp_path / "c")) is None
 
 
-def test_a_video_that_a_note_turns_upright_is_not_copied(tmp_path):
+def test_a_video_with_a_display_matrix_is_not_copied(tmp_path):
     turned = written(tmp_path / "turned.mp4", prepare=lambda stream: stream.set_display_rotation(-90))
     info, span = whole(turned)
     assert info.rotation_deg in (90, 270)
-    assert "upright" in why_not_copied(str(turned), span, info)
+    assert "display matrix" in copy_obstacle(str(turned), span, info)
 
 
 def test_frames_that_an_edit_list_hides_forbid_a_copy(tmp_path):
@@ -98,4 +98,4 @@ def test_frames_that_an_edit_list_hides_forbid_a_copy(tmp_path):
                 packet.stream = stream
                 target.mux(packet)
     info, span = whole(cut)
-    assert "packets for" in why_not_copied(str(cut), span, info)
+    assert "packets for" in copy_obstacle(str(cut), span, info)

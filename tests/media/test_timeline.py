@@ -14,7 +14,7 @@ STAMPS = st.one_of(st.none(), st.integers(-100_000, 100_000))
 
 def place_all(stamps: list[tuple[int | None, int | None]], step: int = 40) -> tuple[list[int], int]:
     timeline = Timeline(step, MILLISECONDS)
-    return [timeline.place(pts, dts) for pts, dts in stamps], timeline.repairs
+    return [timeline.next_pts(pts, dts) for pts, dts in stamps], timeline.repairs
 
 
 @given(st.lists(st.tuples(STAMPS, STAMPS), max_size=60))
@@ -36,7 +36,7 @@ def test_reading_from_a_sound_frame_on_gives_the_same_times(times: list[int], st
     start %= len(times)
     timeline = Timeline(40, MILLISECONDS)
     for t in times[:start]:
-        timeline.place(t, None)
+        timeline.next_pts(t, None)
     if timeline.repairs == 0 and placed[start] == times[start]:
         assert place_all([(t, None) for t in times[start:]])[0] == placed[start:]
 
