@@ -158,7 +158,7 @@ class _Chain(beam.PTransform):
             name = stage.contract.name
             hints = self.hints.get(name, {})
             if "accelerator" in hints:
-                # Those workers are few and dear: all of them share all clips, whichever worker made them.
+                # GPU workers are few: the reshuffle lets all of them share all clips.
                 records = records | f"SpreadFor{name}" >> beam.Reshuffle()
             records = records | name >> _step(stage, self.context).with_resource_hints(**hints)
         return records | "Outcome" >> CountRecords(self.group, outcome, self.context)

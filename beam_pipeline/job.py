@@ -1,4 +1,4 @@
-"""One run from start to end: prepare, run the graph, check the books, write `run.json` and the report."""
+"""One run from start to end: prepare, run the graph, check the accounting, write `run.json` and the report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run yields: where it is, its counts, and how long it took."""
+    """A finished run: its folder, its accounting, its wall time."""
 
     output_uri: str
     accounting: Accounting
@@ -79,7 +79,7 @@ def run_job(
     Raises:
       UriError: if the output cannot be written.
       RunnerError: if the engine cannot be used.
-      RunError: if the engine gave up, the books do not balance, or the program failed on too many videos.
+      RunError: if the engine gave up, the totals do not balance, or the program failed on too many videos.
     """
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
@@ -100,12 +100,12 @@ def run_job(
         with open_runner(options) as runner, display, _engine_errors(runner):
             with beam.Pipeline(runner=runner, options=options) as root:
                 build_graph(root, stages, config.dataset, sources, output_uri, context, hints)
-            # Asked for while the engine is there to answer.
+            # Before the runner closes: it answers for its metrics.
             metrics = root.result.metrics()
             times, elements = stage_times(stages, metrics), element_sizes(metrics)
     seconds = time.time() - started
     remove_stale_files(output)
-    # What windows of long videos have measured is as large as the videos, and has been decided on.
+    # Measured windows of long videos are large, and their analyses are stored.
     Store(context.store_uri).remove_folder(MeasureWindow.contract.name)
     accounting = Accounting.of(output_uri)
     facts = _run_summary(config, stages, sources, accounting) | {
@@ -120,7 +120,7 @@ def run_job(
 
 
 def _prepare_engine(
-    stages: Stages, places: Sequence[str], options: PipelineOptions, deploy: RunnerProfile | None
+    stages: Stages, uris: Sequence[str], options: PipelineOptions, deploy: RunnerProfile | None
 ) -> dict[str, dict[str, str]]:
     """Checks what the engine needs of the job; returns the hints that it honors."""
     hints = resource_hints(deploy or RunnerProfile(), stages.all)
@@ -128,13 +128,13 @@ def _prepare_engine(
         check_gpu([stage.contract.name for stage in stages.all if stage.device == "cuda"])
     if not honors_hints(options):
         return {}
-    prepare_dataflow(options, places, hints)
+    prepare_dataflow(options, uris, hints)
     return hints
 
 
 @contextmanager
 def _engine_errors(runner: Any) -> Iterator[None]:
-    """Tells the end of a job on another engine as that engine tells it, without this process's own traceback."""
+    """Reports a failed job on another engine by that engine's message, without this process's traceback."""
     try:
         yield
     except RuntimeError as error:
@@ -166,7 +166,7 @@ def _run_summary(
 
 
 def stage_times(stages: Stages, metrics: MetricResults) -> dict[str, dict[str, float]]:
-    """What each stage did in this run: records done, reused and failed, and the time that it took for them.
+    """Records done, reused and failed by each stage in this run, and its busy time.
 
     `busy_s` is wall time, summed over all workers; a retried bundle counts twice.
     """
@@ -188,7 +188,7 @@ def stage_times(stages: Stages, metrics: MetricResults) -> dict[str, dict[str, f
 
 
 def element_sizes(metrics: MetricResults) -> dict[str, float]:
-    """Records that steps handed over to each other in this run, and the bytes of one: mean and largest."""
+    """Number of records passed between stages in this run; mean and largest size in bytes."""
     name = MetricsFilter().with_namespace(ELEMENTS).with_name(BYTES)
     found = (spread.result for spread in metrics.query(name)[MetricResults.DISTRIBUTIONS])
     # A worker without a record reports a spread without bounds.
@@ -210,7 +210,7 @@ def _version(package: str) -> str | None:
 
 def _check(accounting: Accounting, config: PipelineConfig) -> None:
     if problems := accounting.problems():
-        raise RunError("the books do not balance: " + "; ".join(problems) + ". Please report this.")
+        raise RunError("the totals do not balance: " + "; ".join(problems) + ". Please report this.")
     if accounting.videos and accounting.buggy_videos / accounting.videos > config.run.max_failed_share:
         raise RunError(
             f"the program failed on {accounting.buggy_videos} of {accounting.videos} videos, more than "
@@ -219,5 +219,5 @@ def _check(accounting: Accounting, config: PipelineConfig) -> None:
 
 
 def default_output(folder: Path | None = None) -> str:
-    """Where a run writes unless told otherwise."""
+    """The default output folder."""
     return str((folder or Path.cwd()) / "out")

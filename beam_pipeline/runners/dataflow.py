@@ -1,4 +1,4 @@
-"""What a job on Dataflow needs: what must be said before it is sent, and what can be refused here already."""
+"""Checks and options of a job on Dataflow, before it is submitted."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def is_dataflow(runner: str) -> bool:
     return runner.lower() in ("dataflowrunner", "dataflow")
 
 
-def prepare_dataflow(options: PipelineOptions, places: Sequence[str], hints: Mapping[str, Mapping[str, str]]) -> None:
-    """Checks the options and completes them for the stages' accelerators.
+def prepare_dataflow(options: PipelineOptions, uris: Sequence[str], hints: Mapping[str, Mapping[str, str]]) -> None:
+    """Checks the options and adds those that accelerators need.
 
     Args:
       options: Beam's options; changed in place.
-      places: inputs and output; workers must reach them.
+      uris: inputs and output; workers must reach them.
       hints: resource hints by stage.
 
     Raises:
-      RunnerError: if packages or options are missing, a place is local, or accelerators are asked for twice.
+      RunnerError: if packages or options are missing, a URI is local, or accelerators are asked for twice.
     """
     if importlib.util.find_spec("google.cloud") is None or importlib.util.find_spec("apitools") is None:
         raise RunnerError("Dataflow needs Google's packages: pip install 'spatialbeam[gcp]'")
-    if local := [place for place in places if not is_url(place)]:
+    if local := [uri for uri in uris if not is_url(uri)]:
         raise RunnerError(f"Dataflow's workers cannot reach {local}: give --input and --output on gs://")
     cloud = options.view_as(GoogleCloudOptions)
     needed: dict[str, Any] = {

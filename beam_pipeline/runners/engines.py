@@ -1,4 +1,4 @@
-"""What each engine needs: which options are set for the user, and why."""
+"""Execution engines: which runner the options name, and defaults for its options."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 LOCAL_RUNNERS = frozenset({"fnapirunner"})
 GPU_WORKERS = 4
-"""Threads that share a GPU by default: while two have their turns on it, the others decode, encode and write."""
+"""Default number of threads that share a GPU: while two use it, the others decode, encode and write."""
 PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
 
 
 @contextmanager
 def open_runner(options: PipelineOptions) -> Iterator[Any]:
-    """The engine that the options name, with the rest of its options filled in; ends what was started for it.
+    """The runner that the options name, with its defaults filled in; stops on exit what was started for it.
 
     Raises:
       RunnerError: if the engine cannot be used; before anything runs.
@@ -50,7 +50,7 @@ def open_runner(options: PipelineOptions) -> Iterator[Any]:
 
 
 def _leave_this_process(options: PipelineOptions) -> None:
-    """Has all work done in worker processes: NumPy was imported here before its kernels were chosen."""
+    """Moves all work to worker processes: NumPy was imported here before its kernels were chosen."""
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_processing":
         return
@@ -64,11 +64,10 @@ def _leave_this_process(options: PipelineOptions) -> None:
 
 
 def _end_job_server(runner: PortableRunner, stack: ExitStack) -> None:
-    """Has the job server that Beam starts ended with the stack: Beam itself ends it when Python exits in its own way,
-    which the launcher does not.
+    """Stops the job server that Beam starts when the stack closes.
 
-    Beam ends it by an interrupt. What a shell starts in the background ignores interrupts, and so would the job server
-    that it starts: each run would wait five seconds for it, then kill it.
+    Beam stops it at Python's own exit, which the launcher bypasses, and by an interrupt. A process that a shell starts
+    in the background ignores interrupts, and so does its job server: each run would wait five seconds, then kill it.
     """
     make = runner.default_job_server
 
@@ -110,14 +109,12 @@ def make_options(beam_arguments: Sequence[str], *, share_models: bool = False) -
 
 
 def honors_hints(options: PipelineOptions) -> bool:
-    """Whether the engine gives stages the machines that their hints ask for; elsewhere each set of hints would only
-    start further worker processes.
-    """
+    """Whether the engine follows resource hints; elsewhere each set of hints only starts more worker processes."""
     return is_dataflow(runner_name(options))
 
 
 def threads_per_clip(options: PipelineOptions) -> int:
-    """Threads that one local worker may take so that all of them fill the machine; 1 where it is not ours."""
+    """Threads per local worker so that all workers together use all cores; 1 on other engines."""
     workers = options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
     return max(1, (os.cpu_count() or 1) // workers) if is_local(options) else 1
 
@@ -128,7 +125,7 @@ def is_local(options: PipelineOptions) -> bool:
 
 
 def on_this_machine(options: PipelineOptions) -> bool:
-    """Whether all workers run on this machine, so that files here reach them and theirs reach us."""
+    """Whether all workers run on this machine, so that they share its files."""
     name = runner_name(options)
     if options.view_as(PortableOptions).environment_type == "DOCKER":
         return False
@@ -136,7 +133,7 @@ def on_this_machine(options: PipelineOptions) -> bool:
 
 
 def check_gpu(stages: Sequence[str]) -> None:
-    """Checks that this machine has the GPU that stages want, as far as torch can tell.
+    """Checks that torch sees a GPU, if stages need one.
 
     Raises:
       RunnerError: if it has none.

@@ -1,4 +1,4 @@
-"""What a job on Flink needs, found out and filled in: version, jar, parallelism, workers."""
+"""Defaults and checks of a job on Flink: version, job server jar, parallelism, workers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from beam_pipeline.runners.worker_pool import WorkerPool
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 ANSWER_TIMEOUT_S = 10.0
 WORKER_LIFE_MS = 600_000
-"""How long Flink keeps a worker process between steps. Needs Beam's jar on the cluster's class path (flink.md)."""
+"""Milliseconds for which Flink keeps a worker process between stages. Needs Beam's jar on the cluster's class path
+(docs/runners/flink.md)."""
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
-"""Java's quick compiler alone: a job server lives for one job, too short for what the slow one does."""
+"""Only the first tier of Java's compiler: a job server lives for one job, too short to profit from the second."""
 logger = logging.getLogger(__name__)
 
 
 class RunnerError(ValueError):
-    """The engine cannot be used as it was named; the message says what to do."""
+    """The engine cannot be used with these options; the message says what to do."""
 
 
 def is_flink(runner: str) -> bool:
@@ -47,23 +48,23 @@ def on_loopback(options: PipelineOptions) -> bool:
 
 
 def prepare_flink(options: PipelineOptions, stack: ExitStack) -> None:
-    """Fills in what the cluster itself can tell, and starts workers for a cluster on this machine.
+    """Fills in what the cluster tells, and starts workers for a cluster on this machine.
 
     Args:
       options: Beam's options; changed in place.
-      stack: ends what was started here.
+      stack: stops on exit what was started here.
 
     Raises:
       RunnerError: if the cluster does not answer or has no workers, versions differ, or Java or the jar is missing.
     """
     flink, portable = options.view_as(FlinkRunnerOptions), options.view_as(PortableOptions)
     if flink.flink_master not in ("[local]", "[auto]"):
-        facts = _ask(flink.flink_master)
-        if not facts["taskmanagers"]:
+        overview = _ask(flink.flink_master)
+        if not overview["taskmanagers"]:
             raise RunnerError(f"the Flink cluster at {flink.flink_master} has no TaskManager: start one, or wait")
-        flink.flink_version = _beam_version_of(facts["flink-version"])
+        flink.flink_version = _beam_version_of(overview["flink-version"])
         if flink.parallelism < 1:
-            flink.parallelism = facts["slots-total"]
+            flink.parallelism = overview["slots-total"]
     _check_java(options)
     server = options.view_as(JobServerOptions)
     server.job_server_jvm_properties = server.job_server_jvm_properties or [QUICK_JAVA]
@@ -82,17 +83,17 @@ def _ask(master: str) -> dict[str, Any]:
     url = FlinkRunner.add_http_scheme(master).rstrip("/") + "/overview"
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:
-            facts: dict[str, Any] = json.load(answer)
+            overview: dict[str, Any] = json.load(answer)
     except (OSError, ValueError) as error:
         raise RunnerError(
             f"no Flink cluster answers at {url} ({error}): check --flink_master=HOST:PORT (the port of the web page, "
             "8081 by default) and that the cluster runs"
         ) from error
-    return facts
+    return overview
 
 
 def _beam_version_of(flink_version: str) -> str:
-    """The name under which Beam supports a cluster's version."""
+    """Beam's name of a cluster's Flink version."""
     found = re.match(r"\d+\.\d+", flink_version)
     minor = found.group() if found else flink_version
     if minor not in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS:
@@ -104,7 +105,7 @@ def _beam_version_of(flink_version: str) -> str:
 
 
 def _check_java(options: PipelineOptions) -> None:
-    """Checks for Java and the job server jar, and has Beam download the jar where none is given."""
+    """Checks for Java and the job server jar; Beam downloads the jar if none is given."""
     launcher = options.view_as(JobServerOptions).job_server_java_launcher
     if shutil.which(launcher) is None:
         raise RunnerError(f"{launcher!r} is not on the path: install a Java 11 or 17 runtime for Beam's job server")

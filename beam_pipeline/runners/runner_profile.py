@@ -1,4 +1,4 @@
-"""Runner profiles: where a job runs, on what machines, at what price. They never change a result."""
+"""Runner profiles: engine options, machines, prices. They never change a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.stage import StageBase
 
 
 class StageResources(Settings):
-    """What one stage asks of the machines that it runs on."""
+    """Resources that one stage requests."""
 
     min_ram_gib: float | None = Field(None, gt=0, description="Memory of a worker, GiB.")
     accelerator: str | None = Field(None, description="Accelerator in the engine's own words; overrules `accelerator`.")
@@ -52,7 +52,7 @@ class RunnerProfile(Settings):
 
 
 def load_runner_profile(profile_or_file: str | None) -> RunnerProfile:
-    """Reads a runner profile; without one, nothing is asked for.
+    """Reads a runner profile; None gives an empty one.
 
     Raises:
       ConfigError: naming every wrong key, its value and what is expected.
@@ -68,7 +68,7 @@ def load_runner_profile(profile_or_file: str | None) -> RunnerProfile:
 
 
 def add_options(deploy: RunnerProfile, beam_arguments: Sequence[str]) -> list[str]:
-    """Beam's arguments with those of the profile before them, where the command line does not name them."""
+    """Beam's arguments, with the profile's options that the command line does not set."""
     chosen = {argument.split("=")[0].lstrip("-") for argument in beam_arguments}
     added: list[str] = []
     for name, value in deploy.options.items():
@@ -80,12 +80,12 @@ def add_options(deploy: RunnerProfile, beam_arguments: Sequence[str]) -> list[st
 
 
 def resource_hints(deploy: RunnerProfile, stages: Sequence[StageBase[Any]]) -> dict[str, dict[str, str]]:
-    """Beam's resource hints by stage; stages that need nothing of their own are not named.
+    """Beam's resource hints by stage; stages without needs of their own are left out.
 
-    Each set of hints is a kind of worker of its own, so equal needs give equal hints.
+    Each set of hints makes a separate kind of worker, so equal needs give equal hints.
 
     Raises:
-      ConfigError: if the profile names a stage that there is not.
+      ConfigError: if the profile names an unknown stage.
     """
     known = {stage.contract.name for stage in stages}
     if unknown := sorted(set(deploy.stages) - known):

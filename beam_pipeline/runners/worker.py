@@ -1,4 +1,4 @@
-"""A local worker process: Beam's own worker, but logging as the launcher does."""
+"""A local worker process: Beam's own worker with the launcher's logging and numeric set-up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.logs import configure_logging
 
 
 def main() -> None:
-    """Serves the runner that started this process until it is done."""
+    """Serves the runner that started this process until it closes the connection."""
     determinism.enable()
     configure_logging()
     import grpc
