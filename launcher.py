@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from typing import NoReturn
 
 from core import determinism
@@ -15,18 +12,9 @@ def main() -> NoReturn:
     """Runs one command and ends the process with its exit code. The installed command `spatialbeam`."""
     determinism.enable()
     configure_logging()
-    from beam_pipeline.cli.main import main as run_command
+    from beam_pipeline.cli.main import run_process
 
-    try:
-        code = run_command(sys.argv[1:])
-    except SystemExit as request:
-        code = request.code if isinstance(request.code, int) else 2 * bool(request.code)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All results are on disk. Ending here spares the tear-down of native libraries whose threads still run,
-    # which now and then aborts a process that had succeeded.
-    os._exit(code)
+    run_process()
 
 
 if __name__ == "__main__":

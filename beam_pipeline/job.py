@@ -23,9 +23,10 @@ from beam_pipeline.runners.dataflow import prepare_dataflow
 from beam_pipeline.runners.engines import check_gpu, honors_hints, on_this_machine, open_runner, threads_per_clip
 from beam_pipeline.runners.local import LocalRunner
 from beam_pipeline.runners.runner_profile import RunnerProfile, resource_hints
+from core.accounting import Accounting
 from core.digest import digest_value
 from core.serialization import to_json_text
-from explore.outputs import RUN_FILE, Accounting, remove_stale_files
+from explore.outputs import RUN_FILE, read_accounting, remove_stale_files
 from explore.report import write_report
 from storage.sources import SourceSpec
 from storage.store import Store
@@ -107,7 +108,7 @@ def run_job(
     remove_stale_files(output)
     # Measured windows of long videos are large, and their analyses are stored.
     Store(context.store_uri).remove_folder(MeasureWindow.contract.name)
-    accounting = Accounting.of(output_uri)
+    accounting = read_accounting(output_uri)
     facts = _run_summary(config, stages, sources, accounting) | {
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
         "stage_times": times,

@@ -95,11 +95,12 @@ def print_plan(plan: Plan, console: Console) -> None:
             model.get("license") or "",
         )
     console.print(table)
-    books = plan.estimate
+    estimate = plan.estimate
     console.print(
-        f"estimate, from the costs measured on the test videos (CPU stages only): {books.clips:.0f} candidate clips, "
-        f"{books.kept:.0f} kept; {books.total_core_hours:.2f} core hours, {books.shards_gib:.2f} GiB of shards, "
-        f"{books.store_gib:.2f} GiB in the store; {books.machine_hours:.2f} worker hours, {books.cost_usd:.2f} USD "
+        "estimate, from the costs measured on the test videos (CPU stages only): "
+        f"{estimate.clips:.0f} candidate clips, {estimate.kept:.0f} kept; {estimate.total_core_hours:.2f} core hours, "
+        f"{estimate.shards_gib:.2f} GiB of shards, {estimate.store_gib:.2f} GiB in the store; "
+        f"{estimate.machine_hours:.2f} worker hours, {estimate.cost_usd:.2f} USD "
         "at the prices of the runner profile",
         markup=False,
         highlight=False,

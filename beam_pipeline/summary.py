@@ -1,4 +1,4 @@
-"""What a run says at its end: the funnel, the books, where the results are."""
+"""Summary of a finished run: the funnel, the accounting, where the results are."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ MAX_REASONS_SHOWN = 8
 
 def print_summary(result: RunResult, console: Console) -> None:
     """Shows the funnel of a finished run, the commonest reasons, failures and the output folder."""
-    books = result.accounting
+    accounting = result.accounting
     table = Table("", "count", title="funnel", title_justify="left", show_header=False)
-    table.add_row("videos", str(books.videos))
-    table.add_row("  done", str(books.videos_done))
-    table.add_row("  failed", str(books.videos_failed))
-    if books.inputs_skipped:
-        table.add_row("inputs listed twice, skipped", str(books.inputs_skipped))
-    table.add_row("shots", str(books.shots))
-    table.add_row("clips found", str(books.clips))
-    table.add_row("  kept", str(books.clips_kept))
+    table.add_row("videos", str(accounting.videos))
+    table.add_row("  done", str(accounting.videos_done))
+    table.add_row("  failed", str(accounting.videos_failed))
+    if accounting.inputs_skipped:
+        table.add_row("inputs listed twice, skipped", str(accounting.inputs_skipped))
+    table.add_row("shots", str(accounting.shots))
+    table.add_row("clips found", str(accounting.clips))
+    table.add_row("  kept", str(accounting.clips_kept))
     for reason, count in _missing_captions(result.output_uri):
         table.add_row(f"    without a caption: {reason}", str(count))
-    table.add_row("  rejected", str(books.clips_rejected))
+    table.add_row("  rejected", str(accounting.clips_rejected))
     for reason, count in _reasons(result.output_uri):
         table.add_row(f"    {reason}", str(count))
-    table.add_row("  failed", str(books.clips_failed))
+    table.add_row("  failed", str(accounting.clips_failed))
     console.print(table)
     for failure in read_table(result.output_uri, "failures").slice(0, MAX_FAILURES_SHOWN).to_pylist():
         console.print(
@@ -39,8 +39,9 @@ def print_summary(result: RunResult, console: Console) -> None:
             markup=False,
             highlight=False,
         )
-    verdict = "balanced" if not books.problems() else "; ".join(books.problems())
-    console.print(f"books: {verdict}; {result.seconds:.1f} s", highlight=False)
+    problems = accounting.problems()
+    verdict = f"totals do not balance: {'; '.join(problems)}" if problems else "totals balance"
+    console.print(f"accounting: {verdict}; {result.seconds:.1f} s", highlight=False)
     console.print(f"results: {result.output_uri}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report:  {result.report_path}", markup=False, highlight=False, soft_wrap=True)
 

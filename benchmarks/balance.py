@@ -1,4 +1,4 @@
-"""Balanced subsets: how even they are beside a random choice of the same size, and what choosing costs.
+"""Balanced subsets: how even they are beside a random selection of the same size, and what choosing costs.
 
     python -m benchmarks.balance [--clips 100000] [--share 0.135]
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.measure import markdown_table
-from explore.balance import AXES, choose_balanced
+from explore.balance import AXES, select_balanced
 from explore.clips import ClipRow
 
 SHARES: dict[str, dict[object, float]] = {
@@ -40,7 +40,7 @@ def make_rows(count: int, seed: int = 0) -> list[ClipRow]:
     for axis, shares in SHARES.items():
         weights = np.array(list(shares.values()))
         values = list(shares)
-        drawn = rng.choice(len(values), count, p=weights / weights.sum())
+        drawn = rng.selection(len(values), count, p=weights / weights.sum())
         columns[axis] = [[values[k]] if axis == "motion_tags" else values[k] for k in drawn.tolist()]
     return [
         {"clip_id": f"v_{i:07d}", "pose_ok": True} | {axis: column[i] for axis, column in columns.items()}
@@ -64,9 +64,9 @@ def main() -> None:
     rows = make_rows(options.clips)
     count = round(options.share * options.clips)
     started = time.process_time()
-    choice = choose_balanced(rows, count)
+    selection = select_balanced(rows, count)
     seconds = time.process_time() - started
-    names = set(choice.clip_ids)
+    names = set(selection.clip_ids)
     balanced = [row for row in rows if row["clip_id"] in names]
     by_chance = sorted(rows, key=lambda row: hashlib.sha256(row["clip_id"].encode()).digest())[:count]
     print(f"{count} of {options.clips} clips chosen in {seconds:.1f} CPU s; known values, evenness:")

@@ -21,7 +21,7 @@ from core.scores import NOT_SCORED_REASON
 from explore.clip_cards import CLIPS_SHOWN
 from explore.clips import Clip, ShardReader, find_clips
 from explore.report import write_report
-from explore.samples import pick_clips
+from explore.samples import sample_clips
 from storage.manifest import OutputFile, shard_path, table_path, write_manifest, write_shard, write_table
 from storage.rows import Row
 from storage.store import Store
@@ -101,7 +101,7 @@ def write_dataset(folder: str, rows: dict[str, list[Row]], copies: list[Clip]) -
     kept = sum(row["status"] == "kept" for row in rows["clips"])
     empty = OutputFile(path=shard_path(0, 1), count=kept, size_bytes=0, sha256="")
     write_manifest(output, [*files, empty])
-    shown = [row["clip_id"] for row in pick_clips(folder, CLIPS_SHOWN)["kept"]]
+    shown = [row["clip_id"] for row in sample_clips(folder, CLIPS_SHOWN)["kept"]]
     pairs = [(clip_id, copies[i % len(copies)]) for i, clip_id in enumerate(shown)] if copies else []
     for row in rows["clips"]:
         match = dict(pairs).get(row["clip_id"]) if row["status"] == "kept" else None

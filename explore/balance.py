@@ -1,4 +1,4 @@
-"""A smaller data set that is balanced over tags and motion, by a rule that is stated and can be repeated."""
+"""Selects a subset of clips that is balanced over tags and motion, by a stated greedy rule."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.accounting import Accounting
 from core.arrays import Int64Array
 from explore.clips import ClipRow, find_clips
-from explore.markup import reveal
-from explore.outputs import Accounting, OutputError
+from explore.markup import escape_controls
+from explore.outputs import OutputError
 from explore.subset import write_subset
 
 AXES = (
@@ -37,63 +38,64 @@ RULE = (
 _UNKNOWN = (None, "Unknown", "")
 _MANY_TURNS = 3
 
-Spreads = dict[str, dict[str, tuple[int, int]]]
+ValueCounts = dict[str, dict[str, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What was chosen.
+class Selection:
+    """Selected clips.
 
     Attributes:
-      clip_ids: in the order of choice.
-      spreads: by axis, value to (candidates, chosen clips).
+      clip_ids: in order of selection.
+      value_counts: by axis, value to (candidates, selected clips).
     """
 
     clip_ids: tuple[str, ...]
-    spreads: Spreads
+    value_counts: ValueCounts
 
 
-def choose_balanced(rows: Sequence[ClipRow], count: int, axes: Sequence[str] = AXES) -> Choice:
-    """Chooses `count` clips (or all, if there are fewer) by `RULE`; the order of `rows` does not matter.
+def select_balanced(rows: Sequence[ClipRow], count: int, axes: Sequence[str] = AXES) -> Selection:
+    """Selects at most `count` clips by `RULE`, whatever the order of `rows`.
 
-    Cost: clips with equal values are looked at as one, so that it grows with `count` times the number of different
-    combinations of values.
+    Cost: `count` times the number of distinct combinations of values.
     """
     rows = sorted(rows, key=lambda row: hashlib.sha256(row["clip_id"].encode()).hexdigest())
     codes = [_codes([_value(row, axis) for row in rows]) for axis in axes]
-    combos, members = _group(codes, len(rows))
+    combinations, members = _group(codes, len(rows))
     taken = [np.zeros(int(code.max(initial=-1)) + 1, np.int64) for code in codes]
     left = np.array([len(group) for group in members])
     order = np.array([group[0] for group in members], np.int64)
-    chosen: list[int] = []
+    selected: list[int] = []
     for _ in range(min(count, len(rows))):
-        worth = sum(
-            np.where(combos[:, k] >= 0, 1 / (1 + taken[k][combos[:, k]]), 0.0) if taken[k].size else 0.0
+        gain = sum(
+            np.where(combinations[:, k] >= 0, 1 / (1 + taken[k][combinations[:, k]]), 0.0) if taken[k].size else 0.0
             for k in range(len(axes))
         )
-        worth = np.where(left > 0, worth, -1.0)
-        best = np.flatnonzero(worth == worth.max())
+        gain = np.where(left > 0, gain, -1.0)
+        best = np.flatnonzero(gain == gain.max())
         group = int(best[np.argmin(order[best])])
-        chosen.append(members[group][len(members[group]) - left[group]])
+        selected.append(members[group][len(members[group]) - left[group]])
         left[group] -= 1
         if left[group]:
             order[group] = members[group][len(members[group]) - left[group]]
-        for k, code in enumerate(combos[group]):
+        for k, code in enumerate(combinations[group]):
             if code >= 0:
                 taken[k][code] += 1
-    return Choice(clip_ids=tuple(rows[i]["clip_id"] for i in chosen), spreads=_spreads(rows, chosen, axes))
+    return Selection(
+        clip_ids=tuple(rows[i]["clip_id"] for i in selected), value_counts=_count_values(rows, selected, axes)
+    )
 
 
 def _group(codes: Sequence[Int64Array], count: int) -> tuple[Int64Array, list[list[int]]]:
-    """Different combinations of codes (m, axes), and the rows that have each, in their order."""
+    """Distinct combinations of codes (m, axes), and the rows of each in order."""
     if not count:
         return np.zeros((0, len(codes)), np.int64), []
     table = np.stack(codes, axis=1) if codes else np.zeros((count, 0), np.int64)
-    combos, group_of = np.unique(table, axis=0, return_inverse=True)
-    members: list[list[int]] = [[] for _ in combos]
+    combinations, group_of = np.unique(table, axis=0, return_inverse=True)
+    members: list[list[int]] = [[] for _ in combinations]
     for row, group in enumerate(group_of.reshape(-1).tolist()):
         members[group].append(row)
-    return combos, members
+    return combinations, members
 
 
 def _value(row: ClipRow, axis: str) -> str | None:
@@ -108,16 +110,14 @@ def _value(row: ClipRow, axis: str) -> str | None:
 
 
 def _codes(values: Sequence[str | None]) -> Int64Array:
-    """(n,) numbers of values in alphabetical order, -1 for None."""
-    numbers = {value: i for i, value in enumerate(sorted({v for v in values if v is not None}))}
-    return np.array([-1 if v is None else numbers[v] for v in values], np.int64)
+    """(n,) ranks of values in alphabetical order, -1 for None."""
+    ranks = {value: i for i, value in enumerate(sorted({v for v in values if v is not None}))}
+    return np.array([-1 if v is None else ranks[v] for v in values], np.int64)
 
 
-def _spreads(
-    rows: Sequence[ClipRow], chosen: Sequence[int], axes: Sequence[str]
-) -> dict[str, dict[str, tuple[int, int]]]:
-    spreads: dict[str, dict[str, tuple[int, int]]] = {}
-    picked = set(chosen)
+def _count_values(rows: Sequence[ClipRow], selected: Sequence[int], axes: Sequence[str]) -> ValueCounts:
+    value_counts: ValueCounts = {}
+    members = set(selected)
     for axis in axes:
         counts: dict[str, list[int]] = {}
         for i, row in enumerate(rows):
@@ -125,10 +125,10 @@ def _spreads(
             if value is not None:
                 count = counts.setdefault(value, [0, 0])
                 count[0] += 1
-                count[1] += i in picked
+                count[1] += i in members
         if counts:
-            spreads[axis] = {value: (a, b) for value, (a, b) in sorted(counts.items())}
-    return spreads
+            value_counts[axis] = {value: (a, b) for value, (a, b) in sorted(counts.items())}
+    return value_counts
 
 
 def balance(
@@ -139,18 +139,18 @@ def balance(
     axes: Sequence[str] = AXES,
     folder_uri: str | None = None,
     clips_per_shard: int = 500,
-    tell: Callable[[str], None] = lambda _: None,
-) -> tuple[Choice, Accounting | None]:
-    """Chooses clips and, given a folder, writes them as a data set of their own, with the rule in its manifest.
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Selection, Accounting | None]:
+    """Selects clips and, given a folder, writes them as a data set with the rule in its manifest.
 
     Args:
       output_uri: folder of a finished run.
-      count: clips to choose.
-      where: SQL condition that candidates must meet: tighter limits, for instance.
+      count: clips to select.
+      where: SQL condition on candidates, such as tighter limits.
       axes: columns to balance over.
-      folder_uri: where to write; None to choose only.
+      folder_uri: where to write; None to select only.
       clips_per_shard: clips in one tar, on average.
-      tell: called with a line of progress after each shard.
+      on_progress: called with a line of progress after each shard.
 
     Raises:
       OutputError: if the folder is no finished run, the condition is wrong, or there is no such column.
@@ -159,21 +159,26 @@ def balance(
     unknown = [axis for axis in axes if rows and axis not in rows[0]]
     if unknown:
         raise OutputError(f"the clip table has no column {unknown[0]!r} to balance over")
-    choice = choose_balanced(rows, count, axes)
-    books = None
+    selection = select_balanced(rows, count, axes)
+    accounting = None
     if folder_uri is not None:
         how = {"rule": RULE, "axes": list(axes), "count": count, "where": where}
-        books = write_subset(
-            output_uri, choice.clip_ids, folder_uri, how=how, clips_per_shard=clips_per_shard, tell=tell
+        accounting = write_subset(
+            output_uri,
+            selection.clip_ids,
+            folder_uri,
+            how=how,
+            clips_per_shard=clips_per_shard,
+            on_progress=on_progress,
         )
-    return choice, books
+    return selection, accounting
 
 
-def print_choice(choice: Choice, console: Console) -> None:
-    """Shows how values are spread over candidates and chosen clips."""
+def print_selection(selection: Selection, console: Console) -> None:
+    """Prints the value counts of candidates and selected clips."""
     console.print(RULE, highlight=False)
     table = Table("axis", "value", "candidates", "chosen")
-    for axis, values in choice.spreads.items():
-        for i, (value, (candidates, chosen)) in enumerate(values.items()):
-            table.add_row(axis if i == 0 else "", Text(reveal(value)), str(candidates), str(chosen))
+    for axis, values in selection.value_counts.items():
+        for i, (value, (candidates, selected)) in enumerate(values.items()):
+            table.add_row(axis if i == 0 else "", Text(escape_controls(value)), str(candidates), str(selected))
     console.print(table)

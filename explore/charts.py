@@ -1,4 +1,4 @@
-"""Pictures of figures as SVG text: the funnel of a run and histograms. Colors come from the page's style."""
+"""Charts as SVG text: the funnel of a run and histograms. Colors come from the style sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 6, 514, 40, 174
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of a funnel bar: what, how many, its color class, and how long all of it is."""
+    """A part of a funnel bar: label, count, style class, total duration."""
 
     label: str
     count: int
@@ -33,34 +33,34 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Where a part is drawn, in pixels from the top."""
+    """A part with its vertical extent in pixels from the top."""
 
     part: _Part
     top: float
     bottom: float
 
 
-def draw_funnel(facts: RunSummary) -> str:
-    """The way from videos to kept clips: each bar unfolds the part of the bar before it that went on."""
-    books = facts.accounting
+def draw_funnel(summary: RunSummary) -> str:
+    """Funnel from videos to kept clips as SVG: each bar splits the passed part of the one before."""
+    totals = summary.accounting
     stages = (
         (
             "Videos",
-            (_Part("done", books.videos_done, "through"), _Part("failed", books.videos_failed, "failed")),
+            (_Part("done", totals.videos_done, "through"), _Part("failed", totals.videos_failed, "failed")),
         ),
         (
             "Shots",
             (
-                _Part("hold clips", books.shots - facts.shots_without_clip, "through"),
-                _Part("hold no clip", facts.shots_without_clip, "idle"),
+                _Part("hold clips", totals.shots - summary.shots_without_clip, "through"),
+                _Part("hold no clip", summary.shots_without_clip, "idle"),
             ),
         ),
         (
             "Clips found",
             (
-                _Part("kept", books.clips_kept, "kept", facts.clip_s["kept"]),
-                _Part("rejected", books.clips_rejected, "rejected", facts.clip_s["rejected"]),
-                _Part("failed", books.clips_failed, "failed", facts.clip_s["failed"]),
+                _Part("kept", totals.clips_kept, "kept", summary.clip_s["kept"]),
+                _Part("rejected", totals.clips_rejected, "rejected", summary.clip_s["rejected"]),
+                _Part("failed", totals.clips_failed, "failed", summary.clip_s["failed"]),
             ),
         ),
     )
@@ -71,13 +71,13 @@ def draw_funnel(facts: RunSummary) -> str:
         if i + 1 < len(stages) and segments and segments[0].part.count:
             ribbons.append(_draw_ribbon(_STAGE_X[i] + _BAR_WIDTH, _STAGE_X[i + 1], segments[0]))
     size = f"0 0 {_FUNNEL_WIDTH} {_FUNNEL_HEIGHT}"
-    label = f"{books.videos} videos, {books.shots} shots, {books.clips} clips, {books.clips_kept} kept"
+    label = f"{totals.videos} videos, {totals.shots} shots, {totals.clips} clips, {totals.clips_kept} kept"
     head = f'<svg class="funnel" viewBox="{size}" role="img" aria-label="{label}">'
     return head + "".join(ribbons + bars) + "</svg>"
 
 
 def _stack(parts: Sequence[_Part]) -> list[_Segment]:
-    """Segments in proportion to their counts; a part that is not empty stays visible."""
+    """Segments proportional to their counts; a part that is not empty stays visible."""
     total = sum(part.count for part in parts)
     segments: list[_Segment] = []
     if not total:
@@ -115,7 +115,7 @@ def _draw_bar(x: float, title: str, total: int, segments: Sequence[_Segment]) ->
 
 
 def _label_positions(segments: Sequence[_Segment]) -> list[float]:
-    """Heights of the labels: at their segments' tops, pushed apart, and back up from the lower end."""
+    """Vertical positions of labels: at the tops of their segments, pushed apart, clamped at the lower end."""
     positions: list[float] = []
     for segment in segments:
         least = positions[-1] + _LABEL_STEP if positions else 0.0
@@ -135,24 +135,24 @@ def _draw_ribbon(left: float, right: float, segment: _Segment) -> str:
     return f'<path class="ribbon" d="{upper} {lower}"/>'
 
 
-def draw_histogram(spread: Distribution) -> str:
-    """Clips by score, stacked by status, with the limits: what they cut off is shaded."""
-    low, high = float(spread.edges[0]), float(spread.edges[-1])
+def draw_histogram(distribution: Distribution) -> str:
+    """Stacked histogram of clips by score and status as SVG; ranges beyond the limits are shaded."""
+    low, high = float(distribution.edges[0]), float(distribution.edges[-1])
     scale = (_PLOT_RIGHT - _PLOT_LEFT) / (high - low)
-    stacked = np.cumsum([spread.counts[name] for name in STATUSES], axis=0)
+    stacked = np.cumsum([distribution.counts[name] for name in STATUSES], axis=0)
     peak = max(1, int(stacked[-1].max()))
     drawn = [
-        _draw_limits(spread, low, high, scale),
+        _draw_limits(distribution, low, high, scale),
         f'<path class="axis" d="M{_PLOT_LEFT},{_PLOT_TOP} H{_PLOT_RIGHT} M{_PLOT_LEFT},{_PLOT_BOTTOM + 0.5} '
         f'H{_PLOT_RIGHT}"/><text x="{_PLOT_RIGHT}" y="{_PLOT_TOP - 5}" class="tick" text-anchor="end">'
         f"{format_count(peak)} {'clip' if peak == 1 else 'clips'}</text>",
     ]
-    bar_width = (_PLOT_RIGHT - _PLOT_LEFT) / (len(spread.edges) - 1)
+    bar_width = (_PLOT_RIGHT - _PLOT_LEFT) / (len(distribution.edges) - 1)
     for row, name in enumerate(STATUSES):
         below = stacked[row - 1] if row else np.zeros_like(stacked[0])
-        for i in map(int, np.flatnonzero(spread.counts[name])):
+        for i in map(int, np.flatnonzero(distribution.counts[name])):
             bottom = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * int(below[i]) / peak
-            height = (_PLOT_BOTTOM - _PLOT_TOP) * int(spread.counts[name][i]) / peak
+            height = (_PLOT_BOTTOM - _PLOT_TOP) * int(distribution.counts[name][i]) / peak
             x = _PLOT_LEFT + i * bar_width
             drawn.append(
                 f'<rect x="{x + 0.5:.1f}" y="{bottom - height:.1f}" width="{bar_width - 1:.1f}" '
@@ -161,23 +161,23 @@ def draw_histogram(spread: Distribution) -> str:
     for tick in _ticks(low, high):
         x = _PLOT_LEFT + (tick - low) * scale
         anchor = "start" if x < _PLOT_LEFT + 8 else "end" if x > _PLOT_RIGHT - 8 else "middle"
-        is_last = math.isclose(tick, high) and spread.num_beyond > 0
+        is_last = math.isclose(tick, high) and distribution.num_beyond > 0
         text = ("≥ " if is_last else "") + format_number(tick)
         drawn.append(f'<text x="{x:.1f}" y="{_PLOT_BOTTOM + 18}" class="tick" text-anchor="{anchor}">{text}</text>')
-    label = escape(f"histogram of {spread.score.column}, {spread.num_values} clips, at most {peak} in a bar")
+    title = f"histogram of {distribution.score.column}, {distribution.num_values} clips, at most {peak} in a bar"
     size = f"0 0 {_HIST_WIDTH} {_HIST_HEIGHT}"
-    return f'<svg class="hist" viewBox="{size}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
+    return f'<svg class="hist" viewBox="{size}" role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
 
 
-def _draw_limits(spread: Distribution, low: float, high: float, scale: float) -> str:
-    least, largest = spread.bounds.least, spread.bounds.largest
+def _draw_limits(distribution: Distribution, low: float, high: float, scale: float) -> str:
+    least, largest = distribution.bounds.least, distribution.bounds.largest
     is_narrow = least is not None and largest is not None and (largest - least) * scale < 2 * _LIMIT_LABEL
     drawn = []
     for name, limit, end in (("min", least, low), ("max", largest, high)):
         if limit is None or not low <= limit <= high:
             continue
         x, x_end = _PLOT_LEFT + (limit - low) * scale, _PLOT_LEFT + (end - low) * scale
-        # A label stands on the side that passes, unless both would collide or leave the picture there.
+        # A label stands on the side that passes, unless both would collide or leave the plot there.
         goes_right = (name == "max") == is_narrow
         goes_right = x < _PLOT_LEFT + _LIMIT_LABEL or (goes_right and x < _PLOT_RIGHT - _LIMIT_LABEL)
         anchor, shift = ("start", 5) if goes_right else ("end", -5)
@@ -192,7 +192,7 @@ def _draw_limits(spread: Distribution, low: float, high: float, scale: float) ->
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four to seven round numbers from `low` to `high`, the ends among them where they are round."""
+    """Four to seven round tick values from `low` to `high`."""
     raw = float(high - low) / 5
     power = math.pow(10.0, math.floor(math.log10(raw)))
     step: float = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)

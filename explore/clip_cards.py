@@ -1,4 +1,4 @@
-"""Clips to look at, as HTML: pictures, where they come from, scores and verdict."""
+"""Clips of the report as HTML cards: images, source, scores and verdict."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from PIL import Image
 from core.digest import digest_value
 from core.failures import ItemError
 from explore.clips import ClipRow, ShardReader
-from explore.filmstrips import FILM_VERSION, Film, make_filmstrip
+from explore.filmstrips import FILMSTRIP_VERSION, Filmstrip, make_filmstrip
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
 from explore.page_tables import page_blocks
-from explore.samples import TAG_COLUMNS, load_pictures, missed_columns, pick_clips
+from explore.samples import TAG_COLUMNS, load_thumbnails, missed_columns, sample_clips
 from storage.store import Store
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
@@ -30,31 +30,31 @@ SCORE_LABELS = {
     "aesthetic_score": "aesthetic",
 }
 CARDS_PER_PAGE = 12
-_LAYERS = {"picture": "picture and path", "moving": "moving things", "depth": "depth"}
+_LAYERS = {"image": "image and camera path", "moving": "dynamic masks", "depth": "depth"}
 _LAYER_SWITCH = "".join(
-    f'<label><input type="radio" name="layer" id="show-{name}"{" checked" * (name == "picture")}> {text}</label>'
+    f'<label><input type="radio" name="layer" id="show-{name}"{" checked" * (name == "image")}> {text}</label>'
     for name, text in _LAYERS.items()
 )
-# A film takes the decoding of its clip.
-_LONGEST_FILM = 2000
-FILMS_FOLDER = "store/ReportFilms"
+# A filmstrip decodes its clip.
+_MAX_FILMSTRIP_FRAMES = 2000
+FILMSTRIPS_FOLDER = "store/ReportFilms"
 _UNREADABLE = (OutputError, ItemError, OSError, ValueError, KeyError, TypeError, BadZipFile)
-_PICTURE_BOX = (240, 135)
+_THUMBNAIL_BOX = (240, 135)
 _JPEG_QUALITY = 80
 _READERS = 8
 
 
 def render_clips(output_uri: str, output: Store, counts: Mapping[str, int]) -> str:
-    """Cards of at most 60 clips, by status, in pages; those of kept clips play when pointed at.
+    """Cards of at most 60 clips, by status, in pages; kept clips play on hover.
 
     Args:
       output_uri: folder of a finished run.
-      output: the same as a store, for the sample images.
+      output: the same folder as a store.
       counts: all clips of the run by status.
     """
     parts, reader = [], ShardReader(output_uri)
     with ThreadPoolExecutor(_READERS) as readers:
-        for status, clips in pick_clips(output_uri, CLIPS_SHOWN).items():
+        for status, clips in sample_clips(output_uri, CLIPS_SHOWN).items():
             if not clips:
                 continue
             views = readers.map(lambda clip: _render_view(reader, output, clip), clips)
@@ -74,10 +74,6 @@ def render_clips(output_uri: str, output: Store, counts: Mapping[str, int]) -> s
     return switch + "".join(parts)
 
 
-def _wrap_cards(cards: str) -> str:
-    return f'<div class="clips">{cards}</div>'
-
-
 def describe_span(clip: ClipRow) -> str:
     """Time span of a clip in its source."""
     span = f"{format_clock(clip['start_s'])} to {format_clock(clip['end_s'])}"
@@ -92,7 +88,7 @@ def describe_boundary(clip: ClipRow) -> str:
 
 
 def describe_verdict(clip: ClipRow) -> list[str]:
-    """Why a clip was not kept; empty for a kept one."""
+    """Rejection or failure reasons of a clip; empty for a kept one."""
     if clip["status"] == "failed":
         return [f"{clip['failure_class']} in {clip['failure_stage']}: {clip['failure_message']}"]
     return list(clip["rejection_reasons"] or [])
@@ -116,7 +112,7 @@ def _render_card(clip: ClipRow, view: str) -> str:
 
 
 def _render_words(clip: ClipRow) -> str:
-    """Motion, caption and tags, where there are any."""
+    """Caption, motion sentence and tags, as far as present."""
     texts = [clip[name] for name in ("scene_description", "motion_sentence") if clip[name]]
     words = "".join(f'<p class="words"><bdi>{escape(text)}</bdi></p>' for text in texts)
     tags = [clip[name] for name in TAG_COLUMNS if clip[name] not in (None, "Unknown")]
@@ -124,38 +120,38 @@ def _render_words(clip: ClipRow) -> str:
 
 
 def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
-    """A film strip of a kept clip; sample images of any other, of a long one, or where its shard cannot be read."""
-    if clip["shard"] is not None and (clip["clip_num_frames"] or 0) <= _LONGEST_FILM:
+    """Filmstrip of a kept clip; sample images of a rejected, failed, long or unreadable one."""
+    if clip["shard"] is not None and (clip["clip_num_frames"] or 0) <= _MAX_FILMSTRIP_FRAMES:
         try:
-            return _recall_film(reader, output, clip)
+            return _cached_filmstrip(reader, output, clip)
         except _UNREADABLE:
             pass
-    pictured = _render_pictures(load_pictures(output, clip, _PICTURE_BOX), clip["clip_id"])
-    return f'<div class="pictures">{pictured}</div>'
+    images = _render_thumbnails(load_thumbnails(output, clip, _THUMBNAIL_BOX), clip["clip_id"])
+    return f'<div class="images">{images}</div>'
 
 
-def _recall_film(reader: ShardReader, output: Store, clip: ClipRow) -> str:
-    """The clip's film, from the store where an earlier report left it: a report of the same clips decodes nothing."""
-    # Which shard holds a clip says nothing of the clip, and changes with its neighbors.
+def _cached_filmstrip(reader: ShardReader, output: Store, clip: ClipRow) -> str:
+    """The clip's filmstrip, cached in the store: another report of the same clips decodes nothing."""
+    # The shard that holds a clip changes with its neighbors: it is no part of the cache key.
     row = {name: value for name, value in clip.items() if name != "shard"}
-    digest = digest_value({"version": FILM_VERSION, "clip": row})
-    path = posixpath.join(FILMS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.html")
+    digest = digest_value({"version": FILMSTRIP_VERSION, "clip": row})
+    path = posixpath.join(FILMSTRIPS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.html")
     if output.exists(path):
         return output.read_bytes(path).decode()
-    film = _render_film(make_filmstrip(reader.read(clip)), clip["clip_id"])
-    output.write_bytes(path, film.encode(), "text/html")
-    return film
+    filmstrip = _render_filmstrip(make_filmstrip(reader.read(clip)), clip["clip_id"])
+    output.write_bytes(path, filmstrip.encode(), "text/html")
+    return filmstrip
 
 
-def _render_film(film: Film, clip_id: str) -> str:
-    """Layers that a style sheet moves along their strips; they fill a frame of 16:9 as far as their shape allows."""
-    ratio = film.size[0] / film.size[1] / (16 / 9)
-    box = f"--n:{film.frames};width:{100 * min(1.0, ratio):.2f}%;height:{100 * min(1.0, 1 / ratio):.2f}%"
-    media = {"picture": "jpeg", "depth": "jpeg", "moving": "png"}
+def _render_filmstrip(filmstrip: Filmstrip, clip_id: str) -> str:
+    """Layers that the style sheet animates along their strips, fitted into a box of 16:9."""
+    ratio = filmstrip.size[0] / filmstrip.size[1] / (16 / 9)
+    box = f"--n:{filmstrip.frames};width:{100 * min(1.0, ratio):.2f}%;height:{100 * min(1.0, 1 / ratio):.2f}%"
+    media = {"image": "jpeg", "depth": "jpeg", "moving": "png"}
     layers = "".join(
         f'<div class="layer {name}" style="background-image:url(data:image/{media[name]};base64,'
         f'{base64.b64encode(strip).decode()})"></div>'
-        for name, strip in film.strips.items()
+        for name, strip in filmstrip.strips.items()
     )
     return f'<div class="film" role="img" aria-label="clip {escape(clip_id)}"><div style="{box}">{layers}</div></div>'
 
@@ -170,14 +166,14 @@ def _render_verdict(clip: ClipRow) -> str:
     return f'<p class="soft verdict"><bdi>{escape("; ".join(verdict))}</bdi></p>'
 
 
-def _render_pictures(pictures: list[Image.Image], clip_id: str) -> str:
-    if not pictures:
+def _render_thumbnails(images: list[Image.Image], clip_id: str) -> str:
+    if not images:
         return "<p>no sample image in the store</p>"
     alt = escape(f"sample image of clip {clip_id}")
-    return "".join(f'<img src="{_data_uri(picture)}" alt="{alt}">' for picture in pictures)
+    return "".join(f'<img src="{_data_uri(image)}" alt="{alt}">' for image in images)
 
 
-def _data_uri(picture: Image.Image) -> str:
+def _data_uri(image: Image.Image) -> str:
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    image.save(data, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

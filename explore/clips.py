@@ -30,7 +30,7 @@ _SHARDS_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class CameraTrajectory:
     """The camera of a clip at its annotated frames.
 
     Attributes:
@@ -69,11 +69,11 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the clip's pictures."""
+        """(width, height) of the clip's images."""
         return self.row["clip_width"], self.row["clip_height"]
 
     @cached_property
-    def track(self) -> Track | None:
+    def trajectory(self) -> CameraTrajectory | None:
         """The camera, NaN where unknown; None where the clip was not annotated."""
         if "poses.npy" not in self.files:
             return None
@@ -82,7 +82,7 @@ class Clip:
             times_s = read_npy(self.files["times.npy"])
         else:
             times_s = frames * (self.row["clip_duration_s"] / self.row["clip_num_frames"])
-        return Track(
+        return CameraTrajectory(
             frames=frames,
             times_s=times_s,
             cam_from_world=read_npy(self.files["poses.npy"]),
@@ -108,7 +108,7 @@ class Clip:
         """Caption and tags, SpatialVID's published keys."""
         return json.loads(self.files["caption.json"]) if "caption.json" in self.files else None
 
-    def pictures(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[UInt8Array]:
+    def images(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[UInt8Array]:
         """(h, w, 3) RGB of the clip's frames with the given indices, one by one; decoding stops behind the last.
 
         Args:

@@ -1,25 +1,25 @@
-"""Values as text for people: escaped for HTML, with hostile characters made visible, and rounded."""
+"""Formats values for people: HTML escapes, visible control characters, rounded numbers."""
 
 from __future__ import annotations
 
 import html
 import re
 
-# Control characters, bidirectional overrides and invisible marks let a file name forge what a page shows.
+# Control characters, bidirectional overrides and invisible marks let a file name spoof what a page shows.
 _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\uffff]"
 )
 _SUFFIXES = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))  # from, factor, name
 
 
-def reveal(text: object) -> str:
-    """`text` with control, invisible and direction-changing characters written as their code points."""
+def escape_controls(text: object) -> str:
+    """`text` with control, invisible and bidirectional characters as escapes of their code points."""
     return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
 
 
 def escape(text: object) -> str:
     """Any value as safe HTML text, fit for attributes in double quotes too."""
-    return html.escape(reveal(text), quote=True)
+    return html.escape(escape_controls(text), quote=True)
 
 
 def format_count(count: int) -> str:
@@ -28,7 +28,7 @@ def format_count(count: int) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """A score at two to four significant digits; a dash where there is none."""
+    """A number at two to four significant digits; a dash for None."""
     if value is None:
         return "–"
     if value != value:
@@ -45,7 +45,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_share(part: float, whole: float) -> str:
-    """A share in percent; nothing where there is no whole, and never 0 % or 100 % for what is not."""
+    """A share in percent; empty without a whole; 0 % and 100 % only where exact."""
     if not whole:
         return ""
     percent = 100 * part / whole
@@ -57,7 +57,7 @@ def format_share(part: float, whole: float) -> str:
 
 
 def format_clock(seconds: float) -> str:
-    """A time of a video as `m:ss.s` or `h:mm:ss.s`."""
+    """A timestamp as `m:ss.s` or `h:mm:ss.s`."""
     tenths = round(abs(seconds) * 10)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -67,7 +67,7 @@ def format_clock(seconds: float) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """A length of time in the two largest fitting units."""
+    """A duration in its two largest units; a dash for None."""
     if seconds is None:
         return "–"
     if seconds < 59.95:

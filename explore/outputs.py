@@ -1,17 +1,16 @@
-"""Reading a finished run: its manifest, its tables, and whether its books balance."""
+"""Reads a finished run: manifest, tables, `run.json` and accounting."""
 
 from __future__ import annotations
 
 import json
 import posixpath
-from collections import Counter
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.accounting import Accounting
 from storage.manifest import MANIFEST_PATH
 from storage.store import Store
 from storage.tables import table_specs
@@ -106,67 +105,20 @@ def remove_stale_files(output: Store) -> list[str]:
     return removed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accounting:
-    """The counts that must add up, taken from the tables."""
+def read_accounting(output_uri: str) -> Accounting:
+    """The totals of a finished run, counted in its tables and manifest.
 
-    videos: int
-    videos_done: int
-    videos_failed: int
-    buggy_videos: int
-    inputs_skipped: int
-    shots: int
-    clips_expected: int
-    clips: int
-    clips_kept: int
-    clips_rejected: int
-    clips_failed: int
-    clips_in_shards: int
-    failure_rows: int
-
-    @classmethod
-    def of(cls, output_uri: str) -> Accounting:
-        """Counts a finished run.
-
-        Raises:
-          OutputError: if the folder is no finished run.
-        """
-        videos = read_table(output_uri, "videos", ["status", "num_clips"])
-        clips = Counter(read_table(output_uri, "clips", ["status"])["status"].to_pylist())
-        failures = read_table(output_uri, "failures", ["item", "is_bug"]).to_pylist()
-        status = Counter(videos["status"].to_pylist())
-        manifest = read_manifest(Store(normalize_uri(output_uri)))
-        return cls(
-            videos=videos.num_rows,
-            videos_done=status["done"],
-            videos_failed=status["failed"],
-            buggy_videos=sum(f["item"] == "video" and f["is_bug"] for f in failures),
-            inputs_skipped=sum(f["item"] == "input" for f in failures),
-            shots=read_table(output_uri, "shots", ["video_id"]).num_rows,
-            clips_expected=sum(n or 0 for n in videos["num_clips"].to_pylist()),
-            clips=clips.total(),
-            clips_kept=clips["kept"],
-            clips_rejected=clips["rejected"],
-            clips_failed=clips["failed"],
-            clips_in_shards=sum(f["count"] for f in manifest if f["path"].startswith("shards/")),
-            failure_rows=len(failures),
-        )
-
-    def problems(self) -> list[str]:
-        """What does not add up; empty when the books balance."""
-        checks = {
-            "videos = done + failed": self.videos == self.videos_done + self.videos_failed,
-            "clips = kept + rejected + failed": self.clips == self.clips_kept + self.clips_rejected + self.clips_failed,
-            "clips in the table = clips that the analyses found": self.clips == self.clips_expected,
-            "clips in shards = clips kept": self.clips_in_shards == self.clips_kept,
-            "failure rows = skipped inputs + failed videos + failed clips": self.failure_rows
-            == self.inputs_skipped + self.videos_failed + self.clips_failed,
-        }
-        return [f"not true: {rule} ({self})" for rule, holds in checks.items() if not holds]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Counts and the verdict, for `run.json`."""
-        return {**asdict(self), "balanced": not self.problems()}
+    Raises:
+      OutputError: if the folder is no finished run.
+    """
+    manifest = read_manifest(Store(normalize_uri(output_uri)))
+    return Accounting.count(
+        videos=read_table(output_uri, "videos", ["status", "num_clips"]).to_pylist(),
+        shots=read_table(output_uri, "shots", ["video_id"]).num_rows,
+        clip_statuses=read_table(output_uri, "clips", ["status"])["status"].to_pylist(),
+        failures=read_table(output_uri, "failures", ["item", "is_bug"]).to_pylist(),
+        clips_in_shards=sum(file["count"] for file in manifest if file["path"].startswith("shards/")),
+    )
 
 
 def connect(output_uri: str) -> duckdb.DuckDBPyConnection:

@@ -14,24 +14,24 @@ _MOTION_TABLES = ("motion direction", "camera motion", "turns of the path", "dis
 _TAG_TABLES = ("scene type", "brightness", "time of day", "weather", "crowd density")
 
 
-def render_motion(facts: RunSummary, draw: Callable[[Distribution], str]) -> str:
+def render_motion(summary: RunSummary, draw: Callable[[Distribution], str]) -> str:
     """Camera motion, tags, and why poses are missing; over kept clips.
 
     Args:
-      facts: the run's figures.
+      summary: the run's figures.
       draw: makes the card of a histogram.
     """
     parts = []
-    spreads = [spread for spread in facts.motion if spread.num_values]
-    if spreads:
-        parts.append(f'<div class="pair">{"".join(map(draw, spreads))}</div>')
-    tables = {table.title: table for table in facts.stats}
+    distributions = [distribution for distribution in summary.motion if distribution.num_values]
+    if distributions:
+        parts.append(f'<div class="pair">{"".join(map(draw, distributions))}</div>')
+    tables = {table.title: table for table in summary.stats}
     shown = [tables[name] for name in (*_MOTION_TABLES, *_TAG_TABLES) if name in tables]
     shown = [table for table in shown if any(row[0] != "Unknown" for row in table.rows)]
     if shown:
         parts.append(f'<div class="bars after">{"".join(map(_render_spread, shown))}</div>')
-    parts.append(make_reasons("have no poses that are fit for use", facts.pose_failures))
-    parts.append(make_reasons("have no caption", facts.caption_failures))
+    parts.append(make_reasons("have no poses that are fit for use", summary.pose_failures))
+    parts.append(make_reasons("have no caption", summary.caption_failures))
     return "".join(parts) or '<p class="soft">No kept clip was annotated.</p>'
 
 
@@ -45,12 +45,12 @@ def _render_spread(table: StatsTable) -> str:
     return f'<div class="card"><h3>{escape(table.title)}</h3><dl>{lines}</dl></div>'
 
 
-def render_stages(facts: RunSummary) -> str:
+def render_stages(summary: RunSummary) -> str:
     """What each stage did in the last run, and how long it took."""
-    times: Mapping[str, Mapping[str, float]] = facts.run.get("stage_times") or {}
+    times: Mapping[str, Mapping[str, float]] = summary.run.get("stage_times") or {}
     if not times:
         return '<p class="soft">The run did not note the times of its stages.</p>'
-    seconds = (facts.run.get("timing") or {}).get("seconds")
+    seconds = (summary.run.get("timing") or {}).get("seconds")
     most = max(row["busy_s"] for row in times.values()) or 1.0
     rows = (
         (
@@ -67,7 +67,7 @@ def render_stages(facts: RunSummary) -> str:
     )
     lead = "Times are summed over all workers; what an earlier run had done is taken from the store (“reused”)."
     if seconds:
-        hours = facts.video_s / 3600
+        hours = summary.video_s / 3600
         lead += f" The whole run took {format_duration(seconds)}"
         lead += f", {format_number(hours / (seconds / 3600))} hours of video an hour." if hours else "."
     columns = ("stage", "", "time", "done", "reused", "failed", "seconds each")
@@ -79,12 +79,12 @@ def _each(row: Mapping[str, float]) -> str:
     return format_number(row["busy_s"] / count) if count else "–"
 
 
-def render_models(facts: RunSummary) -> str:
+def render_models(summary: RunSummary) -> str:
     """Models behind the values, with their licenses, and the versions of what computed the rest."""
-    models: Mapping[str, Any] = facts.run.get("models") or {}
+    models: Mapping[str, Any] = summary.run.get("models") or {}
     captions = "".join(
         f'<p class="soft after">Captions of {format_count(count)} clips by <code>{escape(model)}</code>.</p>'
-        for model, count in facts.caption_models
+        for model, count in summary.caption_models
     )
     if not models:
         return captions + '<p class="soft">The run did not note its models.</p>'
@@ -100,7 +100,7 @@ def render_models(facts: RunSummary) -> str:
         for stage, model in models.items()
     )
     table = make_table(("stage", "model", "license", "commercial use", "computes", "digest"), rows)
-    versions = facts.run.get("versions") or {}
+    versions = summary.run.get("versions") or {}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     note = f"Stages that are not listed run no network of this program. Versions: {listed}."
     return f'{table}{captions}<p class="soft after">{escape(note)}</p>'

@@ -62,18 +62,18 @@ def count_cell(value: int | None) -> str:
     return make_cell("–" if value is None else format_count(value), "number")
 
 
-def render_videos(facts: RunSummary) -> str:
+def render_videos(summary: RunSummary) -> str:
     """The videos, those with problems first."""
-    total = facts.accounting.videos
-    if not facts.videos:
+    total = summary.accounting.videos
+    if not summary.videos:
         return '<p class="soft">No video was listed.</p>'
     lead = []
-    if any(video["status"] == "failed" or video["decode_errors"] for video in facts.videos):
+    if any(video["status"] == "failed" or video["decode_errors"] for video in summary.videos):
         lead.append("Problems first.")
-    if total > len(facts.videos):
-        lead.append(f"The first {format_count(len(facts.videos))} of {format_count(total)} videos.")
+    if total > len(summary.videos):
+        lead.append(f"The first {format_count(len(summary.videos))} of {format_count(total)} videos.")
     columns = ("file", "status", "size", "codec", "fps", "duration", "shots", "clips", "kept", "notes")
-    table = make_paged_table(columns, map(_video_cells, facts.videos), "videos", frozenset({4, 5, 6, 7, 8}))
+    table = make_paged_table(columns, map(_video_cells, summary.videos), "videos", frozenset({4, 5, 6, 7, 8}))
     return f'<p class="lead">{" ".join(lead)}</p>{table}'
 
 
@@ -112,9 +112,9 @@ def make_reasons(what: str, reasons: Sequence[tuple[str, int]]) -> str:
     return title + make_table(("reason", "clips"), cells, frozenset({1}))
 
 
-def render_failures(facts: RunSummary) -> str:
+def render_failures(summary: RunSummary) -> str:
     """All failures by class, and the first rows of the failure table."""
-    total = facts.accounting.failure_rows
+    total = summary.accounting.failure_rows
     if not total:
         return '<p class="soft">Nothing failed.</p>'
     groups = make_table(
@@ -125,7 +125,7 @@ def render_failures(facts: RunSummary) -> str:
                 make_cell("the program" if group["is_bug"] else "the input"),
                 count_cell(group["count"]),
             )
-            for group in facts.failure_groups
+            for group in summary.failure_groups
         ),
         frozenset({4}),
     )
@@ -136,11 +136,11 @@ def render_failures(facts: RunSummary) -> str:
             make_cell(f'{escape(row["error_class"])}<br><span class="soft">{escape(row["stage"])}</span>'),
             make_cell(f"<bdi>{escape(row['message'])}</bdi>", "note"),
         )
-        for row in facts.failures
+        for row in summary.failures
     )
     shown = "All rows of the failure table."
-    if total > len(facts.failures):
-        shown = f"The first {format_count(len(facts.failures))} of {format_count(total)} failure rows."
+    if total > len(summary.failures):
+        shown = f"The first {format_count(len(summary.failures))} of {format_count(total)} failure rows."
     return (
         groups
         + f'<p class="lead after">{shown}</p>'

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from explore.markup import reveal
-from explore.outputs import Accounting, OutputError, connect
+from core.accounting import Accounting
+from explore.markup import escape_controls
+from explore.outputs import OutputError, connect
 from explore.subset import write_subset
 from storage.store import Store
 from storage.uris import normalize_uri
@@ -66,7 +67,7 @@ def write_query(output_uri: str, sql: str, file_uri: str) -> int:
 
 
 def materialize_query(
-    output_uri: str, sql: str, folder_uri: str, *, clips_per_shard: int, tell: Callable[[str], None]
+    output_uri: str, sql: str, folder_uri: str, *, clips_per_shard: int, on_progress: Callable[[str], None]
 ) -> Accounting:
     """Writes the clips that a query names in its column `clip_id` as a data set of their own.
 
@@ -77,7 +78,9 @@ def materialize_query(
     if "clip_id" not in rows.column_names:
         raise OutputError("the query must give a column clip_id, e.g. SELECT clip_id FROM clips WHERE status = 'kept'")
     ids = sorted(set(rows["clip_id"].to_pylist()) - {None})
-    return write_subset(output_uri, ids, folder_uri, how={"query": sql}, clips_per_shard=clips_per_shard, tell=tell)
+    return write_subset(
+        output_uri, ids, folder_uri, how={"query": sql}, clips_per_shard=clips_per_shard, on_progress=on_progress
+    )
 
 
 def run_query(output_uri: str, sql: str) -> pa.Table:
@@ -131,9 +134,9 @@ def _print_table(result: duckdb.DuckDBPyConnection, console: Console) -> None:
 
 
 def _names(result: duckdb.DuckDBPyConnection) -> list[str]:
-    return [reveal(column[0]) for column in result.description or ()]
+    return [escape_controls(column[0]) for column in result.description or ()]
 
 
 def _cell(value: object) -> str:
     """A value as one line that steers neither the terminal nor the columns."""
-    return "" if value is None else reveal(value)
+    return "" if value is None else escape_controls(value)

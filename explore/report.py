@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from core.accounting import Accounting
 from explore.charts import draw_funnel, draw_histogram
 from explore.clip_cards import render_clips
 from explore.markup import escape, format_count, format_duration, format_number, format_share
-from explore.outputs import RUN_FILE, Accounting, OutputError
+from explore.outputs import RUN_FILE, OutputError
 from explore.page_sections import render_models, render_motion, render_stages
 from explore.page_tables import count_cell, make_cell, make_table, render_failures, render_videos
 from explore.run_summary import STATUSES, Bounds, Distribution, RunSummary, gather_run_summary
@@ -40,7 +41,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-ur
 def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> str:
     """Writes `report/index.html` below the folder of a finished run and returns where it is.
 
-    The page stands alone: pictures are embedded, at most 60 clips are shown, long tables are cut, and
+    The page stands alone: images are embedded, at most 60 clips are shown, long tables are cut, and
     equal tables give equal bytes.
 
     Args:
@@ -54,8 +55,8 @@ def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> st
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
     bounds = _read_bounds(output) if limits is None else _make_bounds(limits)
-    facts = gather_run_summary(output_uri, bounds)
-    page = render_page(facts, render_clips(output_uri, output, _clip_counts(facts.accounting)))
+    summary = gather_run_summary(output_uri, bounds)
+    page = render_page(summary, render_clips(output_uri, output, _clip_counts(summary.accounting)))
     output.write_bytes(REPORT_PATH, page.encode(), "text/html")
     return posixpath.join(output_uri, REPORT_PATH)
 
@@ -82,27 +83,27 @@ def _make_bounds(limits: Mapping[str, Any]) -> dict[str, Bounds]:
     return bounds
 
 
-def _clip_counts(books: Accounting) -> dict[str, int]:
-    return dict(zip(STATUSES, (books.clips_kept, books.clips_rejected, books.clips_failed), strict=True))
+def _clip_counts(accounting: Accounting) -> dict[str, int]:
+    return dict(zip(STATUSES, (accounting.clips_kept, accounting.clips_rejected, accounting.clips_failed), strict=True))
 
 
-def render_page(facts: RunSummary, clip_cards: str) -> str:
+def render_page(summary: RunSummary, clip_cards: str) -> str:
     """The whole page from the run's figures and the rendered clips."""
-    books = facts.accounting
-    title = f"{format_count(books.clips_kept)} of {format_count(books.clips)} clips kept"
+    accounting = summary.accounting
+    title = f"{format_count(accounting.clips_kept)} of {format_count(accounting.clips)} clips kept"
     style = resources.files("explore").joinpath("report.css").read_text(encoding="utf-8")
     contents = (
-        _render_overview(facts),
-        _render_rejections(facts),
-        _render_scores(facts),
-        render_motion(facts, _render_histogram),
+        _render_overview(summary),
+        _render_rejections(summary),
+        _render_scores(summary),
+        render_motion(summary, _render_histogram),
         '<p class="lead">A sample in which videos and reasons take turns; point at a kept clip to play it. Times are '
         "those of the source; the word behind them says how the shot begins, with the detector’s confidence.</p>"
         + clip_cards,
-        render_stages(facts),
-        render_videos(facts),
-        render_failures(facts),
-        render_models(facts),
+        render_stages(summary),
+        render_videos(summary),
+        render_failures(summary),
+        render_models(summary),
         _render_conventions(),
     )
     links = "".join(f'<a href="#{name.lower()}">{name}</a>' for name in _SECTIONS)
@@ -116,129 +117,118 @@ def render_page(facts: RunSummary, clip_cards: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title} – run report</title><style>{style}</style></head><body>"
         f'<header><p class="eyebrow">SpatialBeam run report</p><h1>{title}</h1>'
-        f'<p class="soft">{_summarize(facts)}</p></header><nav><div>{links}</div></nav>'
+        f'<p class="soft">{_summarize(summary)}</p></header><nav><div>{links}</div></nav>'
         f"<main>{sections}<footer></footer></main></body></html>\n"
     )
 
 
-def _summarize(facts: RunSummary) -> str:
-    books = facts.accounting
-    parts = [f"{format_count(books.videos)} {'video' if books.videos == 1 else 'videos'}"]
-    if books.videos_failed:
-        parts[0] += f", {format_count(books.videos_failed)} failed"
-    parts.append(f"{format_duration(facts.video_s)} decoded")
-    parts.append(f"{format_duration(sum(facts.clip_s.values()))} in clips")
-    parts.append(f"{format_duration(facts.clip_s['kept'])} kept")
+def _summarize(summary: RunSummary) -> str:
+    accounting = summary.accounting
+    parts = [f"{format_count(accounting.videos)} {'video' if accounting.videos == 1 else 'videos'}"]
+    if accounting.videos_failed:
+        parts[0] += f", {format_count(accounting.videos_failed)} failed"
+    parts.append(f"{format_duration(summary.video_s)} decoded")
+    parts.append(f"{format_duration(sum(summary.clip_s.values()))} in clips")
+    parts.append(f"{format_duration(summary.clip_s['kept'])} kept")
     return " · ".join(parts)
 
 
-def _render_overview(facts: RunSummary) -> str:
-    books = facts.accounting
+def _render_overview(summary: RunSummary) -> str:
+    accounting = summary.accounting
     notes = []
-    if books.inputs_skipped:
-        notes.append(f"{format_count(books.inputs_skipped)} listed inputs were not processed (see Failures).")
-    if books.buggy_videos:
-        notes.append(f"{format_count(books.buggy_videos)} videos failed by a fault of the program.")
+    if accounting.inputs_skipped:
+        notes.append(f"{format_count(accounting.inputs_skipped)} listed inputs were not processed (see Failures).")
+    if accounting.buggy_videos:
+        notes.append(f"{format_count(accounting.buggy_videos)} videos failed by a fault of the program.")
     note = f'<p class="lead">{" ".join(notes)}</p>' if notes else ""
-    return f'{note}<div class="card scroll">{draw_funnel(facts)}</div>{_render_books(books)}'
+    return f'{note}<div class="card scroll">{draw_funnel(summary)}</div>{_render_accounting(accounting)}'
 
 
-def _render_books(books: Accounting) -> str:
-    """Whether every item is accounted for: the sums with their numbers."""
-    sums = (
-        ("videos = done + failed", books.videos, (books.videos_done, books.videos_failed)),
-        (
-            "clips found = kept + rejected + failed",
-            books.clips,
-            (books.clips_kept, books.clips_rejected, books.clips_failed),
-        ),
-        ("clips in the table = clips that the analyses found", books.clips, (books.clips_expected,)),
-        ("clips in shards = clips kept", books.clips_in_shards, (books.clips_kept,)),
-        (
-            "failure rows = skipped inputs + failed videos + failed clips",
-            books.failure_rows,
-            (books.inputs_skipped, books.videos_failed, books.clips_failed),
-        ),
-    )
+def _render_accounting(accounting: Accounting) -> str:
+    """Whether every item is accounted for: the rules with their numbers."""
     rows = (
         (
-            make_cell(rule),
-            make_cell(f"{format_count(total)} = {' + '.join(map(format_count, parts))}", "number"),
-            make_cell("holds", "holds") if total == sum(parts) else make_cell("does not hold", "fails"),
+            make_cell(balance.rule),
+            make_cell(f"{format_count(balance.total)} = {' + '.join(map(format_count, balance.parts))}", "number"),
+            make_cell("holds", "holds") if balance.holds else make_cell("does not hold", "fails"),
         )
-        for rule, total, parts in sums
+        for balance in accounting.balances()
     )
     table = make_table(("rule", "count", ""), rows, frozenset({1}))
-    problems = books.problems()
-    if problems:
-        text = "The books do not balance: this data set must not be trusted."
+    if accounting.problems():
+        text = "The totals do not balance: this data set must not be trusted."
         return f'<div class="card bad-news verdict"><b>{text}</b></div>{table}'
-    text = "The books balance: every video and every clip is accounted for."
-    return f'<details class="books"><summary>{text}</summary>{table}</details>'
+    text = "The totals balance: every video and every clip is accounted for."
+    return f'<details class="accounting"><summary>{text}</summary>{table}</details>'
 
 
-def _render_rejections(facts: RunSummary) -> str:
-    books = facts.accounting
-    if not facts.reasons:
+def _render_rejections(summary: RunSummary) -> str:
+    accounting = summary.accounting
+    if not summary.reasons:
         body = '<p class="soft">No clip was rejected.</p>'
     else:
-        most = facts.reasons[0].clips
+        most = summary.reasons[0].clips
         rows = (
             (
                 make_cell(escape(r.reason)),
                 make_cell(f'<div style="width:{100 * r.clips / most:.1f}%"></div>', "bar"),
                 count_cell(r.clips),
-                make_cell(format_share(r.clips, books.clips), "number"),
+                make_cell(format_share(r.clips, accounting.clips), "number"),
                 make_cell(format_duration(r.seconds), "number"),
                 count_cell(r.alone),
             )
-            for r in facts.reasons
+            for r in summary.reasons
         )
         body = (
             '<p class="lead">A clip can miss several limits; “only this” counts those that miss no other. '
             "Clips that a cheap score rejects are not shown to the models: their reasons may be fewer.</p>"
         ) + make_table(("reason", "", "clips", "of all found", "length", "only this"), rows, frozenset({2, 3, 4, 5}))
-    for column, count in facts.unchecked:
+    for column, count in summary.unchecked:
         body += (
             f'<p class="soft after">{escape(column)} could not be checked on {format_count(count)} of '
-            f"{format_count(books.clips_kept)} kept clips, since they have no such score.</p>"
+            f"{format_count(accounting.clips_kept)} kept clips, since they have no such score.</p>"
         )
     return body
 
 
-def _render_scores(facts: RunSummary) -> str:
-    limits = any(d.bounds != Bounds() for d in facts.distributions)
+def _render_scores(summary: RunSummary) -> str:
+    limits = any(d.bounds != Bounds() for d in summary.distributions)
     legend = "".join(
         f'<span><i class="{name}"></i>{name}</span>'
         for name in STATUSES
-        if name != "failed" or facts.accounting.clips_failed
+        if name != "failed" or summary.accounting.clips_failed
     )
     if limits:
         legend += '<span><i class="cutoff"></i>outside of the limits</span>'
-    cards = "".join(_render_histogram(d) for d in facts.distributions)
+    cards = "".join(_render_histogram(d) for d in summary.distributions)
     return f'<div class="legend">{legend}</div><div class="pair">{cards}</div>'
 
 
-def _render_histogram(spread: Distribution) -> str:
-    score = spread.score
+def _render_histogram(distribution: Distribution) -> str:
+    score = distribution.score
     head = f'<h3>{score.title} <code class="soft">{score.column}</code></h3><p class="soft">{score.unit}</p>'
     notes = []
-    if spread.quantiles:
-        least, low, median, high, largest = map(format_number, spread.quantiles)
-        if spread.num_values < _FEW:
+    if distribution.quantiles:
+        least, low, median, high, largest = map(format_number, distribution.quantiles)
+        if distribution.num_values < _FEW:
             notes.append(f"Median {median}, from {least} to {largest}.")
         else:
             notes.append(f"Median {median}, 90 % of the clips within {low} to {high}.")
-    if spread.below or spread.above:
-        sides = [f"{format_count(n)} {side}" for n, side in ((spread.below, "below"), (spread.above, "above")) if n]
+    if distribution.below or distribution.above:
+        sides = [
+            f"{format_count(n)} {side}"
+            for n, side in ((distribution.below, "below"), (distribution.above, "above"))
+            if n
+        ]
         notes.append(f"Limits: {', '.join(sides)}.")
-    if spread.num_beyond:
-        notes.append(f"The last bar also holds {format_count(spread.num_beyond)} larger values.")
-    for reason, count in spread.missing:
+    if distribution.num_beyond:
+        notes.append(f"The last bar also holds {format_count(distribution.num_beyond)} larger values.")
+    for reason, count in distribution.missing:
         notes.append(f"{format_count(count)} without a score: {escape(reason)}.")
-    models = "".join(f"<p>Model: <code>{escape(model)}</code></p>" for model in spread.models)
-    picture = draw_histogram(spread) if spread.num_values else '<p class="soft nothing">no clip has this score</p>'
-    return f'<div class="card hist-card">{head}{picture}<p>{" ".join(notes)}</p>{models}</div>'
+    models = "".join(f"<p>Model: <code>{escape(model)}</code></p>" for model in distribution.models)
+    nothing = '<p class="soft nothing">no clip has this score</p>'
+    chart = draw_histogram(distribution) if distribution.num_values else nothing
+    return f'<div class="card hist-card">{head}{chart}<p>{" ".join(notes)}</p>{models}</div>'
 
 
 def _render_conventions() -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.accounting import Accounting
 from core.arrays import Float64Array, Int64Array
-from explore.outputs import Accounting, read_run, read_table
+from explore.outputs import read_accounting, read_run, read_table
 from explore.stats import CLIP_COLUMNS, StatsTable, collect_stats
 from storage.store import Store
 
@@ -44,7 +45,7 @@ SCORES = (
     Score("luminance_score", "Luminance", "mean of the sample images, 0 to 255", (0.0, 255.0), bins=51),
     Score("motion_score", "Motion", "VMAF motion at native size, luma units a frame"),
     Score("motion_normalized", "Motion, normalized", "thumbnail change in 0.1 s, luma units"),
-    Score("ocr_score", "Text", "share of the picture under text, 0 to 1", (0.0, 1.0), bins=50),
+    Score("ocr_score", "Text", "share of the image under text, 0 to 1", (0.0, 1.0), bins=50),
     Score("aesthetic_score", "Aesthetic", "LAION score, about 0 to 10", (0.0, 10.0), bins=50),
     Score("duration_s", "Duration", "seconds"),
 )
@@ -166,7 +167,7 @@ def gather_run_summary(output_uri: str, bounds: Mapping[str, Bounds]) -> RunSumm
         clip_s = dict.fromkeys(STATUSES, 0.0)
         clip_s |= _pairs(database, "SELECT status, coalesce(fsum(duration_s), 0) FROM clips GROUP BY 1")
         return RunSummary(
-            accounting=Accounting.of(output_uri),
+            accounting=read_accounting(output_uri),
             shots_without_clip=_scalar(
                 database, "SELECT count(*) FROM shots ANTI JOIN clips USING (video_id, shot_index)"
             ),

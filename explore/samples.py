@@ -1,10 +1,9 @@
-"""A few clips to look at, spread over videos and reasons, with small pictures of them."""
+"""A sample of clips to look at, stratified by reason and video, with thumbnails."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -15,7 +14,7 @@ from explore.clips import ClipRow
 from explore.outputs import read_table
 from storage.store import Store
 
-PICTURES_PER_CLIP = 3
+THUMBNAILS_PER_CLIP = 3
 SCORE_COLUMNS = ("motion_score", "motion_normalized", "luminance_score", "ocr_score", "aesthetic_score")
 TAG_COLUMNS = ("scene_type", "scene_subtype", "brightness", "time_of_day", "weather", "crowd_density")
 _COLUMNS = (
@@ -45,9 +44,9 @@ _COLUMNS = (
     *TAG_COLUMNS,
 )
 
-# Reasons take turns, and within a reason videos do. The hash of the id orders the rest, so that the
-# choice neither prefers beginnings nor changes between runs.
-_PICK_SQL = """
+# Round robin over reasons, and within a reason over videos. The hash of the id orders the rest, so that the sample
+# neither prefers beginnings nor changes between runs.
+_SAMPLE_SQL = """
 SELECT clip_id FROM (
   SELECT clip_id, draw, row_number() OVER (
     PARTITION BY rejection_reasons, failure_class ORDER BY video_turn, draw, clip_id) AS turn
@@ -59,12 +58,12 @@ ORDER BY turn, draw, clip_id LIMIT ?
 """
 
 
-def pick_clips(output_uri: str, most: Mapping[str, int]) -> dict[str, list[ClipRow]]:
-    """Chooses clips by status, the same ones for equal tables.
+def sample_clips(output_uri: str, max_clips: Mapping[str, int]) -> dict[str, list[ClipRow]]:
+    """A stratified sample of clips by status, equal for equal tables.
 
     Args:
       output_uri: folder of a finished run.
-      most: how many clips of each status at most.
+      max_clips: largest number of clips by status.
 
     Returns:
       By status, rows of the clip table in order of reasons, source and time.
@@ -74,23 +73,19 @@ def pick_clips(output_uri: str, most: Mapping[str, int]) -> dict[str, list[ClipR
     """
     clips = read_table(output_uri, "clips", list(_COLUMNS))
     keys = clips.select(["clip_id", "video_id", "status", "rejection_reasons", "failure_class"])
-    picked = {}
+    sampled = {}
     with duckdb.connect() as database:
         database.register("clips", keys)
-        for status, count in most.items():
-            ids = [row[0] for row in database.execute(_PICK_SQL, [status, count]).fetchall()]
+        for status, count in max_clips.items():
+            ids = [row[0] for row in database.execute(_SAMPLE_SQL, [status, count]).fetchall()]
             rows = _rows_of(clips, ids)
             rows.sort(key=lambda r: (r["rejection_reasons"] or [], r["source_uri"], r["start_s"], r["clip_id"]))
-            picked[status] = rows
-    return picked
-
-
-def _display_order(clip: ClipRow) -> tuple[Any, ...]:
-    return clip["rejection_reasons"] or [], clip["source_uri"], clip["start_s"], clip["clip_id"]
+            sampled[status] = rows
+    return sampled
 
 
 def missed_columns(clip: ClipRow) -> set[str]:
-    """Score columns that the clip's rejection reasons speak of."""
+    """Score columns whose limits the clip misses, by its rejection reasons."""
     reasons = clip["rejection_reasons"] or []
     return {column for column in SCORE_COLUMNS for r in reasons if r.startswith(f"{column} ")}
 
@@ -100,28 +95,28 @@ def _rows_of(clips: pa.Table, ids: Sequence[str]) -> list[ClipRow]:
     return clips.filter(mask).to_pylist()
 
 
-def load_pictures(output: Store, clip: ClipRow, box: tuple[int, int]) -> list[Image.Image]:
-    """Small pictures of a clip: its first, middle and last sample image that can still be read.
+def load_thumbnails(output: Store, clip: ClipRow, box: tuple[int, int]) -> list[Image.Image]:
+    """Thumbnails of a clip: its first, middle and last sample image, as far as readable.
 
     Args:
       output: the run's folder.
       clip: its row.
-      box: (width, height) in pixels that each picture fits into; the aspect ratio is kept.
+      box: (width, height) in pixels that each thumbnail fits into; the aspect ratio is kept.
     """
     paths = clip["sample_images"] or []
-    if len(paths) > PICTURES_PER_CLIP:
+    if len(paths) > THUMBNAILS_PER_CLIP:
         last = len(paths) - 1
-        paths = [paths[round(i * last / (PICTURES_PER_CLIP - 1))] for i in range(PICTURES_PER_CLIP)]
-    return [picture for path in paths if (picture := _load_picture(output, path, box))]
+        paths = [paths[round(i * last / (THUMBNAILS_PER_CLIP - 1))] for i in range(THUMBNAILS_PER_CLIP)]
+    return [image for path in paths if (image := _load_thumbnail(output, path, box))]
 
 
-def _load_picture(output: Store, path: str, box: tuple[int, int]) -> Image.Image | None:
-    """One picture; None where the store was cleaned up or the file is no picture."""
+def _load_thumbnail(output: Store, path: str, box: tuple[int, int]) -> Image.Image | None:
+    """One thumbnail; None where the file is gone or no image."""
     try:
-        with Image.open(io.BytesIO(output.read_bytes(path)), formats=("JPEG", "PNG")) as image:
-            image.draft("RGB", (2 * box[0], 2 * box[1]))
-            picture = image.convert("RGB")
-            picture.thumbnail(box, Image.Resampling.LANCZOS)
-            return picture
+        with Image.open(io.BytesIO(output.read_bytes(path)), formats=("JPEG", "PNG")) as full:
+            full.draft("RGB", (2 * box[0], 2 * box[1]))
+            image = full.convert("RGB")
+            image.thumbnail(box, Image.Resampling.LANCZOS)
+            return image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

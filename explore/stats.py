@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from explore.export.tables import csv_text
-from explore.markup import reveal
+from explore.markup import escape_controls
 from explore.outputs import OutputError, connect
 
 MAX_VALUES = 20
@@ -186,5 +186,5 @@ def print_stats(tables: Sequence[StatsTable], console: Console) -> None:
     for table in tables:
         shown = Table(*table.columns, title=table.title, title_justify="left")
         for row in table.rows:
-            shown.add_row(*(Text("" if value is None else reveal(value)) for value in row))
+            shown.add_row(*(Text("" if value is None else escape_controls(value)) for value in row))
         console.print(shown)

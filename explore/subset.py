@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.accounting import Accounting
 from core.serialization import to_json_text
 from explore.clips import ClipRow, ShardReader
-from explore.outputs import RUN_FILE, Accounting, OutputError, read_run, read_table, remove_stale_files
+from explore.outputs import RUN_FILE, OutputError, read_accounting, read_run, read_table, remove_stale_files
 from explore.report import write_report
 from storage.manifest import (
     MANIFEST_PATH,
@@ -40,7 +41,7 @@ def write_subset(
     *,
     how: Mapping[str, Any],
     clips_per_shard: int = 500,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Accounting:
     """Writes the chosen clips as a data set of its own and returns its counts.
 
@@ -54,7 +55,7 @@ def write_subset(
       folder_uri: the new data set's folder: empty, or that of an earlier subset, which is replaced.
       how: what chose the clips, for the manifest.
       clips_per_shard: clips in one tar, on average.
-      tell: called with a line of progress after each shard.
+      on_progress: called with a line of progress after each shard.
 
     Raises:
       OutputError: if a clip is unknown or was not kept, or the folder holds something else.
@@ -64,18 +65,18 @@ def write_subset(
     clips = _chosen(output_uri, clip_ids)
     shards = -(-clips.num_rows // clips_per_shard)
     clips = _with_new_places(clips, shards)
-    files = [_write_shard(output_uri, target, clips, index, shards, tell) for index in range(shards)]
+    files = [_write_shard(output_uri, target, clips, index, shards, on_progress) for index in range(shards)]
     for name, data in _tables(output_uri, clips).items():
         files += _write_tables(target, name, data)
     manifest_sha256 = hashlib.sha256(source.read_bytes(MANIFEST_PATH)).hexdigest()
     write_manifest(target, files, subset={"source_manifest_sha256": manifest_sha256, **how})
     remove_stale_files(target)
-    books = Accounting.of(target.root_uri)
+    accounting = read_accounting(target.root_uri)
     facts = {key: value for key, value in read_run(source).items() if key not in ("timing", "inputs", "stage_times")}
-    run = to_json_text({**facts, "accounting": books.as_dict()}) + "\n"
+    run = to_json_text({**facts, "accounting": accounting.as_dict()}) + "\n"
     target.write_bytes(RUN_FILE, run.encode(), "application/json")
     write_report(target.root_uri)
-    return books
+    return accounting
 
 
 def _check_target(source: Store, target: Store) -> None:
@@ -117,7 +118,7 @@ def _with_new_places(clips: pa.Table, shards: int) -> pa.Table:
 
 
 def _write_shard(
-    output_uri: str, target: Store, clips: pa.Table, index: int, shards: int, tell: Callable[[str], None]
+    output_uri: str, target: Store, clips: pa.Table, index: int, shards: int, on_progress: Callable[[str], None]
 ) -> OutputFile:
     path = shard_path(index, shards)
     new_rows = clips.filter(pc.equal(clips["shard"], path)).select(["clip_id", "shard", "sample_images"]).to_pylist()
@@ -125,7 +126,7 @@ def _write_shard(
     old = read_table(output_uri, "clips", ["clip_id", "shard", "status"])
     old_rows = {row["clip_id"]: row for row in old.filter(pc.is_in(old["clip_id"], value_set=ids)).to_pylist()}
     written = write_shard(target, path, _members(output_uri, new_rows, old_rows), len(new_rows))
-    tell(f"{path}: {len(new_rows)} clips")
+    on_progress(f"{path}: {len(new_rows)} clips")
     return written
 
 

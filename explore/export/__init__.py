@@ -1,5 +1,5 @@
 """Clips of a finished data set in the layouts that other programs read."""
 
-from explore.export.formats import FORMATS, Exported, export_clips
+from explore.export.formats import FORMATS, ExportResult, export_clips
 
-__all__ = ["FORMATS", "Exported", "export_clips"]
+__all__ = ["FORMATS", "ExportResult", "export_clips"]

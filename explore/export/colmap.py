@@ -1,12 +1,12 @@
-"""COLMAP's sparse model in text form, with the pictures and masks that its programs expect beside it."""
+"""COLMAP's sparse model in text form, with the images and masks that its programs expect beside it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from explore.clips import Clip
-from explore.export.frames import PointCloud, PosedFrames, encode_png, join_clouds
-from explore.export.poses import picture_name, posed_frames, why_no_poses
+from explore.export.frames import ExportFrames, PointCloud, concatenate_clouds, encode_png
+from explore.export.poses import export_frames, image_name, reason_without_poses
 from media.images import encode_jpeg
 from storage.store import Store
 
@@ -25,23 +25,23 @@ class ColmapExport:
     def __init__(self, target: Store) -> None:
         self._target = target
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """Clips without poses have no model."""
-        return why_no_poses(clip)
+        return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
         """Writes the folder of one clip."""
-        frames = posed_frames(clip)
+        frames = export_frames(clip)
         clouds = []
-        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures(), strict=True)):
-            name = picture_name(frame)
-            self._target.write_bytes(f"{clip.clip_id}/images/{name}", encode_jpeg(picture), "image/jpeg")
-            clouds.append(frames.points_of(i, picture, max(1, MAX_POINTS // len(frames))))
-            moving = frames.moving_in(i)
+        for i, (frame, image) in enumerate(zip(frames.frames.tolist(), frames.images(), strict=True)):
+            name = image_name(frame)
+            self._target.write_bytes(f"{clip.clip_id}/images/{name}", encode_jpeg(image), "image/jpeg")
+            clouds.append(frames.point_cloud(i, image, max(1, MAX_POINTS // len(frames))))
+            moving = frames.dynamic_mask(i)
             if moving is not None:
                 mask = encode_png(np.where(moving, 0, 255).astype(np.uint8))
                 self._target.write_bytes(f"{clip.clip_id}/masks/{name}.png", mask, "image/png")
-        points = _points(join_clouds(clouds))
+        points = _points(concatenate_clouds(clouds))
         model = {"cameras.txt": _cameras(frames), "images.txt": _images(frames), "points3D.txt": points}
         for name, text in model.items():
             self._target.write_bytes(f"{clip.clip_id}/sparse/0/{name}", text.encode(), "text/plain")
@@ -50,7 +50,7 @@ class ColmapExport:
         """Nothing is about all clips."""
 
 
-def _cameras(frames: PosedFrames) -> str:
+def _cameras(frames: ExportFrames) -> str:
     width, height = frames.clip.size
     lines = ["# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy"]
     for number, (fx, fy, cx, cy) in enumerate(frames.intrinsics_px.tolist(), 1):
@@ -58,11 +58,11 @@ def _cameras(frames: PosedFrames) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _images(frames: PosedFrames) -> str:
+def _images(frames: ExportFrames) -> str:
     lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of (here no) points"]
     pairs = zip(frames.frames.tolist(), frames.cam_from_world.tolist(), strict=True)
     for number, (frame, (tx, ty, tz, qx, qy, qz, qw)) in enumerate(pairs, 1):
-        lines += [f"{number} {qw} {qx} {qy} {qz} {tx} {ty} {tz} {number} {picture_name(frame)}", ""]
+        lines += [f"{number} {qw} {qx} {qy} {qz} {tx} {ty} {tz} {number} {image_name(frame)}", ""]
     return "\n".join(lines) + "\n"
 
 

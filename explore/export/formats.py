@@ -23,7 +23,7 @@ class Export(Protocol):
 
     def __init__(self, target: Store) -> None: ...
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """Why a clip cannot be written in this format; None if it can."""
         ...
 
@@ -46,7 +46,7 @@ FORMATS: Mapping[str, type[Export]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportResult:
     """How many clips were written, and how many were not, by reason."""
 
     clips: int
@@ -58,8 +58,8 @@ def export_clips(
     format_name: str,
     folder_uri: str,
     where: str | None = None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Exported:
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> ExportResult:
     """Writes kept clips below `folder_uri` (path or fsspec URI); equal clips give equal files.
 
     Args:
@@ -67,7 +67,7 @@ def export_clips(
       format_name: one of `FORMATS`.
       folder_uri: where to write; files of the same name are replaced.
       where: SQL condition over the clip table.
-      tell: called with each clip's id when it is written.
+      on_progress: called with each clip's id when it is written.
 
     Raises:
       OutputError: if the folder is no finished run, the condition is wrong, no clip meets it, or the format needs a
@@ -79,11 +79,11 @@ def export_clips(
     export = FORMATS[format_name](Store(normalize_uri(folder_uri)))
     left_out: Counter[str] = Counter()
     for clip in ShardReader(output_uri).read_all(rows):
-        reason = export.refuses(clip)
+        reason = export.reason_to_skip(clip)
         if reason is None:
             export.add(clip)
-            tell(clip.clip_id)
+            on_progress(clip.clip_id)
         else:
             left_out[reason] += 1
     export.finish()
-    return Exported(len(rows) - left_out.total(), dict(left_out.most_common()))
+    return ExportResult(len(rows) - left_out.total(), dict(left_out.most_common()))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from core.cameras import to_world, unproject
-from explore.clips import Clip, Track
+from explore.clips import CameraTrajectory, Clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class PointCloud:
     rgb: UInt8Array
 
 
-class PosedFrames:
+class ExportFrames:
     """Frames of `clip` with a pose; n is their number.
 
     Attributes:
@@ -34,39 +34,39 @@ class PosedFrames:
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the clip, pixel centers at integers.
     """
 
-    def __init__(self, clip: Clip, track: Track) -> None:
+    def __init__(self, clip: Clip, trajectory: CameraTrajectory) -> None:
         self.clip = clip
-        self.ordinals = np.flatnonzero(track.has_pose)
-        self.frames = track.frames[self.ordinals]
-        self.times_s = track.times_s[self.ordinals]
-        self.cam_from_world = track.cam_from_world[self.ordinals]
-        self.intrinsics_px = track.intrinsics_px[self.ordinals]
+        self.ordinals = np.flatnonzero(trajectory.has_pose)
+        self.frames = trajectory.frames[self.ordinals]
+        self.times_s = trajectory.times_s[self.ordinals]
+        self.cam_from_world = trajectory.cam_from_world[self.ordinals]
+        self.intrinsics_px = trajectory.intrinsics_px[self.ordinals]
 
     def __len__(self) -> int:
         return len(self.ordinals)
 
-    def pictures(self) -> Iterator[UInt8Array]:
+    def images(self) -> Iterator[UInt8Array]:
         """(h, w, 3) RGB of each at the clip's size, one by one."""
-        return self.clip.pictures(self.frames.tolist())
+        return self.clip.images(self.frames.tolist())
 
-    def depth_of(self, i: int) -> Float32Array | None:
+    def depth_map(self, i: int) -> Float32Array | None:
         """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
         if self.clip.depth is None:
             return None
-        return enlarge(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
+        return resize_nearest(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
 
-    def moving_in(self, i: int) -> BoolArray | None:
+    def dynamic_mask(self, i: int) -> BoolArray | None:
         """(h, w) dynamic mask of the i-th at the clip's size."""
         if self.clip.is_moving is None:
             return None
-        return enlarge(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
+        return resize_nearest(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
 
-    def points_of(self, i: int, picture: UInt8Array, most: int) -> PointCloud | None:
+    def point_cloud(self, i: int, image: UInt8Array, most: int) -> PointCloud | None:
         """Points that the i-th frame shows and that do not move; None without depth.
 
         Args:
           i: which frame.
-          picture: the frame at any size, for the points' colors.
+          image: the frame at any size, for the points' colors.
           most: points at most, evenly spread over the depth map.
         """
         maps, moving = self.clip.depth, self.clip.is_moving
@@ -80,13 +80,13 @@ class PosedFrames:
         sx, sy, ox, oy = maps.map_from_clip
         pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
         points_cam = unproject(maps.depth[ordinal, rows, columns], self.intrinsics_px[i], pixels)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         x, y = np.rint((pixels + 0.5) * (width, height) / self.clip.size - 0.5).astype(int).T
-        rgb = picture[y.clip(0, height - 1), x.clip(0, width - 1)]
+        rgb = image[y.clip(0, height - 1), x.clip(0, width - 1)]
         return PointCloud(points_world=to_world(points_cam, self.cam_from_world[i]), rgb=rgb)
 
 
-def join_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None:
+def concatenate_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None:
     """All points of several clouds; None where there is none."""
     present = [cloud for cloud in clouds if cloud is not None]
     if not present:
@@ -97,7 +97,7 @@ def join_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None:
     )
 
 
-def enlarge(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def resize_nearest(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     """A map at another (width, height), each pixel the nearest one."""
     return np.asarray(cv2.resize(maps, size, interpolation=cv2.INTER_NEAREST_EXACT))
 

@@ -1,4 +1,4 @@
-"""nerfstudio's `transforms.json` with pictures, masks and depth maps."""
+"""nerfstudio's `transforms.json` with images, masks and depth maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from core.cameras import invert_poses, pose_matrices
 from explore.clips import Clip
 from explore.export.frames import encode_png
-from explore.export.poses import picture_name, posed_frames, why_no_poses
+from explore.export.poses import export_frames, image_name, reason_without_poses
 from media.images import encode_jpeg
 from storage.store import Store
 
@@ -31,26 +31,26 @@ class NerfstudioExport:
     def __init__(self, target: Store) -> None:
         self._target = target
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """Clips without poses have no cameras."""
-        return why_no_poses(clip)
+        return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
         """Writes the folder of one clip."""
-        frames = posed_frames(clip)
+        frames = export_frames(clip)
         width, height = clip.size
         camera_to_world = pose_matrices(invert_poses(frames.cam_from_world)) @ OPENGL_FROM_OPENCV
         entries = []
-        for i, (frame, picture) in enumerate(zip(frames.frames.tolist(), frames.pictures(), strict=True)):
+        for i, (frame, image) in enumerate(zip(frames.frames.tolist(), frames.images(), strict=True)):
             fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
             entry: dict[str, Any] = {
-                "file_path": f"images/{picture_name(frame)}",
+                "file_path": f"images/{image_name(frame)}",
                 "transform_matrix": camera_to_world[i].tolist(),
                 **{"fl_x": fx, "fl_y": fy, "cx": cx + CENTER_PX, "cy": cy + CENTER_PX},
                 "time": float(frames.times_s[i]),
             }
-            self._write(clip, entry["file_path"], encode_jpeg(picture), "image/jpeg")
-            depth, moving = frames.depth_of(i), frames.moving_in(i)
+            self._write(clip, entry["file_path"], encode_jpeg(image), "image/jpeg")
+            depth, moving = frames.depth_map(i), frames.dynamic_mask(i)
             if depth is not None:
                 entry["depth_file_path"] = f"depth/frame_{frame:05d}.png"
                 code = np.minimum(np.rint(depth / DEPTH_UNIT), _MAX_DEPTH_CODE).astype(np.uint16)

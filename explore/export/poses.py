@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from explore.clips import Clip
-from explore.export.frames import PosedFrames
+from explore.export.frames import ExportFrames
 
 
-def why_no_poses(clip: Clip) -> str | None:
+def reason_without_poses(clip: Clip) -> str | None:
     """Why a clip has no poses that are fit for use; None if it has."""
     if clip.row["pose_ok"] is False:
         return str(clip.row["pose_reason"] or "no poses")
-    if clip.track is None:
+    if clip.trajectory is None:
         return "not annotated"
-    return None if clip.track.has_pose.any() else "no poses"
+    return None if clip.trajectory.has_pose.any() else "no poses"
 
 
-def posed_frames(clip: Clip) -> PosedFrames:
+def export_frames(clip: Clip) -> ExportFrames:
     """The frames of a clip that have a pose.
 
     Raises:
-      ValueError: if it was not annotated: ask `why_no_poses` first.
+      ValueError: if it was not annotated: ask `reason_without_poses` first.
     """
-    if clip.track is None:
+    if clip.trajectory is None:
         raise ValueError(f"clip {clip.clip_id} was not annotated")
-    return PosedFrames(clip, clip.track)
+    return ExportFrames(clip, clip.trajectory)
 
 
-def picture_name(frame: int) -> str:
-    """File name of a frame's picture."""
+def image_name(frame: int) -> str:
+    """File name of a frame's image."""
     return f"frame_{frame:05d}.jpg"

@@ -10,8 +10,8 @@ import numpy as np
 
 from core.cameras import invert_poses
 from explore.clips import Clip
-from explore.export.frames import PosedFrames
-from explore.export.poses import posed_frames, why_no_poses
+from explore.export.frames import ExportFrames
+from explore.export.poses import export_frames, reason_without_poses
 from explore.extras import import_extra
 from media.images import encode_jpeg
 from storage.store import Store
@@ -27,9 +27,9 @@ class RerunExport:
         self._target = target
         self._rerun: Any = import_extra("rerun", "export")
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """Clips without poses have nothing to show in space."""
-        return why_no_poses(clip)
+        return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
         """Writes the recording of one clip."""
@@ -38,14 +38,14 @@ class RerunExport:
         with tempfile.TemporaryDirectory(prefix="spatialbeam-rerun-") as folder:
             path = os.path.join(folder, "clip.rrd")
             recording.save(path)
-            self._log(recording, posed_frames(clip))
+            self._log(recording, export_frames(clip))
             recording.disconnect()
             self._target.put_file(path, f"{clip.clip_id}.rrd", "application/octet-stream", digest="")
 
     def finish(self) -> None:
         """Nothing is about all clips."""
 
-    def _log(self, recording: Any, frames: PosedFrames) -> None:
+    def _log(self, recording: Any, frames: ExportFrames) -> None:
         rr, clip = self._rerun, frames.clip
         world_from_cam = invert_poses(frames.cam_from_world)
         recording.log("world", rr.ViewCoordinates.RDF, static=True)
@@ -53,7 +53,7 @@ class RerunExport:
         lines = [f"{key}: {value}" for key, value in clip.row.items() if value not in (None, [])]
         recording.log("row", rr.TextDocument("\n".join(lines)), static=True)
         words = _words_by_ordinal(clip)
-        for i, picture in enumerate(frames.pictures()):
+        for i, image in enumerate(frames.images()):
             recording.set_time(_TIMELINE, duration=float(frames.times_s[i]))
             recording.set_time("frame", sequence=int(frames.frames[i]))
             tx, ty, tz, *quaternion = world_from_cam[i].tolist()
@@ -68,10 +68,10 @@ class RerunExport:
                 camera_xyz=rr.ViewCoordinates.RDF,
             )
             recording.log("world/camera/image", lens)
-            jpeg = rr.EncodedImage(contents=encode_jpeg(picture), media_type="image/jpeg")
+            jpeg = rr.EncodedImage(contents=encode_jpeg(image), media_type="image/jpeg")
             recording.log("world/camera/image/rgb", jpeg)
-            depth, moving = frames.depth_of(i), frames.moving_in(i)
-            cloud = frames.points_of(i, picture, POINTS_PER_FRAME)
+            depth, moving = frames.depth_map(i), frames.dynamic_mask(i)
+            cloud = frames.point_cloud(i, image, POINTS_PER_FRAME)
             if depth is not None:
                 recording.log("world/camera/image/depth", rr.DepthImage(depth, meter=1.0))
             if moving is not None:

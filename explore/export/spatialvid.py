@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from explore.clips import Clip, ClipRow
-from explore.export.frames import PosedFrames, enlarge
-from explore.export.poses import posed_frames, why_no_poses
+from explore.export.frames import ExportFrames, resize_nearest
+from explore.export.poses import export_frames, reason_without_poses
 from explore.export.tables import csv_text
 from explore.extras import import_extra
 from storage.shard_members import masks_bytes, npy_bytes
@@ -53,14 +53,14 @@ class SpatialVidExport:
         self._target = target
         self._rows: list[list[Any]] = []
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """The published set has only clips with poses."""
-        return why_no_poses(clip)
+        return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
         """Writes the files of one clip."""
         number = len(self._rows) // CLIPS_PER_GROUP + 1
-        group, frames = f"group_{number:04d}", posed_frames(clip)
+        group, frames = f"group_{number:04d}", export_frames(clip)
         files: dict[str, bytes] = {
             f"videos/{group}/{clip.clip_id}.mp4": clip.files["mp4"],
             **{f"annotations/{group}/{clip.clip_id}/{name}": data for name, data in annotation_files(frames).items()},
@@ -79,7 +79,7 @@ class SpatialVidExport:
         self._target.write_bytes(METADATA_PATH, csv_text(names, self._rows).encode(), "text/csv")
 
 
-def annotation_files(frames: PosedFrames) -> dict[str, bytes]:
+def annotation_files(frames: ExportFrames) -> dict[str, bytes]:
     """The six published files of a clip by name."""
     clip = frames.clip
     width, height = clip.size
@@ -94,14 +94,14 @@ def annotation_files(frames: PosedFrames) -> dict[str, bytes]:
         "instructions.json": json.dumps(_instructions(frames), indent=2).encode(),
         "caption.json": json.dumps(_caption(clip.row), indent=2, ensure_ascii=False).encode(),
     }
-    moving = [frames.moving_in(i) for i in range(len(frames))]
+    moving = [frames.dynamic_mask(i) for i in range(len(frames))]
     present = [mask for mask in moving if mask is not None]
     if present:
         files["dyn_masks.npz"] = masks_bytes(np.stack(present))
     return files
 
 
-def _instructions(frames: PosedFrames) -> dict[str, list[str]]:
+def _instructions(frames: ExportFrames) -> dict[str, list[str]]:
     """Motion words by ordinals of the frames that are left."""
     moved: dict[str, list[str]] = {}
     for span, words in frames.clip.instructions.items():
@@ -131,7 +131,7 @@ def _caption(row: ClipRow) -> dict[str, Any]:
     }
 
 
-def depth_archive(frames: PosedFrames) -> bytes:
+def depth_archive(frames: ExportFrames) -> bytes:
     """A zip of one OpenEXR file a frame, `%05d.exr`.
 
     Raises:
@@ -149,7 +149,7 @@ def depth_archive(frames: PosedFrames) -> bytes:
         for number, ordinal in enumerate(frames.ordinals.tolist()):
             depth, valid = maps.depth[ordinal].astype(np.float32), maps.is_valid[ordinal]
             inverse = np.divide(1, depth, out=np.zeros_like(depth), where=valid & (depth > 0))
-            small = enlarge(inverse, size).astype(np.float16)
+            small = resize_nearest(inverse, size).astype(np.float16)
             openexr.File(header, {"Z": small}).write(path)
             with open(path, "rb") as file:
                 archive.writestr(zipfile.ZipInfo(f"{number:05d}.exr"), file.read())

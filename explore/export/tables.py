@@ -21,7 +21,7 @@ class CsvExport:
         self._target = target
         self._rows: list[ClipRow] = []
 
-    def refuses(self, clip: Clip) -> str | None:
+    def reason_to_skip(self, clip: Clip) -> str | None:
         """Every clip has a row."""
         return None
 

@@ -38,7 +38,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class DownloadResult:
     """What a download did.
 
     Attributes:
@@ -52,7 +52,7 @@ class Fetched:
     missing: dict[str, str]
 
 
-def choose_clips(
+def select_clips(
     metadata_uri: str, ids: Collection[str], where: str | None, limit: int | None, token: str | None = None
 ) -> dict[int, list[str]]:
     """Ids of clips by the number of their group.
@@ -96,8 +96,8 @@ def fetch_clips(
     folder: str,
     *,
     token: str | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Fetched:
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> DownloadResult:
     """Writes the files of clips below `folder`, in the layout of the data set's unpacked archives.
 
     A clip whose files are there is not fetched again. An archive that breaks off or is damaged costs the clips
@@ -112,7 +112,7 @@ def fetch_clips(
             if not wanted:
                 continue
             uri = posixpath.join(base_uri, ARCHIVES[kind].format(group=number))
-            tell(f"{uri}: {len(wanted)} clips")
+            on_progress(f"{uri}: {len(wanted)} clips")
             reason = "the archive does not hold it"
             try:
                 with open_stream(uri, token) as stream:
@@ -124,7 +124,7 @@ def fetch_clips(
             for clip_id in wanted:
                 if not _is_there(folder, kind, number, clip_id):
                     missing[f"{kind} of {clip_id}"] = reason
-    return Fetched(files=written, present=present, missing=missing)
+    return DownloadResult(files=written, present=present, missing=missing)
 
 
 def _extract(stream: BinaryIO, wanted: set[str], kind: str, folder: str) -> int:
@@ -203,8 +203,8 @@ def download(
     limit: int | None = None,
     kinds: Sequence[str] = ("videos", "annotations"),
     token_env: str | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Fetched:
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> DownloadResult:
     """Chooses clips by the data set's table and fetches their files.
 
     Args:
@@ -219,8 +219,8 @@ def download(
     base_uri = normalize_uri(base_uri).rstrip("/")
     token = read_token(token_env)
     metadata_uri = metadata if is_url(metadata) or os.path.exists(metadata) else posixpath.join(base_uri, metadata)
-    groups = choose_clips(metadata_uri, list(_read_ids(ids)), where, limit, token)
-    return fetch_clips(base_uri, groups, kinds, folder, token=token, tell=tell)
+    groups = select_clips(metadata_uri, list(_read_ids(ids)), where, limit, token)
+    return fetch_clips(base_uri, groups, kinds, folder, token=token, on_progress=on_progress)
 
 
 def _read_ids(ids: Sequence[str]) -> Iterator[str]:

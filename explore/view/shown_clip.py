@@ -1,4 +1,4 @@
-"""A clip as the viewer shows it: pictures, overlays, cameras and points of each annotated frame."""
+"""A clip as the viewer shows it: images, overlays, cameras and points of each annotated frame."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from core.arrays import Float64Array, UInt8Array
 from core.cameras import invert_poses
 from explore.clips import Clip
-from explore.export.frames import PointCloud, PosedFrames, join_clouds
+from explore.export.frames import ExportFrames, PointCloud, concatenate_clouds
 from explore.markup import escape
-from explore.overlays import color_depth, depth_range, moving_veil
+from explore.overlays import color_depth, depth_range, dynamic_overlay
 
-PICTURE_SIDE_PX = 640
+IMAGE_SIDE_PX = 640
 POINTS_PER_FRAME = 6000
 MAX_FRAMES = 300
 _UNANNOTATED_FRAMES = 40
@@ -45,49 +45,49 @@ class ShownClip:
     Attributes:
       clip: the clip.
       times_s: (n,) time of each frame.
-      pictures: (h, w, 3) RGB of each.
+      images: (h, w, 3) RGB of each.
       first: ordinal of the first annotated frame that is shown: of a long clip 300 are, from the first pose on.
       left_out: annotated frames of a long clip that are not shown.
     """
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        track = clip.track
-        has_poses = track is not None and bool(clip.row["pose_ok"])
-        self._posed = PosedFrames(clip, track) if track is not None and has_poses else None
+        trajectory = clip.trajectory
+        has_poses = trajectory is not None and bool(clip.row["pose_ok"])
+        self._posed = ExportFrames(clip, trajectory) if trajectory is not None and has_poses else None
         ordinals = [] if self._posed is None else self._posed.ordinals.tolist()
         self.first = 0
-        if track is None:
+        if trajectory is None:
             count = clip.row["clip_num_frames"]
             frames = np.unique(np.linspace(0, count - 1, min(count, _UNANNOTATED_FRAMES)).astype(int))
             self.times_s = frames * (clip.row["clip_duration_s"] / count)
         else:
-            self.first = max(0, min(ordinals[0] if ordinals else 0, len(track.frames) - MAX_FRAMES))
+            self.first = max(0, min(ordinals[0] if ordinals else 0, len(trajectory.frames) - MAX_FRAMES))
             shown = slice(self.first, self.first + MAX_FRAMES)
-            frames, self.times_s = track.frames[shown], track.times_s[shown]
-        self.left_out = 0 if track is None else len(track.frames) - len(frames)
-        self.pictures = list(clip.pictures(frames.tolist(), PICTURE_SIDE_PX))
+            frames, self.times_s = trajectory.frames[shown], trajectory.times_s[shown]
+        self.left_out = 0 if trajectory is None else len(trajectory.frames) - len(frames)
+        self.images = list(clip.images(frames.tolist(), IMAGE_SIDE_PX))
         places = {ordinal - self.first: k for k, ordinal in enumerate(ordinals)}
         self._place = {i: k for i, k in places.items() if i < len(frames)}
         self._range = None if clip.depth is None else depth_range(clip.depth)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
-    def picture(self, i: int, *, moving: bool, depth: bool) -> UInt8Array:
-        """The i-th picture with the overlays that are asked for and there."""
-        picture = self.pictures[i]
-        size = picture.shape[1], picture.shape[0]
+    def image(self, i: int, *, moving: bool, depth: bool) -> UInt8Array:
+        """The i-th image with the overlays that are asked for and there."""
+        image = self.images[i]
+        size = image.shape[1], image.shape[0]
         maps, masks = self.clip.depth, self.clip.is_moving
         if depth and maps is not None and self._range is not None:
             ordinal = self.first + i
             colors = cv2.resize(color_depth(maps.depth[ordinal], maps.is_valid[ordinal], self._range), size)
-            picture = cv2.addWeighted(picture, 1 - _DEPTH_WEIGHT, colors, _DEPTH_WEIGHT, 0).astype(np.uint8)
+            image = cv2.addWeighted(image, 1 - _DEPTH_WEIGHT, colors, _DEPTH_WEIGHT, 0).astype(np.uint8)
         if moving and masks is not None:
-            veil = moving_veil(masks[self.first + i], size).astype(np.float32)
+            veil = dynamic_overlay(masks[self.first + i], size).astype(np.float32)
             weight = veil[:, :, 3:] / 255
-            picture = np.rint(picture * (1 - weight) + veil[:, :, :3] * weight).astype(np.uint8)
-        return picture
+            image = np.rint(image * (1 - weight) + veil[:, :, :3] * weight).astype(np.uint8)
+        return image
 
     def camera(self, i: int) -> Camera | None:
         """The camera of the i-th frame; None where it has no pose."""
@@ -116,7 +116,7 @@ class ShownClip:
         if self._posed is None or not chosen:
             return None
         most = max(200, POINTS_PER_FRAME * 6 // (5 + len(chosen)))
-        return join_clouds(self._posed.points_of(self._place[i], self.pictures[i], most) for i in chosen)
+        return concatenate_clouds(self._posed.point_cloud(self._place[i], self.images[i], most) for i in chosen)
 
     def reach(self) -> float:
         """A length that frusta and lines can be measured by: typical depth, else the path's extent."""

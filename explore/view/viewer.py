@@ -1,4 +1,4 @@
-"""The viewer's window: a list of clips with filters, a picture with overlays, cameras and points in space."""
+"""The viewer's window: a list of clips with filters, an image with overlays, cameras and points in space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from core.failures import ItemError
 from explore.clips import ClipRow, ShardReader, find_clips
 from explore.extras import import_extra
-from explore.markup import escape, format_number, reveal
+from explore.markup import escape, escape_controls, format_number
 from explore.outputs import OutputError
 from explore.view.shown_clip import ShownClip
 
@@ -101,7 +101,7 @@ class Viewer:
             self._count = gui.add_markdown("")
             self._list_of_clips = gui.add_dropdown("clip", ("",))
             turn = gui.add_button_group("turn to", ("previous", "next"))
-        self._picture = gui.add_image(np.zeros((90, 160, 3), np.uint8), format="jpeg")
+        self._image = gui.add_image(np.zeros((90, 160, 3), np.uint8), format="jpeg")
         self._timeline = gui.add_html("")
         self._frame = gui.add_slider("frame", 0, 1, 1, 0)
         self._playing = gui.add_checkbox("play", False)
@@ -125,7 +125,7 @@ class Viewer:
         try:
             self._list(find_clips(self._output_uri, " AND ".join(conditions)))
         except OutputError as error:
-            self._count.content = f"**{reveal(error)}**"
+            self._count.content = f"**{escape_controls(error)}**"
 
     def _list(self, rows: list[ClipRow]) -> None:
         with self._lock:
@@ -150,7 +150,7 @@ class Viewer:
             try:
                 self._shown = ShownClip(self._reader.read(self._rows[clip_id]))
             except (OutputError, ItemError) as error:
-                self._words.content = f"**{reveal(error)}**"
+                self._words.content = f"**{escape_controls(error)}**"
                 return
             self._frame.max = max(1, len(self._shown) - 1)
             self._frame.value = 0
@@ -204,14 +204,14 @@ class Viewer:
             client.camera.position, client.camera.look_at = view.position, view.look_at
 
     def _draw(self) -> None:
-        """What belongs to the current frame: picture, timeline, frustum, points."""
+        """What belongs to the current frame: image, timeline, frustum, points."""
         with self._lock:
             shown, scene = self._shown, self._server.scene
             if shown is None:
                 return
             i = min(int(self._frame.value), len(shown) - 1)
-            picture = shown.picture(i, moving=self._moving.value, depth=self._depth.value)
-            self._picture.image = picture
+            image = shown.image(i, moving=self._moving.value, depth=self._depth.value)
+            self._image.image = image
             self._timeline.content = shown.timeline_html(i)
             camera, reach = shown.camera(i), shown.reach()
             scene.remove_by_name("now")
@@ -224,7 +224,7 @@ class Viewer:
                     thickness=2 * _LINE_PX,
                     thickness_units="screen",
                     color=_CURRENT_COLOR,
-                    image=picture[::2, ::2],
+                    image=image[::2, ::2],
                     wxyz=camera.wxyz,
                     position=camera.position,
                 )

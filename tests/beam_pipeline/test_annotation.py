@@ -20,7 +20,7 @@ from core.thresholds import SPATIALVID_LIMITS, Limit, ThresholdSettings
 from explore.clips import ShardReader, find_clips
 from explore.export.formats import export_clips
 from explore.filmstrips import make_filmstrip
-from explore.outputs import Accounting, read_manifest, read_table
+from explore.outputs import read_accounting, read_manifest, read_table
 from explore.rethreshold import rethreshold
 from explore.view.shown_clip import ShownClip
 from models.geometry.trajectory import measure_trajectory
@@ -107,7 +107,7 @@ def test_without_a_pose_model_nothing_is_annotated(orbit, tmp_path):
     assert run(orbit[0], tmp_path / "out", "--set=annotate.pose.model=none") == 0
     (row,) = clips_of(tmp_path / "out").values()
     assert row["status"] == "kept" and row["pose_ok"] is None
-    assert Accounting.of(str(tmp_path / "out")).problems() == []
+    assert read_accounting(str(tmp_path / "out")).problems() == []
 
 
 def test_limits_on_the_annotation_reject_after_it(orbit, tmp_path):
@@ -123,7 +123,7 @@ def test_limits_on_the_annotation_reject_after_it(orbit, tmp_path):
     assert (rows["black"]["status"], rows["black"]["rejection_reasons"]) == ("rejected", ["pose_ok below 1"])
     assert rows["black"]["pose_reason"] and rows["black"]["shard"] is None and rows["black"]["clip_num_frames"]
     assert set(samples_of(output)) == {rows["orbit"]["clip_id"]}
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     nothing = {name: None for name in SPATIALVID_LIMITS}
     looser = rethreshold(str(output), ThresholdSettings(limits=nothing | {"dynamic_ratio": Limit(max=1.0)}))
     assert looser.newly_kept == (rows["black"]["clip_id"],)
@@ -159,9 +159,14 @@ def taken_as_they_are(orbit, tmp_path_factory):
 
 def test_each_video_is_one_kept_clip_with_all_its_frames(taken_as_they_are):
     _, output = taken_as_they_are
-    books = Accounting.of(str(output))
-    assert books.problems() == []
-    assert (books.videos, books.videos_failed, books.clips_kept, books.clips_rejected) == (7, 1, 6, 0)
+    accounting = read_accounting(str(output))
+    assert accounting.problems() == []
+    assert (accounting.videos, accounting.videos_failed, accounting.clips_kept, accounting.clips_rejected) == (
+        7,
+        1,
+        6,
+        0,
+    )
     rows = {row["video_id"]: row for row in read_table(str(output), "clips").to_pylist()}
     frames = {"orbit": 30, "matroska": 30, "one": 1, "cut": 15, "variable": 30, "known": 30}
     assert {key: row["num_frames"] for key, row in rows.items()} == frames
@@ -224,7 +229,7 @@ def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
     assert (row["pose_ok"], row["pose_registered_share"], row["pose_num_windows"]) == (True, 0.52, 1)
     assert row["pose_reason"].startswith("of 25 annotated frames only those from 12 to 24 have poses: in the window of")
     assert row["depth_reason"] is None and row["masks_reason"] is None
-    assert clip.track.has_pose.tolist() == [k >= 12 for k in range(25)]
+    assert clip.trajectory.has_pose.tolist() == [k >= 12 for k in range(25)]
     assert clip.depth.is_valid.any(axis=(1, 2)).tolist() == [k >= 12 for k in range(25)]
     # Metrics and words are about those frames.
     spans = [tuple(map(int, span.split("->"))) for span in clip.instructions]
@@ -236,7 +241,7 @@ def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
     assert row["dynamic_ratio"] == pytest.approx(clip.is_moving[12:].mean())
     # What shows and exports the clip gets along with it.
     assert ShownClip(clip).camera(11) is None and len(ShownClip(clip).path()) == 13
-    assert set(make_filmstrip(clip).strips) == {"picture", "depth", "moving"}
+    assert set(make_filmstrip(clip).strips) == {"image", "depth", "moving"}
     assert export_clips(str(output), "colmap", str(tmp_path / "colmap")).clips == 1
     assert len(list((tmp_path / "colmap").rglob("images/*.jpg"))) == 13
 

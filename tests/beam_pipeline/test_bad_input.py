@@ -9,7 +9,7 @@ import pytest
 import webdataset as wds
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_manifest, read_table
+from explore.outputs import read_accounting, read_manifest, read_table
 from storage.store import Store
 from tests.support.hostile import make_hostile_videos, make_long_video
 
@@ -62,9 +62,9 @@ def test_no_failure_is_a_bug_and_each_says_why(run):
 
 def test_the_books_balance(run):
     _, output = run
-    books = Accounting.of(str(output))
-    assert books.problems() == []
-    assert books.clips_failed == 0
+    accounting = read_accounting(str(output))
+    assert accounting.problems() == []
+    assert accounting.clips_failed == 0
 
 
 def test_every_clip_holds_its_interval(run):

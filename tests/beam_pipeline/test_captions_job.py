@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 pytest.importorskip("openai", reason="needs the [captions] extra")
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from tests.support.chat_server import chat_server, completion
 
 VIDEO = ROOT / "examples" / "videos" / "bikes.mp4"
@@ -70,7 +70,7 @@ def test_a_budget_and_a_block_leave_clips_without_captions_and_the_job_ends_well
         assert run(output, server, "captions.calls.max_requests=4", "captions.calls.concurrency=2") == 0
         reasons = [row["caption_reason"] for row in kept(output)]
         assert len(server.seen) == 4
-        assert Accounting.of(str(output)).problems() == []
+        assert read_accounting(str(output)).problems() == []
         assert sum(r is not None and r.startswith("Blocked") for r in reasons) == 1
         assert any(r is not None and r.startswith("BudgetSpent") for r in reasons)
         assert "without a caption: Blocked" in capfd.readouterr().out

@@ -11,7 +11,7 @@ from tests.support.paths import EXAMPLES
 pytest.importorskip("yt_dlp", reason="needs the [download] extra")
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from tests.support.page_server import page_server
 
 VIDEO = EXAMPLES / "bikes.mp4"
@@ -22,7 +22,7 @@ def run(manifest, output):
     overrides = [part for setting in FAST for part in ("--set", setting)]
     arguments = ["--config", "demo", "--no-progress", "--direct_num_workers=1", *overrides]
     assert main(["--input", str(manifest), "--output", str(output), *arguments]) == 0
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     return {name: read_table(str(output), name).to_pylist() for name in ("videos", "clips", "failures")}
 
 

@@ -6,7 +6,7 @@ import shutil
 
 from beam_pipeline.cli.main import main
 from core.thresholds import DUPLICATE_REASON
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from tests.support.paths import EXAMPLES
 
 VIDEO = EXAMPLES / "bikes.mp4"
@@ -17,7 +17,7 @@ def run(folder, output, *settings):
     overrides = [part for setting in (*FAST, *settings) for part in ("--set", setting)]
     arguments = ["--config", "demo", "--no-progress", "--direct_num_workers=1"]
     assert main(["--input", str(folder), "--output", str(output), *arguments, *overrides]) == 0
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     return {row["clip_id"]: row for row in read_table(str(output), "clips").to_pylist()}
 
 

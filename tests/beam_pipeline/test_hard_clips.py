@@ -12,7 +12,7 @@ import pytest
 import webdataset as wds
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_manifest, read_table
+from explore.outputs import read_accounting, read_manifest, read_table
 from storage.store import Store
 from tests.support.films import film
 from tests.support.rendering import write_video
@@ -50,8 +50,8 @@ def rows(tmp_path_factory):
     output = folder / "out"
     arguments = ["--config=annotate", "--no-progress", "--direct_num_workers=1"]
     assert main(["--input", str(folder / "*.mp4"), "--output", str(output), *arguments]) == 0
-    books = Accounting.of(str(output))
-    assert books.problems() == [] and books.clips_kept == len(clips()) and books.failure_rows == 0
+    accounting = read_accounting(str(output))
+    assert accounting.problems() == [] and accounting.clips_kept == len(clips()) and accounting.failure_rows == 0
     shards = [str(output / f["path"]) for f in read_manifest(Store(str(output))) if "shards/" in f["path"]]
     samples = {sample["__key__"]: sample for sample in wds.WebDataset(shards, shardshuffle=False)}
     table = read_table(str(output), "clips").to_pylist()

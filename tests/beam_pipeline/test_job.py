@@ -20,7 +20,7 @@ import pytest
 import webdataset as wds
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_manifest, read_table
+from explore.outputs import read_accounting, read_manifest, read_table
 from storage.store import Store
 from tests.support.paths import EXAMPLES, ROOT
 
@@ -50,11 +50,11 @@ def output(tmp_path_factory):
 
 
 def test_the_books_balance_and_both_kinds_of_clips_are_there(output):
-    books = Accounting.of(str(output))
-    assert books.problems() == []
-    assert books.videos_done == 3
-    assert books.clips_kept > 0
-    assert books.clips_rejected > 0
+    accounting = read_accounting(str(output))
+    assert accounting.problems() == []
+    assert accounting.videos_done == 3
+    assert accounting.clips_kept > 0
+    assert accounting.clips_rejected > 0
     facts = json.loads((output / "run.json").read_text())
     assert facts["accounting"]["balanced"]
     assert 0 < facts["elements"]["largest_bytes"] < 10_000
@@ -190,7 +190,7 @@ def test_one_more_video_is_the_only_one_processed(tmp_path, monkeypatch):
     monkeypatch.setattr(VideoReader, "__init__", note)
     assert run(out, inputs=[EXAMPLES / "bikes.mp4", EXAMPLES / "carphone_pristine.mp4"]) == 0
     assert set(opened) == {"carphone_pristine.mp4"}
-    assert Accounting.of(str(out)).videos_done == 2
+    assert read_accounting(str(out)).videos_done == 2
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(output, tmp_path):

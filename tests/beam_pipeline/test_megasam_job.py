@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from models.annotation import slam_geometry as tracked_module
 from models.depth.mono_depth import FrameDepths
 from models.registry import ResolvedModel
@@ -74,7 +74,7 @@ def test_cameras_depth_and_masks_reach_the_tables(weights, tmp_path, monkeypatch
     assert main(["--input", str(films), "--output", str(output), *SETTINGS]) == 0
     rows = read_table(str(output), "clips").to_pylist()
     assert len(rows) == 2
-    assert Accounting.of(str(output)).clips_failed == 0
+    assert read_accounting(str(output)).clips_failed == 0
     for row in rows:
         assert row["pose_model"] == "megasam@abababababababab"
         assert row["pose_ok"], row["pose_reason"]

@@ -7,7 +7,7 @@ import pytest
 
 from beam_pipeline.cli.main import main
 from core.failures import ItemError
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from models.depth.mono_depth import FrameDepths
 from models.registry import ResolvedModel
 from tests.support.films import write_film
@@ -83,10 +83,10 @@ def test_depth_of_networks_reaches_the_tables(films, tmp_path, wall):
 def test_what_is_no_number_is_a_failure_of_that_clip(films, tmp_path, wall):
     wall.is_blind = True
     assert run(films / "pan.mp4", tmp_path / "out") == 0
-    books = Accounting.of(str(tmp_path / "out"))
+    accounting = read_accounting(str(tmp_path / "out"))
     (failure,) = read_table(str(tmp_path / "out"), "failures").to_pylist()
     assert failure["error_class"] == "DepthNotFinite" and "annotate.depth.precision" in failure["message"]
-    assert books.clips_failed == 1
+    assert accounting.clips_failed == 1
 
 
 def test_an_unreadable_clip_costs_its_batch_nothing(wall, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from tests.cloud.conftest import NEEDS
 from tests.support.paths import EXAMPLES
 
@@ -73,7 +73,7 @@ def stages_by_hints(pipeline):
 def test_the_staged_job_cuts_the_clips_of_a_local_run(sent, tmp_path):
     _, output = sent
     assert main([f"--input={EXAMPLES}", f"--output={tmp_path}", "--config=demo", "--direct_num_workers=1"]) == 0
-    assert Accounting.of(output).problems() == []
+    assert read_accounting(output).problems() == []
     # Videos of other addresses have other ids, and equal bytes.
     cut = [set(read_table(place, "clips")["clip_sha256_128"].to_pylist()) for place in (output, str(tmp_path))]
     assert cut[0] == cut[1]

@@ -63,8 +63,8 @@ def output(bucket):
 def test_a_run_from_bucket_to_bucket_gives_the_bytes_of_a_local_one(bucket, output, tmp_path):
     assert run(f"{bucket}/in", tmp_path / "out") == 0
     assert digests(output) == digests(tmp_path / "out")
-    books = json.loads(Store(output).read_bytes("run.json"))["accounting"]
-    assert books["balanced"] and books["videos_done"] == 2 and books["clips_kept"] > 0
+    accounting = json.loads(Store(output).read_bytes("run.json"))["accounting"]
+    assert accounting["balanced"] and accounting["videos_done"] == 2 and accounting["clips_kept"] > 0
     assert Store(output).read_bytes("report/index.html").startswith(b"<!doctype html>")
 
 

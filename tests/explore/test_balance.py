@@ -7,8 +7,8 @@ import random
 import pytest
 
 from beam_pipeline.cli.main import main
-from explore.balance import RULE, balance, choose_balanced
-from explore.outputs import Accounting, OutputError
+from explore.balance import RULE, balance, select_balanced
+from explore.outputs import OutputError, read_accounting
 
 
 def clips(counts):
@@ -25,17 +25,17 @@ SKEWED = {("Urban", 0): 500, ("Urban", 1): 60, ("Rural", 0): 60, ("Interior", 2)
 
 
 def test_a_skewed_set_becomes_flat():
-    choice = choose_balanced(clips(SKEWED), 120)
-    chosen = {axis: {v: n for v, (_, n) in values.items()} for axis, values in choice.spreads.items()}
-    assert len(set(choice.clip_ids)) == 120
+    selection = select_balanced(clips(SKEWED), 120)
+    chosen = {axis: {v: n for v, (_, n) in values.items()} for axis, values in selection.value_counts.items()}
+    assert len(set(selection.clip_ids)) == 120
     # Candidates are 9 to 1 by scene and 14 to 1 by turns.
     for axis in ("scene_type", "traj_turns"):
         assert max(chosen[axis].values()) < 2 * min(chosen[axis].values())
     assert set(chosen["traj_turns"]) == {"0", "1", "2", "3 and more"}
-    assert choice.spreads["scene_type"]["Urban"][0] == 560
+    assert selection.value_counts["scene_type"]["Urban"][0] == 560
 
 
-def test_the_choice_is_the_rule_taken_literally():
+def test_the_selection_is_the_rule_taken_literally():
     rows = clips({("Urban", 0): 9, ("Rural", 1): 4, (None, 0): 3, ("Unknown", 2): 3})
     left, taken, expected = list(rows), {}, []
     for _ in range(12):
@@ -51,28 +51,28 @@ def test_the_choice_is_the_rule_taken_literally():
         expected.append(row["clip_id"])
         for v in (("s", row["scene_type"]), ("t", row["traj_turns"])):
             taken[v] = taken.get(v, 0) + 1
-    assert list(choose_balanced(rows, 12, ("scene_type", "traj_turns")).clip_ids) == expected
+    assert list(select_balanced(rows, 12, ("scene_type", "traj_turns")).clip_ids) == expected
 
 
 def test_the_order_of_the_rows_does_not_matter():
     rows = clips(SKEWED)
     mixed = random.Random(4).sample(rows, len(rows))
-    assert choose_balanced(rows, 50) == choose_balanced(mixed, 50)
+    assert select_balanced(rows, 50) == select_balanced(mixed, 50)
 
 
 def test_more_than_there_are_and_none_at_all():
     rows = clips({("Urban", 0): 3})
-    assert len(choose_balanced(rows, 10).clip_ids) == 3
-    assert choose_balanced([], 10).clip_ids == ()
-    assert choose_balanced(rows, 0).clip_ids == ()
+    assert len(select_balanced(rows, 10).clip_ids) == 3
+    assert select_balanced([], 10).clip_ids == ()
+    assert select_balanced(rows, 0).clip_ids == ()
 
 
 def test_the_chosen_clips_become_a_data_set_that_names_the_rule(annotated, tmp_path):
-    choice, books = balance(annotated.path, 2, where="pose_ok", folder_uri=str(tmp_path / "hq"))
-    assert books == Accounting.of(str(tmp_path / "hq")) and books.clips == 2
+    selection, accounting = balance(annotated.path, 2, where="pose_ok", folder_uri=str(tmp_path / "hq"))
+    assert accounting == read_accounting(str(tmp_path / "hq")) and accounting.clips == 2
     subset = json.loads((tmp_path / "hq" / "manifest.json").read_text())["subset"]
     assert (subset["rule"], subset["count"], subset["where"]) == (RULE, 2, "pose_ok")
-    assert choice.spreads["camera_motion_kind"]["rotation"] == (1, 1)
+    assert selection.value_counts["camera_motion_kind"]["rotation"] == (1, 1)
     with pytest.raises(OutputError, match="no column 'mood'"):
         balance(annotated.path, 2, axes=("mood",))
 

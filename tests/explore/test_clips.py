@@ -32,12 +32,12 @@ def test_a_clip_has_its_files(annotated):
     reader = ShardReader(annotated.path)
     clip, still = reader.read_all(find_clips(annotated.path, "clip_id IN ('aaaa_00000', 'bbbb_00001')"))
     made = annotated.films["aaaa_00000"]
-    assert np.array_equal(clip.track.frames, [0, 2, 4, 6, 8, 10])
-    assert np.allclose(clip.track.cam_from_world, made.cam_from_world[::2])
-    assert clip.track.has_pose.all()
+    assert np.array_equal(clip.trajectory.frames, [0, 2, 4, 6, 8, 10])
+    assert np.allclose(clip.trajectory.cam_from_world, made.cam_from_world[::2])
+    assert clip.trajectory.has_pose.all()
     assert clip.is_moving.shape == clip.depth.depth.shape == (6, 54, 96)
     assert clip.caption["CategoryTags"]["sceneType"]["first"] == "Interior"
-    assert (still.track, still.depth, still.is_moving, still.caption, still.instructions) == (
+    assert (still.trajectory, still.depth, still.is_moving, still.caption, still.instructions) == (
         None,
         None,
         None,
@@ -49,24 +49,26 @@ def test_a_clip_has_its_files(annotated):
 def test_pictures_are_the_frames_that_were_asked_for(annotated):
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[0])
     made = annotated.films["aaaa_00000"]
-    for index, picture in zip((1, 7), clip.pictures((1, 7)), strict=True):
-        errors = [np.abs(picture.astype(int) - frame).mean() for frame in made.frames]
+    for index, image in zip((1, 7), clip.images((1, 7)), strict=True):
+        errors = [np.abs(image.astype(int) - frame).mean() for frame in made.frames]
         assert int(np.argmin(errors)) == index and errors[index] < 12
-    assert next(clip.pictures([0], 96)).shape == (54, 96, 3)
+    assert next(clip.images([0], 96)).shape == (54, 96, 3)
     with pytest.raises(OutputError, match="no frame 99"):
-        list(clip.pictures([0, 99]))
+        list(clip.images([0, 99]))
 
 
 def test_depth_and_poses_of_two_frames_tell_the_same_points(annotated):
     """Points of one frame, taken to the world and seen by the other camera, have the depth that its map holds."""
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[1])
-    track, maps = clip.track, clip.depth
+    trajectory, maps = clip.trajectory, clip.depth
     sx, sy, ox, oy = maps.map_from_clip
     rows, columns = np.nonzero(maps.is_valid[0])
     pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
-    world = to_world(unproject(maps.depth[0, rows, columns], track.intrinsics_px[0], pixels), track.cam_from_world[0])
-    seen = to_world(world, invert_poses(track.cam_from_world[4]))
-    fx, fy, cx, cy = track.intrinsics_px[4]
+    world = to_world(
+        unproject(maps.depth[0, rows, columns], trajectory.intrinsics_px[0], pixels), trajectory.cam_from_world[0]
+    )
+    seen = to_world(world, invert_poses(trajectory.cam_from_world[4]))
+    fx, fy, cx, cy = trajectory.intrinsics_px[4]
     u = np.rint((seen[:, 0] / seen[:, 2] * fx + cx) * sx + ox).astype(int)
     v = np.rint((seen[:, 1] / seen[:, 2] * fy + cy) * sy + oy).astype(int)
     inside = (u >= 0) & (u < 96) & (v >= 0) & (v < 54) & (seen[:, 2] > 0)
@@ -103,7 +105,7 @@ def test_shards_are_read_from_any_store(annotated):
         if path.is_file():
             remote.write_bytes(path.relative_to(annotated.path).as_posix(), path.read_bytes(), "")
     clip = ShardReader("memory://annotated").read(find_clips("memory://annotated")[0])
-    assert clip.track.has_pose.all()
+    assert clip.trajectory.has_pose.all()
 
 
 def test_data_sets_of_earlier_versions_are_read(annotated, tmp_path):

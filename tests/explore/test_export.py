@@ -55,15 +55,15 @@ def test_pycolmap_opens_the_model(annotated, tmp_path):
     for image in model.images.values():
         frame = int(image.name[6:11])
         assert np.allclose(image.cam_from_world().matrix(), matrices(made.cam_from_world)[frame, :3], atol=1e-9)
-        picture = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))
-        assert picture.shape[:2] == (108, 192)
-    # A point of the model, seen by COLMAP's own camera, has the color of the picture there.
+        rgb = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))
+        assert rgb.shape[:2] == (108, 192)
+    # A point of the model, seen by COLMAP's own camera, has the color of the image there.
     image = next(i for i in model.images.values() if i.name == "frame_00000.jpg")
-    picture = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))[:, :, ::-1]
+    rgb = cv2.imread(str(tmp_path / "aaaa_00001" / "images" / image.name))[:, :, ::-1]
     errors = []
     for point in list(model.points3D.values())[:400]:
         x, y = image.project_point(point.xyz) - 0.5
-        errors.append([np.abs(picture[round(y), round(x) - k].astype(int) - point.color).mean() for k in (0, 8)])
+        errors.append([np.abs(rgb[round(y), round(x) - k].astype(int) - point.color).mean() for k in (0, 8)])
     there, elsewhere = np.mean(errors, axis=0)
     assert there < 0.5 * elsewhere
 
@@ -113,12 +113,12 @@ def test_an_independent_reader_of_the_published_layout_gets_the_truth(annotated,
 
 
 def test_frames_without_a_pose_are_left_out_and_the_rest_still_fit(annotated, tmp_path):
-    from explore.export.frames import PosedFrames
+    from explore.export.frames import ExportFrames
     from explore.export.spatialvid import annotation_files
 
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[0])
-    clip.track.cam_from_world[1] = np.nan
-    files = annotation_files(PosedFrames(clip, clip.track))
+    clip.trajectory.cam_from_world[1] = np.nan
+    files = annotation_files(ExportFrames(clip, clip.trajectory))
     assert [line.split() for line in files["indexes.txt"].decode().splitlines()[1:3]] == [["0", "0"], ["1", "4"]]
     assert np.isfinite(np.load(io.BytesIO(files["poses.npy"]))).all()
     assert json.loads(files["instructions.json"]) == {"0->2": ["Dolly In"], "2->4": ["Stay"]}

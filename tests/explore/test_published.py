@@ -10,7 +10,7 @@ import pytest
 import explore.published.streams as streams
 from beam_pipeline.cli.main import main
 from explore.outputs import OutputError
-from explore.published.groups import ANNOTATION_FILES, choose_clips, download
+from explore.published.groups import ANNOTATION_FILES, download, select_clips
 from tests.support.page_server import page_server
 
 IDS = [f"0000-{n}" for n in range(6)]
@@ -129,9 +129,9 @@ def test_what_cannot_be_chosen_is_told(server):
     for change, words in (({"ids": ["x"]}, "first 'x'"), ({"where": "nothing > 1"}, "nothing"), ({"ids": []}, None)):
         choice = {"ids": [], "where": None} | change
         if words is None:
-            assert choose_clips(f"{server.base}/{TABLE}", limit=2, **choice) == {1: IDS[:2]}
+            assert select_clips(f"{server.base}/{TABLE}", limit=2, **choice) == {1: IDS[:2]}
             continue
         with pytest.raises(OutputError, match=words):
-            choose_clips(f"{server.base}/{TABLE}", limit=None, **choice)
+            select_clips(f"{server.base}/{TABLE}", limit=None, **choice)
     with pytest.raises(OutputError, match="404"):
-        choose_clips(f"{server.base}/none.csv", [], None, None)
+        select_clips(f"{server.base}/none.csv", [], None, None)

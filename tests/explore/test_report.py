@@ -14,7 +14,7 @@ import pytest
 
 from core.scores import NOT_SCORED_REASON
 from core.thresholds import SPATIALVID_LIMITS
-from explore.clip_cards import FILMS_FOLDER
+from explore.clip_cards import FILMSTRIPS_FOLDER
 from explore.outputs import OutputError
 from explore.report import write_report
 from storage.tables import CONVENTIONS
@@ -72,7 +72,7 @@ def test_the_page_tells_what_happened(tmp_path):
     assert "2 of 5 clips kept" in page.text
     assert "3 videos, 1 failed · 1 min 20 s decoded · 20.0 s in clips · 8.0 s kept" in page.text
     for words in (
-        "The books balance",
+        "The totals balance",
         "motion_score below 2",
         "luminance_score below 20",
         "no weights given",
@@ -189,13 +189,13 @@ def test_an_empty_run_has_a_page(tmp_path):
         assert words in page.text
 
 
-def test_books_that_do_not_balance_are_shouted(tmp_path):
+def test_totals_that_do_not_balance_are_shouted(tmp_path):
     tables = small_tables()
     tables["videos"][0]["num_clips"] = 99
     page = report_of(make_run(tmp_path, tables))
-    assert "The books do not balance" in page.text
+    assert "The totals do not balance" in page.text
     assert "5 = 101 does not hold" in page.text
-    assert "The books balance" not in page.text
+    assert "The totals balance" not in page.text
 
 
 def test_the_report_can_be_written_to_any_store(tmp_path):
@@ -224,11 +224,11 @@ def test_a_damaged_or_long_clip_is_shown_by_its_sample_images(annotated, tmp_pat
     (shard,) = (copy / "shards").iterdir()
     for size in (shard.stat().st_size // 3, 1000, 0):
         shard.write_bytes(shard.read_bytes()[:size])
-        shutil.rmtree(copy / FILMS_FOLDER, ignore_errors=True)
+        shutil.rmtree(copy / FILMSTRIPS_FOLDER, ignore_errors=True)
         page = report_of(str(copy))
         assert page.raw.count('class="film"') < 3 and page.count("article") == 5
     shard.unlink()
-    shutil.rmtree(copy / FILMS_FOLDER, ignore_errors=True)
+    shutil.rmtree(copy / FILMSTRIPS_FOLDER, ignore_errors=True)
     assert report_of(str(copy)).count("img") == 5 * 3
 
 

@@ -30,7 +30,7 @@ def test_it_plays_and_shows_layers(annotated, tmp_path, page):
     url = Path(write_report(str(copy))).as_uri()
     page.open(url)
     assert page.js("document.querySelectorAll('.film').length") == 4
-    strip = "#clips article .layer.picture"
+    strip = "#clips article .layer.image"
     place = f"getComputedStyle(document.querySelector('{strip}')).backgroundPositionX"
     assert page.js(place) == "0px" or page.js(place) == "0%"
     page.point_at("#clips article .film")

