@@ -40,7 +40,7 @@ def make_rows(count: int, seed: int = 0) -> list[ClipRow]:
     for axis, shares in SHARES.items():
         weights = np.array(list(shares.values()))
         values = list(shares)
-        drawn = rng.selection(len(values), count, p=weights / weights.sum())
+        drawn = rng.choice(len(values), count, p=weights / weights.sum())
         columns[axis] = [[values[k]] if axis == "motion_tags" else values[k] for k in drawn.tolist()]
     return [
         {"clip_id": f"v_{i:07d}", "pose_ok": True} | {axis: column[i] for axis, column in columns.items()}
