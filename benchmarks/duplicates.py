@@ -25,7 +25,7 @@ from core.video_info import VideoInfo
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, sample_image
 from media.probe import probe_video
-from models.duplicates import HASH_BITS, DuplicateSettings, hash_image
+from models.duplicates import HASH_BITS, DuplicateSettings, perceptual_hash
 from transforms.duplicates import FindDuplicates
 from transforms.run_context import RunContext
 
@@ -89,11 +89,11 @@ def print_distances(videos: Sequence[Sequence[UInt8Array]]) -> None:
     """Shares of differing bits: of copies, and of pictures of different videos."""
     pictures = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
     started = time.process_time()
-    hashed = [(index, rgb, h) for index, rgb in pictures if (h := hash_image(rgb)) is not None]
+    hashed = [(index, rgb, h) for index, rgb in pictures if (h := perceptual_hash(rgb)) is not None]
     cost_ms = 1000 * (time.process_time() - started) / len(pictures)
     print(f"{len(pictures)} pictures of {len(videos)} videos; {cost_ms:.2f} CPU ms to hash one")
     for name, copy in COPIES.items():
-        apart = [_apart(h, hash_image(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
+        apart = [_apart(h, perceptual_hash(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
         print(f"{name}: median {np.median(apart):.3f}, 95 % below {np.percentile(apart, 95):.3f}")
     others = [_apart(a, b) for n, (i, _, a) in enumerate(hashed) for j, _, b in hashed[:n] if i != j]
     if others:

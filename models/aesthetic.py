@@ -59,12 +59,12 @@ class AestheticSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AestheticScore:
-    """How a clip's pictures look.
+    """How a clip's images look.
 
     Attributes:
-      score: mean of `image_scores`, about 1 to 10; None if there is no picture or no model.
+      score: mean of `image_scores`, about 1 to 10; None if there is no image or no model.
       reason: why `score` is None; otherwise None.
-      image_scores: score of each picture, in the order of the pictures.
+      image_scores: score of each image, in the order of the images.
     """
 
     score: float | None
@@ -113,10 +113,10 @@ def fold_head(state: Mapping[str, NDArray[np.floating[Any]]]) -> AffineHead:
     return AffineHead(weight=weight[0], bias=float(bias[0]))
 
 
-def prepare_image(image_rgb_u8: UInt8Array) -> Float32Array:
+def preprocess_image(image_rgb_u8: UInt8Array) -> Float32Array:
     """CLIP's own preprocessing: shorter side to 224 by Pillow's bicubic, center crop, normalization.
 
-    Of a 640x360 picture the middle 360x360 is seen.
+    Of a 640x360 image the middle 360x360 is seen.
 
     Args:
       image_rgb_u8: (h, w, 3) uint8.
@@ -125,19 +125,19 @@ def prepare_image(image_rgb_u8: UInt8Array) -> Float32Array:
       (3, 224, 224) float32.
 
     Raises:
-      ValueError: if the picture has another shape or type.
+      ValueError: if the image has another shape or type.
     """
     shape = image_rgb_u8.shape
     if image_rgb_u8.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ValueError(f"expected an RGB picture (h, w, 3) uint8, got {shape} {image_rgb_u8.dtype}")
+        raise ValueError(f"expected an RGB image (h, w, 3) uint8, got {shape} {image_rgb_u8.dtype}")
     height, width = shape[:2]
     shorter = min(width, height)
     new_width, new_height = (INPUT_SIDE_PX * side // shorter for side in (width, height))
-    picture = Image.fromarray(image_rgb_u8)
+    image = Image.fromarray(image_rgb_u8)
     if (new_width, new_height) != (width, height):
-        picture = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
+        image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
     left, top = (round((side - INPUT_SIDE_PX) / 2.0) for side in (new_width, new_height))
-    crop = np.asarray(picture.crop((left, top, left + INPUT_SIDE_PX, top + INPUT_SIDE_PX)))
+    crop = np.asarray(image.crop((left, top, left + INPUT_SIDE_PX, top + INPUT_SIDE_PX)))
     scaled = (crop.astype(np.float32) / np.float32(255) - MEAN_RGB) / STD_RGB
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
@@ -248,7 +248,7 @@ def load_head(weights_path: str) -> AffineHead:
 
 
 class AestheticModel:
-    """Scores pictures by an encoder and a head."""
+    """Scores images by an encoder and a head."""
 
     def __init__(self, encoder: ImageEncoder, head: AffineHead) -> None:
         self._encoder = encoder
@@ -260,8 +260,8 @@ class AestheticModel:
         return self._encoder.halvings
 
     def score_clips(self, clips_rgb_u8: Sequence[Sequence[UInt8Array]]) -> list[AestheticScore]:
-        """Scores of clips, each given by its pictures (h, w, 3) uint8; all pictures share the batches."""
-        pixels = [prepare_image(image) for clip in clips_rgb_u8 for image in clip]
+        """Scores of clips, each given by its images (h, w, 3) uint8; all images share the batches."""
+        pixels = [preprocess_image(image) for clip in clips_rgb_u8 for image in clip]
         if not pixels:
             return [_summarize(()) for _ in clips_rgb_u8]
         scores = self._head.score(self._encoder.encode(np.stack(pixels))).tolist()

@@ -1,4 +1,4 @@
-"""Near-duplicates by their pictures: perceptual hashes, the keys under which likely pairs meet, and the comparison."""
+"""Near-duplicates by their images: perceptual hashes, the keys under which likely pairs meet, and the comparison."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DuplicateSettings(Settings):
         0.1,
         ge=0,
         le=0.25,
-        description="Largest share of differing hash bits, mean over a clip's pictures, between near-duplicates. "
+        description="Largest share of differing hash bits, mean over a clip's images, between near-duplicates. "
         "Copies in another size or quality differ by 0.00 to 0.06, other scenes by 0.3 and more "
         "(benchmarks/duplicates.py).",
     )
@@ -35,10 +35,10 @@ class DuplicateSettings(Settings):
     )
 
 
-def hash_image(rgb: UInt8Array) -> bytes | None:
-    """256-bit perceptual hash of an (h, w, 3) uint8 picture; None if it is too flat to be told from others.
+def perceptual_hash(rgb: UInt8Array) -> bytes | None:
+    """256-bit perceptual hash of an (h, w, 3) uint8 image; None if it is too flat to be told from others.
 
-    The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 gray picture (Zauner's
+    The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 gray image (Zauner's
     pHash, with more frequencies). About 0.1 ms plus the shrinking.
     """
     gray = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
@@ -50,31 +50,31 @@ def hash_image(rgb: UInt8Array) -> bytes | None:
     return np.packbits(np.append(bits, False)).tobytes()
 
 
-def band_keys(picture_hash: bytes) -> list[str]:
+def lsh_keys(image_hash: bytes) -> list[str]:
     """Keys of a hash: two hashes that differ by a share d have one in common with a chance of 1 - (1 - (1-d)^21)^12.
 
-    With three pictures a clip that is 0.99998 at d = 0.06 and 0.98 at 0.1. A key has 21 bits, so that among millions
-    of pictures few meet by chance.
+    With three images a clip that is 0.99998 at d = 0.06 and 0.98 at 0.1. A key has 21 bits, so that among millions
+    of images few meet by chance.
     """
-    bits = np.unpackbits(np.frombuffer(picture_hash, np.uint8))
+    bits = np.unpackbits(np.frombuffer(image_hash, np.uint8))
     # Each band takes every 12th bit, so that all have low frequencies, which are steady, and high ones.
     return [f"{band}:{np.packbits(bits[band::BANDS][:BAND_BITS]).tobytes().hex()}" for band in range(BANDS)]
 
 
-def near_earlier(clips: Sequence[Sequence[bytes]], max_distance: float) -> list[int]:
+def first_near_duplicates(clips: Sequence[Sequence[bytes]], max_distance: float) -> list[int]:
     """For each clip the index of the first clip that it is a near-duplicate of; its own if there is none before it.
 
-    The distance of two clips is the mean over the pictures of one of the share of bits by which the nearest
-    picture of the other differs, in the direction in which that is larger: neither order nor number of
-    pictures need be the same.
+    The distance of two clips is the mean over the images of one of the share of bits by which the nearest
+    image of the other differs, in the direction in which that is larger: neither order nor number of
+    images need be the same.
 
     Args:
-      clips: hashes of each clip's pictures, at least one each.
+      clips: hashes of each clip's images, at least one each.
       max_distance: largest share of differing bits.
     """
-    counts = [len(pictures) for pictures in clips]
+    counts = [len(images) for images in clips]
     starts = np.cumsum([0, *counts])[:-1]
-    words = np.frombuffer(b"".join(h for pictures in clips for h in pictures), np.uint64).reshape(-1, HASH_BITS // 64)
+    words = np.frombuffer(b"".join(h for images in clips for h in images), np.uint64).reshape(-1, HASH_BITS // 64)
     nearest: list[int] = []
     for index, (start, count) in enumerate(zip(starts, counts, strict=True)):
         own, earlier = words[start : start + count], words[:start]

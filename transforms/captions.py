@@ -13,11 +13,11 @@ from core.records import ClipRecord, ClipStatus
 from core.scores import TEXT_AREA
 from core.stage import StageContract
 from models.captions import CaptionDraft, CaptionSettings, MeasuredClip, caption_file, compose_caption
-from models.captions.captioner import AnswerMemory, Captioners, WrittenCaption, write_captions
+from models.captions.captioner import AnswerCache, Captioners, CaptionResult, caption_clips
 from models.captions.embedded import MODEL_NAME
-from models.captions.endpoints import check_servers, connect_writers
+from models.captions.endpoints import check_endpoints, connect_captioners
 from models.captions.local import check_local
-from models.captions.measure import clip_to_caption, measured_clip
+from models.captions.measure import read_caption_input, read_measured_clip
 from models.captions.prompts import prompts_id
 from models.registry import ModelCard, WeightsFile
 from storage.stage_output import StageOutput
@@ -55,7 +55,7 @@ class ComposeCaptions(Stage[ClipRecord]):
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Captions one clip."""
-        clip = measured_clip(record, output.store)
+        clip = read_measured_clip(record, output.store)
         draft = compose_caption(clip, self.settings.embedded)
         return {
             "caption": to_caption(draft, clip, self.settings, output, MODEL_NAME, None),
@@ -77,7 +77,7 @@ class AskForCaptions(Stage[ClipRecord]):
     settings: CaptionSettings
 
     def __init__(self, settings: CaptionSettings) -> None:
-        self.model_name = check_servers(settings)
+        self.model_name = check_endpoints(settings)
         self.settings = settings
 
     def applies(self, record: ClipRecord) -> bool:
@@ -95,7 +95,7 @@ class AskForCaptions(Stage[ClipRecord]):
 
     def describe(self) -> dict[str, Any]:
         """What `plan` and `run.json` say of the models: what a server really runs is not known."""
-        hosts = dict.fromkeys(str(server.base_url) for server in self.settings.servers())
+        hosts = dict.fromkeys(str(server.base_url) for server in self.settings.endpoints())
         return {"id": self.model_name, "computes": "captions and tags", "source": ", ".join(hosts)}
 
     def is_final(self, changes: Mapping[str, Any]) -> bool:
@@ -105,7 +105,7 @@ class AskForCaptions(Stage[ClipRecord]):
     def setup(self, num_threads: int) -> None:
         """Nothing yet: the account to share is known with the first clip."""
         self._lock = threading.Lock()
-        self._writers: Captioners | None = None
+        self._captioners: Captioners | None = None
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
         """Captions one clip.
@@ -114,10 +114,10 @@ class AskForCaptions(Stage[ClipRecord]):
           ItemError: if the cut clip cannot be read.
         """
         with self._lock:
-            if self._writers is None:
-                self._writers = connect_writers(self.settings, output.progress.folder)
-        clip = clip_to_caption(record, self.settings.frames, output.store)
-        (written,) = write_captions([clip], self._writers, [_StoredAnswers(output)])
+            if self._captioners is None:
+                self._captioners = connect_captioners(self.settings, output.progress.folder)
+        clip = read_caption_input(record, self.settings.frames, output.store)
+        (written,) = caption_clips([clip], self._captioners, [_StoredAnswers(output)])
         return _written_fields(written, clip.measured, self.settings, output, self.model_name)
 
 
@@ -161,23 +161,23 @@ class CaptionLocally(ModelStage[ClipRecord]):
         return record
 
     def fields(
-        self, record: ClipRecord, prediction: tuple[WrittenCaption, MeasuredClip], output: StageOutput
+        self, record: ClipRecord, prediction: tuple[CaptionResult, MeasuredClip], output: StageOutput
     ) -> Mapping[str, Any]:
         """Caption, or why there is none."""
         return _written_fields(*prediction, self.settings, output, self.model_name)
 
 
-class _StoredAnswers(AnswerMemory):
+class _StoredAnswers(AnswerCache):
     """Answers of steps in the store, beside the stage's result."""
 
     def __init__(self, output: StageOutput) -> None:
         self._output = output
 
-    def recall(self, step: str) -> str | None:
+    def get(self, step: str) -> str | None:
         path = self._output.path(f"{step}.json")
         return self._output.store.read_bytes(path).decode() if self._output.store.exists(path) else None
 
-    def keep(self, step: str, answer: str) -> None:
+    def put(self, step: str, answer: str) -> None:
         self._output.write(f"{step}.json", answer.encode(), "application/json")
 
 
@@ -208,7 +208,7 @@ def _card(name: str, digest: str) -> ModelCard:
 
 
 def _written_fields(
-    written: WrittenCaption, clip: MeasuredClip, settings: CaptionSettings, output: StageOutput, model: str
+    written: CaptionResult, clip: MeasuredClip, settings: CaptionSettings, output: StageOutput, model: str
 ) -> Mapping[str, Any]:
     usage, caption = written.usage, None
     if written.draft is not None:

@@ -12,7 +12,7 @@ from core.digest import digest_bytes
 from core.progress import ProgressLog
 from core.records import ClipRecord, ClipStatus
 from core.stage import StageContract
-from models.duplicates import DuplicateSettings, band_keys, hash_image, near_earlier
+from models.duplicates import DuplicateSettings, first_near_duplicates, lsh_keys, perceptual_hash
 from storage.stage_output import StageOutput
 from transforms.counters import Counters
 from transforms.handlers.images import ClipImages, load_images
@@ -54,7 +54,7 @@ class HashImages(Stage[ClipRecord]):
           ItemError: if an image cannot be read.
         """
         images = ClipImages(clip_id=record.clip_id, images=tuple(sample.image for sample in record.samples))
-        hashes = [hash_image(rgb) for rgb in load_images(output.store, images)]
+        hashes = [perceptual_hash(rgb) for rgb in load_images(output.store, images)]
         return {"image_hashes": tuple(h.hex() for h in hashes if h is not None)}
 
 
@@ -171,14 +171,14 @@ def _members(record: ClipRecord) -> Iterator[tuple[str, Member]]:
 
 def _bands(keyed: tuple[str, Member]) -> Iterator[tuple[str, Member]]:
     _, leader = keyed
-    for key in {key for image_hash in leader[1] for key in band_keys(image_hash)}:
+    for key in {key for image_hash in leader[1] for key in lsh_keys(image_hash)}:
         yield key, leader
 
 
 def _links(keyed: tuple[str, list[Member]], max_distance: float) -> Iterator[tuple[str, Rank]]:
     """A link from each clip of a bucket to the best-ranked one within the distance."""
     _, members = keyed
-    for index, first in enumerate(near_earlier([hashes for _, hashes in members], max_distance)):
+    for index, first in enumerate(first_near_duplicates([hashes for _, hashes in members], max_distance)):
         if first != index:
             yield members[index][0][2], members[first][0]
 

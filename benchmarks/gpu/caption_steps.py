@@ -22,8 +22,8 @@ from benchmarks.measure import ROOT, markdown_table
 from media.probe import probe_video
 from models.captions.answers import SceneAnswer
 from models.captions.chat import ChatRequest
-from models.captions.frames import read_pictures
-from models.captions.local import STEADY, LocalChat, _bounded_schema
+from models.captions.frames import EvenSampler, read_images
+from models.captions.local import STATIC_CACHE, LocalChatModel, _bounded_schema
 from models.captions.prompts import fill
 from models.captions.settings import FrameSettings, LocalSettings
 
@@ -39,22 +39,24 @@ Change = Callable[[Options], Options]
 def make_requests(number: int) -> list[ChatRequest]:
     """The first question about each of so many clips."""
     pictures = [
-        tuple(read_pictures(str(path), probe_video(str(path)), round(PICTURES * FPS), FPS, FrameSettings())[0])
+        tuple(
+            read_images(str(path), probe_video(str(path)), round(PICTURES * FPS), FPS, EvenSampler(FrameSettings()))[0]
+        )
         for path in sorted((ROOT / "examples" / "videos").glob("*.mp4"))
     ]
     text = fill("vision", duration=f"{PICTURES:.1f}")
     ask = ChatRequest(system=fill("system"), text=text, answer_type=SceneAnswer, max_output_tokens=MANY)
-    return [replace(ask, pictures=pictures[k % len(pictures)]) for k in range(number)]
+    return [replace(ask, images=pictures[k % len(pictures)]) for k in range(number)]
 
 
-def ways(chat: LocalChat) -> dict[str, Change]:
+def ways(chat: LocalChatModel) -> dict[str, Change]:
     """What is given to `generate` in each way."""
     import xgrammar
 
     grammar = chat._compiler.compile_json_schema(_bounded_schema(SceneAnswer), any_whitespace=False)
 
     def growing(options: Options) -> Options:
-        return {name: value for name, value in options.items() if name not in STEADY}
+        return {name: value for name, value in options.items() if name not in STATIC_CACHE}
 
     def before(options: Options) -> Options:
         options = growing(options) | {"logits_processor": [xgrammar.contrib.hf.LogitsProcessor(grammar)]}
@@ -64,7 +66,7 @@ def ways(chat: LocalChat) -> dict[str, Change]:
     return {"before": before, "masks made ahead": growing, "and a cache of one size": lambda options: options}
 
 
-def clock_answers(chat: LocalChat, requests: list[ChatRequest], tokens: int, change: Change, device: str) -> float:
+def clock_answers(chat: LocalChatModel, requests: list[ChatRequest], tokens: int, change: Change, device: str) -> float:
     """Seconds in `generate`."""
     import torch
 
@@ -106,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / options.size
         write_model(folder, options.size, options.device)
-        chat = LocalChat(LocalSettings(folder=str(folder), device=options.device, batch_size=max(options.batches)))
+        chat = LocalChatModel(LocalSettings(folder=str(folder), device=options.device, batch_size=max(options.batches)))
         for number in options.batches:
             clock_answers(chat, make_requests(number), FEW, lambda given: given, options.device)
             for name, change in ways(chat).items():

@@ -1,4 +1,4 @@
-"""Captions and category tags: composed from what was measured, or written by vision-language models."""
+"""Captions and category tags, composed from measured values or written by vision-language models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models must answer: one JSON object per step, read from their text and checked."""
+"""Structured answers of the models: one JSON object per step, parsed and validated."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def _clean(text: str) -> str:
     return text
 
 
-def _shorten(most: int) -> AfterValidator:
-    def shorten(words: list[str]) -> list[str]:
-        cleaned = [re.sub(r"\s+", " ", word).strip(" .,;") for word in words]
-        return list(dict.fromkeys(word for word in cleaned if word and len(word) <= MAX_TREND_CHARS))[:most]
+def _limit(max_items: int) -> AfterValidator:
+    def limit(phrases: list[str]) -> list[str]:
+        cleaned = [re.sub(r"\s+", " ", phrase).strip(" .,;") for phrase in phrases]
+        return list(dict.fromkeys(p for p in cleaned if p and len(p) <= MAX_TREND_CHARS))[:max_items]
 
-    return AfterValidator(shorten)
+    return AfterValidator(limit)
 
 
 def _tag(tag: str) -> WithJsonSchema:
-    """The vocabulary for the server; what is read may be any word, so that an odd one can be kept."""
+    """JSON schema with the vocabulary; validation accepts any value, so that unknown ones are recorded."""
     return WithJsonSchema({"type": "string", "enum": list(VOCABULARY[tag])})
 
 
@@ -44,13 +44,13 @@ Tag = Annotated[str, Field(max_length=MAX_TREND_CHARS)]
 
 
 class Answer(BaseModel):
-    """Base of the answers: keys that nobody asked for are dropped, missing ones are an error."""
+    """Base of the answers; unknown keys are ignored, missing ones are an error."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """The schema as servers with guided decoding take it: closed objects, all keys required, no titles."""
+        """JSON schema for structured output: closed object, all keys required, no titles."""
         properties = {}
         for name, value in cls.model_json_schema()["properties"].items():
             kept = ("type", "enum", "items", "description")
@@ -64,19 +64,19 @@ class Answer(BaseModel):
 
 
 class SceneAnswer(Answer):
-    """What the pictures show."""
+    """Camera motion and scene as the images show them."""
 
     camera_motion: Text = Field(description="how the camera moves, 50 to 100 words")
     scene_description: Text = Field(description="people, things, place, light, weather, mood, about 100 words")
 
 
 class RefinedAnswer(Answer):
-    """The caption, corrected by the measured motion of the camera."""
+    """The caption, corrected by the measured camera motion."""
 
     camera_motion: Text = Field(description="the camera's motion, 50 to 100 words")
     scene_summary: Text = Field(description="the scene in one sentence, about 30 words")
-    motion_trends: Annotated[list[str], _shorten(MAX_TRENDS)] = Field(description="1 to 3 lasting movements, short")
-    keywords: Annotated[list[str], _shorten(MAX_KEYWORDS)] = Field(description="1 to 5 nouns")
+    motion_trends: Annotated[list[str], _limit(MAX_TRENDS)] = Field(description="1 to 3 lasting movements, short")
+    keywords: Annotated[list[str], _limit(MAX_KEYWORDS)] = Field(description="1 to 5 nouns")
     shot_immersion: Text = Field(description="camera and scene together as film prose, 50 to 100 words")
 
 
@@ -92,13 +92,13 @@ class TagAnswer(Answer):
 
 
 def read_answer(answer_type: type[AnswerT], text: str) -> AnswerT:
-    """The answer in a model's text.
+    """Parses and validates the answer in a model's text.
 
-    What stands around the JSON object is passed over: a byte order mark, a code fence, the thoughts of a
-    reasoning model, a remark before or behind. Line breaks inside of strings are allowed.
+    Text around the JSON object is ignored: a byte order mark, a code fence, a `<think>` block, remarks. Strings may
+    hold line breaks.
 
     Raises:
-      ValueError: saying what is wrong in words that can be sent back to the model.
+      ValueError: with a message for the model.
     """
     text = re.sub(r"<think>.*?</think>", "", text.lstrip("\ufeff"), flags=re.DOTALL)
     start = text.find("{")

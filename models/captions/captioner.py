@@ -1,4 +1,4 @@
-"""The three steps of a caption that models write: look at the pictures, correct by the poses, choose tags."""
+"""Captions by vision-language models in three steps: describe the images, correct by the poses, choose tags."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from models.captions.answers import Answer, AnswerT, RefinedAnswer, SceneAnswer, TagAnswer
-from models.captions.chat import CaptionError, Chat, ChatModel, ChatRequest, Picture, Usage, ask
+from models.captions.chat import CaptionError, Chat, ChatModel, ChatRequest, LabeledImage, Usage, run_chats
 from models.captions.draft import CaptionDraft, MeasuredClip
-from models.captions.prompts import fill, tell_motion
+from models.captions.prompts import describe_measured_motion, fill
 
 TAGS = tuple(TagAnswer.model_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipToCaption:
-    """A clip for the models: what was measured, and its pictures with their times in seconds."""
+class CaptionInput:
+    """What the models are given of a clip: its measurements, sampled images and their times in seconds."""
 
     measured: MeasuredClip
-    pictures: tuple[Picture, ...]
+    images: tuple[LabeledImage, ...]
     times_s: tuple[float, ...]
 
 
 @dataclass(slots=True, kw_only=True)
-class WrittenCaption:
-    """A caption, or why there is none, and what it cost in this run."""
+class CaptionResult:
+    """Caption of a clip or the error, and the usage of this run."""
 
     draft: CaptionDraft | None = None
     error: CaptionError | None = None
     usage: Usage = field(default_factory=Usage)
 
 
-class AnswerMemory:
-    """Answers of steps that are known already, so that a clip that failed later does not pay for them again."""
+class AnswerCache:
+    """Cache of answers by step, so that a retried clip pays only for the steps that failed. This one is empty."""
 
-    def recall(self, step: str) -> str | None:
+    def get(self, step: str) -> str | None:
         """The answer as JSON, or None."""
         return None
 
-    def keep(self, step: str, answer: str) -> None:
-        """Remembers an answer."""
+    def put(self, step: str, answer: str) -> None:
+        """Stores an answer as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captioners:
-    """The models of the steps with pictures and without, and how much they may say."""
+    """The vision and the text model, their limits of output tokens, and the repairs of an invalid answer."""
 
     vision: ChatModel
     text: ChatModel
@@ -53,94 +53,89 @@ class Captioners:
     max_repairs: int
 
 
-def write_captions(
-    clips: Sequence[ClipToCaption], writers: Captioners, memories: Sequence[AnswerMemory] | None = None
-) -> list[WrittenCaption]:
-    """Captions of clips, step by step, all clips together in each; one that fails leaves the others alone."""
-    memories = memories or [AnswerMemory() for _ in clips]
-    written = [WrittenCaption() for _ in clips]
-    scenes = _run("vision", SceneAnswer, writers.vision, writers, written, memories, lambda i: _look(clips[i], writers))
-    refined = _run(
-        "refine",
-        RefinedAnswer,
-        writers.text,
-        writers,
-        written,
-        memories,
-        lambda i: _refine(clips[i], scenes[i], writers),
-    )
-    tags = _run(
-        "tags", TagAnswer, writers.text, writers, written, memories, lambda i: _tag(clips[i], scenes[i], writers)
-    )
-    for index, result in enumerate(written):
+def caption_clips(
+    clips: Sequence[CaptionInput], captioners: Captioners, caches: Sequence[AnswerCache] | None = None
+) -> list[CaptionResult]:
+    """Captions of clips, each step batched over all clips; an error ends only its own clip."""
+    caches = caches or [AnswerCache() for _ in clips]
+    results = [CaptionResult() for _ in clips]
+
+    def run(step: str, answer_type: type[AnswerT], make_request: Callable[[int], ChatRequest]) -> dict[int, AnswerT]:
+        model = captioners.vision if step == "vision" else captioners.text
+        return _run_step(step, answer_type, model, captioners.max_repairs, results, caches, make_request)
+
+    scenes = run("vision", SceneAnswer, lambda i: _vision_request(clips[i], captioners))
+    refined = run("refine", RefinedAnswer, lambda i: _refine_request(clips[i], scenes[i], captioners))
+    tags = run("tags", TagAnswer, lambda i: _tag_request(clips[i], scenes[i], captioners))
+    for index, result in enumerate(results):
         if result.error is None:
             result.draft = _draft(scenes[index], refined[index], tags[index])
-    return written
+    return results
 
 
-def _run(
+def _run_step(
     step: str,
     answer_type: type[AnswerT],
-    chat: ChatModel,
-    writers: Captioners,
-    written: Sequence[WrittenCaption],
-    memories: Sequence[AnswerMemory],
+    model: ChatModel,
+    max_repairs: int,
+    results: Sequence[CaptionResult],
+    caches: Sequence[AnswerCache],
     make_request: Callable[[int], ChatRequest],
 ) -> dict[int, AnswerT]:
-    """One step for all clips without an error so far: the answer by index of the clip."""
+    """Answers of one step by index of the clip, for all clips without an error so far."""
     answers: dict[int, AnswerT] = {}
-    conversations: dict[int, Chat[AnswerT]] = {}
-    for index, result in enumerate(written):
+    chats: dict[int, Chat[AnswerT]] = {}
+    for index, result in enumerate(results):
         if result.error is not None:
             continue
-        if (known := memories[index].recall(step)) is not None:
-            answers[index] = answer_type.model_validate_json(known)
+        if (cached := caches[index].get(step)) is not None:
+            answers[index] = answer_type.model_validate_json(cached)
         else:
-            conversations[index] = Chat(make_request(index), answer_type, writers.max_repairs)
-    ask(chat, list(conversations.values()))
-    for index, conversation in conversations.items():
-        written[index].usage += conversation.usage
-        written[index].error = conversation.error
-        if conversation.answer is not None:
-            answers[index] = conversation.answer
-            memories[index].keep(step, conversation.answer.model_dump_json())
+            chats[index] = Chat(make_request(index), answer_type, max_repairs)
+    run_chats(model, list(chats.values()))
+    for index, chat in chats.items():
+        results[index].usage += chat.usage
+        results[index].error = chat.error
+        if chat.answer is not None:
+            answers[index] = chat.answer
+            caches[index].put(step, chat.answer.model_dump_json())
     return answers
 
 
 def _request(
-    step: str, answer_type: type[Answer], room: int, pictures: tuple[Picture, ...] = (), **values: str
+    step: str, answer_type: type[Answer], max_tokens: int, images: tuple[LabeledImage, ...] = (), **values: str
 ) -> ChatRequest:
     return ChatRequest(
         system=fill("system"),
         text=fill(step, **values).strip(),
         answer_type=answer_type,
-        max_output_tokens=room,
-        pictures=pictures,
+        max_output_tokens=max_tokens,
+        images=images,
     )
 
 
-def _look(clip: ClipToCaption, writers: Captioners) -> ChatRequest:
+def _vision_request(clip: CaptionInput, captioners: Captioners) -> ChatRequest:
     seconds = f"{clip.measured.duration_s:.1f}"
-    return _request("vision", SceneAnswer, writers.vision_tokens, clip.pictures, duration=seconds)
+    return _request("vision", SceneAnswer, captioners.vision_tokens, clip.images, duration=seconds)
 
 
-def _refine(clip: ClipToCaption, scene: SceneAnswer, writers: Captioners) -> ChatRequest:
+def _refine_request(clip: CaptionInput, scene: SceneAnswer, captioners: Captioners) -> ChatRequest:
     return _request(
         "refine",
         RefinedAnswer,
-        writers.text_tokens,
+        captioners.text_tokens,
         duration=f"{clip.measured.duration_s:.1f}",
         seen_motion=scene.camera_motion,
         scene_description=scene.scene_description,
-        motion=tell_motion(clip.measured, clip.times_s),
+        motion=describe_measured_motion(clip.measured, clip.times_s),
     )
 
 
-def _tag(clip: ClipToCaption, scene: SceneAnswer, writers: Captioners) -> ChatRequest:
+def _tag_request(clip: CaptionInput, scene: SceneAnswer, captioners: Captioners) -> ChatRequest:
     return _request(
         "tags",
         TagAnswer,
-        writers.text_tokens,
+        captioners.text_tokens,
         scene_description=scene.scene_description,
         luminance=f"{clip.measured.luminance:.0f}",
     )

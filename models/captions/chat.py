@@ -1,4 +1,4 @@
-"""Asking a model for a structured answer: what is sent, what comes back, and what to do when it is of no use."""
+"""Chats with a language model until it gives a valid structured answer: requests, replies, retries."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from models.captions.answers import Answer, AnswerT, read_answer
 
 MAX_QUOTED_CHARS = 2000
 MAX_GROWTH = 4
-"""A truncated answer is asked for again with twice the room, up to so many times the first."""
+"""A truncated answer is retried with doubled `max_output_tokens`, up to this multiple of the first limit."""
 
 
 class CaptionError(Exception):
-    """A clip gets no caption.
+    """Why a clip has no caption.
 
     Args:
       error_class: stable CamelCase name of the cause.
-      cause: what was seen and what can be done, in one sentence or two.
-      is_final: whether asking again in another run would be of no use.
+      cause: what went wrong and how to fix it.
+      is_final: whether a retry in another run would fail again.
     """
 
     def __init__(self, error_class: str, cause: str, *, is_final: bool = False) -> None:
@@ -37,16 +37,16 @@ def _caption_error(error_class: str, cause: str, is_final: bool) -> CaptionError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A JPEG picture and what it shows."""
+class LabeledImage:
+    """A JPEG image and the text that is sent before it."""
 
     jpeg: bytes
     label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A further turn of a conversation, after the first question."""
+class ChatMessage:
+    """A message of a chat after its first request."""
 
     role: Literal["assistant", "user"]
     text: str
@@ -54,25 +54,25 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A question to a model.
+    """A request to a model.
 
     Attributes:
-      pictures: shown before the text, in order.
-      answer_type: what the model must answer.
-      turns: what was said since.
+      images: sent before the text, in order.
+      answer_type: schema of the answer.
+      messages: messages after the text.
     """
 
     system: str
     text: str
     answer_type: type[Answer]
     max_output_tokens: int
-    pictures: tuple[Picture, ...] = ()
-    turns: tuple[Turn, ...] = ()
+    images: tuple[LabeledImage, ...] = ()
+    messages: tuple[ChatMessage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What questions cost. Sums of counts that no model told are None."""
+    """Requests, tokens and cost; None where a server did not report them."""
 
     requests: int = 0
     input_tokens: int | None = 0
@@ -93,28 +93,28 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """What came back: a text, or an error.
+    """The text of a reply, or an error.
 
     Attributes:
-      is_cut: the text ends where the room for it did.
-      usage: what it cost, failed tries included.
+      is_truncated: whether the text ends at `max_output_tokens`.
+      usage: usage of the request, failed attempts included.
     """
 
     text: str = ""
-    is_cut: bool = False
+    is_truncated: bool = False
     usage: Usage = Usage()
     error: CaptionError | None = None
 
 
 class ChatModel(Protocol):
-    """A model, wherever it runs."""
+    """A chat model, local or behind an API."""
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """One reply to each request, in order."""
 
 
 class Chat(Generic[AnswerT]):
-    """One question until it has an answer, or until it is given up: then `error` says why."""
+    """A chat with one model about one answer; it ends with `answer` or `error`."""
 
     def __init__(self, request: ChatRequest, answer_type: type[AnswerT], max_repairs: int) -> None:
         self.request = request
@@ -122,57 +122,57 @@ class Chat(Generic[AnswerT]):
         self.error: CaptionError | None = None
         self.usage = Usage()
         self._answer_type = answer_type
-        self._most_tokens = MAX_GROWTH * request.max_output_tokens
+        self._max_tokens = MAX_GROWTH * request.max_output_tokens
         self._repairs_left = max_repairs
 
     @property
     def is_open(self) -> bool:
         return self.answer is None and self.error is None
 
-    def take(self, reply: ChatReply) -> None:
-        """Takes a reply: an answer, an error, or the reason for the next question."""
+    def receive(self, reply: ChatReply) -> None:
+        """Sets the answer or the error from a reply, or changes the request for a retry."""
         self.usage += reply.usage
         if reply.error is not None:
             self.error = reply.error
             return
-        if reply.is_cut:
-            self._ask_for_more_room()
+        if reply.is_truncated:
+            self._retry_with_more_tokens()
             return
         try:
             self.answer = read_answer(self._answer_type, reply.text)
         except ValueError as error:
-            self._ask_for_repair(reply.text, str(error))
+            self._retry_with_feedback(reply.text, str(error))
 
-    def _ask_for_more_room(self) -> None:
-        room = 2 * self.request.max_output_tokens
-        if room > self._most_tokens:
+    def _retry_with_more_tokens(self) -> None:
+        doubled = 2 * self.request.max_output_tokens
+        if doubled > self._max_tokens:
             self.error = CaptionError(
                 "TruncatedAnswer",
                 f"the answer does not end within {self.request.max_output_tokens} tokens; raise max_output_tokens",
             )
             return
-        self.request = replace(self.request, max_output_tokens=room)
+        self.request = replace(self.request, max_output_tokens=doubled)
 
-    def _ask_for_repair(self, text: str, problem: str) -> None:
+    def _retry_with_feedback(self, text: str, problem: str) -> None:
         if not self._repairs_left:
             kind = "InvalidAnswer" if text.strip() else "EmptyAnswer"
             self.error = CaptionError(kind, f"the model did not answer as asked: {problem}")
             return
         self._repairs_left -= 1
         if text.strip():
-            turns = (
-                Turn(role="assistant", text=text[:MAX_QUOTED_CHARS]),
-                Turn(
+            messages = (
+                ChatMessage(role="assistant", text=text[:MAX_QUOTED_CHARS]),
+                ChatMessage(
                     role="user",
                     text=f"That is not valid: {problem[:MAX_QUOTED_CHARS]}. Answer again, with the JSON object alone.",
                 ),
             )
-            self.request = replace(self.request, turns=turns)
+            self.request = replace(self.request, messages=messages)
 
 
-def ask(chat: ChatModel, conversations: Sequence[Chat[AnswerT]]) -> None:
-    """Runs conversations, those that are open together, until none is."""
-    while pending := [d for d in conversations if d.is_open]:
-        replies = chat.reply([d.request for d in pending])
-        for conversation, reply in zip(pending, replies, strict=True):
-            conversation.take(reply)
+def run_chats(model: ChatModel, chats: Sequence[Chat[AnswerT]]) -> None:
+    """Sends the requests of all open chats together until every chat has ended."""
+    while pending := [chat for chat in chats if chat.is_open]:
+        replies = model.reply([chat.request for chat in pending])
+        for chat, reply in zip(pending, replies, strict=True):
+            chat.receive(reply)

@@ -1,4 +1,4 @@
-"""What a captioner is given of a clip, and what it gives back."""
+"""Input of a captioner (the measured clip) and its output (the caption draft)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from models.captions.motion import CameraPath
-from models.captions.vocabulary import UNKNOWN, VOCABULARY, clean_tag, is_odd, normalize_tag
+from models.captions.vocabulary import UNKNOWN, VOCABULARY, clean_tag, is_out_of_vocabulary, normalize_tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredClip:
-    """What earlier steps measured of a clip; None where a step did not run or found nothing.
+    """Measured values of a clip; None where a stage did not run or has no value.
 
     Attributes:
-      width, height: upright picture, pixels.
+      width, height: upright frame, pixels.
       duration_s: seconds.
-      luminance: mean luminance of the sample images, 0 to 255; `darkest` and `brightest` over all frames.
-      text_share: share of the picture under text in the worst sample image.
-      moving_share: mean share of the picture that moves by itself.
-      motion_sentence: the camera's motion in one line.
-      pose_reason: why there are no poses.
-      path: the camera's motion in numbers and words.
+      luminance: mean luminance of the sample images, 0 to 255.
+      darkest, brightest: smallest and largest mean luminance of a frame, 0 to 255.
+      text_share: largest share of a sample image that text covers, 0 to 1.
+      moving_share: mean share of the image with moving objects, 0 to 1.
+      motion_sentence: camera motion in one sentence.
+      pose_reason: why there are no camera poses.
+      path: camera motion and its labels.
     """
 
     width: int
@@ -42,8 +43,8 @@ class CaptionDraft:
     """Texts and raw tags of a clip.
 
     Attributes:
-      scene_summary, scene_description, camera_motion, shot_immersion: None where nothing is known to say.
-      seen_motion: the camera's motion as the vision step saw it, before the poses corrected it.
+      scene_summary, scene_description, camera_motion, shot_immersion: None where the captioner writes none.
+      seen_motion: camera motion from the vision step, before it is corrected by the poses.
       tags: raw value by tag: the keys of `VOCABULARY` and "scene_subtype".
     """
 
@@ -57,11 +58,11 @@ class CaptionDraft:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def normalized_tags(self) -> dict[str, str]:
-        """The tags in the closed vocabulary, and the free `scene_subtype`."""
+        """Tags in the closed vocabulary, and the free `scene_subtype`."""
         tags = {tag: normalize_tag(tag, self.tags.get(tag)) for tag in VOCABULARY}
         return tags | {"scene_subtype": clean_tag(self.tags.get("scene_subtype")).title() or UNKNOWN}
 
     def odd_tags(self) -> tuple[str, ...]:
-        """`<tag>=<raw value>` of each value that was not one of the vocabulary."""
-        given = [(tag, self.tags[tag]) for tag in VOCABULARY if tag in self.tags]
-        return tuple(f"{tag}={value}" for tag, value in given if is_odd(tag, value))
+        """`<tag>=<raw value>` of each raw value outside the vocabulary."""
+        raw = [(tag, self.tags[tag]) for tag in VOCABULARY if tag in self.tags]
+        return tuple(f"{tag}={value}" for tag, value in raw if is_out_of_vocabulary(tag, value))

@@ -1,4 +1,4 @@
-"""The captioner that needs no model: it says what was measured, and of nothing else that it knows it."""
+"""Captioner without a model: composes sentences and tags from measured values alone."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from models.captions.vocabulary import DIM, UNKNOWN
 
 MODEL_NAME = "embedded-v1"
 
-# Share of the picture: less is nothing to speak of, more is much.
-LITTLE, MUCH = 0.01, 0.15
-TURNS = (("to the right", "to the left"), ("up", "down"), ("clockwise", "counter-clockwise"))
-TOLD_DEG = 5.0
-SQUARE = 0.05
-"""A picture whose sides differ by less than this share is called square."""
+# Shares of the image below which text or motion is negligible, and above which motion is large.
+NEGLIGIBLE_SHARE, LARGE_SHARE = 0.01, 0.15
+ROTATIONS = (("to the right", "to the left"), ("up", "down"), ("clockwise", "counter-clockwise"))
+MIN_ROTATION_DEG = 5.0
+SQUARE_TOLERANCE = 0.05
+"""Largest difference of the aspect ratio from 1 for a square format."""
 
 
 def compose_caption(clip: MeasuredClip, settings: EmbeddedSettings) -> CaptionDraft:
-    """Texts and tags from measured values alone.
+    """Caption and tags of a clip from its measured values.
 
-    Scene type, time of day, weather and crowd are not measured, so they are "Unknown"; prose on the shot's mood
-    is not written at all.
+    Scene type, time of day, weather and crowd density are not measured: they are "Unknown". `shot_immersion` is None.
     """
     brightness = _brightness(clip, settings)
     path = clip.path
@@ -39,9 +38,9 @@ def _brightness(clip: MeasuredClip, settings: EmbeddedSettings) -> str:
     return DIM if clip.luminance <= settings.dim_to else UNKNOWN
 
 
-def _shape(clip: MeasuredClip) -> str:
+def _format(clip: MeasuredClip) -> str:
     ratio = clip.width / clip.height
-    if abs(ratio - 1) < SQUARE:
+    if abs(ratio - 1) < SQUARE_TOLERANCE:
         return "square"
     return "landscape-format" if ratio > 1 else "portrait-format"
 
@@ -55,15 +54,15 @@ def _summary(clip: MeasuredClip, brightness: str) -> str:
     if clip.moving_share is not None:
         parts.append(
             "hardly anything moves by itself"
-            if clip.moving_share < LITTLE
+            if clip.moving_share < NEGLIGIBLE_SHARE
             else "much of the picture moves by itself"
-            if clip.moving_share > MUCH
+            if clip.moving_share > LARGE_SHARE
             else "a part of the picture moves by itself"
         )
-    if clip.text_share is not None and clip.text_share >= LITTLE:
+    if clip.text_share is not None and clip.text_share >= NEGLIGIBLE_SHARE:
         parts.append("text is to be seen")
     tail = f" in which {' and '.join(parts)}" if parts else ""
-    return f"A {_light(brightness)} {_shape(clip)} shot of {clip.duration_s:.1f} seconds{tail}."
+    return f"A {_light(brightness)} {_format(clip)} shot of {clip.duration_s:.1f} seconds{tail}."
 
 
 def _description(clip: MeasuredClip, brightness: str) -> str:
@@ -74,13 +73,13 @@ def _description(clip: MeasuredClip, brightness: str) -> str:
     if clip.moving_share is not None:
         sentences.append(
             "Hardly anything moves by itself."
-            if clip.moving_share < LITTLE
+            if clip.moving_share < NEGLIGIBLE_SHARE
             else f"About {_percent(clip.moving_share)} of the picture moves by itself."
         )
     if clip.text_share is not None:
         sentences.append(
             "No text was found in it."
-            if clip.text_share < LITTLE
+            if clip.text_share < NEGLIGIBLE_SHARE
             else f"Text covers up to {_percent(clip.text_share)} of it."
         )
     return " ".join(sentences)
@@ -91,9 +90,9 @@ def _camera(clip: MeasuredClip) -> str | None:
     if path is None or not clip.motion_sentence:
         return None
     sentences = [clip.motion_sentence]
-    turns = zip(path.totals().moved[3:], TURNS, strict=True)
-    if told := [f"{abs(a):.0f} degrees {words[a < 0]}" for a, words in turns if abs(a) >= TOLD_DEG]:
-        sentences.append(f"From first to last it turns by {' and '.join(told)}.")
+    rotations = zip(path.totals().motion[3:], ROTATIONS, strict=True)
+    if large := [f"{abs(a):.0f} degrees {words[a < 0]}" for a, words in rotations if abs(a) >= MIN_ROTATION_DEG]:
+        sentences.append(f"From first to last it turns by {' and '.join(large)}.")
     if path.turns:
         times = {1: "once", 2: "twice"}.get(path.turns, f"{path.turns} times")
         sentences.append(f"Its path bends {times}.")

@@ -1,4 +1,4 @@
-"""Answers that a grammar holds to their form, token by token."""
+"""Grammar-constrained decoding: masks the tokens that a JSON grammar does not allow."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any
 
 
 class GrammarMask:
-    """Rules out tokens that a grammar does not allow next, in a batch of answers to `generate` of `transformers`.
+    """Logits processor and stopping criterion for `generate` of `transformers` that enforce a grammar on a batch.
 
-    What may follow a token is found out in a thread, for all answers at once, while the model computes what is likely
-    to follow it: for a text of bounded length that takes as long as the model itself.
+    The mask of the next token is computed in a thread, for all rows at once, during the model's forward pass: for
+    strings of bounded length it takes as long as that pass.
 
     Args:
       grammar: compiled by `xgrammar`.
-      rows: how many answers there are.
-      threads: where it is found out.
+      rows: batch size.
+      executor: computes the masks.
     """
 
-    def __init__(self, grammar: Any, rows: int, threads: Executor) -> None:
+    def __init__(self, grammar: Any, rows: int, executor: Executor) -> None:
         import torch
         import xgrammar
 
-        self._torch, self._xgrammar, self._threads = torch, xgrammar, threads
+        self._torch, self._xgrammar, self._executor = torch, xgrammar, executor
         self._matchers = [xgrammar.GrammarMatcher(grammar) for _ in range(rows)]
         self._batch = xgrammar.BatchGrammarMatcher()
         self._bits = xgrammar.allocate_token_bitmask(rows, grammar.tokenizer_info.vocab_size)
-        self._filled: Future[None] = threads.submit(self._fill)
+        self._filled: Future[None] = executor.submit(self._fill)
 
     def apply(self, tokens: Any, logits: Any) -> Any:
-        """A logits processor: takes (rows, vocabulary) logits and makes those of tokens that are ruled out -inf."""
+        """Logits processor: (rows, vocabulary) logits, -inf for tokens that are not allowed."""
         self._filled.result()
         self._xgrammar.apply_token_bitmask_inplace(logits, self._bits.to(logits.device))
         return logits
 
-    def follow(self, tokens: Any, logits: Any, **_: Any) -> Any:
-        """A stopping criterion, which stops nothing: takes (rows, length) tokens, of which the last are new."""
-        self._filled = self._threads.submit(self._advance, tokens[:, -1].tolist())
+    def advance(self, tokens: Any, logits: Any, **_: Any) -> Any:
+        """Stopping criterion that never stops: advances the grammar by the last of (rows, length) tokens."""
+        self._filled = self._executor.submit(self._advance, tokens[:, -1].tolist())
         return self._torch.zeros(len(tokens), dtype=self._torch.bool, device=tokens.device)
 
     def _advance(self, tokens: list[int]) -> None:
@@ -46,7 +46,7 @@ class GrammarMask:
         self._fill()
 
     def _fill(self) -> None:
-        """Bits of all answers that have not come to their end."""
+        """Fills the mask of all rows whose grammar has not terminated."""
         rows = [row for row, matcher in enumerate(self._matchers) if not matcher.is_terminated()]
         if rows:
             self._batch.batch_fill_next_token_bitmask([self._matchers[row] for row in rows], self._bits, rows)

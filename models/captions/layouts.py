@@ -1,4 +1,4 @@
-"""The caption file of a clip in the layouts that data sets use."""
+"""Caption file of a clip in the layouts of SpatialVID's release and repository."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def caption_file(draft: CaptionDraft, layout: Layout, model: str) -> bytes:
     """Caption and tags as JSON.
 
     Args:
-      draft: the texts and raw tags.
-      layout: "published": the keys of SpatialVID's released files; "repository": those that its code writes.
-      model: what wrote the caption; only the repository's layout names it.
+      draft: texts and raw tags.
+      layout: "published": keys of SpatialVID's released files; "repository": keys that its code writes.
+      model: name of the captioner; only in the repository's layout.
     """
     tags = draft.normalized_tags()
     scene_type = {"first": tags["scene_type"], "second": tags["scene_subtype"]}

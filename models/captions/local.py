@@ -1,4 +1,4 @@
-"""A vision-language model of `transformers` in this process, whose answers a grammar holds to their schema."""
+"""Vision-language model of `transformers` in this process, with grammar-constrained JSON output."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from models.registry import WeightsError
 
 PACKAGES = ("torch", "transformers", "xgrammar")
 TEXT_CHARS, PHRASE_CHARS = 900, 60
-# Keys and values have one size for a whole batch: for each size that it has not met yet, the attention of cuDNN makes a
-# plan, which takes longer than a step. Nothing is compiled, since each size would be compiled anew.
-STEADY: dict[str, Any] = {"cache_implementation": "static", "disable_compile": True}
-# What decides a model's answers: weights, tokenizer, processor, chat template, configuration.
-DECISIVE = (".safetensors", ".json", ".jinja", ".txt", ".model")
+# A static key-value cache: cuDNN's attention plans once per cache size, which takes longer than a decoding step.
+# Compilation is off, since it would run again for each batch.
+STATIC_CACHE: dict[str, Any] = {"cache_implementation": "static", "disable_compile": True}
+# Files that determine a model's answers: weights, tokenizer, processor, chat template, configuration.
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 
 
 def check_local(settings: LocalSettings) -> tuple[str, str]:
@@ -45,13 +45,13 @@ def check_local(settings: LocalSettings) -> tuple[str, str]:
             "in the layout of transformers (config.json, *.safetensors, tokenizer, processor)"
         )
     name = os.path.basename(os.path.normpath(folder))
-    files = [os.path.join(folder, file) for file in sorted(os.listdir(folder)) if file.endswith(DECISIVE)]
+    files = [os.path.join(folder, file) for file in sorted(os.listdir(folder)) if file.endswith(MODEL_FILES)]
     return name, _digest_of(tuple((path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in files))
 
 
 @lru_cache(maxsize=4)
 def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
-    """SHA-256 over names and contents of files, given with size and time so that it is taken once."""
+    """SHA-256 over names and contents of files, cached by path, size and modification time."""
     digest = hashlib.sha256()
     for path, _, _ in files:
         with open(path, "rb") as file:
@@ -59,13 +59,13 @@ def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
     return digest.hexdigest()
 
 
-class LocalChat:
-    """A vision-language model loaded into this process. Runs no code that comes with the weights.
+class LocalChatModel:
+    """A vision-language model in this process. Runs no code that comes with the weights.
 
-    Threads may share it: their batches are answered one after the other, so that memory is that of one batch.
+    Thread-safe; batches run one at a time, so memory is that of one batch.
 
     Args:
-      settings: where it is, and where it runs.
+      settings: folder, device, batch size.
     """
 
     def __init__(self, settings: LocalSettings) -> None:
@@ -78,7 +78,7 @@ class LocalChat:
         self._device = settings.device
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         self._processor: Any = AutoProcessor.from_pretrained(settings.folder, **local)
-        # Answers follow their questions, so shorter questions are padded in front.
+        # Decoder-only generation needs left padding.
         self._processor.tokenizer.padding_side = "left"
         dtype = torch.bfloat16 if settings.device == "cuda" else torch.float32
         model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -89,13 +89,13 @@ class LocalChat:
         tokens = xgrammar.TokenizerInfo.from_huggingface(self._processor.tokenizer, vocab_size=size)
         self._compiler = xgrammar.GrammarCompiler(tokens)
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(1, "grammar")
+        self._executor = ThreadPoolExecutor(1, "grammar")
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """One reply to each request, in order; those alike are answered together, `batch_size` at a time."""
+        """One reply to each request, in order; requests with the same schema and limit share batches."""
         replies: dict[int, ChatReply] = {}
         for indices in self._batches(requests):
-            replies.update(zip(indices, self._answer([requests[i] for i in indices]), strict=True))
+            replies.update(zip(indices, self._generate([requests[i] for i in indices]), strict=True))
         return [replies[i] for i in range(len(requests))]
 
     def _batches(self, requests: Sequence[ChatRequest]) -> Iterator[list[int]]:
@@ -106,7 +106,7 @@ class LocalChat:
             for start in range(0, len(indices), self._settings.batch_size):
                 yield indices[start : start + self._settings.batch_size]
 
-    def _answer(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
+    def _generate(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         torch = self._torch
         inputs = self._processor.apply_chat_template(
             [_conversation(request) for request in requests],
@@ -115,48 +115,47 @@ class LocalChat:
             return_dict=True,
             processor_kwargs={"padding": True, "return_tensors": "pt"},
         ).to(self._device)
-        room = requests[0].max_output_tokens
+        max_tokens = requests[0].max_output_tokens
         grammar = self._compiler.compile_json_schema(_bounded_schema(requests[0].answer_type), any_whitespace=False)
         with self._lock, torch.inference_mode():
-            mask = GrammarMask(grammar, len(requests), self._threads)
+            mask = GrammarMask(grammar, len(requests), self._executor)
             output = self._model.generate(
                 **inputs,
-                max_new_tokens=room,
+                max_new_tokens=max_tokens,
                 do_sample=False,
                 logits_processor=[mask.apply],
-                stopping_criteria=[mask.follow],
-                **STEADY,
+                stopping_criteria=[mask.advance],
+                **STATIC_CACHE,
             )
         answers = output[:, inputs["input_ids"].shape[1] :]
-        asked = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._reply(tokens, room, count) for tokens, count in zip(answers, asked, strict=True)]
+        input_lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        return [self._reply(tokens.tolist(), max_tokens, n) for tokens, n in zip(answers, input_lengths, strict=True)]
 
-    def _reply(self, tokens: Any, room: int, asked: int) -> ChatReply:
-        ends = self._model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends or ())
-        listed = tokens.tolist()
-        length = next((i for i, token in enumerate(listed) if token in ends), len(listed))
+    def _reply(self, tokens: list[int], max_tokens: int, input_tokens: int) -> ChatReply:
+        eos = self._model.generation_config.eos_token_id
+        eos = {eos} if isinstance(eos, int) else set(eos or ())
+        length = next((i for i, token in enumerate(tokens) if token in eos), len(tokens))
         return ChatReply(
-            text=self._processor.tokenizer.decode(listed[:length], skip_special_tokens=True),
-            is_cut=length == len(listed) >= room,
-            usage=Usage(requests=1, input_tokens=int(asked), output_tokens=length, cost_usd=None),
+            text=self._processor.tokenizer.decode(tokens[:length], skip_special_tokens=True),
+            is_truncated=length == len(tokens) >= max_tokens,
+            usage=Usage(requests=1, input_tokens=int(input_tokens), output_tokens=length, cost_usd=None),
         )
 
 
 def _conversation(request: ChatRequest) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
-    for picture in request.pictures:
-        image = Image.open(io.BytesIO(picture.jpeg)).convert("RGB")
-        content += [{"type": "text", "text": picture.label}, {"type": "image", "image": image}]
+    for image in request.images:
+        rgb = Image.open(io.BytesIO(image.jpeg)).convert("RGB")
+        content += [{"type": "text", "text": image.label}, {"type": "image", "image": rgb}]
     schema = json.dumps(request.answer_type.json_schema())
     content.append({"type": "text", "text": f"{request.text}\n\nAnswer with a JSON object of this schema:\n{schema}"})
-    turns = [{"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in request.turns]
+    later = [{"role": m.role, "content": [{"type": "text", "text": m.text}]} for m in request.messages]
     system = {"role": "system", "content": [{"type": "text", "text": request.system}]}
-    return [system, {"role": "user", "content": content}, *turns]
+    return [system, {"role": "user", "content": content}, *later]
 
 
 def _bounded_schema(answer_type: type[Answer]) -> str:
-    """The schema with an end to each text, so that a model that repeats itself comes to one."""
+    """JSON schema with bounded strings, so that repetition ends."""
     schema = answer_type.json_schema()
     for name, value in schema["properties"].items():
         if value["type"] == "array":

@@ -1,4 +1,4 @@
-"""What is known of a kept clip before it is captioned, read from its record and the store."""
+"""Reads what a captioner is given of a kept clip, from its record and the store."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 from core.records import ClipRecord
 from core.scores import TEXT_AREA
 from media.probe import probe_video
-from models.captions.captioner import ClipToCaption
+from models.captions.captioner import CaptionInput
 from models.captions.draft import MeasuredClip
-from models.captions.frames import read_pictures
-from models.captions.motion import CameraPath, spread_words
+from models.captions.frames import EvenSampler, read_images
+from models.captions.motion import CameraPath, expand_instructions
 from models.captions.motion_labels.steps import measure_steps
+from models.captions.reference import SpatialVidSampler
 from models.captions.settings import FrameSettings
 from models.geometry.camera_path import interpolate_missing_poses, registered_span
 from storage.shard_members import read_npy
 from storage.store import Store
 
 
-def clip_to_caption(record: ClipRecord, settings: FrameSettings, store: Store) -> ClipToCaption:
-    """A kept clip as the models get it.
+def read_caption_input(record: ClipRecord, settings: FrameSettings, store: Store) -> CaptionInput:
+    """The models' input for a kept clip: measured values and sampled frames.
 
     Raises:
       ItemError: if the cut clip cannot be read.
@@ -30,12 +31,13 @@ def clip_to_caption(record: ClipRecord, settings: FrameSettings, store: Store) -
     if encoded is None:
         raise ValueError(f"clip {record.clip_id} is kept but was not cut")
     with store.local_copy(encoded.video.path) as path:
-        pictures, times_s = read_pictures(path, probe_video(path), encoded.num_frames, encoded.fps, settings)
-    return ClipToCaption(measured=measured_clip(record, store), pictures=tuple(pictures), times_s=tuple(times_s))
+        sampler = SpatialVidSampler() if settings.parity else EvenSampler(settings)
+        images, times_s = read_images(path, probe_video(path), encoded.num_frames, encoded.fps, sampler)
+    return CaptionInput(measured=read_measured_clip(record, store), images=tuple(images), times_s=tuple(times_s))
 
 
-def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
-    """What is known of a kept clip before it is captioned."""
+def read_measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
+    """Measured values of a kept clip, for its caption."""
     if record.encoded is None:
         raise ValueError(f"clip {record.clip_id} is kept but was not cut")
     geometry, motion, scores = record.geometry, record.camera_motion, record.cheap_scores
@@ -56,14 +58,14 @@ def measured_clip(record: ClipRecord, store: Store) -> MeasuredClip:
 
 
 def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
-    """The camera's motion between its poses; None where there are no poses fit for use, or just one."""
+    """Camera motion and its labels; None without valid poses, or with just one."""
     geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
     if geometry is None or motion is None or encoded is None:
         return None
     frame_map = read_npy(store.read_bytes(geometry.frames.path))
     times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
     poses = read_npy(store.read_bytes(geometry.poses.path))
-    words = spread_words(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
+    labels = expand_instructions(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
     span = registered_span(poses)
     if span.stop - span.start < 2:
         return None
@@ -73,7 +75,7 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     facts = motion.trajectory
     return CameraPath(
         steps=steps,
-        words=words[span.start : span.stop - 1],
+        labels=labels[span.start : span.stop - 1],
         has_translation=moves,
         dist_level=facts.dist_level if moves else None,
         turns=facts.traj_turns if moves else None,

@@ -1,4 +1,4 @@
-"""The closed vocabulary of the category tags, and how what people and models wrote maps to it."""
+"""Closed vocabulary of the category tags, and normalization of raw values to it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ VOCABULARY: Mapping[str, tuple[str, ...]] = {
     "weather": ("Sunny", "Rainy", "Foggy", "Cloudy", "Snowy", UNKNOWN),
     "crowd_density": ("Deserted", "Sparse", "Moderate", "Crowded", UNKNOWN),
 }
-"""SpatialVID's tags and their values, by our names."""
+"""SpatialVID's values by tag, under our names of the tags."""
 
-# Other words for the values, lower case. A word that fits two values of a tag is left out: it means Unknown.
+# Synonyms of the values, lower case. A word that fits two values of a tag is left out: it is Unknown.
 _SYNONYMS: Mapping[str, Mapping[str, str]] = {
     "scene_type": {
         "city": "Urban",
@@ -126,11 +126,11 @@ _EDGES = " \t\r\n*_`'\"“”‘’[](){}<>.,;:!"
 
 
 def normalize_tag(tag: str, value: object) -> str:
-    """The value of the vocabulary that a raw one means; "Unknown" where that is not certain.
+    """Vocabulary value of a raw value; "Unknown" where it is ambiguous.
 
     Args:
       tag: a key of `VOCABULARY`.
-      value: what a model or a published file says: text, a missing value (None, NaN), or anything else.
+      value: raw value of a model or a published file: text, a missing value (None, NaN), or anything else.
     """
     text = clean_tag(value)
     if text.lower() in _EMPTY and not (tag == "crowd_density" and text.lower() == "none"):
@@ -148,13 +148,13 @@ def normalize_tag(tag: str, value: object) -> str:
 
 
 def clean_tag(value: object) -> str:
-    """A raw value as plain text: no marks around it, single spaces, full-width letters made plain."""
+    """A raw value as text: stripped of punctuation, single spaces, NFKC-normalized; "" for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = unicodedata.normalize("NFKC", str(value))
     return re.sub(r"\s+", " ", text).strip(_EDGES)
 
 
-def is_odd(tag: str, value: object) -> bool:
-    """Whether a raw value is not just one of the vocabulary's."""
+def is_out_of_vocabulary(tag: str, value: object) -> bool:
+    """Whether a raw value is not exactly one of the tag's values."""
     return value not in VOCABULARY[tag]

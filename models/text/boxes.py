@@ -1,4 +1,4 @@
-"""Text boxes from a DB detector's probability map, and the share of a picture that they cover.
+"""Text boxes from a DB detector's probability map, and the share of an image that they cover.
 
 Post-processing of "Real-time Scene Text Detection with Differentiable Binarization" (Liao et al., 2020)
 in the form that PaddleOCR runs it (its DBPostProcess): contours, least-area rectangles, mean probability,
@@ -23,10 +23,10 @@ ARC_TOLERANCE_PX = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextBoxes:
-    """Detected lines of text of one picture.
+    """Detected lines of text of one image.
 
     Attributes:
-      quads_px: (n, 4, 2) float32, corners (x, y) in pixels of the picture, clockwise on the screen, first
+      quads_px: (n, 4, 2) float32, corners (x, y) in pixels of the image, clockwise on the screen, first
         the one nearest to the top left. Pixel (0, 0) covers [0, 1) x [0, 1). Corners may lie outside.
       scores: (n,) float64, mean probability of text in the box before expansion, 0 to 1.
     """
@@ -55,7 +55,7 @@ def find_boxes(
 
     Args:
       probability: (h, w) map of the network, 0 to 1.
-      image_size: (width, height) of the picture in pixels; boxes are scaled to it.
+      image_size: (width, height) of the image in pixels; boxes are scaled to it.
       map_threshold: pixels above it belong to a region.
       box_threshold: least mean probability in a region's least-area rectangle.
       unclip_ratio: above 0; a rectangle grows on all sides by area x ratio / perimeter, since the network
@@ -91,7 +91,7 @@ def find_boxes(
 
 
 def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
-    """Share of the picture's pixels whose center lies in at least one box, 0 to 1.
+    """Share of the image's pixels whose center lies in at least one box, 0 to 1.
 
     Overlaps count once and slanted boxes count with their own area. Exact for upright boxes with
     integer corners.
@@ -110,10 +110,10 @@ def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
     return float(covered.mean())
 
 
-def hull_area_px(quads_px: Float32Array, image_size: tuple[int, int]) -> int:
+def bounding_box_area_px(quads_px: Float32Array, image_size: tuple[int, int]) -> int:
     """Sum of the areas of the boxes' upright hulls, in square pixels, as SpatialVID's OCR score takes it.
 
-    Corners are rounded and clipped to the picture first; overlaps count as often as they occur.
+    Corners are rounded and clipped to the image first; overlaps count as often as they occur.
     """
     corners = np.clip(np.round(quads_px), 0, np.array(image_size, np.float32)).astype(np.int64)
     if not len(corners):

@@ -58,7 +58,7 @@ class PaddleDetector:
             )
 
     def __call__(self, image_rgb_u8: UInt8Array) -> TextBoxes:
-        """Text boxes of a picture, (h, w, 3) uint8."""
+        """Text boxes of an image, (h, w, 3) uint8."""
         bgr = np.ascontiguousarray(image_rgb_u8[..., ::-1])
         with self._lock:
             (found,) = self._model.predict(bgr)

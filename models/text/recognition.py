@@ -1,6 +1,6 @@
 """Legibility of large text boxes: how sure a recognizer is of the characters that it reads in them.
 
-A text detector takes a single object that fills the picture (an animal, a drawing) for one huge character.
+A text detector takes a single object that fills the image (an animal, a drawing) for one huge character.
 A recognizer that cannot read it exposes that; what it reads is thrown away.
 """
 
@@ -19,7 +19,7 @@ UPRIGHT_RATIO = 1.5
 BLANK = 0
 
 
-class TextReader:
+class TextRecognizer:
     """PP-OCR recognizer (CTC), used for its confidence only.
 
     Args:

@@ -1,4 +1,4 @@
-"""Text area: the share of a clip's pictures that is covered by text, from a text detector.
+"""Text area: the share of a clip's images that is covered by text, from a text detector.
 
 The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch, with the
 post-processing of `models.text.boxes`; or the latter through PaddleOCR, with its own.
@@ -29,8 +29,8 @@ from models.registry import (
     resolve_model,
     resolve_weights,
 )
-from models.text.boxes import TextBoxes, covered_share, find_boxes, hull_area_px
-from models.text.recognition import TextReader
+from models.text.boxes import TextBoxes, bounding_box_area_px, covered_share, find_boxes
+from models.text.recognition import TextRecognizer
 
 # The training's own normalization, in the channel order of the training (blue, green, red).
 MEAN_BGR = np.array([0.485, 0.456, 0.406], np.float32)
@@ -60,18 +60,18 @@ class TextSettings(Settings):
     )
     limit_type: Literal["max", "min"] = Field(
         "max",
-        description="`max`: pictures whose longer side is above limit_side_len_px are scaled down to it; "
-        "`min`: pictures whose shorter side is below it are scaled up (SpatialVID: 736).",
+        description="`max`: images whose longer side is above limit_side_len_px are scaled down to it; "
+        "`min`: images whose shorter side is below it are scaled up (SpatialVID: 736).",
     )
     map_threshold: float = Field(0.3, gt=0, lt=1, description="Least probability of a text pixel.")
     box_threshold: float = Field(0.6, ge=0, le=1, description="Least mean probability of a text box.")
     unclip_ratio: float = Field(1.5, gt=0, description="Growth of boxes: by area x ratio / perimeter.")
-    max_boxes: int = Field(1000, ge=1, description="Most regions looked at in a picture.")
+    max_boxes: int = Field(1000, ge=1, description="Most regions looked at in an image.")
     confirm_side_share: float | None = Field(
         0.15,
         gt=0,
         le=1,
-        description="Boxes whose shorter side is at least this share of the picture's shorter side count "
+        description="Boxes whose shorter side is at least this share of the image's shorter side count "
         "only if a recognizer can read them: the detector takes large single objects for characters. "
         "null: all boxes count.",
     )
@@ -85,7 +85,7 @@ class TextSettings(Settings):
     parity: bool = Field(
         False,
         description="Area as SpatialVID takes it: upright hulls, overlaps counted twice, divided by the area "
-        "of the source video instead of the analyzed picture. All of SpatialVID's score takes "
+        "of the source video instead of the analyzed image. All of SpatialVID's score takes "
         "limit_type: min, limit_side_len_px: 736 and confirm_side_share: null, too.",
     )
     detector_uri: str | None = Field(
@@ -103,9 +103,9 @@ class TextScore:
     """Text area of a clip.
 
     Attributes:
-      score: largest of `image_ratios`; None if there is no picture.
+      score: largest of `image_ratios`; None if there is no image.
       reason: why `score` is None; otherwise None.
-      image_ratios: share of each picture under text, in the order of the pictures. 0 to 1, but in parity
+      image_ratios: share of each image under text, in the order of the images. 0 to 1, but in parity
         mode without an upper bound.
     """
 
@@ -124,19 +124,19 @@ class TextModel:
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
         self._detector = _load_detector(settings)
-        self._reader: TextReader | None = None
+        self._reader: TextRecognizer | None = None
         if settings.confirm_side_share is not None:
-            self._reader = TextReader(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
+            self._reader = TextRecognizer(resolve_weights(PPOCR_V6_SMALL_REC, settings.reader_uri))
 
     def find_text(self, image_rgb_u8: UInt8Array) -> TextBoxes:
-        """Text boxes of a picture, (h, w, 3) uint8, in its own pixels."""
+        """Text boxes of an image, (h, w, 3) uint8, in its own pixels."""
         _check_image(image_rgb_u8)
         return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
 
     def text_share(self, image_rgb_u8: UInt8Array, source_size: tuple[int, int] | None = None) -> float:
-        """Share of a picture that is covered by text.
+        """Share of an image that is covered by text.
 
-        By default the union of the boxes over the picture's area, 0 to 1: a slanted line counts with its
+        By default the union of the boxes over the image's area, 0 to 1: a slanted line counts with its
         own area, since its upright hull is mostly background, and overlaps count once. In parity mode the
         sum of the boxes' upright hulls over the area of the source video.
 
@@ -153,10 +153,10 @@ class TextModel:
             return covered_share(boxes.quads_px, image_size)
         if source_size is None or min(source_size) < 1:
             raise ValueError(f"text.parity needs the source video's size in pixels, got {source_size!r}")
-        return hull_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
+        return bounding_box_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
 
     def score_clip(self, images_rgb_u8: Sequence[UInt8Array], source_size: tuple[int, int] | None = None) -> TextScore:
-        """Largest text share among a clip's pictures."""
+        """Largest text share among a clip's images."""
         ratios = tuple(self.text_share(image, source_size) for image in images_rgb_u8)
         if not ratios:
             return TextScore(score=None, reason=NO_IMAGES_REASON, image_ratios=())
@@ -199,7 +199,7 @@ class _MapDetector:
 
 
 def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -> tuple[int, int]:
-    """Detector input (width, height) of a picture: scaled to the limit, then to multiples of 32.
+    """Detector input (width, height) of an image: scaled to the limit, then to multiples of 32.
 
     The longer side never exceeds 4000 pixels.
     """
@@ -232,7 +232,7 @@ def check_detector(settings: TextSettings) -> ResolvedModel:
 
 
 def _load_detector(settings: TextSettings) -> Callable[[UInt8Array], TextBoxes]:
-    """What finds the boxes in a picture."""
+    """What finds the boxes in an image."""
     found = check_detector(settings)
     if settings.model == "ppocrv5-server":
         from models.networks.text_detector import TextDetector
@@ -261,4 +261,4 @@ def _to_input(image_rgb_u8: UInt8Array, size: tuple[int, int]) -> Float32Array:
 
 def _check_image(image: UInt8Array) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"expected an RGB picture (h, w, 3) uint8, got {image.shape} {image.dtype}")
+        raise ValueError(f"expected an RGB image (h, w, 3) uint8, got {image.shape} {image.dtype}")

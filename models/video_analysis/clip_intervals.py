@@ -1,6 +1,6 @@
 """From shots to clip intervals: trims, shortest and longest clip, splitting of long shots.
 
-Two rules. `plan_shot` works on exact timestamps, leaves transitions out and loses no remainder; it can
+Two rules. `split_shot` works on exact timestamps, leaves transitions out and loses no remainder; it can
 run while a shot is still open, so that memory does not grow with its length. `reference_intervals`
 gives the numbers of SpatialVID's scripts.
 """
@@ -42,7 +42,7 @@ def exact(seconds: float) -> Fraction:
     return Fraction(repr(seconds))
 
 
-def plan_shot(
+def split_shot(
     start: Fraction, end: Fraction, settings: ClipSettings, *, shot_is_closed: bool
 ) -> tuple[list[tuple[Fraction, Fraction]], Fraction]:
     """Splits the usable part `[start, end)` of a shot (trims already taken off) into clip intervals.

@@ -10,7 +10,7 @@ from native.frame_stats import FrameStat, FrameStats
 
 
 class FrameMeter:
-    """Feeds frames to the native kernels; a new picture size or format starts a new comparison."""
+    """Feeds frames to the native kernels; a new image size or format starts a new comparison."""
 
     def __init__(self) -> None:
         self._format: tuple[int, int, str] | None = None

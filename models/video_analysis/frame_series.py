@@ -203,5 +203,5 @@ class FrameSeries:
 
 
 def mean_luminance(rgb: UInt8Array) -> float:
-    """Mean of 0.2126 R + 0.7152 G + 0.0722 B over an (h, w, 3) RGB picture, 0 to 255."""
+    """Mean of 0.2126 R + 0.7152 G + 0.0722 B over an (h, w, 3) RGB image, 0 to 255."""
     return sum(weight * mean for weight, mean in zip(LUMINANCE_WEIGHTS, cv2.mean(rgb), strict=False))

@@ -18,36 +18,36 @@ from models.video_analysis.frame_series import mean_luminance
 from models.video_analysis.settings import SAMPLE_POSITIONS, AnalysisSettings, SampleSettings
 
 MAX_FRAME_BYTES = 64 << 20
-"""Decoded frames held at most; beyond, the oldest are rendered, which is the same picture in less memory."""
+"""Decoded frames held at most; beyond, the oldest are rendered, which is the same image in less memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A rendered picture: mean luminance, 0 to 255, and JPEG of the upright picture in the size of the settings."""
+class RenderedImage:
+    """A rendered image: mean luminance, 0 to 255, and JPEG of the upright image in the size of the settings."""
 
     luminance: float
     jpeg: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class PendingSample:
-    """A chosen picture: frame index in the video, timestamp in the video's time base, and what it shows."""
+class SelectedSample:
+    """A chosen image: frame index in the video, timestamp in the video's time base, and what it shows."""
 
     frame: int
     pts: int
-    picture: Picture
+    image: RenderedImage
 
 
 @dataclass(slots=True)
 class _Held:
     frame: int
     pts: int
-    content: VideoFrame | UInt8Array | Picture
+    content: VideoFrame | UInt8Array | RenderedImage
     num_bytes: int
 
 
 def sample_step(settings: AnalysisSettings, time_base: Fraction) -> Fraction:
-    """Ticks between pictures so that the shortest clip has one for each place of a sample."""
+    """Ticks between images so that the shortest clip has one for each place of a sample."""
     return exact(settings.clips.min_s) / len(SAMPLE_POSITIONS) / time_base
 
 
@@ -75,12 +75,12 @@ class SampleGrid:
             self._next_pts = ceil(ceil(self._next_pts / self.every) * self.every)
 
 
-class SampleImages:
+class SampleImageBuffer:
     """Holds a frame of the open stretch of video every so often, and renders those that clips choose.
 
     Args:
       info: the video, for rotation and pixel shape.
-      settings: sizes of the pictures.
+      settings: sizes of the images.
       every: ticks of a cell of the grid of held frames.
     """
 
@@ -107,28 +107,28 @@ class SampleImages:
             if isinstance(held.content, VideoFrame):
                 held.content, held.num_bytes = _render(held.content, self._info, self._settings), 0
 
-    def hold(self, frame: int, pts: int, picture: Picture) -> None:
-        """Takes a picture that was due and is rendered already."""
-        self._held.append(_Held(frame, pts, picture, 0))
+    def hold(self, frame: int, pts: int, image: RenderedImage) -> None:
+        """Takes an image that was due and is rendered already."""
+        self._held.append(_Held(frame, pts, image, 0))
 
-    def choose(self, span: FrameSpan) -> list[PendingSample]:
-        """The held pictures nearest to 1/6, 1/2 and 5/6 of an interval, in order; fewer where fewer are held."""
+    def choose(self, span: FrameSpan) -> list[SelectedSample]:
+        """The held images nearest to 1/6, 1/2 and 5/6 of an interval, in order; fewer where fewer are held."""
         inside = [held for held in self._held if span.start_frame <= held.frame < span.end_frame]
         wanted = [span.start_pts + p * (span.end_pts - span.start_pts) for p in SAMPLE_POSITIONS]
         chosen = {min(inside, key=lambda held: abs(held.pts - w)).frame for w in wanted} if inside else set()
-        return [PendingSample(h.frame, h.pts, self._finished(h)) for h in inside if h.frame in chosen]
+        return [SelectedSample(h.frame, h.pts, self._finished(h)) for h in inside if h.frame in chosen]
 
     def thin(self) -> None:
-        """Lets go of every other picture, and holds half as many from now on."""
+        """Lets go of every other image, and holds half as many from now on."""
         self._held = self._held[::2]
         self._grid.coarsen()
 
     def drop_before(self, frame: int) -> None:
-        """Lets go of all pictures before a frame."""
+        """Lets go of all images before a frame."""
         self._held = [held for held in self._held if held.frame >= frame]
 
-    def _finished(self, held: _Held) -> Picture:
-        if isinstance(held.content, Picture):
+    def _finished(self, held: _Held) -> RenderedImage:
+        if isinstance(held.content, RenderedImage):
             return held.content
         rgb = held.content
         if isinstance(rgb, VideoFrame):
@@ -136,8 +136,8 @@ class SampleImages:
         return _finish(rgb, self._settings)
 
 
-def make_picture(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> Picture:
-    """The picture of a decoded frame."""
+def render_image(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> RenderedImage:
+    """The image of a decoded frame."""
     return _finish(_render(frame, info, settings), settings)
 
 
@@ -152,5 +152,5 @@ def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> UIn
     )
 
 
-def _finish(rgb: UInt8Array, settings: SampleSettings) -> Picture:
-    return Picture(mean_luminance(rgb), encode_jpeg(rgb, settings.jpeg_quality))
+def _finish(rgb: UInt8Array, settings: SampleSettings) -> RenderedImage:
+    return RenderedImage(mean_luminance(rgb), encode_jpeg(rgb, settings.jpeg_quality))

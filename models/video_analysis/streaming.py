@@ -13,10 +13,10 @@ from core.references import Ref
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame
-from models.video_analysis.clip_intervals import exact, plan_shot
+from models.video_analysis.clip_intervals import exact, split_shot
 from models.video_analysis.frame_meter import FrameMeter, upright_size
 from models.video_analysis.frame_series import FrameSeries, LuminanceFormula
-from models.video_analysis.sample_images import Picture, SampleImages, sample_step
+from models.video_analysis.sample_images import RenderedImage, SampleImageBuffer, sample_step
 from models.video_analysis.settings import AnalysisSettings
 from models.video_analysis.shots import Boundary, ShotDetector, TransNetDetector
 from native.frame_stats import FrameStat
@@ -29,7 +29,7 @@ class Detector(Protocol):
     """Finds shot boundaries in a stream of thumbnails."""
 
     @property
-    def settled_frames(self) -> int:
+    def num_final_frames(self) -> int:
         """Frames from the start in which all boundaries are known."""
 
     def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
@@ -45,9 +45,9 @@ class MeasuredFrame(NamedTuple):
     Attributes:
       pts, duration: in ticks of the video's time base.
       stat: the kernels' numbers.
-      size: width and height of the upright picture, pixels.
+      size: width and height of the upright image, pixels.
       format_changed: whether size or format differ from the frame's before.
-      picture: rendered, where the frame may become a sample.
+      image: rendered, where the frame may become a sample.
     """
 
     pts: int
@@ -55,7 +55,7 @@ class MeasuredFrame(NamedTuple):
     stat: FrameStat
     size: tuple[int, int]
     format_changed: bool
-    picture: Picture | None
+    image: RenderedImage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Opening:
 class VideoAnalyzer:
     """Consumes a video's frames in order and yields its shots and candidate clips.
 
-    Memory is bounded: pictures are held only for the undecided end of the open shot (about two times
+    Memory is bounded: images are held only for the undecided end of the open shot (about two times
     the longest clip); per frame 40 bytes of numbers are kept. Frames are looked at one by one, their numbers
     in batches: what runs in Python between two frames runs with cold caches, which costs several times more.
     """
@@ -91,7 +91,7 @@ class VideoAnalyzer:
         self.series = FrameSeries(info.time_base, luminance)
         self.shots: list[Shot] = []
         self.clips: list[ClipCandidate] = []
-        self._samples = SampleImages(info, settings.samples, sample_step(settings, info.time_base))
+        self._samples = SampleImageBuffer(info, settings.samples, sample_step(settings, info.time_base))
         self._meter = FrameMeter()
         self._size: tuple[int, int] | None = None
         self._pending: list[tuple[int, int, FrameStat]] = []
@@ -110,8 +110,8 @@ class VideoAnalyzer:
         """Takes the next frame in display order as what was measured of it before."""
         if measured.format_changed or self._size is None:
             self._start_format(measured.size)
-        if measured.picture is not None:
-            self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.picture)
+        if measured.image is not None:
+            self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.image)
         self._take(measured.pts, measured.duration, measured.stat)
 
     def finish(self) -> None:
@@ -144,7 +144,7 @@ class VideoAnalyzer:
             self._detector = ShotDetector(shots)
 
     def _start_format(self, size: tuple[int, int]) -> None:
-        """A new picture size or format inside the stream always begins a new shot."""
+        """A new image size or format inside the stream always begins a new shot."""
         is_first, self._size = self._size is None, self._size or size
         if is_first:
             return
@@ -167,11 +167,11 @@ class VideoAnalyzer:
         return self._undecided_from
 
     def _plan_open_shot(self) -> None:
-        settled = self._segment_start + self._detector.settled_frames
+        settled = self._segment_start + self._detector.num_final_frames
         if settled <= self._boundary.frame:
             return
         end = self.series.time(min(settled, len(self.series) - 1)) - exact(self._settings.clips.trim_end_s)
-        pieces, self._undecided_from = plan_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=False)
+        pieces, self._undecided_from = split_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=False)
         self._add_clips(pieces)
 
     def _close_shot(self, boundary: _Opening | None) -> None:
@@ -180,7 +180,7 @@ class VideoAnalyzer:
         usable_end = boundary.start_frame if boundary else len(self.series)
         if usable_end > self._boundary.frame:
             end = self.series.time(usable_end) - exact(self._settings.clips.trim_end_s)
-            pieces, _ = plan_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=True)
+            pieces, _ = split_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=True)
             self._add_clips(pieces)
         opening = self._boundary
         self.shots.append(
@@ -204,7 +204,7 @@ class VideoAnalyzer:
             SampleImage(
                 frame=s.frame,
                 time_s=float(s.pts * self._time_base),
-                image=self._write_image(f"frame-{s.frame:09d}.jpg", s.picture.jpeg),
+                image=self._write_image(f"frame-{s.frame:09d}.jpg", s.image.jpeg),
             )
             for s in samples
         )
@@ -214,5 +214,5 @@ class VideoAnalyzer:
             height=height,
             shot_index=len(self.shots),
             samples=images,
-            scores=self.series.scores(span, [s.picture.luminance for s in samples]),
+            scores=self.series.scores(span, [s.image.luminance for s in samples]),
         )

@@ -10,7 +10,7 @@ from core.video_info import VideoInfo
 from media.decode import DecodedFrame
 from models.video_analysis.frame_meter import FrameMeter, upright_size
 from models.video_analysis.frame_series import FrameSeries, LuminanceFormula
-from models.video_analysis.sample_images import SampleImages
+from models.video_analysis.sample_images import SampleImageBuffer
 from models.video_analysis.settings import AnalysisSettings
 from models.video_analysis.streaming import ImageWriter
 
@@ -22,7 +22,7 @@ MAX_PICTURES = 48
 class WholeVideoAnalyzer:
     """Consumes a video's frames in order and yields one shot and one clip, both the whole video.
 
-    Memory does not grow with the length: where samples lie is known only at the end, so pictures are held at a
+    Memory does not grow with the length: where samples lie is known only at the end, so images are held at a
     distance that doubles whenever they become too many.
     """
 
@@ -32,7 +32,7 @@ class WholeVideoAnalyzer:
         self._settings = settings
         self._write_image = write_image
         self._meter = FrameMeter()
-        self._samples = SampleImages(info, settings.samples, FIRST_STEP_S / info.time_base)
+        self._samples = SampleImageBuffer(info, settings.samples, FIRST_STEP_S / info.time_base)
         self._size = (0, 0)
         self.series = FrameSeries(info.time_base, LuminanceFormula.of(info))
         self.shots: list[Shot] = []
@@ -42,7 +42,7 @@ class WholeVideoAnalyzer:
         """Takes the next frame in display order.
 
         Raises:
-          ItemError: FormatChange if the pictures change their size or format.
+          ItemError: FormatChange if the images change their size or format.
         """
         stat, format_changed = self._meter.push(decoded.frame)
         if format_changed:
@@ -68,7 +68,7 @@ class WholeVideoAnalyzer:
         samples = self._samples.choose(span)
         images = []
         for sample in samples:
-            image = self._write_image(f"frame-{sample.frame:09d}.jpg", sample.picture.jpeg)
+            image = self._write_image(f"frame-{sample.frame:09d}.jpg", sample.image.jpeg)
             images.append(SampleImage(frame=sample.frame, time_s=float(sample.pts * self._info.time_base), image=image))
         width, height = self._size
         self.clips.append(
@@ -78,6 +78,6 @@ class WholeVideoAnalyzer:
                 height=height,
                 shot_index=0,
                 samples=tuple(images),
-                scores=self.series.scores(span, [s.picture.luminance for s in samples]),
+                scores=self.series.scores(span, [s.image.luminance for s in samples]),
             )
         )

@@ -20,7 +20,7 @@ from core.video_info import VideoInfo
 from media.decode import TIMED_CONTAINERS, DecodedFrame, VideoReader
 from models.video_analysis.clip_intervals import exact
 from models.video_analysis.frame_meter import FrameMeter, upright_size
-from models.video_analysis.sample_images import Picture, SampleGrid, make_picture, sample_step
+from models.video_analysis.sample_images import RenderedImage, SampleGrid, render_image, sample_step
 from models.video_analysis.settings import AnalysisSettings
 from models.video_analysis.streaming import MeasuredFrame
 from native.frame_stats import THUMBNAIL_SIZE, FrameStat
@@ -139,18 +139,18 @@ class _Measurer:
         self.next_pts: int | None = None
 
     def measure(self, decoded: DecodedFrame) -> MeasuredFrame:
-        """The next frame's numbers, and its picture if the window owns it and it may become a sample."""
+        """The next frame's numbers, and its image if the window owns it and it may become a sample."""
         start_pts = self._start_pts
         is_lead = start_pts is not None and decoded.pts < start_pts
         self._num_lead += is_lead
         if self._first_pts is None:
             self._first_pts = decoded.pts
         stat, format_changed = self._meter.push(decoded.frame)
-        picture = None
+        image = None
         if self._grid.is_due(decoded.pts) and not is_lead:
-            picture = make_picture(decoded.frame, self._info, self._settings.samples)
+            image = render_image(decoded.frame, self._info, self._settings.samples)
         size = upright_size(decoded.frame, self._info)
-        return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, picture)
+        return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, image)
 
     def is_far_off(self, measured: MeasuredFrame) -> bool:
         """Whether decoding has begun so far before the window that the lead would cost more than it is worth."""
@@ -202,7 +202,7 @@ def join_windows(parts: Sequence[MeasuredWindow], open_part: Callable[[int], Any
                 is_first = False
                 yield measured
                 if kept_from is not None and measured.pts >= kept_from:
-                    tail.append(measured._replace(picture=None))
+                    tail.append(measured._replace(image=None))
             if number and is_first and part.next_pts != next_pts:
                 raise UnfitWindowError(f"a window holds no frame, though there is one at {next_pts}")
             next_pts = part.next_pts
@@ -238,8 +238,8 @@ def _to_batch(frames: Sequence[MeasuredFrame]) -> pa.RecordBatch:
         [frame.size[0] for frame in frames],
         [frame.size[1] for frame in frames],
         [frame.format_changed for frame in frames],
-        [frame.picture and frame.picture.luminance for frame in frames],
-        [frame.picture and frame.picture.jpeg for frame in frames],
+        [frame.image and frame.image.luminance for frame in frames],
+        [frame.image and frame.image.jpeg for frame in frames],
     ]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=False)]
     raw = pa.py_buffer(np.ascontiguousarray(differences))
@@ -265,7 +265,7 @@ def _from_batch(batch: pa.RecordBatch) -> Iterator[MeasuredFrame]:
             stat=FrameStat(thumbnail=thumbnail, **{name: row[name] for name in _NUMBERS}),
             size=(row["width"], row["height"]),
             format_changed=row["format_changed"],
-            picture=None if jpeg is None else Picture(row["picture_luminance"], jpeg),
+            image=None if jpeg is None else RenderedImage(row["picture_luminance"], jpeg),
         )
 
 

@@ -22,7 +22,7 @@ from models.aesthetic import (
     fold_head,
     load_head,
     load_model,
-    prepare_image,
+    preprocess_image,
 )
 from models.registry import WeightsError
 
@@ -73,7 +73,7 @@ def test_a_landscape_picture_is_squeezed_to_398_columns_and_cropped_at_87():
     resized = Image.fromarray(image).resize((398, 224), Image.Resampling.BICUBIC)
     crop = np.asarray(resized)[:, 87 : 87 + 224].astype(np.float64) / 255
     expected = ((crop - MEAN_RGB) / STD_RGB).transpose(2, 0, 1)
-    prepared = prepare_image(image)
+    prepared = preprocess_image(image)
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(prepared, expected, atol=1e-5)
 
@@ -81,7 +81,7 @@ def test_a_landscape_picture_is_squeezed_to_398_columns_and_cropped_at_87():
 @pytest.mark.parametrize("size", [(224, 224), (10, 10), (300, 999), (999, 300), (225, 224)])
 def test_a_flat_picture_stays_flat_at_any_size(size):
     image = np.full((size[1], size[0], 3), (255, 128, 0), np.uint8)
-    prepared = prepare_image(image)
+    prepared = preprocess_image(image)
     assert prepared.shape == (3, 224, 224)
     expected = (np.array([1.0, 128 / 255, 0.0]) - MEAN_RGB) / STD_RGB
     np.testing.assert_allclose(prepared, np.broadcast_to(expected[:, None, None], (3, 224, 224)), atol=1e-5)
@@ -89,7 +89,7 @@ def test_a_flat_picture_stays_flat_at_any_size(size):
 
 def test_a_picture_of_the_right_size_is_not_resampled():
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    restored = prepare_image(image).transpose(1, 2, 0) * STD_RGB + MEAN_RGB
+    restored = preprocess_image(image).transpose(1, 2, 0) * STD_RGB + MEAN_RGB
     np.testing.assert_array_equal(np.round(restored * 255).astype(np.uint8), image)
 
 
@@ -99,8 +99,8 @@ def test_wrong_arrays_are_refused():
         np.zeros((9, 9, 3), np.float32),
         np.zeros((0, 9, 3), np.uint8),
     ):
-        with pytest.raises(ValueError, match="RGB picture"):
-            prepare_image(image)
+        with pytest.raises(ValueError, match="RGB image"):
+            preprocess_image(image)
 
 
 class BrightnessEncoder:

@@ -6,7 +6,7 @@ import pytest
 
 from media.decode import VideoReader
 from media.images import decode_jpeg, encode_jpeg, sample_image
-from models.duplicates import HASH_BITS, DuplicateSettings, band_keys, hash_image, near_earlier
+from models.duplicates import HASH_BITS, DuplicateSettings, first_near_duplicates, lsh_keys, perceptual_hash
 from tests.support.paths import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -36,27 +36,27 @@ COPIES = {
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
 def test_copies_are_near_and_other_films_are_far(copy):
-    originals = [hash_image(rgb) for rgb in pictures()]
-    copies = [hash_image(copy(rgb)) for rgb in pictures()]
+    originals = [perceptual_hash(rgb) for rgb in pictures()]
+    copies = [perceptual_hash(copy(rgb)) for rgb in pictures()]
     for i, original in enumerate(originals):
         for j, other in enumerate(copies):
             if i == j:
                 assert distance(original, other) <= MAX
-                assert set(band_keys(original)) & set(band_keys(other))
+                assert set(lsh_keys(original)) & set(lsh_keys(other))
             else:
                 assert distance(original, other) > 3 * MAX
 
 
 def test_flat_pictures_have_no_hash():
-    assert hash_image(np.full((90, 160, 3), 16, np.uint8)) is None
+    assert perceptual_hash(np.full((90, 160, 3), 16, np.uint8)) is None
 
 
 def random_hash(rng):
     return rng.integers(0, 256, HASH_BITS // 8, dtype=np.uint8).tobytes()
 
 
-def flipped(picture_hash, bits):
-    array = np.unpackbits(np.frombuffer(picture_hash, np.uint8))
+def flipped(image_hash, bits):
+    array = np.unpackbits(np.frombuffer(image_hash, np.uint8))
     array[:bits] ^= 1
     return np.packbits(array).tobytes()
 
@@ -72,11 +72,11 @@ def test_the_first_near_clip_is_named_whatever_the_order_of_pictures():
         [b, random_hash(rng), random_hash(rng)],
     ]
     # The fourth is too far off; the fifth shares one picture of three only.
-    assert near_earlier(clips, MAX) == [0, 1, 0, 3, 4]
-    assert near_earlier([], MAX) == []
+    assert first_near_duplicates(clips, MAX) == [0, 1, 0, 3, 4]
+    assert first_near_duplicates([], MAX) == []
 
 
 def test_a_part_is_no_duplicate_of_the_whole():
     rng = np.random.default_rng(1)
     a, b = random_hash(rng), random_hash(rng)
-    assert near_earlier([[a, b], [a]], MAX) == [0, 1]
+    assert first_near_duplicates([[a, b], [a]], MAX) == [0, 1]

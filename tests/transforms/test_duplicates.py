@@ -20,9 +20,9 @@ def clip(clip_id, *hashes, width=640, **changes):
     return made_up_clip(clip_id, INFO, hashes, width=width, height=360, **changes)
 
 
-def flipped(picture_hash, bits, bands=1):
+def flipped(image_hash, bits, bands=1):
     """The hash with bits changed in the first bands: those of the others are as they were."""
-    array = np.unpackbits(np.frombuffer(picture_hash, np.uint8))
+    array = np.unpackbits(np.frombuffer(image_hash, np.uint8))
     for band in range(bands):
         array[band::BANDS][:bits] ^= 1
     return np.packbits(array).tobytes()

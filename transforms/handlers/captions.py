@@ -8,15 +8,15 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler
 
 from core.records import ClipRecord
-from models.captions.captioner import Captioners, WrittenCaption, write_captions
+from models.captions.captioner import Captioners, CaptionResult, caption_clips
 from models.captions.draft import MeasuredClip
-from models.captions.local import LocalChat
-from models.captions.measure import clip_to_caption
+from models.captions.local import LocalChatModel
+from models.captions.measure import read_caption_input
 from models.captions.settings import CaptionSettings
 from storage.store import Store
 
 
-class CaptionHandler(ModelHandler[ClipRecord, tuple[WrittenCaption, MeasuredClip], LocalChat]):
+class CaptionHandler(ModelHandler[ClipRecord, tuple[CaptionResult, MeasuredClip], LocalChatModel]):
     """Captions of clips, from their cut clips and annotation in the store.
 
     Args:
@@ -31,28 +31,28 @@ class CaptionHandler(ModelHandler[ClipRecord, tuple[WrittenCaption, MeasuredClip
         self._store = Store(store_uri)
         self._settings = settings
 
-    def load_model(self) -> LocalChat:
+    def load_model(self) -> LocalChatModel:
         """Loads the model."""
-        return LocalChat(self._settings.transformers)
+        return LocalChatModel(self._settings.transformers)
 
     def run_inference(
-        self, batch: Sequence[ClipRecord], model: LocalChat, inference_args: dict[str, Any] | None = None
-    ) -> list[tuple[WrittenCaption, MeasuredClip]]:
+        self, batch: Sequence[ClipRecord], model: LocalChatModel, inference_args: dict[str, Any] | None = None
+    ) -> list[tuple[CaptionResult, MeasuredClip]]:
         """Captions in the order of the batch.
 
         Raises:
           ItemError: if a clip cannot be read.
         """
         room = self._settings.transformers.max_output_tokens
-        writers = Captioners(
+        captioners = Captioners(
             vision=model,
             text=model,
             vision_tokens=room,
             text_tokens=room,
             max_repairs=self._settings.calls.max_repairs,
         )
-        clips = [clip_to_caption(record, self._settings.frames, self._store) for record in batch]
-        return list(zip(write_captions(clips, writers), (clip.measured for clip in clips), strict=True))
+        clips = [read_caption_input(record, self._settings.frames, self._store) for record in batch]
+        return list(zip(caption_clips(clips, captioners), (clip.measured for clip in clips), strict=True))
 
     def get_num_bytes(self, batch: Sequence[ClipRecord]) -> int:
         """Bytes of the cut clips."""

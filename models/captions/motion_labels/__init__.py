@@ -1,4 +1,4 @@
-"""Words for the motion of a clip's camera: the 13 words of SpatialVID's instructions, from poses."""
+"""Camera motion labels from poses: the 13 labels of SpatialVID's instructions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The words as SpatialVID's scripts find them, quirks included: they agree number for number.
+"""Motion labels by SpatialVID's scripts, bug for bug.
 
-Both scripts filter with a moving average that lags, take the translation column of cam_from_world for the
-position, and count poses, not seconds.
+Both scripts filter with a lagging moving average, take the translation of cam_from_world for the camera center, and
+count poses, not seconds.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ TRANSLATION_DIVISOR = 1.1
 MIN_TRANSLATION = 0.01
 GAP = 3
 KEPT_SHARE = 0.5
-MAX_WORDS = 4
+MAX_LABELS = 4
 
 
 def label_plain(cam_from_world: npt.ArrayLike) -> tuple[MotionSegment, ...]:
-    """The words of utils/get_instructions.py: one comparison of neighbors among every second pose.
+    """Labels of utils/get_instructions.py: compares neighbors among every second pose.
 
     Args:
       cam_from_world: (n, 7) [tx ty tz qx qy qz qw], n >= 1, lengths in units in which the 98th percentile of
         inverse depth is 2.
 
     Returns:
-      Segments whose ordinals count every second pose, as the script has it; none for fewer than three poses.
+      Segments whose ordinals count every second pose, as in the script; none for fewer than three poses.
 
     Raises:
       ItemError: `BadPoses` for poses that are not finite or not rigid.
@@ -56,12 +56,12 @@ def label_plain(cam_from_world: npt.ArrayLike) -> tuple[MotionSegment, ...]:
 
 
 def label_voted(cam_from_world: npt.ArrayLike, move_dist: float | None = None) -> tuple[MotionSegment, ...]:
-    """The words of utils/get_instructions_enhanced.py: nine passes vote for the words of each step.
+    """Labels of utils/get_instructions_enhanced.py: nine passes vote for the labels of each step.
 
     Args:
       cam_from_world: (n, 7) [tx ty tz qx qy qz qw], n >= 1, lengths in units in which the 98th percentile of
         inverse depth is 2.
-      move_dist: path length as SpatialVID reckons it; measured when None.
+      move_dist: SpatialVID's path length; measured when None.
 
     Returns:
       Segments from ordinal 0 to the last one that a pass covers (n - 1 or n - 2); none for one pose.
@@ -82,20 +82,20 @@ def label_voted(cam_from_world: npt.ArrayLike, move_dist: float | None = None) -
             first = index * stride
             votes.extend({} for _ in range(first + interval - len(votes)))
             for step in votes[first : first + interval]:
-                for word in labels:
-                    step[word] = step.get(word, 0) + 1
+                for label in labels:
+                    step[label] = step.get(label, 0) + 1
     return merge_steps([_select(step) for step in votes])
 
 
 def _load(cam_from_world: npt.ArrayLike) -> npt.NDArray[np.floating]:
-    """The poses as they are, in their own precision (in which the scripts filter), once they pass the check."""
+    """The validated poses in their own precision, in which the scripts filter."""
     validate_poses(cam_from_world)
     poses = np.asarray(cam_from_world)
     return poses if poses.dtype == np.float32 else poses.astype(np.float64)
 
 
 def _filter(poses: npt.NDArray[np.floating], alpha: float) -> Float64Array:
-    """Exponential moving average of the seven numbers; quaternions by the shorter way, normalized again."""
+    """Exponential moving average of the seven numbers; quaternions sign-aligned and normalized."""
     filtered = poses.copy()
     for i in range(1, len(poses)):
         before, row = filtered[i - 1], filtered[i]
@@ -137,18 +137,18 @@ def _euler_yxz(quaternions: Float64Array) -> Float64Array:
 
 
 def _select(votes: Mapping[str, int]) -> tuple[str, ...]:
-    """The words that win the votes of one step."""
+    """The labels that win the votes of one step."""
     ranked: list[str] = []
-    for word in sorted(votes, key=lambda w: -votes[w]):
-        if OPPOSITES.get(word) not in ranked:
-            ranked.append(word)
-    moving: Sequence[str] = [word for word in ranked if word != STAY]
+    for label in sorted(votes, key=lambda w: -votes[w]):
+        if OPPOSITES.get(label) not in ranked:
+            ranked.append(label)
+    moving: Sequence[str] = [label for label in ranked if label != STAY]
     if not moving:
         return (STAY,)
     most = votes[moving[0]]
     if len(moving) == 1:
         return (moving[0],)
     if most >= GAP * votes[moving[1]]:
-        return tuple(word for word in moving if votes[word] == most)
-    kept = tuple(word for word in moving if votes[word] >= KEPT_SHARE * most)[:MAX_WORDS]
+        return tuple(label for label in moving if votes[label] == most)
+    kept = tuple(label for label in moving if votes[label] >= KEPT_SHARE * most)[:MAX_LABELS]
     return kept if len(kept) >= 2 else tuple(moving[:2])

@@ -1,4 +1,4 @@
-"""Stretches of a clip with the same words, and the form in which data sets publish them."""
+"""Segments of a clip with equal motion labels, and SpatialVID's instructions.json."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionSegment:
-    """The words for the motion from one annotated frame to another.
+    """Motion labels from one pose to another.
 
     Attributes:
-      start_ordinal, end_ordinal: ordinals of the poses (not video frames) between which the camera moves so.
-      labels: one to six of the 13 words, "Stay" only alone.
+      start_ordinal, end_ordinal: ordinals of poses (not video frames) at the segment's ends.
+      labels: one to six of the 13 labels, "Stay" only alone.
     """
 
     start_ordinal: int
@@ -21,7 +21,7 @@ class MotionSegment:
 
 
 def merge_steps(labels: Sequence[tuple[str, ...]]) -> tuple[MotionSegment, ...]:
-    """Joins neighboring steps (from pose i to i + 1) that have equal labels in equal order."""
+    """Merges neighboring steps (from pose i to i + 1) with equal labels in equal order."""
     starts = [i for i in range(len(labels)) if i == 0 or labels[i] != labels[i - 1]]
     ends = [*starts[1:], len(labels)]
     return tuple(
@@ -31,10 +31,10 @@ def merge_steps(labels: Sequence[tuple[str, ...]]) -> tuple[MotionSegment, ...]:
 
 
 def to_instructions(segments: Iterable[MotionSegment], first: int = 0) -> dict[str, list[str]]:
-    """The object of SpatialVID's instructions.json: "start->end" to a list of words.
+    """The object of SpatialVID's instructions.json: "start->end" to a list of labels.
 
     Args:
-      segments: their ordinals count from 0.
-      first: what they shall count from.
+      segments: with ordinals from 0.
+      first: offset that is added to the ordinals.
     """
     return {f"{first + s.start_ordinal}->{first + s.end_ordinal}": list(s.labels) for s in segments}

@@ -1,4 +1,4 @@
-"""One line of plain language for the motion of a clip's camera."""
+"""Camera motion of a clip in one sentence."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ VERBS = {
 }
 AXIS_OF = {word: i for i, axis in enumerate(AXES) for word in (axis.positive, axis.negative)}
 
-# A sentence tells at most so many phases, none shorter: what is shorter goes to a neighbor.
+# A sentence has at most so many phases; a shorter phase is merged into a neighbor.
 MAX_PHASES = 4
 MIN_PHASE_S = 0.8
-# And so many words of a phase, none much weaker than the strongest.
-MAX_WORDS = 3
+# Labels of a phase, and their minimum strength relative to the strongest.
+MAX_LABELS = 3
 MIN_STRENGTH_SHARE = 0.1
 
 # Translation in scene depths and per second, rotation in degrees and per second.
@@ -38,22 +38,22 @@ SLOW = (0.08, 5.0)
 
 
 def describe_motion(segments: Sequence[MotionSegment], steps: MotionSteps) -> str:
-    """Tells the motion in one sentence, such as "The camera dollies in and pans slightly left, then stays still."
+    """Camera motion in one sentence, such as "The camera dollies in and pans slightly left, then stays still."
 
     Args:
       segments: at least one; together they span the poses of `steps`, or the first of them.
-      steps: the motion between the poses: how far and how fast decides about slightly, slowly and quickly.
+      steps: motion between the poses; amount and speed decide on "slightly", "slowly" and "quickly".
     """
-    phases = _shorten([(s.start_ordinal, s.end_ordinal, s.labels) for s in segments], steps)
-    phases = _merge_equal([(start, end, _choose(start, end, labels, steps)) for start, end, labels in phases])
+    phases = _merge_short([(s.start_ordinal, s.end_ordinal, s.labels) for s in segments], steps)
+    phases = _merge_equal([(start, end, _main_labels(start, end, labels, steps)) for start, end, labels in phases])
     clauses, before = [], frozenset[str]()
     for start, end, labels in phases:
         now = frozenset(labels) - {STAY}
-        verbs = [_tell(word, start, end, steps) for word in labels if word in now]
+        verbs = [_verb_phrase(label, start, end, steps) for label in labels if label in now]
         if not now:
             clauses.append("stays still")
         elif before and before < now:
-            clauses.append("also " + _join(v for v, word in zip(verbs, labels, strict=True) if word not in before))
+            clauses.append("also " + _join(v for v, label in zip(verbs, labels, strict=True) if label not in before))
         elif now < before:
             clauses.append("only " + _join(verbs))
         else:
@@ -65,8 +65,8 @@ def describe_motion(segments: Sequence[MotionSegment], steps: MotionSteps) -> st
 Phase = tuple[int, int, tuple[str, ...]]
 
 
-def _shorten(phases: list[Phase], steps: MotionSteps) -> list[Phase]:
-    """Gives the shortest phases to their neighbors until few are left and none is very short."""
+def _merge_short(phases: list[Phase], steps: MotionSteps) -> list[Phase]:
+    """Merges the shortest phases into neighbors until `MAX_PHASES` and `MIN_PHASE_S` hold."""
 
     def duration_s(phase: Phase) -> float:
         return float(steps.times_s[phase[1]] - steps.times_s[phase[0]])
@@ -78,9 +78,9 @@ def _shorten(phases: list[Phase], steps: MotionSteps) -> list[Phase]:
             break
         start, end, labels = phases.pop(shortest)
         sides = [i for i in (shortest - 1, shortest) if 0 <= i < len(phases)]
-        taker = max(sides, key=lambda i: (len(set(phases[i][2]) & set(labels)), duration_s(phases[i])))
-        old = phases[taker]
-        phases[taker] = (min(start, old[0]), max(end, old[1]), old[2])
+        target = max(sides, key=lambda i: (len(set(phases[i][2]) & set(labels)), duration_s(phases[i])))
+        old = phases[target]
+        phases[target] = (min(start, old[0]), max(end, old[1]), old[2])
         phases = _merge_equal(phases)
     return phases
 
@@ -94,29 +94,30 @@ def _merge_equal(phases: list[Phase]) -> list[Phase]:
     return merged
 
 
-def _choose(start: int, end: int, labels: tuple[str, ...], steps: MotionSteps) -> tuple[str, ...]:
-    """The words that matter in a phase, in the order of `labels`."""
+def _main_labels(start: int, end: int, labels: tuple[str, ...], steps: MotionSteps) -> tuple[str, ...]:
+    """The strongest labels of a phase, in the order of `labels`."""
     if labels == (STAY,):
         return labels
     strength = {w: _amount(w, start, end, steps) / SLIGHT[_kind(w)] for w in labels}
-    least = MIN_STRENGTH_SHARE * max(strength.values())
-    best = sorted(labels, key=lambda w: -strength[w])[:MAX_WORDS]
-    return tuple(w for w in labels if w in best and strength[w] >= least)
+    min_strength = MIN_STRENGTH_SHARE * max(strength.values())
+    best = sorted(labels, key=lambda w: -strength[w])[:MAX_LABELS]
+    return tuple(w for w in labels if w in best and strength[w] >= min_strength)
 
 
-def _kind(word: str) -> int:
-    return int(AXIS_OF[word] >= NUM_TRANSLATIONS)
+def _kind(label: str) -> int:
+    """0 for a translation, 1 for a rotation."""
+    return int(AXIS_OF[label] >= NUM_TRANSLATIONS)
 
 
-def _amount(word: str, start: int, end: int, steps: MotionSteps) -> float:
-    return abs(float(steps.moved[start:end, AXIS_OF[word]].sum()))
+def _amount(label: str, start: int, end: int, steps: MotionSteps) -> float:
+    return abs(float(steps.motion[start:end, AXIS_OF[label]].sum()))
 
 
-def _tell(word: str, start: int, end: int, steps: MotionSteps) -> str:
-    kind = _kind(word)
-    amount = _amount(word, start, end, steps)
+def _verb_phrase(label: str, start: int, end: int, steps: MotionSteps) -> str:
+    kind = _kind(label)
+    amount = _amount(label, start, end, steps)
     rate = amount / float(steps.times_s[end] - steps.times_s[start])
-    verb, direction = VERBS[word]
+    verb, direction = VERBS[label]
     if rate >= QUICK[kind]:
         verb += " quickly"
     elif amount < SLIGHT[kind]:

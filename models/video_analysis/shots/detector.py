@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 
 from core.arrays import UInt8Array
-from models.video_analysis.shots.gradual import Blend, BlendFinder
-from models.video_analysis.shots.matching import compensated_change
+from models.video_analysis.shots.gradual import GradualTransition, GradualTransitionDetector
+from models.video_analysis.shots.matching import motion_compensated_difference
 from models.video_analysis.shots.settings import ShotSettings
 from native.thumbnails import mean_change
 
@@ -56,7 +56,7 @@ class ShotDetector:
     """Finds shot boundaries in a stream of thumbnails; memory does not grow with the video.
 
     A cut is a change between two frames that stands out among its neighbors' and is still there some
-    frames later (a flash is not). A gradual boundary is what `BlendFinder` finds. Decisions depend on a
+    frames later (a flash is not). A gradual boundary is what `GradualTransitionDetector` finds. Decisions depend on a
     bounded stretch of frames around each boundary.
     """
 
@@ -65,8 +65,8 @@ class ShotDetector:
         self._count = 0
         self._thumbnails: deque[UInt8Array] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
         self._changes: deque[float] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
-        self._blends = BlendFinder()
-        self._best: Blend | None = None
+        self._blends = GradualTransitionDetector()
+        self._best: GradualTransition | None = None
         self._waiting: list[Boundary] = []
 
     def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
@@ -85,7 +85,7 @@ class ShotDetector:
             self._take_blend(blend)
         if self._best and self._best.end_frame < self._blends.oldest_frame:
             self._settle_blend()
-        return self._emit(self.settled_frames)
+        return self._emit(self.num_final_frames)
 
     def finish(self) -> list[Boundary]:
         """Decides what is still open and returns the last boundaries."""
@@ -95,7 +95,7 @@ class ShotDetector:
         return self._emit(self._count)
 
     @property
-    def settled_frames(self) -> int:
+    def num_final_frames(self) -> int:
         """Every boundary before this frame has been returned."""
         open_from = self._best.start_frame if self._best else self._blends.oldest_frame
         return max(min(self._count - LOOKAHEAD_FRAMES, open_from), 0)
@@ -124,11 +124,11 @@ class ShotDetector:
     def _compensated_ratio(self, at: int) -> float:
         """As the ratio of changes, but with motion taken out: for cuts from or to fast motion."""
         thumbnails = self._thumbnails
-        change = compensated_change(thumbnails[at - 1], thumbnails[at])
+        change = motion_compensated_difference(thumbnails[at - 1], thumbnails[at])
         if change < self._settings.min_change:
             return 0.0
         neighbors = [
-            weight * compensated_change(thumbnails[side - 1], thumbnails[side])
+            weight * motion_compensated_difference(thumbnails[side - 1], thumbnails[side])
             for reach, weight in enumerate(NEIGHBOR_WEIGHTS[:2], start=1)
             for side in (at - reach, at + reach)
             if 1 <= side < len(thumbnails)
@@ -136,7 +136,7 @@ class ShotDetector:
         return change / (max(neighbors, default=0.0) + NEIGHBOR_FLOOR)
 
     def _goes_back(self, at: int) -> bool:
-        """Whether the picture some frames later is like the one some frames before: a flash."""
+        """Whether the image some frames later is like the one some frames before: a flash."""
         thumbnails = self._thumbnails
         across = [
             mean_change(thumbnails[at + reach], thumbnails[at - 1 - reach])
@@ -145,7 +145,7 @@ class ShotDetector:
         ]
         return min(across, default=np.inf) < MIN_CHANGE_ACROSS * self._changes[at]
 
-    def _take_blend(self, blend: Blend) -> None:
+    def _take_blend(self, blend: GradualTransition) -> None:
         """Of blends that overlap, the best counts."""
         best = self._best
         if best and (blend.start_frame > best.end_frame or self._count - best.start_frame > MAX_GROUP_FRAMES):

@@ -20,7 +20,7 @@ PROBES = (0.25, 0.5, 0.75)
 MIN_DISTANCE = 9.0
 MAX_RESIDUAL = 0.48
 MAX_BEND = 0.22
-# A dissolve of still shots is a good blend by itself. With motion much is left unexplained, but pictures that
+# A dissolve of still shots is a good blend by itself. With motion much is left unexplained, but images that
 # have nothing to do with each other average out: the spread of luma dips in the middle.
 MIN_QUALITY_STILL = 0.87
 MIN_QUALITY_MOVING = 0.52
@@ -33,7 +33,7 @@ FLAT_SPREAD = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Blend:
+class GradualTransition:
     """A stretch whose frames are a blend of its ends: from the last old to the first new frame.
 
     Attributes:
@@ -50,12 +50,12 @@ class Blend:
     ends_flat: bool
 
 
-class BlendFinder:
+class GradualTransitionDetector:
     """Looks back from each frame for a blend that ends there.
 
-    For pictures A and B at the ends of a window and M between them, the blend factor of M is the
+    For images A and B at the ends of a window and M between them, the blend factor of M is the
     projection of M - A on B - A. In a dissolve the factors grow evenly from 0 to 1 and little of M is left
-    unexplained; camera and object motion leave much. Ends that are the same picture in another
+    unexplained; camera and object motion leave much. Ends that are the same image in another
     brightness, or shifted by a few cells, are no transition.
     """
 
@@ -78,7 +78,7 @@ class BlendFinder:
         """First frame that a blend found from now on can touch."""
         return self._frames[0] if self._frames else 0
 
-    def push(self, frame: int, thumbnail: UInt8Array, time_s: float) -> Blend | None:
+    def push(self, frame: int, thumbnail: UInt8Array, time_s: float) -> GradualTransition | None:
         """Takes the next (36, 64, 3) thumbnail; returns the best blend that ends at it, if there is one."""
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
@@ -95,7 +95,7 @@ class BlendFinder:
         thumbnail = self._thumbnails[-1 - back]
         return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def _judge(self, quality: float, length: int, distance: float) -> Blend | None:
+    def _judge(self, quality: float, length: int, distance: float) -> GradualTransition | None:
         """The transition that a well-blended window holds, if it is one."""
         first, end = self._small(length), self._small(0)
         starts_flat, ends_flat = _is_flat(first), _is_flat(end)
@@ -105,7 +105,7 @@ class BlendFinder:
         if not is_fade and _is_same_scene(first, end, distance):
             return None
         touched, done = self._extent(length)
-        return Blend(touched, done, quality, starts_flat, ends_flat)
+        return GradualTransition(touched, done, quality, starts_flat, ends_flat)
 
     def _is_transition(self, length: int, quality: float, is_fade: bool) -> bool:
         if quality >= MIN_QUALITY_STILL:
@@ -126,12 +126,12 @@ class BlendFinder:
 
 
 def _luma_spread(small: UInt8Array) -> float:
-    """Standard deviation of a picture's luma."""
+    """Standard deviation of an image's luma."""
     return float(cv2.meanStdDev(small)[1][0, 0])
 
 
 def _is_flat(small: UInt8Array) -> bool:
-    """Whether a picture is nearly one color, a small part (a logo) left aside."""
+    """Whether an image is nearly one color, a small part (a logo) left aside."""
     luma = small[..., 0].reshape(-1)
     low, high = round(0.08 * luma.size), round(0.92 * luma.size)
     ordered = np.partition(luma, (low, high))
@@ -139,7 +139,7 @@ def _is_flat(small: UInt8Array) -> bool:
 
 
 def _is_same_scene(first: UInt8Array, end: UInt8Array, distance: float) -> bool:
-    """Whether two pictures show one scene: alike up to brightness and contrast, or shifted."""
+    """Whether two images show one scene: alike up to brightness and contrast, or shifted."""
     a, b = first[..., 0].astype(np.float32), end[..., 0].astype(np.float32)
     if float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0]) > MAX_LIKENESS:
         return True

@@ -23,7 +23,7 @@ _QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
 def bgr_as_opencv(
     frame: VideoFrame, *, honor_color_tags: bool = False, reformatter: VideoReformatter | None = None
 ) -> UInt8Array:
-    """Convert a decoded frame to the picture that OpenCV's `VideoCapture` would give.
+    """Convert a decoded frame to the image that OpenCV's `VideoCapture` would give.
 
     OpenCV 4 (SpatialVID's is 4.11) converts with BT.601 whatever the stream says; OpenCV 5 honors the
     stream's matrix. The display rotation is applied, as OpenCV does by default. Byte-identical to OpenCV for
@@ -167,7 +167,7 @@ class ReferenceShotDetector:
           bgr: (H, W, 3) uint8 at the video's own size, as `bgr_as_opencv` gives it.
 
         Raises:
-          ValueError: the frame is not the wanted one, or not an (H, W, 3) uint8 picture.
+          ValueError: the frame is not the wanted one, or not an (H, W, 3) uint8 image.
         """
         if frame_index != self._next_frame:
             raise ValueError(f"frame {frame_index} was pushed, but frame {self._next_frame} is the next wanted one")

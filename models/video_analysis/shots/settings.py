@@ -13,7 +13,7 @@ class ReferenceShotSettings(Settings):
     """Thresholds of SpatialVID's two detectors. The defaults are those of its scripts."""
 
     frame_skip: int = Field(2, ge=0, description="Frames left out between two processed ones.")
-    longest_side_px: int = Field(256, ge=16, description="Longer side of the processed picture, pixels.")
+    longest_side_px: int = Field(256, ge=16, description="Longer side of the processed image, pixels.")
     min_scene_len: int = Field(15, ge=0, description="Shortest distance of two cuts, source frames.")
     content_threshold: float = Field(
         21.0, gt=0.0, description="Content rule: smallest mean HSV difference of a cut, 8-bit levels."

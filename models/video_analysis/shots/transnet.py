@@ -50,7 +50,7 @@ class TransNetDetector:
         self._scores: list[tuple[float, float]] = []
 
     @property
-    def settled_frames(self) -> int:
+    def num_final_frames(self) -> int:
         """Frames from the start in which all boundaries are known."""
         return self._undecided
 

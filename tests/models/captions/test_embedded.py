@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.captions import CaptionSettings, MeasuredClip, caption_file, compose_caption
-from models.captions.motion import CameraPath, spread_words
+from models.captions.motion import CameraPath, expand_instructions
 from models.captions.motion_labels.steps import MotionSteps
 from models.captions.settings import EmbeddedSettings
 
@@ -21,8 +21,8 @@ def a_path(has_translation=True):
     moved[:2, 0] = 0.2
     moved[2, 3] = -30
     return CameraPath(
-        steps=MotionSteps(times_s=np.arange(5.0), moved=moved),
-        words=spread_words({"0->2": ["Dolly In"], "2->3": ["Pan Left"], "3->4": ["Stay"]}, 5),
+        steps=MotionSteps(times_s=np.arange(5.0), motion=moved),
+        labels=expand_instructions({"0->2": ["Dolly In"], "2->3": ["Pan Left"], "3->4": ["Stay"]}, 5),
         has_translation=has_translation,
         dist_level=2,
         turns=1,
@@ -69,13 +69,13 @@ def test_the_camera_is_told_from_its_poses():
 
 def test_motion_between_two_times_is_cut_at_them():
     stretch = a_path().between(1.0, 2.5)
-    assert stretch.moved == pytest.approx((0.2, 0, 0, -15, 0, 0))
+    assert stretch.motion == pytest.approx((0.2, 0, 0, -15, 0, 0))
     assert stretch.labels == ("Dolly In", "Pan Left")
     assert a_path().tags() == ("forward",)
 
 
 def test_a_camera_at_one_place_is_stationary():
-    path = dataclasses.replace(a_path(), words=spread_words({"0->4": ["Pan Left"]}, 5))
+    path = dataclasses.replace(a_path(), labels=expand_instructions({"0->4": ["Pan Left"]}, 5))
     assert path.tags() == ("stationary",)
 
 

@@ -12,11 +12,11 @@ from beam_pipeline.cli.main import main
 from explore.outputs import read_accounting, read_table
 from media.images import encode_jpeg
 from models.captions.answers import RefinedAnswer
-from models.captions.captioner import Captioners, ClipToCaption, write_captions
-from models.captions.chat import ChatRequest, Picture
+from models.captions.captioner import Captioners, CaptionInput, caption_clips
+from models.captions.chat import ChatRequest, LabeledImage
 from models.captions.draft import MeasuredClip
 from models.captions.grammar import GrammarMask
-from models.captions.local import LocalChat, check_local
+from models.captions.local import LocalChatModel, check_local
 from models.captions.settings import LocalSettings
 from models.captions.vocabulary import VOCABULARY
 from models.registry import WeightsError
@@ -28,9 +28,12 @@ TEXT_CHARS, PHRASE_CHARS, ROOM = 12, 6, 300
 VIDEO = EXAMPLES / "carphone_pristine.mp4"
 
 JPEG = encode_jpeg(np.arange(60 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 80, 3))
-CLIP = ClipToCaption(
+CLIP = CaptionInput(
     measured=MeasuredClip(width=80, height=60, duration_s=2.0, luminance=100.0, darkest=90.0, brightest=110.0),
-    pictures=(Picture(jpeg=JPEG, label="Picture 1, at 0.00 s:"), Picture(jpeg=JPEG, label="Picture 2, at 1.00 s:")),
+    images=(
+        LabeledImage(jpeg=JPEG, label="Picture 1, at 0.00 s:"),
+        LabeledImage(jpeg=JPEG, label="Picture 2, at 1.00 s:"),
+    ),
     times_s=(0.0, 1.0),
 )
 
@@ -68,10 +71,10 @@ def folder(tmp_path_factory):
 @pytest.mark.models
 def test_answers_have_the_form_that_is_asked_for(folder):
     settings = LocalSettings(folder=str(folder), device="cpu", max_output_tokens=ROOM, batch_size=2)
-    chat = LocalChat(settings)
+    chat = LocalChatModel(settings)
     room = settings.max_output_tokens
-    writers = Captioners(vision=chat, text=chat, vision_tokens=room, text_tokens=room, max_repairs=0)
-    written = write_captions([CLIP, CLIP, CLIP], writers)
+    captioners = Captioners(vision=chat, text=chat, vision_tokens=room, text_tokens=room, max_repairs=0)
+    written = caption_clips([CLIP, CLIP, CLIP], captioners)
     assert [w.error for w in written] == [None] * 3
     assert written[0].draft == written[1].draft == written[2].draft
     assert written[0].draft.tags["weather"] in VOCABULARY["weather"]
@@ -84,9 +87,9 @@ def test_answers_have_the_form_that_is_asked_for(folder):
 def test_a_model_is_told_what_was_wrong_until_it_is_given_up(folder, monkeypatch):
     # The grammar leaves room for empty texts alone, and those are no answer.
     monkeypatch.setattr("models.captions.local.TEXT_CHARS", 0)
-    chat = LocalChat(LocalSettings(folder=str(folder), device="cpu"))
-    writers = Captioners(vision=chat, text=chat, vision_tokens=ROOM, text_tokens=ROOM, max_repairs=2)
-    (written,) = write_captions([CLIP], writers)
+    chat = LocalChatModel(LocalSettings(folder=str(folder), device="cpu"))
+    captioners = Captioners(vision=chat, text=chat, vision_tokens=ROOM, text_tokens=ROOM, max_repairs=2)
+    (written,) = caption_clips([CLIP], captioners)
     assert (written.error.error_class, written.usage.requests) == ("InvalidAnswer", 3)
     assert "must not be empty" in written.error.cause
 
@@ -95,13 +98,13 @@ def library_way(chat, answer_type):
     """`generate` with the grammar's masks made by xgrammar's own processor, in a cache that grows."""
     import xgrammar
 
-    from models.captions.local import STEADY, _bounded_schema
+    from models.captions.local import STATIC_CACHE, _bounded_schema
 
     generate = chat._model.generate
     grammar = chat._compiler.compile_json_schema(_bounded_schema(answer_type), any_whitespace=False)
 
     def plain(**options):
-        kept = {name: value for name, value in options.items() if name not in ("stopping_criteria", *STEADY)}
+        kept = {name: value for name, value in options.items() if name not in ("stopping_criteria", *STATIC_CACHE)}
         return generate(**kept | {"logits_processor": [xgrammar.contrib.hf.LogitsProcessor(grammar)]})
 
     return plain
@@ -109,9 +112,9 @@ def library_way(chat, answer_type):
 
 @pytest.mark.models
 def test_texts_are_those_of_the_librarys_own_way(folder, monkeypatch):
-    chat = LocalChat(LocalSettings(folder=str(folder), device="cpu"))
+    chat = LocalChatModel(LocalSettings(folder=str(folder), device="cpu"))
     request = ChatRequest(
-        system="", text="", answer_type=RefinedAnswer, max_output_tokens=ROOM, pictures=CLIP.pictures[:1]
+        system="", text="", answer_type=RefinedAnswer, max_output_tokens=ROOM, images=CLIP.pictures[:1]
     )
     requests = [replace(request, text=text) for text in ("the camera moves", "a street", "forward through it " * 9)]
     found = chat.reply(requests)
@@ -122,13 +125,13 @@ def test_texts_are_those_of_the_librarys_own_way(folder, monkeypatch):
 
 @pytest.mark.models
 def test_a_token_that_the_grammar_does_not_allow_is_told(folder):
-    torch, chat = pytest.importorskip("torch"), LocalChat(LocalSettings(folder=str(folder), device="cpu"))
+    torch, chat = pytest.importorskip("torch"), LocalChatModel(LocalSettings(folder=str(folder), device="cpu"))
     with ThreadPoolExecutor(1) as threads:
         mask = GrammarMask(chat._compiler.compile_regex("[ab]c"), 2, threads)
         logits = mask.apply(None, torch.zeros(2, chat._model.config.get_text_config().vocab_size))
         allowed = chat._processor.tokenizer.convert_tokens_to_ids(["a", "b"])
         assert [torch.isfinite(row).nonzero().flatten().tolist() for row in logits] == [sorted(allowed)] * 2
-        assert not mask.follow(torch.tensor([[0, allowed[0]], [0, 5]]), None).any()
+        assert not mask.advance(torch.tensor([[0, allowed[0]], [0, 5]]), None).any()
         with pytest.raises(RuntimeError, match="does not allow token 5"):
             mask.apply(None, logits)
 
@@ -176,13 +179,13 @@ def test_workers_share_one_model_on_the_gpu(folder, tmp_path, monkeypatch):
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     loaded = []
-    load = LocalChat.__init__
+    load = LocalChatModel.__init__
 
     def count(chat, settings):
         load(chat, settings)
         loaded.append(chat._model.device.type)
 
-    monkeypatch.setattr(LocalChat, "__init__", count)
+    monkeypatch.setattr(LocalChatModel, "__init__", count)
     rows = run_captions(folder, tmp_path / "out", device="cuda", workers=4)
     assert {r["caption_reason"] for r in rows} == {None}
     assert loaded == ["cuda"]

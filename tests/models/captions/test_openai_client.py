@@ -11,27 +11,30 @@ import pytest
 
 pytest.importorskip("openai", reason="needs the [captions] extra")
 
-import models.captions.openai_client as server_module
-from models.captions.captioner import AnswerMemory, ClipToCaption, write_captions
-from models.captions.chat import Picture
+import models.captions.openai_client as client_module
+from models.captions.captioner import AnswerCache, CaptionInput, caption_clips
+from models.captions.chat import LabeledImage
 from models.captions.draft import MeasuredClip
-from models.captions.endpoints import check_servers, connect_writers
+from models.captions.endpoints import check_endpoints, connect_captioners
 from models.captions.rate_limiter import Limits, RateLimiter
 from models.captions.settings import CaptionSettings
 from models.registry import WeightsError
 from tests.support.chat_server import SCENE, Reply, chat_server, completion, failure, good
 
 KEY = "sk-secret-4711"
-CLIP = ClipToCaption(
+CLIP = CaptionInput(
     measured=MeasuredClip(width=64, height=48, duration_s=2.0, luminance=100.0, darkest=90.0, brightest=110.0),
-    pictures=(Picture(jpeg=b"\xff\xd8one", label="Picture 1, at 0.00 s:"), Picture(jpeg=b"\xff\xd8two", label="P2")),
+    images=(
+        LabeledImage(jpeg=b"\xff\xd8one", label="Picture 1, at 0.00 s:"),
+        LabeledImage(jpeg=b"\xff\xd8two", label="P2"),
+    ),
     times_s=(0.0, 1.0),
 )
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(server_module, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(client_module, "BACKOFF_BASE_S", 0.01)
     monkeypatch.setenv("TEST_KEY", KEY)
 
 
@@ -50,9 +53,9 @@ def settings(server, calls=(), text=None, **vision):
     )
 
 
-def write(server, clips=1, folder=None, memories=None, **changes):
-    writers = connect_writers(settings(server, **changes), folder)
-    return write_captions([CLIP] * clips, writers, memories)
+def write(server, clips=1, folder=None, caches=None, **changes):
+    captioners = connect_captioners(settings(server, **changes), folder)
+    return caption_clips([CLIP] * clips, captioners, caches)
 
 
 def test_three_requests_make_a_caption(server):
@@ -289,21 +292,21 @@ def test_a_budget_is_never_exceeded_and_stops_cleanly(server, limit, asked, tmp_
 
 
 def test_a_step_with_an_answer_is_not_asked_again(server):
-    class Memory(AnswerMemory):
+    class MemoryCache(AnswerCache):
         def __init__(self):
             self.known = {}
 
-        def recall(self, step):
+        def get(self, step):
             return self.known.get(step)
 
-        def keep(self, step, answer):
+        def put(self, step, answer):
             self.known[step] = answer
 
-    memory = Memory()
+    cache = MemoryCache()
     server.script = [good, failure(400, "what?")]
-    (written,) = write(server, memories=[memory])
+    (written,) = write(server, caches=[cache])
     assert written.error.error_class == "Http400"
-    (written,) = write(server, memories=[memory])
+    (written,) = write(server, caches=[cache])
     assert written.error is None
     # The tags were known, too: only the step that failed was asked again.
     assert len(server.seen) == 4
@@ -320,19 +323,19 @@ def test_missing_counts_are_not_made_up(server):
 def test_rates_hold_between_ledgers_of_one_file(tmp_path, monkeypatch):
     monkeypatch.setattr("models.captions.rate_limiter.BURST_S", 0.0)
     path = str(tmp_path / "account")
-    ledgers = [RateLimiter(Limits(requests_per_minute=600), path) for _ in range(2)]
+    limiters = [RateLimiter(Limits(requests_per_minute=600), path) for _ in range(2)]
     started = time.monotonic()
     for turn in range(6):
-        ledgers[turn % 2].settle(ledgers[turn % 2].reserve(10, 0), 10, 0, failed=False)
+        limiters[turn % 2].commit(limiters[turn % 2].reserve(10, 0), 10, 0, failed=False)
     assert time.monotonic() - started >= 0.45
 
 
 def test_tokens_that_were_not_used_are_given_back(monkeypatch):
     monkeypatch.setattr("models.captions.rate_limiter.BURST_S", 0.0)
-    ledger = RateLimiter(Limits(tokens_per_minute=6000))
+    limiter = RateLimiter(Limits(tokens_per_minute=6000))
     started = time.monotonic()
     for _ in range(3):
-        ledger.settle(ledger.reserve(6000, 0), 1, 0, failed=False)
+        limiter.commit(limiter.reserve(6000, 0), 1, 0, failed=False)
     assert time.monotonic() - started < 5
 
 
@@ -341,10 +344,10 @@ def test_without_a_shared_file_the_limits_are_divided():
 
 
 def test_a_missing_key_is_told_before_anything_runs(server, monkeypatch):
-    assert check_servers(settings(server)) == "tiny"
+    assert check_endpoints(settings(server)) == "tiny"
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(WeightsError, match="TEST_KEY"):
-        check_servers(settings(server))
+        check_endpoints(settings(server))
 
 
 @pytest.mark.parametrize("url", ["ftp://x/v1", "http://user:pw@host/v1", "https://host/v1?key=abc", "host/v1"])

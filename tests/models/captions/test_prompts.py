@@ -8,9 +8,9 @@ import pytest
 
 from models.captions.answers import RefinedAnswer, SceneAnswer, TagAnswer
 from models.captions.draft import MeasuredClip
-from models.captions.motion import CameraPath, spread_words
+from models.captions.motion import CameraPath, expand_instructions
 from models.captions.motion_labels.steps import measure_steps
-from models.captions.prompts import STEPS, fill, prompts_id, read_prompt, tell_motion
+from models.captions.prompts import STEPS, describe_measured_motion, fill, prompts_id, read_prompt
 from models.geometry.camera_path import interpolate_missing_poses
 
 IDENTITY = [0, 0, 0, 0, 0, 0, 1.0]
@@ -27,15 +27,15 @@ def path_of(poses, instructions, has_translation=True, scene_depth=2.0, **facts)
     times_s = 0.2 * np.arange(len(poses))
     filled = interpolate_missing_poses(poses, times_s)
     steps = measure_steps(filled, times_s=times_s, scene_depth=scene_depth, has_translation=has_translation)
-    words = spread_words(instructions, len(poses))
+    labels = expand_instructions(instructions, len(poses))
     return CameraPath(
-        steps=steps, words=words, has_translation=has_translation, **{"dist_level": 2, "turns": 0, **facts}
+        steps=steps, labels=labels, has_translation=has_translation, **{"dist_level": 2, "turns": 0, **facts}
     )
 
 
 def tell(path, times_s=(0.0, 1.0, 2.0), **changes):
     clip = {"width": 64, "height": 36, "duration_s": 2.0, "luminance": 99.0, "darkest": 90.0, "brightest": 110.0}
-    return tell_motion(MeasuredClip(**clip, path=path, **changes), times_s)
+    return describe_measured_motion(MeasuredClip(**clip, path=path, **changes), times_s)
 
 
 def test_a_path_from_the_origin_is_told_in_scene_depths_of_the_current_camera():

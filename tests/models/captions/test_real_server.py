@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from media.images import encode_jpeg
-from models.captions.captioner import ClipToCaption, write_captions
-from models.captions.chat import Picture
+from models.captions.captioner import CaptionInput, caption_clips
+from models.captions.chat import LabeledImage
 from models.captions.draft import MeasuredClip
-from models.captions.endpoints import connect_writers
+from models.captions.endpoints import connect_captioners
 from models.captions.settings import CaptionSettings
 from tests.support.tiny_vlm import write_tiny_vlm
 
@@ -70,12 +70,15 @@ def test_a_real_server_takes_pictures_and_further_turns_and_counts_tokens(server
         vision={"base_url": base_url, "name": name, "max_output_tokens": 64, "structured": "none"},
         calls={"max_repairs": 1, "max_attempts": 1},
     )
-    clip = ClipToCaption(
+    clip = CaptionInput(
         measured=MeasuredClip(width=80, height=60, duration_s=2.0, luminance=100.0, darkest=90.0, brightest=110.0),
-        pictures=(Picture(jpeg=JPEG, label="Picture 1, at 0.00 s:"), Picture(jpeg=JPEG, label="Picture 2, at 1.00 s:")),
+        images=(
+            LabeledImage(jpeg=JPEG, label="Picture 1, at 0.00 s:"),
+            LabeledImage(jpeg=JPEG, label="Picture 2, at 1.00 s:"),
+        ),
         times_s=(0.0, 1.0),
     )
-    (written,) = write_captions([clip], connect_writers(settings, str(tmp_path)))
+    (written,) = caption_clips([clip], connect_captioners(settings, str(tmp_path)))
     assert written.error.error_class in ("TruncatedAnswer", "InvalidAnswer"), written.error
     assert written.usage.requests >= 2
     assert written.usage.input_tokens > 300 and written.usage.output_tokens > 0

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from models.captions.draft import CaptionDraft
-from models.captions.vocabulary import UNKNOWN, VOCABULARY, is_odd, normalize_tag
+from models.captions.vocabulary import UNKNOWN, VOCABULARY, is_out_of_vocabulary, normalize_tag
 
 # What users met in published files, and what models answer instead of a word of the vocabulary.
 ODD = [
@@ -53,7 +53,7 @@ def test_the_vocabulary_maps_to_itself():
         for word in words:
             assert normalize_tag(tag, word) == word
             assert normalize_tag(tag, f" {word.upper()}. ") == word
-            assert not is_odd(tag, word)
+            assert not is_out_of_vocabulary(tag, word)
 
 
 def test_a_draft_keeps_what_was_odd():

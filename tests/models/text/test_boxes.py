@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.text.boxes import covered_share, find_boxes, hull_area_px
+from models.text.boxes import bounding_box_area_px, covered_share, find_boxes
 
 THRESHOLDS = {"map_threshold": 0.3, "box_threshold": 0.6, "unclip_ratio": 1.5, "max_boxes": 1000}
 
@@ -36,18 +36,18 @@ def test_covered_share_is_the_union_of_upright_boxes(boxes):
 def test_overlaps_count_once_in_the_share_and_twice_in_the_hulls():
     boxes = quads(quad(0, 0, 10, 10), quad(0, 0, 10, 10))
     assert covered_share(boxes, (20, 10)) == 0.5
-    assert hull_area_px(boxes, (20, 10)) == 200
+    assert bounding_box_area_px(boxes, (20, 10)) == 200
 
 
 def test_a_slanted_box_counts_with_its_own_area_and_its_hull_with_twice_that():
     diamond = quads([[50, 0], [100, 50], [50, 100], [0, 50]])
     assert covered_share(diamond, (100, 100)) == pytest.approx(0.5, abs=0.011)
-    assert hull_area_px(diamond, (100, 100)) == 10_000
+    assert bounding_box_area_px(diamond, (100, 100)) == 10_000
 
 
 def test_hulls_are_rounded_and_clipped_to_the_picture():
-    assert hull_area_px(quads(quad(-5.0, -5.0, 4.4, 4.6)), (100, 100)) == 4 * 5
-    assert hull_area_px(quads(), (100, 100)) == 0
+    assert bounding_box_area_px(quads(quad(-5.0, -5.0, 4.4, 4.6)), (100, 100)) == 4 * 5
+    assert bounding_box_area_px(quads(), (100, 100)) == 0
     assert covered_share(quads(), (100, 100)) == 0.0
 
 

@@ -5,13 +5,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from models.registry import PPOCR_V6_SMALL_REC, resolve_weights
-from models.text.recognition import TextReader
+from models.text.recognition import TextRecognizer
 from models.text.scorer import TextSettings
 
 
 @pytest.fixture(scope="module")
-def reader() -> TextReader:
-    return TextReader(resolve_weights(PPOCR_V6_SMALL_REC))
+def reader() -> TextRecognizer:
+    return TextRecognizer(resolve_weights(PPOCR_V6_SMALL_REC))
 
 
 def line(text: str, size: tuple[int, int] = (400, 120)) -> Image.Image:

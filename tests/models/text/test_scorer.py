@@ -212,7 +212,7 @@ def test_wrong_arrays_are_refused(model):
         np.zeros((10, 10, 3), np.float32),
         np.zeros((0, 10, 3), np.uint8),
     ):
-        with pytest.raises(ValueError, match="RGB picture"):
+        with pytest.raises(ValueError, match="RGB image"):
             model.text_share(image)
 
 

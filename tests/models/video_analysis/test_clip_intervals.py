@@ -5,14 +5,14 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.video_analysis.clip_intervals import ClipSettings, plan_shot, reference_intervals
+from models.video_analysis.clip_intervals import ClipSettings, reference_intervals, split_shot
 
 SETTINGS = ClipSettings()
 seconds = st.fractions(0, 200, max_denominator=30)
 
 
 def closed(end, settings=SETTINGS, start=Fraction(0)):
-    return plan_shot(start, end, settings, shot_is_closed=True)[0]
+    return split_shot(start, end, settings, shot_is_closed=True)[0]
 
 
 @given(seconds)
@@ -31,9 +31,9 @@ def test_planning_while_the_shot_is_open_changes_nothing(split, looks, end):
     settings = ClipSettings(split=split)
     pieces, undecided = [], Fraction(0)
     for known in sorted(look for look in looks if look <= end):
-        found, undecided = plan_shot(undecided, known, settings, shot_is_closed=False)
+        found, undecided = split_shot(undecided, known, settings, shot_is_closed=False)
         pieces += found
-    pieces += plan_shot(undecided, end, settings, shot_is_closed=True)[0]
+    pieces += split_shot(undecided, end, settings, shot_is_closed=True)[0]
     assert pieces == closed(end, settings)
 
 

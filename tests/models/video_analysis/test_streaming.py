@@ -136,13 +136,13 @@ def test_normalized_motion_is_comparable_across_sizes_and_rates(tmp_path):
 
 def test_few_pictures_are_held_at_a_time(video, monkeypatch):
     held = []
-    original = sample_pictures.SampleImages.offer
+    original = sample_pictures.SampleImageBuffer.offer
 
     def offer(self, decoded):
         original(self, decoded)
         held.append(len(self))
 
-    monkeypatch.setattr(sample_pictures.SampleImages, "offer", offer)
+    monkeypatch.setattr(sample_pictures.SampleImageBuffer, "offer", offer)
     analyze(video[0])
     # One picture a second, for at most two times the longest clip and the detector's lag.
     assert max(held) <= 40

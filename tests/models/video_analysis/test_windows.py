@@ -165,9 +165,9 @@ def test_what_is_measured_is_read_back(measured):
     assert [f.pts for f in frames] == sorted({f.pts for f in frames})
     assert all(f.stat.thumbnail.shape == (36, 64, 3) for f in frames)
     # One picture for each third of the shortest clip, in the window that owns it.
-    assert sum(f.picture is not None for f in frames) == 24
+    assert sum(f.image is not None for f in frames) == 24
     lead = [f for n, p in enumerate(parts) for f in list(read_measured(str(folder / f"{n}.arrow")))[: p.num_lead]]
-    assert len(lead) > 50 and not any(f.picture for f in lead)
+    assert len(lead) > 50 and not any(f.image for f in lead)
 
 
 @pytest.mark.parametrize(

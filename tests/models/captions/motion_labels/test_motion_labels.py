@@ -16,7 +16,7 @@ from models.captions.motion_labels import (
     label_voted,
     to_instructions,
 )
-from models.captions.motion_labels.vocabulary import AXES, OPPOSITES, STAY, WORDS
+from models.captions.motion_labels.vocabulary import AXES, LABELS, OPPOSITES, STAY
 from tests.support.camera_paths import fly, matrix, move_world, poses_from, quaternion, steady, wander
 from tests.support.paths import DATA, NO_DATA
 
@@ -68,11 +68,11 @@ def words_of(labels):
 
 
 def test_the_vocabulary_is_that_of_the_data_set():
-    assert set(WORDS) == set(MOTIONS) and len(WORDS) == 13
-    assert {OPPOSITES[OPPOSITES[w]] for w in WORDS if w != STAY} == set(WORDS) - {STAY}
+    assert set(LABELS) == set(MOTIONS) and len(LABELS) == 13
+    assert {OPPOSITES[OPPOSITES[w]] for w in LABELS if w != STAY} == set(LABELS) - {STAY}
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", LABELS)
 @pytest.mark.parametrize("start", [{}, ELSEWHERE])
 def test_each_word_from_its_motion(word, start):
     labels = label(perform((3, word), **start))
@@ -80,7 +80,7 @@ def test_each_word_from_its_motion(word, start):
     assert labels.instructions == {"0->15": [word]}
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", LABELS)
 def test_each_word_in_the_reference_from_a_camera_that_starts_at_the_origin(word):
     _, poses = perform((8, word))
     for segments in (label_voted(poses), label_plain(poses)):
@@ -171,7 +171,7 @@ def test_segments_span_the_clip_and_contradict_nowhere(seed, speed, count):
     ends = [s.end_ordinal for s in labels.segments]
     assert [s.start_ordinal for s in labels.segments] == [0, *ends[:-1]] and ends[-1] == count - 1
     for segment in labels.segments:
-        assert set(segment.labels) <= set(WORDS) and 1 <= len(segment.labels) <= 4
+        assert set(segment.labels) <= set(LABELS) and 1 <= len(segment.labels) <= 4
         assert not any(OPPOSITES.get(w) in segment.labels for w in segment.labels)
         assert STAY not in segment.labels or segment.labels == (STAY,)
     assert all(a.labels != b.labels for a, b in zip(labels.segments, labels.segments[1:], strict=False))
@@ -329,7 +329,7 @@ def test_a_sentence_leaves_out_what_matters_least():
 
 
 def test_one_sentence_tells_the_main_of_much():
-    performance = perform(*[(1.5, word) for word in WORDS], rate=10)
+    performance = perform(*[(1.5, word) for word in LABELS], rate=10)
     sentence = label(performance).sentence
     assert sentence.count(", then ") == 3 and sentence.endswith(".")
 

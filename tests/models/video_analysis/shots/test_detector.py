@@ -41,7 +41,7 @@ def detect(frames, fps=FPS):
     found: list[Boundary] = []
     for index, frame in enumerate(frames):
         found += detector.push(frame, index / fps)
-        assert all(b.frame < detector.settled_frames for b in found)
+        assert all(b.frame < detector.num_final_frames for b in found)
     return found + detector.finish()
 
 
@@ -98,7 +98,7 @@ def test_boundaries_come_in_order_and_settle_soon(lengths, fps):
     for index, frame in enumerate(frames):
         found += detector.push(frame, index / fps)
         # The lag is bounded: two windows of the gradual search.
-        assert index + 1 - detector.settled_frames <= 2 * 54 * max(1, round(fps / 25)) + 10
+        assert index + 1 - detector.num_final_frames <= 2 * 54 * max(1, round(fps / 25)) + 10
     found += detector.finish()
     starts = [b.frame for b in found]
     assert starts == sorted(starts)

@@ -37,7 +37,7 @@ def find(monkeypatch, scores, **settings):
         thumbnail = np.zeros((36, 64, 3), np.uint8)
         thumbnail[:] = round(255 * middle), round(255 * member), 0
         for boundary in detector.push(thumbnail, 0.0):
-            assert boundary.frame <= detector.settled_frames <= at + 1
+            assert boundary.frame <= detector.num_final_frames <= at + 1
             found.append(boundary)
     return found + detector.finish()
 
