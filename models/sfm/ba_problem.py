@@ -1,4 +1,4 @@
-"""Sparse points and where frames see them, as the arrays that the bundle adjuster takes."""
+"""Points and observations packed into the arrays of the bundle adjuster."""
 
 from __future__ import annotations
 
@@ -10,88 +10,88 @@ from core.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64
 
 
 @dataclass(frozen=True, slots=True)
-class PackedPoints:
-    """Points and their observations, those of a frame ("anchor") in slots of its own.
+class PackedObservations:
+    """Points in slots of their reference frames, and observations by edge (reference frame, observing frame).
 
     Attributes:
-      points: (k,) numbers of the points.
-      slots: (k,) anchors and (k,) places in them.
-      source, target: (e,) frames of the edges.
-      pixels: (n, width, 2) where anchors see their points.
-      target_px, weight: (e, width, 2) and (e, width): where the targets see them, and how much that counts, or 0.
+      points: (k,) indices of the points.
+      slots: (k,) reference frames and (k,) slots in them.
+      source, target: (e,) reference and observing frame of each edge.
+      reference_px: (n, width, 2) keypoints in the reference frames.
+      target_px, weight: (e, width, 2) and (e, width): keypoints in the observing frames and their weights, 0 for none.
       edge: (o,) edge of each observation.
-      observed: (o,) frames and (o,) places in `points` of the observations.
+      observations: (o,) frames and (o,) positions in `points` of the observations.
     """
 
     points: Int64Array
     slots: tuple[Int64Array, Int64Array]
     source: Int32Array
     target: Int32Array
-    pixels: Float32Array
+    reference_px: Float32Array
     target_px: Float32Array
     weight: Float32Array
     edge: Int64Array
-    observed: tuple[Int64Array, Int64Array]
+    observations: tuple[Int64Array, Int64Array]
 
-    def in_slots(self, values: Float64Array) -> Float64Array:
-        """(n, width) of (k,) values of the points; 0 where there is no point."""
-        placed = np.zeros(self.pixels.shape[:2])
-        placed[self.slots] = values
-        return placed
+    def to_slots(self, values: Float64Array) -> Float64Array:
+        """(n, width) slots with the (k,) values of the points; 0 in empty slots."""
+        packed = np.zeros(self.reference_px.shape[:2])
+        packed[self.slots] = values
+        return packed
 
 
-def pack_points(
-    position: Float64Array,
-    is_used: BoolArray,
+def pack_observations(
+    keypoints_px: Float64Array,
+    is_observed: BoolArray,
     weight: Float32Array,
-    anchor: Int64Array,
-    is_known: BoolArray,
+    reference: Int64Array,
+    is_triangulated: BoolArray,
     frames: BoolArray,
-    seen_by: BoolArray,
-) -> PackedPoints | None:
-    """The known points that a frame of `seen_by` sees, as `frames` see them, edge by edge; None without any.
+    observed_by: BoolArray,
+) -> PackedObservations | None:
+    """Observations in `frames` of triangulated points that a frame of `observed_by` observes; None without any.
 
-    Points of an anchor that the same frames see come to lie together: the bundle adjuster skips what none sees.
+    Points of a reference frame are sorted by the frames that observe them, since the bundle adjuster skips runs of
+    slots without observations.
 
     Args:
-      position, is_used, weight: (n, m, 2), (n, m) and (n, m): where frames see points, if that counts, how much.
-      anchor: (m,) the frame of each known point's depth.
-      is_known: (m,).
-      frames, seen_by: (n,).
+      keypoints_px, is_observed, weight: (n, m, 2), (n, m) and (n, m) keypoints, which are observations, weights.
+      reference: (m,) reference frame of each triangulated point.
+      is_triangulated: (m,).
+      frames, observed_by: (n,).
     """
-    of_interest = is_used[seen_by].any(axis=0)
-    points = np.flatnonzero(is_known & of_interest)
-    own = anchor[points]
-    seen = is_used[:, points] & frames[:, None]
-    seen[own, np.arange(len(points))] = False
-    is_there = seen.any(axis=0)
-    points, seen = points[is_there], seen[:, is_there]
+    points = np.flatnonzero(is_triangulated & is_observed[observed_by].any(axis=0))
+    own = reference[points]
+    observed = is_observed[:, points] & frames[:, None]
+    observed[own, np.arange(len(points))] = False
+    has_observation = observed.any(axis=0)
+    points, observed = points[has_observation], observed[:, has_observation]
     if not len(points):
         return None
-    own = anchor[points]
-    first, last = seen.argmax(axis=0), seen.shape[0] - seen[::-1].argmax(axis=0)
+    own = reference[points]
+    first, last = observed.argmax(axis=0), observed.shape[0] - observed[::-1].argmax(axis=0)
     order = np.lexsort((first, last, own))
-    points, own, seen = points[order], own[order], seen[:, order]
+    points, own, observed = points[order], own[order], observed[:, order]
     starts = np.searchsorted(own, own)
     slot = np.arange(len(points)) - starts
     width = int(slot.max()) + 1
-    count = len(is_used)
-    pixels = np.zeros((count, width, 2), np.float32)
-    pixels[own, slot] = position[own, points]
-    frame, which = np.nonzero(seen)
+    count = len(is_observed)
+    reference_px = np.zeros((count, width, 2), np.float32)
+    reference_px[own, slot] = keypoints_px[own, points]
+    frame, which = np.nonzero(observed)
     code, edge = np.unique(own[which] * count + frame, return_inverse=True)
     target_px = np.zeros((len(code), width, 2), np.float32)
     packed_weight = np.zeros((len(code), width), np.float32)
-    target_px[edge, slot[which]] = position[frame, points[which]]
+    target_px[edge, slot[which]] = keypoints_px[frame, points[which]]
     packed_weight[edge, slot[which]] = weight[frame, points[which]]
-    return PackedPoints(
+    return PackedObservations(
         points=points,
         slots=(own, slot),
         source=(code // count).astype(np.int32),
         target=(code % count).astype(np.int32),
-        pixels=pixels,
+        reference_px=reference_px,
         target_px=target_px,
         weight=packed_weight,
         edge=edge,
-        observed=(frame, which),
+        observations=(frame, which),
     )

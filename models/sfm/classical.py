@@ -1,4 +1,4 @@
-"""Camera poses without learned models: tracked corners, a robust start, and bundle adjustment."""
+"""Incremental structure from motion without learned models: the classical pose estimator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from core.arrays import Float64Array
 from models.sfm.estimate import (
-    DISPARITY_TOP,
+    INVERSE_DEPTH_P98,
     Intrinsics,
     MotionKind,
     PoseEstimate,
@@ -16,154 +16,156 @@ from models.sfm.estimate import (
     without_poses,
 )
 from models.sfm.feature_bridging import bridge_weak_links
-from models.sfm.initial_pair import FOCAL_TRIALS, best_pairs, start_mapping
-from models.sfm.mapping import Mapper
-from models.sfm.patch_refinement import reobserve
-from models.sfm.reconstruction import MAX_ERROR_PX
-from models.sfm.reference_frames import free_anchors
-from models.sfm.rotation import rotations_between
-from models.sfm.tracks import Tracks, track_points
-from models.sfm.validation import MIN_LINKS, PoseFailure, certainty_of, check_reconstruction, check_tracking
-from models.sfm.zoom import find_zoom
+from models.sfm.initial_pair import FOCAL_CANDIDATES, find_initial_pairs, initialize_mapper
+from models.sfm.patch_refinement import refine_observations
+from models.sfm.reconstruction import MAX_REPROJECTION_ERROR_PX, Reconstruction
+from models.sfm.reference_frames import refine_reference_keypoints
+from models.sfm.rotation import estimate_rotations
+from models.sfm.tracks import Tracks, track_keypoints
+from models.sfm.validation import MIN_LINKS, PoseFailure, check_inlier_ratio, check_reconstruction, depth_snr
+from models.sfm.zoom import detect_zoom
 from native import se3
 
-MIN_POINTS = 30
-STATIC_PX = 0.6
-MIN_ROTATION_SHARE = 0.45
-LIKELY_ROTATION_SHARE = 0.35
-TRANSLATION_CERTAINTY = 80.0
-"""The lower share is enough where even the better depths of the best map with translation are less certain."""
-ROTATION_SHARE_OF_SIDE = 1 / 640
-MIN_ROTATION_PX = 0.4
-NUM_STARTS = 2
+MIN_STATIC_TRACKS = 30
+MAX_STATIC_MOTION_PX = 0.6
+MIN_ROTATION_INLIER_RATIO = 0.45
+LIKELY_ROTATION_INLIER_RATIO = 0.35
+GENERAL_MOTION_DEPTH_SNR = 80.0
+"""With a lower depth SNR, the likely ratio is enough for rotation-only motion."""
+ROTATION_ERROR_PER_SIDE = 1 / 640
+MIN_ROTATION_ERROR_PX = 0.4
+NUM_INITIAL_PAIRS = 2
 
 
 def estimate_poses(request: PoseRequest) -> PoseEstimate:
     """Camera poses and focal length of one clip of a mostly static scene; see `PoseEstimate`.
 
-    A camera that stands still or only turns is told apart first, since no translation can be found then, and so is one
-    that zooms: it gets no poses. Where little leads from a frame to the next, features join those around. The pair of
-    frames with the best parallax starts a map, for several focal lengths if none is known; the other frames are added
-    one by one by the points that they see; all is adjusted together. Points that do not follow the scene pull less
-    (Cauchy kernel) and are dropped beyond a few pixels. At last all points are looked for by their patches in all
-    frames, which undoes the drift of tracks, and all is adjusted once more, the places that points are seen at in
-    their anchors too. If no depth is then known well and turns explain more than a third of what is seen, the
-    camera turns after all. Scale: the 98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a
-    frame at 640 x 360.
+    Keypoints are tracked, with feature matches across weak links. Degenerate motions come first: a static camera, a
+    pure rotation, a zoom (no poses). Then incremental mapping: an initial pair with parallax, for several focal lengths
+    if none is known; registration of the other frames by PnP; bundle adjustment with a Cauchy loss, filtering and
+    retriangulation. Patch refinement then removes track drift, and a last bundle adjustment refines reference keypoints
+    too. With uncertain depths and enough inliers of a pure rotation, the motion is a rotation after all. Scale: the
+    98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
-    tracks = track_points(gray, request.dynamic_masks)
-    broken = _breaks(tracks)
+    tracks = track_keypoints(gray, request.dynamic_masks)
+    breaks = _find_breaks(tracks)
     if len(gray) == 1:
         return without_poses(request, "one frame shows no camera motion")
-    if broken:
-        frames = f"annotated frames {broken[0]} and {broken[0] + 1}"
-        return without_poses(request, f"{frames} have no points in common (a cut, blur, or no texture)", broken)
+    if breaks:
+        frames = f"annotated frames {breaks[0]} and {breaks[0] + 1}"
+        return without_poses(request, f"{frames} have no points in common (a cut, blur, or no texture)", breaks)
     tracks = bridge_weak_links(tracks, gray)
-    trials, refine = _trials(request)
-    middle = trials[len(trials) // 2]
+    candidates, refine = _candidate_intrinsics(request)
+    middle = candidates[len(candidates) // 2]
     if _is_static(tracks):
-        return _answer(request, _still(tracks, middle, request.num_threads), "static")
-    turning = _turning(tracks, trials, refine, request.num_threads)
-    turning_share = _share_of_turning(turning, request.size)
-    if turning_share > MIN_ROTATION_SHARE:
-        return _answer(request, turning, "rotation")
-    zoom = find_zoom(tracks, middle)
+        return _make_estimate(request, _static_reconstruction(tracks, middle), "static")
+    rotation_only = _fit_pure_rotation(tracks, candidates, refine, request.num_threads)
+    rotation_inlier_ratio = _rotation_inlier_ratio(rotation_only, request.size)
+    if rotation_inlier_ratio > MIN_ROTATION_INLIER_RATIO:
+        return _make_estimate(request, rotation_only, "rotation")
+    zoom = detect_zoom(tracks, middle)
     if zoom is not None:
         return without_poses(request, zoom.reason)
-    mapper = start_mapping(tracks, best_pairs(tracks, middle, NUM_STARTS), trials, refine, request.num_threads)
+    pairs = find_initial_pairs(tracks, middle, NUM_INITIAL_PAIRS)
+    mapper = initialize_mapper(tracks, pairs, candidates, refine, request.num_threads)
     if mapper is None:
         return without_poses(request, "no two frames show enough parallax in common points to start from")
-    mapper.add_all(refine)
-    mapper.polish(refine)
-    doubt = check_tracking(mapper)
-    reobserve(mapper, gray, request.num_threads)
-    mapper.adjust(iterations=8, focal_too=refine)
-    mapper.drop_outliers(MAX_ERROR_PX / 2)
-    mapper.support_weak()
+    mapper.register_frames(refine)
+    mapper.refine_globally(refine)
+    failure = check_inlier_ratio(mapper)
+    refine_observations(mapper, gray, request.num_threads)
+    mapper.bundle_adjust(iterations=8, optimize_focal=refine)
+    mapper.filter_observations(MAX_REPROJECTION_ERROR_PX / 2)
+    mapper.retriangulate_weak_frames()
     mapper.tighten_loss_scale()
-    free_anchors(mapper, refine)
-    mapper.adjust(iterations=15, focal_too=refine)
-    mapper.triangulate()  # what no patch was found of says nothing about poses, but how far the scene is
-    if turning_share > LIKELY_ROTATION_SHARE and certainty_of(mapper) < TRANSLATION_CERTAINTY:
-        return _answer(request, turning, "rotation")
-    return _answer(request, mapper, "general", doubt)
+    refine_reference_keypoints(mapper, refine)
+    mapper.bundle_adjust(iterations=15, optimize_focal=refine)
+    mapper.triangulate()  # tracks without an aligned patch are too inexact for poses, but not for the scene's depth
+    if rotation_inlier_ratio > LIKELY_ROTATION_INLIER_RATIO and depth_snr(mapper) < GENERAL_MOTION_DEPTH_SNR:
+        return _make_estimate(request, rotation_only, "rotation")
+    return _make_estimate(request, mapper, "general", failure)
 
 
-def _trials(request: PoseRequest) -> tuple[list[Float64Array], bool]:
-    """Intrinsics to start from, and whether the focal length is adjusted."""
+def _candidate_intrinsics(request: PoseRequest) -> tuple[list[Float64Array], bool]:
+    """Intrinsics to initialize from, and whether the focal length is optimized."""
     if request.intrinsics is not None and request.intrinsics_mode != "estimate":
         return [request.intrinsics.as_array()], request.intrinsics_mode == "refine"
-    guess = default_intrinsics(request.size)
-    longer = max(request.size)
-    return [Intrinsics(fx=f * longer, fy=f * longer, cx=guess.cx, cy=guess.cy).as_array() for f in FOCAL_TRIALS], True
+    default, side = default_intrinsics(request.size), max(request.size)
+    focals = [factor * side for factor in FOCAL_CANDIDATES]
+    return [Intrinsics(fx=focal, fy=focal, cx=default.cx, cy=default.cy).as_array() for focal in focals], True
 
 
-def _breaks(tracks: Tracks) -> tuple[int, ...]:
-    """The frames that share hardly a point with the next one."""
-    seen = tracks.is_seen
-    return tuple(np.flatnonzero((seen[1:] & seen[:-1]).sum(axis=1) < MIN_LINKS).tolist())
+def _find_breaks(tracks: Tracks) -> tuple[int, ...]:
+    """Frames that share too few tracks with the next one."""
+    tracked = tracks.is_tracked
+    return tuple(np.flatnonzero((tracked[1:] & tracked[:-1]).sum(axis=1) < MIN_LINKS).tolist())
 
 
 def _is_static(tracks: Tracks) -> bool:
-    first = np.flatnonzero(tracks.is_seen[0])
-    moved = np.linalg.norm(tracks.position[:, first] - tracks.position[0, first], axis=2)
-    seen = np.isfinite(moved)
-    if (seen.sum(axis=1) < MIN_POINTS).any():
+    """Whether the median track stays within a fraction of a pixel of the first frame."""
+    first = np.flatnonzero(tracks.is_tracked[0])
+    motion_px = np.linalg.norm(tracks.keypoints_px[:, first] - tracks.keypoints_px[0, first], axis=2)
+    tracked = np.isfinite(motion_px)
+    if (tracked.sum(axis=1) < MIN_STATIC_TRACKS).any():
         return False
-    return bool(np.nanmedian(moved, axis=1).max() < STATIC_PX)
+    return bool(np.nanmedian(motion_px, axis=1).max() < MAX_STATIC_MOTION_PX)
 
 
-def _still(tracks: Tracks, intrinsics: Float64Array, num_threads: int) -> Mapper:
-    mapper = Mapper(tracks, intrinsics, num_threads)
-    mapper.is_registered[:] = True
-    return mapper
+def _static_reconstruction(tracks: Tracks, intrinsics: Float64Array) -> Reconstruction:
+    recon = Reconstruction(tracks, intrinsics)
+    recon.is_registered[:] = True
+    return recon
 
 
-def _turning(tracks: Tracks, trials: list[Float64Array], refine: bool, num_threads: int) -> Mapper:
-    """The best explanation of all frames by rotations about one center."""
-    middle = trials[len(trials) // 2]
-    frames = np.arange(1, len(tracks.position))
+def _fit_pure_rotation(
+    tracks: Tracks, candidates: list[Float64Array], refine: bool, num_threads: int
+) -> Reconstruction:
+    """Best rotation-only reconstruction: rotations about one camera center, over candidate intrinsics."""
+    middle = candidates[len(candidates) // 2]
+    frames = np.arange(1, len(tracks.keypoints_px))
     steps = np.tile(np.eye(4), (len(frames), 1, 1))
-    steps[:, :3, :3], _ = rotations_between(*tracks.of_pairs(frames - 1, frames), middle)
-    turns = se3.log(se3.from_matrix(steps))
+    steps[:, :3, :3], _ = estimate_rotations(*tracks.correspondences(frames - 1, frames), middle)
+    twists = se3.log(se3.from_matrix(steps))
 
-    def explain(intrinsics: Float64Array) -> Mapper:
-        mapper = Mapper(tracks, intrinsics, num_threads)
-        mapper.place_at_infinity()
-        # The same shift in pixels is a turn in inverse proportion to the focal length.
-        poses = [mapper.cam_from_world[0]]
-        for step in se3.exp(turns * (middle[0] / intrinsics[0])):
+    def fit(intrinsics: Float64Array) -> Reconstruction:
+        recon = Reconstruction(tracks, intrinsics, num_threads)
+        recon.initialize_pure_rotation()
+        # For equal motion in pixels, rotation angles are inversely proportional to the focal length.
+        poses = [recon.cam_from_world[0]]
+        for step in se3.exp(twists * (middle[0] / intrinsics[0])):
             poses.append(se3.compose(step, poses[-1]))
-        mapper.cam_from_world = np.array(poses)
-        mapper.adjust(points_too=False, focal_too=refine, iterations=10)
-        return mapper
+        recon.cam_from_world = np.array(poses)
+        recon.bundle_adjust(optimize_points=False, optimize_focal=refine, iterations=10)
+        return recon
 
-    return max(map(explain, trials[::2]), key=Mapper.fit_score)
+    return max(map(fit, candidates[::2]), key=Reconstruction.soft_inlier_count)
 
 
-def _share_of_turning(turning: Mapper, size: tuple[int, int]) -> float:
-    """How much of what is seen keeps to rotations; if it is enough, the rest must be moving by itself.
+def _rotation_inlier_ratio(rotation_only: Reconstruction, size: tuple[int, int]) -> float:
+    """Share of the observations that are inliers of the rotation-only reconstruction.
 
-    A camera that follows something turns about a far background. As a translation, the thing would be near and still;
-    but a camera that translates leaves hardly a third of a scene without parallax.
+    The others are then taken for moving objects: a camera that pans with an object looks like one that translates past
+    a near, static one, but translation leaves hardly a third of a scene without parallax.
     """
-    limit = max(MIN_ROTATION_PX, ROTATION_SHARE_OF_SIDE * max(size))
-    return float(np.mean(turning.residuals() < limit))
+    limit = max(MIN_ROTATION_ERROR_PX, ROTATION_ERROR_PER_SIDE * max(size))
+    return float(np.mean(rotation_only.residuals_px() < limit))
 
 
-def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: PoseFailure | None = None) -> PoseEstimate:
-    registered = mapper.is_registered.copy()
-    poses = mapper.cam_from_world.copy()
+def _make_estimate(
+    request: PoseRequest, recon: Reconstruction, kind: MotionKind, failure: PoseFailure | None = None
+) -> PoseEstimate:
+    registered = recon.is_registered.copy()
+    poses = recon.cam_from_world.copy()
     points = np.zeros((0, 3))
     reprojection: float | None = None
     if kind == "general":
-        chosen = np.flatnonzero(mapper.is_near())
-        scale = float(np.percentile(mapper.inverse_depth[chosen], 98)) / DISPARITY_TOP if len(chosen) else 1.0
-        points = mapper.world_points(chosen) * scale
+        chosen = np.flatnonzero(recon.is_well_triangulated())
+        scale = float(np.percentile(recon.inverse_depth[chosen], 98)) / INVERSE_DEPTH_P98 if len(chosen) else 1.0
+        points = recon.world_points(chosen) * scale
         poses[:, :3] *= scale
-        error = mapper.residuals()
-        error = error[np.isfinite(error)]  # without those that ended up behind a camera
+        error = recon.residuals_px()
+        error = error[np.isfinite(error)]  # without points behind a camera
         reprojection = float(np.sqrt(np.mean(np.square(error)))) if len(error) else None
     else:
         poses[:, :3] = 0.0
@@ -171,16 +173,16 @@ def _answer(request: PoseRequest, mapper: Mapper, kind: MotionKind, doubt: PoseF
     points = np.asarray(se3.act(poses[first], points)) if len(points) else points
     poses = np.asarray(se3.compose(poses, se3.invert(poses[first])))
     poses[~registered] = np.nan
-    doubt = (check_reconstruction(mapper, reprojection) or doubt) if kind == "general" else None
+    failure = (check_reconstruction(recon, reprojection) or failure) if kind == "general" else None
     return PoseEstimate(
         cam_from_world=poses,
         registered=registered,
-        intrinsics_px=mapper.intrinsics_px.copy(),
+        intrinsics_px=recon.intrinsics_px.copy(),
         motion_kind=kind,
-        pose_ok=doubt is None,
-        reason=None if doubt is None else doubt.reason,
+        pose_ok=failure is None,
+        reason=None if failure is None else failure.reason,
         points_world=points,
         reprojection_px=reprojection,
-        focal_sigma=None if kind == "static" else mapper.focal_sigma,
-        breaks=() if doubt is None else doubt.breaks,
+        focal_sigma=None if kind == "static" else recon.focal_sigma,
+        breaks=() if failure is None else failure.breaks,
     )

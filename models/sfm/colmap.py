@@ -1,4 +1,4 @@
-"""Camera poses by COLMAP (package pycolmap, optional): SIFT matches, then incremental or global mapping."""
+"""Camera poses by COLMAP (optional package pycolmap): SIFT matching, then incremental or global mapping."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ from pydantic import Field
 from core.arrays import BoolArray, Float64Array, UInt8Array
 from core.settings import Settings
 from models.registry import WeightsError
-from models.sfm.estimate import DISPARITY_TOP, PoseEstimate, PoseRequest, without_poses
+from models.sfm.estimate import INVERSE_DEPTH_P98, PoseEstimate, PoseRequest, without_poses
 
 MIN_FRAMES = 3
 # Focal lengths in units of the longer side: fields of view of 136 to 7 degrees.
 PLAUSIBLE_FOCAL = (0.2, 8.0)
-# COLMAP's pixel centers lie at halves.
+# COLMAP has pixel centers at half integers.
 CENTER_PX = 0.5
 
 
 class ColmapSettings(Settings):
-    """How COLMAP is used."""
+    """Settings of COLMAP."""
 
     mapper: Literal["incremental", "global"] = Field(
         "global",
-        description="`global`: all frames at once (GLOMAP); `incremental`: frame by frame, which more often fails "
-        "on short clips, most of all where the intrinsics are unknown.",
+        description="`global`: all frames at once (GLOMAP); `incremental`: frame by frame, which fails more often "
+        "on short clips, most of all with unknown intrinsics.",
     )
-    max_features: int = Field(2048, ge=100, description="Most SIFT features a frame. Matching grows with its square.")
+    max_features: int = Field(
+        2048, ge=100, description="Most SIFT features per frame. Matching time grows with its square."
+    )
     sequential_overlap: int = Field(
-        10, ge=1, description="Frames that each frame is matched with, and those at doubling distances."
+        10, ge=1, description="Following frames that each frame is matched with, and as many at doubling distances."
     )
     exhaustive_max_frames: int = Field(
-        60, ge=0, description="Up to so many frames, every frame is matched with every other."
+        60, ge=0, description="Clips of up to this many frames are matched exhaustively."
     )
     least_registered_share: float = Field(
-        0.5, ge=0, le=1, description="Share of frames that must get a pose for the poses to be fit for use."
+        0.5, ge=0, le=1, description="Share of frames that must be registered for the poses to be fit for use."
     )
-    random_seed: int = Field(0, ge=0, description="Seed of the random samples.")
+    random_seed: int = Field(0, ge=0, description="Seed of RANSAC.")
 
 
 class ColmapEstimator:
-    """A pose estimator that runs COLMAP in a temporary folder, on the CPU.
+    """Pose estimator that runs COLMAP on the CPU.
 
-    Moving pixels get no features. The camera is one pinhole for the clip, its principal point in the middle
-    unless intrinsics are given. It knows only general motion: a camera that stands still or turns on the spot
-    gets no poses. Equal requests give equal poses with one thread; more threads may change last digits. Scale: the
-    98th percentile of inverse depth, of all points in all frames that see them, is 2.
+    Dynamic pixels get no features. A clip has one pinhole camera, with the principal point at the image center unless
+    intrinsics are given. Only general motion is supported: static and rotating cameras get no poses. Equal requests
+    give equal poses with one thread; more may change last digits. Scale: the 98th percentile of inverse depth
+    over all observations is 2.
 
     Raises:
       WeightsError: if pycolmap is not installed.
@@ -71,9 +73,9 @@ class ColmapEstimator:
             models = self._map(request, Path(folder))
         if not models:
             return without_poses(request, "COLMAP found no two frames to start from (too little parallax or texture)")
-        # The first of the largest: the order of models is that of their making.
+        # The first of the largest, in the order of reconstruction.
         best = max(models, key=lambda model: (model.num_reg_images(), model.num_points3D()))
-        return self._answer(request, best, names)
+        return self._make_estimate(request, best, names)
 
     def _match(self, request: PoseRequest, folder: Path, names: Sequence[str]) -> None:
         colmap, settings = self._pycolmap, self.settings
@@ -120,12 +122,12 @@ class ColmapEstimator:
         colmap, mode = self._pycolmap, request.intrinsics_mode
         calibration = colmap.ViewGraphCalibrationOptions()
         calibration.random_seed = self.settings.random_seed
-        # A focal length that all pairs agree on, as far as they do.
+        # Focal length from the view graph, if its pairs determine one.
         is_known = mode != "estimate" or colmap.calibrate_view_graph(paths[0], calibration)
         if self.settings.mapper == "global":
             models = colmap.global_mapping(*paths, options=self._global_options(request))
             return [models[key] for key in sorted(models)]
-        # Adjusted on the first few frames, a focal length often ends far off: that has to wait for all frames.
+        # Refined on few frames, the focal length often diverges: it is refined at the end, on all frames.
         models = colmap.incremental_mapping(*paths, options=self._incremental_options(request, refine=not is_known))
         for model in models.values():
             if is_known and mode != "fix":
@@ -157,7 +159,7 @@ class ColmapEstimator:
         bundle.ceres.use_gpu = options.mapper.global_positioning.use_gpu = False
         return options
 
-    def _answer(self, request: PoseRequest, model: Any, names: Sequence[str]) -> PoseEstimate:
+    def _make_estimate(self, request: PoseRequest, model: Any, names: Sequence[str]) -> PoseEstimate:
         images = {image.name: image for image in model.images.values() if image.has_pose}
         registered = np.array([name in images for name in names])
         first = images[names[int(registered.argmax())]].cam_from_world()
@@ -167,11 +169,11 @@ class ColmapEstimator:
                 pose = images[name].cam_from_world() * first.inverse()
                 poses[k] = [*pose.translation, *pose.rotation.quat]
         (camera,) = model.cameras.values()
-        reason = self._doubt(registered, max(camera.focal_length_x, camera.focal_length_y) / max(request.size))
+        reason = self._failure_reason(registered, max(camera.focal_length_x, camera.focal_length_y) / max(request.size))
         points = np.array([point.xyz for _, point in sorted(model.points3D.items())]).reshape(-1, 3)
         points = points @ first.rotation.matrix().T + first.translation
         reprojection, depths = _measure_points(model, camera, images.values())
-        scale = float(np.percentile(1 / depths, 98)) / DISPARITY_TOP if len(depths) else 1.0
+        scale = float(np.percentile(1 / depths, 98)) / INVERSE_DEPTH_P98 if len(depths) else 1.0
         poses[:, :3] *= scale
         return PoseEstimate(
             cam_from_world=poses,
@@ -191,7 +193,7 @@ class ColmapEstimator:
             reprojection_px=reprojection,
         )
 
-    def _doubt(self, registered: BoolArray, focal: float) -> str | None:
+    def _failure_reason(self, registered: BoolArray, focal: float) -> str | None:
         if registered.mean() < self.settings.least_registered_share:
             return f"COLMAP placed {registered.sum()} of {len(registered)} frames"
         if not PLAUSIBLE_FOCAL[0] <= focal <= PLAUSIBLE_FOCAL[1]:
@@ -200,7 +202,7 @@ class ColmapEstimator:
 
 
 def load_pycolmap() -> Any:
-    """The package pycolmap, silenced: what fails is said in the answers.
+    """The package pycolmap with its log silenced; failures are in the estimates.
 
     Raises:
       WeightsError: if it is not installed.
@@ -217,14 +219,14 @@ def load_pycolmap() -> Any:
 
 
 def _write_frames(request: PoseRequest, folder: Path) -> list[str]:
-    """Files as COLMAP reads them; returns the pictures' names, whose order is that of the frames."""
+    """Writes images and masks as COLMAP reads them; returns the image names in the order of the frames."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     names = [f"{k:06d}.png" for k in range(len(request.frames))]
     for k, (name, frame) in enumerate(zip(names, request.frames, strict=True)):
         _write_png(folder / "images" / name, np.ascontiguousarray(frame[..., ::-1]))
         if request.dynamic_masks is not None:
-            # COLMAP takes no features where a mask is black.
+            # COLMAP extracts no features where a mask is black.
             _write_png(folder / "masks" / f"{name}.png", np.where(request.dynamic_masks[k], 0, 255).astype(np.uint8))
     return names
 
@@ -237,17 +239,19 @@ def _write_png(path: Path, image: UInt8Array) -> None:
 
 
 def _measure_points(model: Any, camera: Any, images: Any) -> tuple[float | None, Float64Array]:
-    """Root mean square error of all observations in pixels, and the depths of those in front of their camera."""
+    """Root mean square reprojection error in pixels, and depths of observations in front of their camera."""
     squares: list[Float64Array] = []
     depths: list[Float64Array] = [np.zeros(0)]
     for image in images:
-        seen = image.get_observation_points2D()
-        if seen:
-            points = np.array([model.points3D[point.point3D_id].xyz for point in seen])
+        keypoints = image.get_observation_points2D()
+        if keypoints:
+            points = np.array([model.points3D[point.point3D_id].xyz for point in keypoints])
             pose = image.cam_from_world()
             in_camera = points @ pose.rotation.matrix().T + pose.translation
-            off = camera.img_from_cam(in_camera, check_cheirality=False) - np.array([point.xy for point in seen])
-            squares.append((off**2).sum(1))
+            residual = camera.img_from_cam(in_camera, check_cheirality=False) - np.array(
+                [point.xy for point in keypoints]
+            )
+            squares.append((residual**2).sum(1))
             depths.append(in_camera[in_camera[:, 2] > 0, 2])
     reprojection = float(np.sqrt(np.concatenate(squares).mean())) if squares else None
     return reprojection, np.concatenate(depths)

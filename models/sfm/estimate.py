@@ -1,4 +1,4 @@
-"""What is asked of a pose estimator and what it answers, whatever is inside."""
+"""Interface of pose estimators: request, estimate and camera intrinsics."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from core.arrays import BoolArray, Float64Array, UInt8Array
 
 IntrinsicsMode = Literal["fix", "refine", "estimate"]
 MotionKind = Literal["general", "rotation", "static"]
-DISPARITY_TOP = 2.0
-"""The 98th percentile of the scene's inverse depth in the scale that estimates come in."""
+INVERSE_DEPTH_P98 = 2.0
+"""98th percentile of the scene's inverse depth, which fixes the scale of estimates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intrinsics:
-    """A pinhole camera, in pixels of the frames it belongs to.
+    """Intrinsics of a pinhole camera, in pixels of its frames.
 
     Attributes:
       fx, fy: focal lengths, positive.
@@ -49,20 +49,20 @@ class Intrinsics:
         return np.array([self.fx, self.fy, self.cx, self.cy], np.float64)
 
     def resized(self, old_size: tuple[int, int], new_size: tuple[int, int]) -> Intrinsics:
-        """The same camera for frames resized as a whole from one (width, height) to another."""
+        """Intrinsics after whole frames are resized from one (width, height) to another."""
         return Intrinsics.of(resize_intrinsics(self.as_array(), old_size, new_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseRequest:
-    """The frames of one clip and what is known about them.
+    """The frames of one clip, with dynamic masks and intrinsics if known.
 
     Attributes:
-      frames: (h, w, 3) uint8 RGB each, all of one size, in the order of time, undistorted.
+      frames: (h, w, 3) uint8 RGB each, all of one size, in temporal order, undistorted.
       times_s: (n,) float64, seconds, strictly increasing.
-      dynamic_masks: (n, h, w) bool, True where something moves by itself; None if nothing is known of that.
+      dynamic_masks: (n, h, w) bool, True on dynamic objects; None if unknown.
       intrinsics: camera of the frames; None if unknown, then the mode must be "estimate".
-      intrinsics_mode: "fix" takes the intrinsics as exact, "refine" starts from them, "estimate" ignores them.
+      intrinsics_mode: "fix" keeps the intrinsics, "refine" initializes with them, "estimate" ignores them.
       num_threads: most threads to use.
 
     Raises:
@@ -107,22 +107,21 @@ class PoseEstimate:
     """Camera poses of a clip.
 
     Attributes:
-      cam_from_world: (n, 7) float64, [tx ty tz qx qy qz qw] of the map from world to camera coordinates
-        (x right, y down, z forward); relative scale, with `DISPARITY_TOP`. The world is the camera of the first
-        registered frame. NaN in frames that are not registered.
+      cam_from_world: (n, 7) float64, [tx ty tz qx qy qz qw] from world to camera coordinates (x right, y down,
+        z forward), up to scale (`INVERSE_DEPTH_P98`). The world frame is the first registered camera. NaN in frames
+        that are not registered.
       registered: (n,) bool, frames with a pose.
       intrinsics_px: (4,) float64 fx fy cx cy of all frames.
-      motion_kind: "general"; "rotation" if the camera turns without visible translation (translations
-        are then 0 and there are no points); "static" if it does not move.
+      motion_kind: "general"; "rotation" without visible translation (translations are then 0 and there are no
+        points); "static" without motion.
       pose_ok: whether the poses are fit for use.
-      reason: why `pose_ok` is False, for people; otherwise None.
-      points_world: (m, 3) float64, the scene's points, in the units of the translations.
-      reprojection_px: root mean square distance of the points' images from where they were seen; None
-        if there are no points.
-      focal_sigma: standard deviation of the focal length as a share of it, by the curvature of the adjustment: large
-        where the motion does not tell it. None where it was not estimated, or that is not known.
-      breaks: frames, rising, that the poses are not fit for use because of: each has too little in common with the next
-        one. What lies between them may well have poses of its own.
+      reason: failure reason where `pose_ok` is False; otherwise None.
+      points_world: (m, 3) float64 points of the reconstruction, in the unit of the translations.
+      reprojection_px: root mean square reprojection error; None without points.
+      focal_sigma: relative standard deviation of the focal length, by the covariance of bundle adjustment: large where
+        the motion does not determine it. None if not estimated, or unknown.
+      breaks: increasing frames that share too few points with the next one, if that is the failure reason. The frames
+        between two breaks may have poses of their own.
     """
 
     cam_from_world: Float64Array
@@ -138,19 +137,18 @@ class PoseEstimate:
 
 
 class PoseEstimator(Protocol):
-    """Anything that finds camera poses."""
+    """Estimator of camera poses."""
 
     def __call__(self, request: PoseRequest) -> PoseEstimate:
         """Camera poses of one clip.
 
         Raises:
-          ItemError: if the clip cannot be processed at all. A clip without usable motion is no error:
-            its estimate says so.
+          ItemError: if the clip cannot be processed at all. Degenerate motion is no error: the estimate has a reason.
         """
 
 
 def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = ()) -> PoseEstimate:
-    """The answer where no camera pose was found; see `PoseEstimate` for `breaks`."""
+    """Estimate without registered frames; see `PoseEstimate` for `breaks`."""
     num = len(request.frames)
     known = request.intrinsics
     return PoseEstimate(
@@ -167,7 +165,7 @@ def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = (
 
 
 def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
-    """A camera for frames of unknown origin: focal length of 1.2 times the longer side (COLMAP's guess).
+    """Initial intrinsics of unknown cameras: focal length of 1.2 times the longer side, as in COLMAP.
 
     Args:
       size: (width, height) in pixels.
@@ -179,8 +177,8 @@ def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
 def resize_intrinsics(
     intrinsics_px: Float64Array, old_size: tuple[int, int], new_size: tuple[int, int]
 ) -> Float64Array:
-    """(..., 4) fx fy cx cy of frames that are resized as a whole from one (width, height) to another."""
+    """(..., 4) fx fy cx cy after whole frames are resized from one (width, height) to another."""
     scale = np.tile(np.asarray(new_size, np.float64) / np.asarray(old_size, np.float64), 2)
-    # Centers at integers: the picture's corner is at (-0.5, -0.5), and that is what stays in place.
+    # With pixel centers at integers, the fixed point is the image corner at (-0.5, -0.5).
     corner = np.array([0, 0, 0.5, 0.5])
     return (intrinsics_px + corner) * scale - corner

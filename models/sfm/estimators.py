@@ -15,7 +15,7 @@ PoseModel = Literal["classical", "colmap", "megasam", "none"]
 
 
 def make_estimator(model: PoseModel, colmap: ColmapSettings) -> PoseEstimator:
-    """Pose estimator of that name.
+    """Pose estimator by name.
 
     Raises:
       WeightsError: if its package is not installed.
@@ -26,19 +26,19 @@ def make_estimator(model: PoseModel, colmap: ColmapSettings) -> PoseEstimator:
     if model == "classical":
         return estimate_poses
     if model == "megasam":
-        # Tracking is a step of its own; this answers for clips that it could not take.
+        # SLAM is a stage of its own; this is for clips that it does not take.
         return partial(without_poses, reason="a clip of one annotated frame cannot be tracked")
     estimator = ColmapEstimator(colmap)
 
     def estimate(request: PoseRequest) -> PoseEstimate:
-        # With more threads, equal clips would not have equal poses.
+        # COLMAP is deterministic with one thread only.
         return estimator(replace(request, num_threads=1))
 
     return estimate
 
 
 def estimator_version(model: PoseModel, colmap: ColmapSettings) -> str | None:
-    """What beside the settings decides the poses: the version of a package that finds them.
+    """Package version that poses depend on besides the settings, None without a package.
 
     Raises:
       WeightsError: if the package is not installed.

@@ -1,8 +1,7 @@
-"""Points looked for again where the map says they should be seen: places without drift, and longer tracks.
+"""Patch-based refinement of observations: keypoints without drift, and longer tracks.
 
-Corners that are followed from frame to frame wander off by a little at each step, and are lost for good behind
-an obstacle or the border. Once poses and depths are known, every point's patch from one frame, warped as its depth
-and those around it tell, is aligned with all frames that it should be seen in.
+Frame-to-frame tracking drifts, and ends for good at occlusions and image borders. Once poses and depths are known,
+each point's patch in its reference frame is warped by the local plane and aligned with all frames it projects into.
 """
 
 from __future__ import annotations
@@ -14,120 +13,119 @@ import numpy as np
 
 from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from models.sfm.patch_slopes import inverse_depth_slopes
-from models.sfm.reconstruction import MIN_DEPTH_RATIO, Reconstruction
-from models.sfm.triangulation import into_frames, rays_of
+from models.sfm.reconstruction import Reconstruction
+from models.sfm.triangulation import MIN_DEPTH_RATIO, transform_rays, unproject
 from native.patch_alignment import align_patches
 
 RADIUS_PX = 4
-MIN_MATCH = 0.85
+MIN_CORRELATION = 0.85
 MAX_SHIFT_PX = 3.0
 MAX_SCALE = 2.5
 NEAR_FRAMES = 12
 FAR_FRAMES = 40
-"""A point is looked for in the frames near its anchor and in about so many of all others: cost is linear in frames."""
+"""Patches are aligned in the frames near the reference and in about so many others: cost is linear in frames."""
 MIN_FRAMES = 3
-"""Points that fewer frames see are given up: they tell little, and cost as much."""
+"""Points with fewer observations are removed: they constrain little, at equal cost."""
 
-
-PICTURE_NOISE = 6.0
-"""Gray levels by which compressed video is off: what is faint is placed less exactly than what stands out."""
+IMAGE_NOISE = 6.0
+"""Noise of compressed video in gray levels: patches of low contrast are aligned less exactly."""
 MISMATCH_PX2 = 0.2
-"""Variance for each unit of correlation that is lacking, as where a patch is not flat or partly hidden."""
-LEAST_NOISE_PX = 0.1
+"""Variance per unit of missing correlation, as where a patch is not planar or partly occluded."""
+MIN_SIGMA_PX = 0.1
 
 
-class _Expected(NamedTuple):
-    """Where a frame should see points: their numbers, places, and warps back to their anchor frames."""
+class _Prediction(NamedTuple):
+    """Predicted observations of a frame: points, (k, 2) keypoints and (k, 2, 2) warps to the reference frames."""
 
-    which: Int64Array
-    place: Float64Array
+    point: Int64Array
+    keypoint_px: Float64Array
     warp: Float64Array
 
 
-def reobserve(mapper: Reconstruction, gray: Sequence[UInt8Array], num_threads: int = 1) -> None:
-    """Replaces the observations of all points with a depth by those of their patches in all posed frames.
+def refine_observations(recon: Reconstruction, gray: Sequence[UInt8Array], num_threads: int = 1) -> None:
+    """Replaces the observations of all triangulated points by alignment of their patches in registered frames.
 
     Args:
-      mapper: poses, depths and observations; its points get the middle one of the frames that see them as anchor.
+      recon: changed in place; its points get the median frame that observes them as reference frame.
       gray: (h, w) uint8 frames.
       num_threads: most threads to use.
     """
-    seen = (mapper.is_used & mapper.is_registered[:, None]).sum(axis=0)
-    mapper.inverse_depth[seen < MIN_FRAMES] = np.nan
-    mapper.move_anchors()
-    points = np.flatnonzero(np.isfinite(mapper.inverse_depth))
+    num_frames = (recon.is_observed & recon.is_registered[:, None]).sum(axis=0)
+    recon.inverse_depth[num_frames < MIN_FRAMES] = np.nan
+    recon.set_median_reference_frames()
+    points = np.flatnonzero(np.isfinite(recon.inverse_depth))
     if not len(points):
         return
-    pictures = np.stack(gray)
-    anchor = mapper.anchor[points]
-    at = mapper.position[anchor, points]
-    slope = inverse_depth_slopes(mapper, points)
-    expected = [
-        _expect(mapper, points, slope, f, pictures.shape[1:]) for f in np.flatnonzero(mapper.is_registered).tolist()
-    ]
-    frame = np.repeat(np.flatnonzero(mapper.is_registered), [len(e.which) for e in expected])
-    which = np.concatenate([e.which for e in expected])
-    place = np.concatenate([e.place for e in expected])
-    found, match, spread = align_patches(
-        pictures,
-        anchor[which],
+    images = np.stack(gray)
+    reference = recon.reference[points]
+    slope = inverse_depth_slopes(recon, points)
+    frames = np.flatnonzero(recon.is_registered)
+    predictions = [_predict(recon, points, slope, frame, images.shape[1:]) for frame in frames.tolist()]
+    frame = np.repeat(frames, [len(p.point) for p in predictions])
+    which = np.concatenate([p.point for p in predictions])
+    predicted_px = np.concatenate([p.keypoint_px for p in predictions])
+    found_px, correlation, sigma_px = align_patches(
+        images,
+        reference[which],
         frame,
-        at[which],
-        place,
-        np.concatenate([e.warp for e in expected]),
+        recon.keypoints_px[reference, points][which],
+        predicted_px,
+        np.concatenate([p.warp for p in predictions]),
         radius_px=RADIUS_PX,
         num_threads=num_threads,
     )
     with np.errstate(invalid="ignore"):
-        good = (match > MIN_MATCH) & (np.linalg.norm(found - place, axis=1) < MAX_SHIFT_PX)
-    mapper.position = mapper.position.copy()  # the tracks stay as they are
-    mapper.is_used[:, points] = False
-    mapper.is_used[anchor, points] = True
-    seen_in = frame[good], points[which[good]]
-    mapper.position[seen_in] = found[good]
-    mapper.is_used[seen_in] = True
-    mapper.weight = np.ones(mapper.is_used.shape, np.float32)
-    mapper.weight[seen_in] = _weights(match[good], spread[good])
+        is_inlier = (correlation > MIN_CORRELATION) & (np.linalg.norm(found_px - predicted_px, axis=1) < MAX_SHIFT_PX)
+    recon.keypoints_px = recon.keypoints_px.copy()  # those of the tracks stay as they are
+    recon.is_observed[:, points] = False
+    recon.is_observed[reference, points] = True
+    observations = frame[is_inlier], points[which[is_inlier]]
+    recon.keypoints_px[observations] = found_px[is_inlier]
+    recon.is_observed[observations] = True
+    recon.weight = np.ones(recon.is_observed.shape, np.float32)
+    recon.weight[observations] = _weights(correlation[is_inlier], sigma_px[is_inlier])
 
 
-def _weights(match: Float32Array, spread_px: Float32Array) -> Float32Array:
-    """(k,) inverse variances of places, 1 in the median."""
-    variance = (PICTURE_NOISE * spread_px) ** 2 + MISMATCH_PX2 * (1 - match) + LEAST_NOISE_PX**2
+def _weights(correlation: Float32Array, sigma_px: Float32Array) -> Float32Array:
+    """(k,) inverse variances of keypoints, over their median."""
+    variance = (IMAGE_NOISE * sigma_px) ** 2 + MISMATCH_PX2 * (1 - correlation) + MIN_SIGMA_PX**2
     return np.asarray(np.median(variance) / variance if len(variance) else variance, np.float32)
 
 
-def _expect(
-    mapper: Reconstruction, points: Int64Array, slope: Float64Array, frame: int, size: tuple[int, ...]
-) -> _Expected:
-    """Points that a frame should see well inside the picture, at a scale not far from their anchor's."""
-    apart = np.abs(mapper.anchor[points] - frame)
-    is_wanted = (apart > 0) & ((apart <= NEAR_FRAMES) | (apart % -(-len(mapper.is_registered) // FAR_FRAMES) == 0))
+def _predict(
+    recon: Reconstruction, points: Int64Array, slope: Float64Array, frame: int, size: tuple[int, ...]
+) -> _Prediction:
+    """Points that project well inside a frame, at a scale not far from that in their reference frame."""
+    distance = np.abs(recon.reference[points] - frame)
+    is_wanted = (distance > 0) & (
+        (distance <= NEAR_FRAMES) | (distance % -(-len(recon.is_registered) // FAR_FRAMES) == 0)
+    )
     which = np.flatnonzero(is_wanted)
-    place, depth_ratio = _project(mapper, points[which], slope[which], (0.0, 0.0), frame)
+    keypoint, depth_ratio = _project(recon, points[which], slope[which], (0.0, 0.0), frame)
     margin = RADIUS_PX + 1
-    is_inside = ((place >= margin) & (place < np.array(size[::-1]) - 1 - margin)).all(axis=1)
-    is_seen = is_inside & (depth_ratio > MIN_DEPTH_RATIO)
-    which, place = which[is_seen], place[is_seen]
-    beside, _ = _project(mapper, points[which], slope[which], (1.0, 0.0), frame)
-    below, _ = _project(mapper, points[which], slope[which], (0.0, 1.0), frame)
-    target_from_source = np.stack([beside - place, below - place], axis=2)
+    is_inside = ((keypoint >= margin) & (keypoint < np.array(size[::-1]) - 1 - margin)).all(axis=1)
+    is_visible = is_inside & (depth_ratio > MIN_DEPTH_RATIO)
+    which, keypoint = which[is_visible], keypoint[is_visible]
+    right, _ = _project(recon, points[which], slope[which], (1.0, 0.0), frame)
+    below, _ = _project(recon, points[which], slope[which], (0.0, 1.0), frame)
+    target_from_source = np.stack([right - keypoint, below - keypoint], axis=2)
     scale = np.sqrt(np.maximum(np.linalg.det(target_from_source), 0.0))
-    is_alike = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
-    warp = np.asarray(np.linalg.inv(target_from_source[is_alike]), np.float64)
-    return _Expected(which[is_alike], place[is_alike], warp)
+    is_similar = (scale < MAX_SCALE) & (scale > 1 / MAX_SCALE)
+    warp = np.asarray(np.linalg.inv(target_from_source[is_similar]), np.float64)
+    return _Prediction(which[is_similar], keypoint[is_similar], warp)
 
 
 def _project(
-    mapper: Reconstruction, points: Int64Array, slope: Float64Array, shift: tuple[float, float], frame: int
+    recon: Reconstruction, points: Int64Array, slope: Float64Array, offset_px: tuple[float, float], frame: int
 ) -> tuple[Float64Array, Float64Array]:
-    """(k, 2) places in a frame of what is seen a shift off the points in their anchors, and (k,) ratios of depths."""
-    anchor = mapper.anchor[points]
-    rays = rays_of(mapper.position[anchor, points] + shift, mapper.intrinsics_px)
-    direction, center = into_frames(
-        mapper.cam_from_world, anchor, rays, np.full(len(points), frame), np.arange(len(points))
+    """(k, 2) pixels in a frame at an offset from the points in their reference frames, and (k,) depth ratios."""
+    reference = recon.reference[points]
+    rays = unproject(recon.keypoints_px[reference, points] + offset_px, recon.intrinsics_px)
+    direction, center = transform_rays(
+        recon.cam_from_world, reference, rays, np.full(len(points), frame), np.arange(len(points))
     )
-    inverse_depth = mapper.inverse_depth[points] + slope @ np.array(shift)
+    inverse_depth = recon.inverse_depth[points] + slope @ np.array(offset_px)
     x, y, z = (direction + inverse_depth[:, None] * center).T
-    fx, fy, cx, cy = mapper.intrinsics_px
-    height = np.maximum(z, MIN_DEPTH_RATIO)
-    return np.stack([fx * x / height + cx, fy * y / height + cy], axis=1), z
+    fx, fy, cx, cy = recon.intrinsics_px
+    depth_ratio = np.maximum(z, MIN_DEPTH_RATIO)
+    return np.stack([fx * x / depth_ratio + cx, fy * y / depth_ratio + cy], axis=1), z

@@ -1,4 +1,4 @@
-"""Depths of points from the frames that see them, all points at once."""
+"""Triangulation of inverse depths in reference frames, for known poses."""
 
 from __future__ import annotations
 
@@ -10,91 +10,96 @@ from core.arrays import BoolArray, Float64Array, Int64Array
 from native import se3
 
 NOISE_PX = 0.5
-MIN_HEIGHT = 0.05
+"""Standard deviation of each coordinate of a keypoint that `sigma` assumes."""
+MIN_DEPTH_RATIO = 0.05
+"""Least depth of a point in another frame, over its depth in its reference frame: nearer is behind the camera."""
 
 
 @dataclass(frozen=True, slots=True)
-class Depths:
-    """Inverse depths of points in their anchor frames.
+class TriangulatedDepths:
+    """Inverse depths of points in their reference frames.
 
     Attributes:
       inverse_depth: (k,) at least 0.
-      sigma: (k,) standard deviation, for observations that are off by `NOISE_PX`.
-      worst_px: (k,) largest distance of an observation from where the point should be seen.
-      is_behind: (k,) whether a frame that sees the point has it behind it.
+      sigma: (k,) standard deviation of the inverse depth for keypoint noise of `NOISE_PX`.
+      max_error_px: (k,) largest reprojection error.
+      is_behind: (k,) whether the point is behind a camera that observes it (cheirality).
     """
 
     inverse_depth: Float64Array
     sigma: Float64Array
-    worst_px: Float64Array
+    max_error_px: Float64Array
     is_behind: BoolArray
 
 
-def rays_of(position: Float64Array, intrinsics_px: Float64Array) -> Float64Array:
-    """(..., 3) directions with z = 1 of (..., 2) pixels."""
+def unproject(keypoints_px: Float64Array, intrinsics_px: Float64Array) -> Float64Array:
+    """(..., 3) rays with z = 1 in camera coordinates of (..., 2) pixels."""
     fx, fy, cx, cy = intrinsics_px
-    x, y = (position[..., 0] - cx) / fx, (position[..., 1] - cy) / fy
+    x, y = (keypoints_px[..., 0] - cx) / fx, (keypoints_px[..., 1] - cy) / fy
     return np.stack([x, y, np.ones_like(x)], axis=-1)
 
 
-def into_frames(
-    cam_from_world: Float64Array, anchor: Int64Array, rays: Float64Array, frame: Int64Array, which: Int64Array
+def transform_rays(
+    cam_from_world: Float64Array, reference: Int64Array, rays: Float64Array, frame: Int64Array, point: Int64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Rays of anchor frames as other frames have them: direction (m, 3), and the anchor's center (m, 3).
+    """Rays of reference frames in other camera frames: (m, 3) directions and (m, 3) reference camera centers.
 
-    A point of inverse depth d on the ray lies, up to its depth in the anchor, at direction + d * center.
+    A point of inverse depth d lies at direction + d * center, times its depth in the reference frame: the
+    inverse-depth parametrization of Civera et al. 2008.
 
     Args:
-      anchor, rays: (k,) and (k, 3): frame and ray of each point.
-      frame, which: (m,) frames, and points that they see.
+      reference, rays: (k,) and (k, 3): reference frame and ray of each point.
+      frame, point: (m,) frames, and indices of the points that they observe.
     """
     matrix = se3.to_matrix(cam_from_world)
     rotation, translation = matrix[:, :3, :3], matrix[:, :3, 3]
     center = -np.einsum("nij,ni->nj", rotation, translation)
-    in_world = np.einsum("kij,ki->kj", rotation[anchor], rays)
-    direction = np.einsum("mij,mj->mi", rotation[frame], in_world[which])
-    offset = np.einsum("mij,mj->mi", rotation[frame], center[anchor[which]]) + translation[frame]
+    rays_world = np.einsum("kij,ki->kj", rotation[reference], rays)
+    direction = np.einsum("mij,mj->mi", rotation[frame], rays_world[point])
+    offset = np.einsum("mij,mj->mi", rotation[frame], center[reference[point]]) + translation[frame]
     return direction, offset
 
 
-def solve_depths(
-    position: Float64Array,
-    seen: BoolArray,
-    anchor: Int64Array,
+def triangulate_depths(
+    keypoints_px: Float64Array,
+    is_observed: BoolArray,
+    reference: Int64Array,
     cam_from_world: Float64Array,
     intrinsics_px: Float64Array,
-) -> Depths:
-    """Least squares for one unknown a point, twice: with weights from the first answer the error is in pixels.
+) -> TriangulatedDepths:
+    """Least-squares inverse depth of each point from all frames that observe it.
+
+    The linear (algebraic) problem is solved twice: weights from the first solution make its error that in pixels.
 
     Args:
-      position: (n, k, 2) pixels of the points in the frames.
-      seen: (n, k): what counts.
-      anchor: (k,) frame of each point that its depth is meant for; it sees the point.
+      keypoints_px: (n, k, 2) keypoints of the points in the frames.
+      is_observed: (n, k) observations to use.
+      reference: (k,) reference frame of each point; it observes the point.
       cam_from_world: (n, 7).
       intrinsics_px: (4,) fx fy cx cy.
     """
-    count = len(anchor)
+    count = len(reference)
     focal = float(intrinsics_px[:2].mean())
-    others = seen.copy()
-    others[anchor, np.arange(count)] = False
-    frame, which = np.nonzero(others)
-    rays = rays_of(position[anchor, np.arange(count)], intrinsics_px)
-    direction, center = into_frames(cam_from_world, anchor, rays, frame, which)
-    image = rays_of(position[frame, which], intrinsics_px)[:, :2]
+    others = is_observed.copy()
+    others[reference, np.arange(count)] = False
+    frame, point = np.nonzero(others)
+    rays = unproject(keypoints_px[reference, np.arange(count)], intrinsics_px)
+    direction, center = transform_rays(cam_from_world, reference, rays, frame, point)
+    image = unproject(keypoints_px[frame, point], intrinsics_px)[:, :2]
     slope = center[:, :2] - image * center[:, 2:]
     offset = image * direction[:, 2:] - direction[:, :2]
     squares, products = (slope**2).sum(axis=1), (slope * offset).sum(axis=1)
 
     def solve(weight: Float64Array) -> tuple[Float64Array, Float64Array]:
-        information = np.asarray(np.bincount(which, squares * weight, count) + 1e-12, np.float64)
-        return np.asarray(np.maximum(np.bincount(which, products * weight, count) / information, 0.0)), information
+        information = np.asarray(np.bincount(point, squares * weight, count) + 1e-12, np.float64)
+        return np.asarray(np.maximum(np.bincount(point, products * weight, count) / information, 0.0)), information
 
-    depth, _ = solve(np.ones(len(which)))
-    height = direction[:, 2] + center[:, 2] * depth[which]
-    scale = focal / np.maximum(np.abs(height), MIN_HEIGHT)
-    error = np.linalg.norm(slope * depth[which, None] - offset, axis=1) * scale
-    worst = np.zeros(count)
-    np.maximum.at(worst, which, error)
-    is_behind = np.bincount(which, height < MIN_HEIGHT, count) > 0
-    depth, information = solve(scale**2)
-    return Depths(depth, np.asarray(NOISE_PX / np.sqrt(information)), worst, is_behind)
+    inverse_depth, _ = solve(np.ones(len(point)))
+    depth_ratio = direction[:, 2] + center[:, 2] * inverse_depth[point]
+    scale = focal / np.maximum(np.abs(depth_ratio), MIN_DEPTH_RATIO)
+    error = np.linalg.norm(slope * inverse_depth[point, None] - offset, axis=1) * scale
+    max_error = np.zeros(count)
+    np.maximum.at(max_error, point, error)
+    is_behind = np.bincount(point, depth_ratio < MIN_DEPTH_RATIO, count) > 0
+    inverse_depth, information = solve(scale**2)
+    return TriangulatedDepths(inverse_depth, np.asarray(NOISE_PX / np.sqrt(information)), max_error, is_behind)

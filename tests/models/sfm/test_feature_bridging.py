@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from models.sfm.feature_bridging import bridge_weak_links
-from models.sfm.tracks import Tracks, track_points
+from models.sfm.tracks import Tracks, track_keypoints
 from native import se3
 from tests.support.films import film
 
@@ -24,32 +24,32 @@ def gray(made):
 
 def broken_at(tracks, frame):
     """The tracks, all of which end and begin anew at a frame that nothing is seen in."""
-    before, after = tracks.position.copy(), tracks.position.copy()
+    before, after = tracks.keypoints_px.copy(), tracks.keypoints_px.copy()
     before[frame:] = after[: frame + 1] = np.nan
-    return Tracks(position=np.concatenate([before, after], axis=1))
+    return Tracks(keypoints_px=np.concatenate([before, after], axis=1))
 
 
 def test_a_clip_without_weak_links_stays_as_it_is(gray):
-    tracks = track_points(gray)
+    tracks = track_keypoints(gray)
     assert bridge_weak_links(tracks, gray) is tracks
 
 
 def test_features_join_frames_across_one_that_shows_nothing(made, gray):
     blurred = [cv2.blur(g, (80, 80)) if k == LOST else g for k, g in enumerate(gray)]
-    tracks = bridge_weak_links(broken_at(track_points(gray), LOST), blurred)
-    seen = tracks.is_seen
+    tracks = bridge_weak_links(broken_at(track_keypoints(gray), LOST), blurred)
+    seen = tracks.is_tracked
     across = np.flatnonzero(seen[LOST - 1] & seen[LOST + 1])
     assert len(across) > 50
     # Where the true cameras and depths put them.
     fx, fy, cx, cy = made.intrinsics_px[0]
-    at = tracks.position[LOST - 1, across]
+    at = tracks.keypoints_px[LOST - 1, across]
     x, y = np.rint(at).astype(int).T
     depth = made.depth_m[LOST - 1][y, x].astype(float)
     local = np.stack([(at[:, 0] - cx) / fx, (at[:, 1] - cy) / fy, np.ones(len(at))], axis=1) * depth[:, None]
     step = se3.compose(made.cam_from_world[LOST + 1], se3.invert(made.cam_from_world[LOST - 1]))
     moved = se3.act(np.tile(step, (len(local), 1)), local)
     expected = moved[:, :2] / moved[:, 2:] * [fx, fy] + [cx, cy]
-    error = np.linalg.norm(expected - tracks.position[LOST + 1, across], axis=1)
+    error = np.linalg.norm(expected - tracks.keypoints_px[LOST + 1, across], axis=1)
     assert np.median(error) < 1
     assert np.mean(error < 4) > 0.9
 
@@ -57,6 +57,6 @@ def test_features_join_frames_across_one_that_shows_nothing(made, gray):
 def test_pictures_that_show_different_things_are_not_joined(gray):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, g.shape).astype(np.uint8) for g in gray[LOST:]]
-    tracks = bridge_weak_links(broken_at(track_points(gray), LOST), gray[:LOST] + noise)
-    seen = tracks.is_seen
+    tracks = bridge_weak_links(broken_at(track_keypoints(gray), LOST), gray[:LOST] + noise)
+    seen = tracks.is_tracked
     assert not (seen[:LOST].any(axis=0) & seen[LOST:].any(axis=0)).any()

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy.trajectories import compare_trajectories
-from models.sfm.classical import _trials
+from models.sfm.classical import _candidate_intrinsics
 from models.sfm.estimate import Intrinsics, PoseRequest
-from models.sfm.initial_pair import best_pairs, start_mapping
-from models.sfm.patch_refinement import reobserve
-from models.sfm.tracks import track_points
+from models.sfm.initial_pair import find_initial_pairs, initialize_mapper
+from models.sfm.patch_refinement import refine_observations
+from models.sfm.tracks import track_keypoints
 from native import se3
 from tests.support.films import film
 
@@ -29,22 +29,22 @@ def mapped(made):
         intrinsics=Intrinsics.of(made.intrinsics_px[0]),
         intrinsics_mode="fix",
     )
-    trials, refine = _trials(request)
-    tracks = track_points(gray)
-    mapper = start_mapping(tracks, best_pairs(tracks, trials[0], 2), trials, refine, 1)
-    mapper.add_all(refine)
-    mapper.polish(refine)
+    trials, refine = _candidate_intrinsics(request)
+    tracks = track_keypoints(gray)
+    mapper = initialize_mapper(tracks, find_initial_pairs(tracks, trials[0], 2), trials, refine, 1)
+    mapper.register_frames(refine)
+    mapper.refine_globally(refine)
     return mapper, gray
 
 
 def test_poses_get_better_and_tracks_longer():
     made = film("handheld", seconds=4.0, fps=5.0, size=(480, 270), noise=1.5)
     mapper, gray = mapped(made)
-    before, seen = centers_off(mapper, made), mapper.is_used.sum(axis=0)
+    before, seen = centers_off(mapper, made), mapper.is_observed.sum(axis=0)
     known = np.isfinite(mapper.inverse_depth)
-    reobserve(mapper, gray)
-    mapper.polish(False, rounds=1)
-    after = mapper.is_used.sum(axis=0)
+    refine_observations(mapper, gray)
+    mapper.refine_globally(False, rounds=1)
+    after = mapper.is_observed.sum(axis=0)
     assert centers_off(mapper, made) < 0.5 * before
     assert after[known].mean() > 1.2 * seen[known].mean()
 
@@ -52,11 +52,11 @@ def test_poses_get_better_and_tracks_longer():
 def test_anchors_in_the_middle_leave_points_where_they_are():
     made = film("orbit", seconds=2.0, fps=5.0, size=(320, 180), noise=0.0)
     mapper, _ = mapped(made)
-    points = np.flatnonzero(mapper.is_near())
+    points = np.flatnonzero(mapper.is_well_triangulated())
     before = mapper.world_points(points)
-    mapper.move_anchors()
+    mapper.set_median_reference_frames()
     after = mapper.world_points(points)
     # Up to how far each point's two observations disagree.
-    depth = se3.act(mapper.cam_from_world[mapper.anchor[points]], before)[:, 2]
+    depth = se3.act(mapper.cam_from_world[mapper.reference[points]], before)[:, 2]
     assert np.median(np.linalg.norm(after - before, axis=1) / depth) < 0.01
-    assert (mapper.is_used[mapper.anchor[points], points]).all()
+    assert (mapper.is_observed[mapper.reference[points], points]).all()

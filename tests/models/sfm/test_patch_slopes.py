@@ -13,9 +13,9 @@ def map_of(inverse_depth):
     """One camera that sees points with inverse depths that are a function of the pixel, and that function's values."""
     rng = np.random.default_rng(1)
     position = rng.uniform([0, 0], [640, 480], (600, 2))
-    made = Reconstruction(Tracks(position=position[None]), INTRINSICS_PX)
+    made = Reconstruction(Tracks(keypoints_px=position[None]), INTRINSICS_PX)
     made.is_registered[:] = True
-    made.anchor[:] = 0
+    made.reference[:] = 0
     made.inverse_depth = inverse_depth(*position.T)
     return made, position
 
@@ -37,5 +37,5 @@ def test_the_surface_behind_does_not_count():
 
 def test_points_without_neighbors_face_the_camera():
     made, _ = map_of(lambda x, y: 0.4 + 0 * x)
-    made.is_used[0, 2:] = False
+    made.is_observed[0, 2:] = False
     assert not inverse_depth_slopes(made, np.array([0, 1])).any()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.sfm.mapping import Mapper
+from models.sfm.mapping import IncrementalMapper
 from models.sfm.reconstruction import Reconstruction
 from models.sfm.tracks import Tracks
 from native import se3
@@ -18,7 +18,7 @@ def map_of_three_frames(num_points=200):
     poses[:, 0] = -0.5 * np.arange(3)
     local = np.stack([se3.act(np.tile(pose, (num_points, 1)), points) for pose in poses])
     position = local[..., :2] / local[..., 2:] * 500 + INTRINSICS_PX[2:] + rng.normal(0, 0.1, (3, num_points, 2))
-    made = Reconstruction(Tracks(position=position), INTRINSICS_PX)
+    made = Reconstruction(Tracks(keypoints_px=position), INTRINSICS_PX)
     made.cam_from_world = poses.copy()
     made.is_registered[:2] = True
     made.triangulate()
@@ -33,7 +33,7 @@ def test_depths_that_are_hardly_known_do_not_pull_a_frame_out_of_its_place():
     before = made.inverse_depth.copy()
     made.cam_from_world[2, 0] += 0.2
     made.is_registered[2] = True
-    made.refine_poses(2)
+    made.refine_pose(2)
     assert np.abs(made.cam_from_world[2, :3] - true[:3]).max() < 0.02
     assert np.array_equal(made.inverse_depth, before)
 
@@ -42,32 +42,32 @@ def test_places_count_by_their_weight():
     made, true = map_of_three_frames()
     made.is_registered[2] = True
     made.cam_from_world[2] = true
-    made.position[2, ::2] += 0.8
+    made.keypoints_px[2, ::2] += 0.8
     # So large that the robust kernel tells good places from bad ones by nothing but their weight.
-    made.robust_scale_px = 100.0
+    made.loss_scale_px = 100.0
     errors = []
     for weight in (1.0, 0.01):
         made.weight[2, ::2] = weight
-        made.adjust(free=np.array([2]), points_too=False)
-        errors.append(np.abs(made.residuals().reshape(2, -1)[1, 1::2]).mean())
+        made.bundle_adjust(free_frames=np.array([2]), optimize_points=False)
+        errors.append(np.abs(made.residuals_px().reshape(2, -1)[1, 1::2]).mean())
     assert errors[1] < 0.5 * errors[0]
 
 
 def test_frames_with_few_points_take_up_what_was_followed():
     made, true = map_of_three_frames()
-    mapper = Mapper(Tracks(position=made.position), INTRINSICS_PX)
+    mapper = IncrementalMapper(Tracks(keypoints_px=made.keypoints_px), INTRINSICS_PX)
     mapper.cam_from_world = np.array([*made.cam_from_world[:2], true])
     mapper.is_registered[:] = True
     mapper.triangulate()
     depths = mapper.inverse_depth.copy()
     # A hundred points are found again in the first two frames, and in the last one none.
-    mapper.is_used[2, :100] = False
+    mapper.is_observed[2, :100] = False
     mapper.inverse_depth[100:] = np.nan
-    mapper.is_used[:, 150:] = False
-    mapper.support_weak()
+    mapper.is_observed[:, 150:] = False
+    mapper.retriangulate_weak_frames()
     assert np.array_equal(mapper.inverse_depth[:100], depths[:100], equal_nan=True)
     assert np.isfinite(mapper.inverse_depth[100:150]).sum() > 40
     assert np.isnan(mapper.inverse_depth[150:]).all()
     mapper.inverse_depth[140:] = np.nan
-    mapper.support_weak()
+    mapper.retriangulate_weak_frames()
     assert np.isnan(mapper.inverse_depth[140:]).all()

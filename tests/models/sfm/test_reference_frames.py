@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.sfm.reconstruction import Reconstruction
-from models.sfm.reference_frames import free_anchors
+from models.sfm.reference_frames import refine_reference_keypoints
 from models.sfm.tracks import Tracks
 from native import se3
 
@@ -19,11 +19,11 @@ def map_of_eight_frames():
     poses = np.asarray(se3.invert(world_from_cam))
     local = np.stack([se3.act(np.tile(pose, (300, 1)), points) for pose in poses])
     true_px = local[..., :2] / local[..., 2:] * 500 + INTRINSICS_PX[2:]
-    made = Reconstruction(Tracks(position=true_px + rng.normal(0, NOISE_PX, true_px.shape)), INTRINSICS_PX)
+    made = Reconstruction(Tracks(keypoints_px=true_px + rng.normal(0, NOISE_PX, true_px.shape)), INTRINSICS_PX)
     made.cam_from_world = poses.copy()
     made.is_registered[:] = True
     made.triangulate()
-    made.move_anchors()
+    made.set_median_reference_frames()
     return made, true_px, poses
 
 
@@ -35,28 +35,28 @@ def centers_off(made, poses):
 
 def test_points_move_to_where_all_frames_see_them_and_poses_get_better():
     made, true_px, poses = map_of_eight_frames()
-    made.adjust(iterations=20)
+    made.bundle_adjust(iterations=20)
     before = centers_off(made, poses)
     points = np.flatnonzero(np.isfinite(made.inverse_depth))
-    anchor = made.anchor[points]
-    seen = made.position[anchor, points].copy()
-    free_anchors(made, refine_focal=False)
-    made.adjust(iterations=20)
+    anchor = made.reference[points]
+    seen = made.keypoints_px[anchor, points].copy()
+    refine_reference_keypoints(made, refine_focal=False)
+    made.bundle_adjust(iterations=20)
     off_seen = np.linalg.norm(seen - true_px[anchor, points], axis=1)
-    off = np.linalg.norm(made.position[anchor, points] - true_px[anchor, points], axis=1)
+    off = np.linalg.norm(made.keypoints_px[anchor, points] - true_px[anchor, points], axis=1)
     assert np.median(off) < 0.7 * np.median(off_seen)
     assert centers_off(made, poses) < before
     # Other frames' places are what was seen, and stay.
-    others = np.ones(made.is_used.shape, bool)
+    others = np.ones(made.is_observed.shape, bool)
     others[anchor, points] = False
-    assert np.array_equal(made.position[others], map_of_eight_frames()[0].position[others])
+    assert np.array_equal(made.keypoints_px[others], map_of_eight_frames()[0].keypoints_px[others])
 
 
 def test_points_that_no_other_frame_sees_stay():
     made, _, _ = map_of_eight_frames()
-    made.is_used[:, 7] = False
-    made.is_used[made.anchor[7], 7] = True
-    before = made.position[made.anchor[7], 7].copy(), made.inverse_depth[7]
-    free_anchors(made, refine_focal=False)
-    assert np.allclose(made.position[made.anchor[7], 7], before[0], atol=1e-9)
+    made.is_observed[:, 7] = False
+    made.is_observed[made.reference[7], 7] = True
+    before = made.keypoints_px[made.reference[7], 7].copy(), made.inverse_depth[7]
+    refine_reference_keypoints(made, refine_focal=False)
+    assert np.allclose(made.keypoints_px[made.reference[7], 7], before[0], atol=1e-9)
     assert np.isclose(made.inverse_depth[7], before[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.sfm.mapping import Mapper
+from models.sfm.mapping import IncrementalMapper
 from models.sfm.tracks import Tracks
 from models.sfm.validation import check_reconstruction
 from native import se3
@@ -22,11 +22,11 @@ def map_of(step_m, num_frames=10, noise_px=0.2, sees=None):
     position += rng.normal(0, noise_px, position.shape)
     if sees is not None:
         position[~sees(num_frames, len(points))] = np.nan
-    mapper = Mapper(Tracks(position=position), INTRINSICS_PX)
+    mapper = IncrementalMapper(Tracks(keypoints_px=position), INTRINSICS_PX)
     mapper.cam_from_world = poses
     mapper.is_registered[:] = True
     mapper.triangulate()
-    mapper.adjust(iterations=3)
+    mapper.bundle_adjust(iterations=3)
     return mapper
 
 
@@ -44,16 +44,16 @@ def test_frames_that_no_point_joins_are_doubted():
         sees[:5, :150] = sees[5:, 150:] = True
         return sees
 
-    doubt = check_reconstruction(map_of(0.1, sees=in_halves), 0.3)
-    assert "frames 4 and 5 are linked by 0 points" in doubt.reason and doubt.breaks == (4,)
+    failure = check_reconstruction(map_of(0.1, sees=in_halves), 0.3)
+    assert "frames 4 and 5 are linked by 0 points" in failure.reason and failure.breaks == (4,)
 
 
 def test_where_most_frames_are_not_placed_the_ends_of_those_that_are_break_the_clip():
     mapper = map_of(0.1)
     mapper.is_registered[:] = False
     mapper.is_registered[3:6] = True
-    doubt = check_reconstruction(mapper, 0.3)
-    assert f"only 3 of {len(mapper.is_registered)}" in doubt.reason and doubt.breaks == (2, 5)
+    failure = check_reconstruction(mapper, 0.3)
+    assert f"only 3 of {len(mapper.is_registered)}" in failure.reason and failure.breaks == (2, 5)
 
 
 def test_a_frame_that_sees_nothing_is_no_doubt_where_points_are_seen_on_both_sides():
@@ -65,5 +65,5 @@ def test_a_frame_that_sees_nothing_is_no_doubt_where_points_are_seen_on_both_sid
 
 @pytest.mark.parametrize(("reprojection_px", "words"), [(None, "no point is seen"), (3.0, "off by 3.0 px")])
 def test_errors_of_the_points_are_doubted(reprojection_px, words):
-    doubt = check_reconstruction(map_of(0.1), reprojection_px)
-    assert words in doubt.reason and doubt.breaks == ()
+    failure = check_reconstruction(map_of(0.1), reprojection_px)
+    assert words in failure.reason and failure.breaks == ()
