@@ -37,6 +37,7 @@ def python(code, *arguments, **environment):
 
 
 @pytest.mark.parametrize("environment", [{}, {"OPENBLAS_CORETYPE": "SkylakeX"}])
+@pytest.mark.slow
 def test_kernels_do_not_depend_on_the_processor(environment):
     setup = "from core import determinism; determinism.enable(); import apache_beam, numpy; "
     assert python(setup + KERNELS, **environment) == "Haswell True"

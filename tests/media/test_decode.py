@@ -54,6 +54,7 @@ def test_real_videos_give_all_frames_and_exact_spans(data: Path, name: str) -> N
     check_spans(path, stamps, time_base, count=3, longest=20)
 
 
+@pytest.mark.slow
 def test_made_videos_give_all_frames_and_exact_spans(hostile: dict[str, HostileCase]) -> None:
     for name, case in hostile.items():
         if case.expected != "ok" or name.startswith("name "):

@@ -76,6 +76,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
     assert server.offsets[-1][1] > 0
 
 
+@pytest.mark.slow
 def test_bad_pages_are_told(server, tmp_path):
     server.files["/text"] = ("text/html", b"<html><body>no video</body></html>")
     for page, error_class in (("/gone", "DownloadFailed"), ("/text", "DownloadFailed")):

@@ -105,6 +105,7 @@ def test_clips_of_made_videos_are_exact(hostile: dict[str, HostileCase], tmp_pat
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes_without_names_and_dates(
     hostile: dict[str, HostileCase], tmp_path: Path, codec: str
 ) -> None:

@@ -38,6 +38,7 @@ def random_head(seed: int) -> dict[str, np.ndarray]:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
+@pytest.mark.slow
 def test_the_folded_head_equals_its_layers_one_by_one(seed):
     state = random_head(seed)
     embeddings = np.random.default_rng(seed + 1).standard_normal((5, 768)).astype(np.float32)

@@ -6,6 +6,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+import pytest
 
 from models.depth.motion_stereo import triangulate
 from models.flow.dis import FlowCache
@@ -29,6 +30,7 @@ def judged(tilt_rad: float):
     return (depth - 1 / made.depth_m[0])[known] * np.sqrt(information[known]), 1 / np.sqrt(information[known])
 
 
+@pytest.mark.slow
 def test_errors_are_within_sigma_about_as_often_as_normal_ones():
     assert 0.5 < (np.abs(judged(0.0)[0]) < 1).mean() < 0.95
 
