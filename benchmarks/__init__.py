@@ -1,1 +1,1 @@
-"""Scripts that measure speed and accuracy and print ratios; never timed tests."""
+"""Scripts that measure speed and accuracy and print tables; no test is timed."""

@@ -1,12 +1,11 @@
-"""CPU time of the one analysis pass, as a multiple of what PyAV needs to only decode the same file.
+"""CPU time of the analysis pass over that of decoding the same file with PyAV.
 
-Takes real H.264 videos at 720p and 1080p as they are, and the same pictures encoded anew (x264, preset fast, crf
-20), then runs the passes in turn, again and
-again, in this one process with one decoder thread. A row's ratio is the median, over the repetitions, of the pass's
-CPU time divided by that of the decode right before it, so that a change of the machine's speed cancels out.
+Takes real H.264 videos at 720p and 1080p as they are, and the same images re-encoded (x264, preset fast, crf 20). The
+passes run in turns in this one process with one decoder thread. A row's ratio is the median over the repetitions of
+the pass's CPU time divided by that of the decode right before it, so that a change of the machine's speed cancels out.
 
-The kernels' cost depends on how much the picture moves (rows equal to those of the frame before are skipped) and the
-decoder's on the bit rate: name the source when quoting a number.
+The kernels' cost depends on image motion (rows equal to those of the frame before are skipped), the decoder's on the
+bit rate: name the source when quoting a number.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Pass = Callable[[Path], object]
 
 
 def decode_only(path: Path) -> int:
-    """Decodes all frames and drops them; returns how many."""
+    """Decodes and drops all frames; returns their number."""
     count = 0
     with av.open(str(path)) as container:
         container.streams.video[0].thread_count = 1
@@ -42,7 +41,7 @@ def decode_only(path: Path) -> int:
 
 
 def decode_and_measure(path: Path, simd: str = "auto") -> int:
-    """Decodes all frames and computes each one's numbers from its planes; returns how many."""
+    """Decodes all frames and computes the measures of their planes; returns their number."""
     count = 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -112,7 +111,7 @@ def main() -> None:
     parser.add_argument(
         "--simd", choices=["auto", *available_simd()], default="auto", help="code path of the native kernels"
     )
-    parser.add_argument("--source", type=Path, help="video whose pictures are encoded (default: real test videos)")
+    parser.add_argument("--source", type=Path, help="video whose images are encoded (default: real test videos)")
     arguments = parser.parse_args()
 
     passes: dict[str, Pass] = {**PASSES, "decode + frame numbers": partial(decode_and_measure, simd=arguments.simd)}

@@ -1,8 +1,8 @@
-"""Cost of annotating a clip end to end: poses, depth and masks of a 10-second 720p clip at 5 frames a second.
+"""CPU time and memory of annotating a clip end to end: poses, depth and masks at 5 frames a second.
 
-The clip is a real sequence with a moving camera, forth and back as often as needed so that there is no cut, at
-1280 x 720. Longer ones (--seconds 60 600) show that memory does not grow with the clip. Time is that of decoding and
-annotating in a process of its own with two threads, without imports; memory is the peak of that process.
+The clip is a real sequence with a moving camera, played back and forth so that there is no cut, at 1280 x 720. Longer
+clips (--seconds 60 600) show that memory does not grow. Time covers decoding and annotating in a process of its own
+with two threads, without imports; memory is the peak of that process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def annotate(path: str) -> None:
         size = info.display_width, info.display_height
         found = annotate_clip(frames, size, None, settings, estimate_poses, folder, num_threads=2)
     cost = time.perf_counter() - wall, time.process_time() - cpu
-    # Not getrusage, which counts in what the parent process held when it started this one.
+    # Not getrusage, which includes what the parent process held when it started this one.
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     kind = found.motion_kind if found.pose_ok else "not-usable"
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _make_clip(source: Path, folder: Path, seconds: int) -> Path:
-    """The sequence forth and back, at least for so long, in whole turns where one is shorter than that."""
+    """Writes the sequence played back and forth for at least `seconds`; returns its path."""
     with av.open(str(source)) as container:
         forth = [
             _widened(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in container.decode(video=0)
@@ -86,7 +86,7 @@ def _make_clip(source: Path, folder: Path, seconds: int) -> Path:
 
 
 def _widened(rgb: UInt8Array) -> UInt8Array:
-    """A picture at 1280 x 720: scaled evenly, so that its camera stays one with square pixels, and cropped."""
+    """Returns an image at 1280 x 720, scaled evenly to keep square pixels, and cropped."""
     scale = max(1280 / rgb.shape[1], 720 / rgb.shape[0])
     size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
     large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)

@@ -1,9 +1,9 @@
-"""Balanced subsets: how even they are beside a random selection of the same size, and what choosing costs.
+"""Evenness of balanced subsets against random ones of the same size, and the cost of selecting.
 
     python -m benchmarks.balance [--clips 100000] [--share 0.135]
 
-The clips are made up; their tags are spread as SpatialVID's paper says of its data (arXiv 2509.09676), one apart from
-the other. Evenness of an axis is the entropy of its known values over that of equal shares: 1 is even.
+The clips are synthetic; their tags are independent and distributed as in SpatialVID's paper (arXiv 2509.09676).
+Evenness of an axis is the entropy of its known values over that of equal shares: 1 is even.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def make_rows(count: int, seed: int = 0) -> list[ClipRow]:
 
 
 def evenness(rows: Sequence[ClipRow], axis: str) -> float:
-    """Entropy of an axis' known values over that of equal shares of all values that there are."""
+    """Returns the entropy of an axis' known values over that of equal shares."""
     values = Counter(str(row[axis]) for row in rows if row[axis] != "Unknown")
     shares = np.array(list(values.values())) / values.total()
     known = sum(value != "Unknown" for value in SHARES[axis])
@@ -59,7 +59,7 @@ def evenness(rows: Sequence[ClipRow], axis: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=100_000)
-    parser.add_argument("--share", type=float, default=0.135, help="of the clips that are chosen; SpatialVID-HQ: 0.135")
+    parser.add_argument("--share", type=float, default=0.135, help="share of clips to select; SpatialVID-HQ: 0.135")
     options = parser.parse_args()
     rows = make_rows(options.clips)
     count = round(options.share * options.clips)

@@ -1,12 +1,12 @@
-"""CPU time of bundle adjustment in native code: against NumPy, and against what memory allows.
+"""CPU time of native bundle adjustment against NumPy and against the memory bound.
 
 First table: one Gauss-Newton step (linearize, eliminate the points, solve, substitute back) on one thread against the
 same step in plain NumPy on arrays of all observations, in double precision: "dense" solves one system of all
 variables by LAPACK, "Schur" eliminates the points first. Steps agree to the rounding of single precision or better,
 which is checked. Ratios are medians over the repetitions, each to the native step right after it.
 
-Second table: the accumulation of the normal equations (poses only, all points seen) against what memory's bandwidth
-allows: the bytes that it cannot but read once (target and weight of each observation, 16 bytes, and pixel and inverse
+Second table: the accumulation of the normal equations (poses only, all points observed) against the bound by memory
+bandwidth: the bytes that must be read once (target and weight of each observation, 16 bytes, and pixel and inverse
 depth of each point, 16 bytes) divided by the rate at which NumPy copies an array too large for any cache, bytes read
 plus bytes written by second of CPU. "accumulation" is what the observations of as many points again add to a step;
 "step" also makes the systems of edges and solves for the poses. A step is what each further iteration of
@@ -40,7 +40,7 @@ STEP = BundleOptions(iterations=1, adaptive=False, damping=1e-3, residuals=False
 
 
 def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
-    """A camera on its way through random depths; each frame has edges to its neighbors on both sides."""
+    """Returns a problem: a moving camera, random depths, edges of each frame to its neighbors on both sides."""
     rng = np.random.default_rng(0)
     motion = rng.normal(size=(frames, 6)) * [0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
     motion[0] = 0
@@ -124,7 +124,7 @@ def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Float64Array, Float
 
 
 def check_agreement(problem: BundleProblem, options: BundleOptions, expected: Float64Array) -> None:
-    """Raises RuntimeError if the native step is another one."""
+    """Raises RuntimeError if the native step differs."""
     found = bundle_adjust(problem, options)
     step = se3.log(se3.compose(found.cam_from_world, se3.invert(problem.cam_from_world)))
     error = np.abs(step - expected).max() / np.abs(expected).max()
@@ -133,7 +133,7 @@ def check_agreement(problem: BundleProblem, options: BundleOptions, expected: Fl
 
 
 def median_costs(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of each call in each repetition, in turn."""
+    """Returns CPU seconds of each call in each repetition, taken in turns."""
     for call in calls.values():
         call()
     costs: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,9 +1,9 @@
-"""Captions by a vision-language model in the workers, through the whole job: speed, memory, what becomes of failures.
+"""Speed, memory and failures of captions by a vision-language model in the workers.
 
     python -m benchmarks.captions VIDEO... [--size 3b] [--device cuda] [--batch 32] [--clip-seconds 0.6]
 
-The model has the sizes of Qwen2.5-VL-3B (or is tiny), random weights, and a tokenizer that is trained on this
-repository's documents. What it says is noise, but as long as a caption: the grammar ends each text at 900 characters.
+The model has the sizes of Qwen2.5-VL-3B (or is tiny), random weights, and a tokenizer trained on this repository's
+documents. Its text is noise, but as long as a caption: the grammar ends each text at 900 characters.
 The job runs first without captions, so that the measured runs find all but the captions in the store. The last run
 gives answers too little room, and must end well with every clip kept and a reason for its missing caption. Captions are
 written with one worker, so that batches are full; shorter clips make more of them of few videos.
@@ -26,7 +26,7 @@ from explore.outputs import read_run, read_table
 from storage.store import Store
 
 VOCABULARY, TOKENS, MAX_PIXELS = 151936, 2000, 602112
-PICTURES = 4
+IMAGES = 4
 TEXT_3B: dict[str, Any] = {
     "hidden_size": 2048,
     "intermediate_size": 11008,
@@ -47,7 +47,7 @@ VISION_3B: dict[str, Any] = {
 
 
 def write_model(folder: Path, size: str, device: str) -> None:
-    """The model, where it is not there yet."""
+    """Writes the model if it does not exist yet."""
     from tests.support.tiny_vlm import TINY_PIXELS, TINY_TEXT, TINY_VISION, write_vlm
 
     if (folder / "config.json").exists():
@@ -84,7 +84,7 @@ def run_job(output: str, options: argparse.Namespace, *settings: str) -> float:
         clips = (
             f"analysis.clips.min_s={seconds / 2}",
             f"analysis.clips.max_s={seconds}",
-            f"captions.frames.fps={PICTURES / seconds}",
+            f"captions.frames.fps={IMAGES / seconds}",
         )
     overrides = [part for setting in ("text.model=none", *limits, *clips, *settings) for part in ("--set", setting)]
     started = time.perf_counter()
@@ -106,7 +106,7 @@ def run_job(output: str, options: argparse.Namespace, *settings: str) -> float:
 
 
 def caption(output: str, options: argparse.Namespace, folder: Path, room: int) -> dict[str, Any]:
-    """Facts of one run with captions."""
+    """Returns the figures of one run with captions."""
     with watch_gpu(options.device) as seen:
         wall = run_job(
             output,
@@ -141,8 +141,8 @@ def main() -> None:
     parser.add_argument("--size", choices=("3b", "tiny"), default="3b")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--batch", type=int, default=32, help="clips answered together")
-    parser.add_argument("--clip-seconds", type=float, help="longest clip, of some four pictures; default: as it is")
-    parser.add_argument("--folder", type=Path, help="where the model is kept; default: nowhere")
+    parser.add_argument("--clip-seconds", type=float, help="longest clip, of some four images; default: as it is")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the model; default: temporary")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / f"random-qwen2.5-vl-{options.size}"

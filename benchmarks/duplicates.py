@@ -1,4 +1,4 @@
-"""Near-duplicates: how far copies and other films are apart, what hashing costs, how grouping grows with clips.
+"""Hash distances of copies and of different videos, and the cost of hashing and grouping.
 
 python -m benchmarks.duplicates [VIDEO ...] [--clips 2000 8000]
 """
@@ -29,8 +29,8 @@ from models.duplicates import HASH_BITS, DuplicateSettings, perceptual_hash
 from transforms.duplicates import FindDuplicates
 from transforms.run_context import RunContext
 
-EVERY, MOST_PICTURES = 50, 6
-COPY_SHARE, PICTURES = 0.02, 3
+EVERY, MAX_IMAGES = 50, 6
+COPY_SHARE, IMAGES = 0.02, 3
 EXAMPLE = "examples/videos/bikes.mp4"
 SHOT = Shot(
     start_frame=0,
@@ -65,20 +65,20 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", default=sorted(map(str, Path("examples/videos").glob("*.mp4"))))
     parser.add_argument("--clips", nargs="*", type=int, default=[2000, 8000])
     options = parser.parse_args()
-    print_distances([pictures for video in options.videos if (pictures := read_pictures(video))])
+    print_distances([images for video in options.videos if (images := read_images(video))])
     for count in options.clips:
         print_grouping(count)
 
 
-def read_pictures(video: str) -> list[UInt8Array]:
-    """Up to six pictures of a video, as the analysis would sample them."""
+def read_images(video: str) -> list[UInt8Array]:
+    """Up to six images of a video, as the analysis would sample them."""
     try:
         with VideoReader(video) as reader:
             found = []
             for decoded in reader.frames():
                 if decoded.index % EVERY == 0:
                     found.append(sample_image(decoded.frame, 640, 360))
-                if len(found) == MOST_PICTURES:
+                if len(found) == MAX_IMAGES:
                     break
             return found
     except ItemError:
@@ -86,12 +86,12 @@ def read_pictures(video: str) -> list[UInt8Array]:
 
 
 def print_distances(videos: Sequence[Sequence[UInt8Array]]) -> None:
-    """Shares of differing bits: of copies, and of pictures of different videos."""
-    pictures = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
+    """Prints the shares of differing bits of copies, and of images of different videos."""
+    images = [(index, rgb) for index, video in enumerate(videos) for rgb in video]
     started = time.process_time()
-    hashed = [(index, rgb, h) for index, rgb in pictures if (h := perceptual_hash(rgb)) is not None]
-    cost_ms = 1000 * (time.process_time() - started) / len(pictures)
-    print(f"{len(pictures)} pictures of {len(videos)} videos; {cost_ms:.2f} CPU ms to hash one")
+    hashed = [(index, rgb, h) for index, rgb in images if (h := perceptual_hash(rgb)) is not None]
+    cost_ms = 1000 * (time.process_time() - started) / len(images)
+    print(f"{len(images)} images of {len(videos)} videos; {cost_ms:.2f} CPU ms to hash one")
     for name, copy in COPIES.items():
         apart = [_apart(h, perceptual_hash(copy(rgb)) or bytes(len(h))) for _, rgb, h in hashed]
         print(f"{name}: median {np.median(apart):.3f}, 95 % below {np.percentile(apart, 95):.3f}")
@@ -106,25 +106,25 @@ def _apart(a: bytes, b: bytes) -> float:
 
 
 def print_grouping(count: int) -> None:
-    """CPU time of grouping so many clips on one local worker, and how many of the planted copies are named."""
+    """Prints the CPU time of grouping on one local worker, and how many planted copies are found."""
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 256, (count, PICTURES, HASH_BITS // 8), dtype=np.uint8)
+    hashes = rng.integers(0, 256, (count, IMAGES, HASH_BITS // 8), dtype=np.uint8)
     copies = int(COPY_SHARE * count)
-    flips = np.packbits(rng.random((copies, PICTURES, HASH_BITS)) < 0.05, axis=2)
+    flips = np.packbits(rng.random((copies, IMAGES, HASH_BITS)) < 0.05, axis=2)
     hashes[-copies:] = hashes[:copies] ^ flips
     info = probe_video(EXAMPLE)
-    clips = [made_up_clip(f"v_{i:07d}", info, [p.tobytes() for p in pictures]) for i, pictures in enumerate(hashes)]
+    clips = [synthetic_clip(f"v_{i:07d}", info, [p.tobytes() for p in images]) for i, images in enumerate(hashes)]
     started = time.process_time()
     with beam.Pipeline(runner="FnApiRunner") as root:
         found = root | beam.Create(clips) | FindDuplicates(DuplicateSettings()).transform(RunContext("unused"))
         named = found | beam.Filter(lambda clip: clip.duplicate_group is not None) | beam.combiners.Count.Globally()
-        _ = named | beam.Map(lambda number: print(f"{number} clips named of {2 * copies} planted"))
+        _ = named | beam.Map(lambda number: print(f"{number} clips grouped of {2 * copies} planted"))
     seconds = time.process_time() - started
     print(f"{count} clips: {seconds:.1f} CPU s, {1000 * seconds / count:.2f} ms a clip")
 
 
-def made_up_clip(clip_id: str, info: VideoInfo, hashes: Sequence[bytes], **changes: Any) -> ClipRecord:
-    """A clip of which nothing counts but its id and the hashes of its pictures, and what `changes` says."""
+def synthetic_clip(clip_id: str, info: VideoInfo, hashes: Sequence[bytes], **changes: Any) -> ClipRecord:
+    """Returns a clip record with an id, image hashes and the fields in `changes`."""
     fields: dict[str, Any] = {"width": 1280, "height": 720} | changes
     return ClipRecord(
         clip_id=clip_id,

@@ -1,4 +1,4 @@
-"""One video of hours among short ones: with two workers, in windows and in one piece.
+"""One video of hours among short ones, on two workers, in windows and in one piece.
 
 1. Whole runs: wall seconds and each worker's CPU; the bytes of all tables and shards must be equal.
 2. The analysis of a long video alone: CPU seconds of the largest window and of joining them, against one piece.
@@ -27,7 +27,7 @@ from transforms.stage import Stage
 
 WORKERS = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 PIECE_S = 60
-# A few clips pass, so that shards are compared too; the rest is analysis, as good as all of it.
+# A few clips are kept, so that shards are compared too; nearly all of the work is analysis.
 SETTINGS = (
     "--set=text.model=none",
     "--set=thresholds.limits.motion_score.min=7",
@@ -48,7 +48,7 @@ def make_input(folder: Path, hours: float, short: int) -> Path:
 
 
 def compare_runs(folder: Path, videos: Path) -> str:
-    """A row for each way; says whether all files have the same bytes."""
+    """Returns a row for windows and for one piece; prints whether all files have the same bytes."""
     rows, files = [], []
     for name, window_s in WINDOWS.items():
         output, load = folder / f"out-{window_s}", os.getloadavg()[0]
@@ -64,7 +64,7 @@ def compare_runs(folder: Path, videos: Path) -> str:
         path.split("/")[0]: sum(f["count"] for f in files[0] if f["path"].startswith(path))
         for path in ("clips.parquet/", "shards/")
     }
-    header = ["way", "wall s", "CPU s", "CPU s of each worker", "busy, %", "peak MiB of a worker", "load before"]
+    header = ["analysis", "wall s", "CPU s", "CPU s of each worker", "busy, %", "peak MiB of a worker", "load before"]
     equal = "equal" if files[0] == files[1] else "DIFFERENT"
     return f"{markdown_table(header, rows)}\n\n{len(files[0])} files, {counts}: {equal} bytes"
 
@@ -98,8 +98,8 @@ def _measure(stage: Stage[Any], part: Any, output: StageOutput) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long video")
-    parser.add_argument("--short", type=int, default=12, help="number of videos of a minute beside it")
-    parser.add_argument("--minutes", type=int, default=20, help="length of the video whose analysis alone is measured")
+    parser.add_argument("--short", type=int, default=12, help="number of further videos of a minute")
+    parser.add_argument("--minutes", type=int, default=20, help="length of the video for the analysis alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-") as name:
         folder = Path(name)

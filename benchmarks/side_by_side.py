@@ -1,7 +1,7 @@
-"""What analyzing a small video costs one process, and each of two at once, without Beam: the yardstick for engines.
+"""CPU time of analyzing a small video in one process and in each of two at once, without Beam.
 
-CPU milliseconds in the program and in the kernel, with files on disk and in memory (folders that are named), and with
-files made right after others were removed, which some file systems are slow at.
+It is the baseline for engines: CPU milliseconds in the program and in the kernel, with files on disk and in memory (the
+named folders), and with files created right after others were removed, which is slow on some file systems.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ REMOVED = 1000
 def compare(folders: list[str], videos: int, repeats: int) -> str:
     """A row for each folder, number of processes and kind of past: median milliseconds a video."""
     rows = []
-    for place in folders:
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-", dir=place) as name:
+    for parent in folders:
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-", dir=parent) as name:
             folder = Path(name)
             video = make_h264(folder / "small.mp4", real_videos(0)[:1], (160, 90), 150, preset="veryfast")
             for removed in (0, REMOVED):
@@ -44,7 +44,7 @@ def compare(folders: list[str], videos: int, repeats: int) -> str:
                         cost for _ in range(repeats) for cost in _measure(folder, video, videos, processes, removed)
                     ]
                     program, kernel = (statistics.median(values) for values in zip(*found, strict=True))
-                    rows.append([place, removed, processes, program, kernel])
+                    rows.append([parent, removed, processes, program, kernel])
     return markdown_table(["files in", "removed before", "processes at once", "program, ms", "kernel, ms"], rows)
 
 
@@ -74,7 +74,7 @@ def _make_and_remove(folder: Path, count: int) -> None:
 
 
 def _work(video: str, videos: int, store: str) -> None:
-    """Analyses a video again and again; prints milliseconds a video in the program and in the kernel."""
+    """Analyzes a video repeatedly; print milliseconds a video in the program and in the kernel."""
     config = load_config("embedded")
     stages: list[Stage[Any]] = [ProbeVideo(config.probe), AnalyzeVideo(config.analysis)]
     (record,) = list_videos(make_spec(video))
@@ -90,8 +90,8 @@ def _work(video: str, videos: int, store: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", default=[tempfile.gettempdir()], help="where files are to lie")
-    parser.add_argument("--videos", type=int, default=200, help="times that a process analyses the video")
+    parser.add_argument("folders", nargs="*", default=[tempfile.gettempdir()], help="folders for the files")
+    parser.add_argument("--videos", type=int, default=200, help="times that a process analyzes the video")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", metavar="VIDEO", help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)

@@ -1,7 +1,7 @@
-"""What each stage costs, in CPU seconds an hour of video or a clip, on real videos: one process, no Beam.
+"""CPU seconds of each stage per hour of video or per clip, on real videos: one process, no Beam.
 
-No clip is rejected, so that all stages are seen at work. `--write` puts the figures into configs/measured_costs.json,
-from which `launcher.py plan` and benchmarks/scale_plan.py estimate runs that have not happened.
+No clip is rejected, so that all stages run. `--write` puts the figures into configs/measured_costs.json, from which
+`launcher.py plan` and benchmarks/scale_plan.py estimate runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Meter:
         self._models: dict[str, tuple[Any, Any]] = {}
 
     def advance(self, stage: StageBase[Any], record: Any) -> Any:
-        """The record after a stage; unchanged where the stage has nothing to do."""
+        """Returns the record after a stage; unchanged if the stage does not apply."""
         if not isinstance(stage, Stage | ModelStage) or not stage.applies(record):
             return record
         if stage.contract.name not in self._models:
@@ -64,7 +64,7 @@ class Meter:
 
 
 def measure(paths: list[Path], config_name: str) -> dict[str, Any]:
-    """Figures of all stages over the videos; those that cannot be read are left out."""
+    """Returns the figures of all stages over the videos that can be read."""
     no_limits = [f"thresholds.limits.{name}=null" for name in load_config(config_name).thresholds.limits]
     stages = make_stages(load_config(config_name, no_limits))
     with tempfile.TemporaryDirectory(prefix="spatialbeam-costs-") as folder:
@@ -124,7 +124,7 @@ def _run(stages: Stages, meter: Meter, paths: list[Path]) -> tuple[list[VideoRec
 
 
 def _through(stages: Sequence[StageBase[Any]], meter: Meter, clip: Any) -> Any:
-    """A clip at its end; one that a stage refuses stays as it was, and was not free."""
+    """Returns a clip after all stages; a stage that fails on it leaves it unchanged, but is measured."""
     try:
         for stage in stages:
             clip = meter.advance(stage, clip)

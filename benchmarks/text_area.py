@@ -1,13 +1,13 @@
-"""Text area: recall on pictures with text, false area on pictures without, and CPU time, by setting.
+"""Text area: recall on images with text, false area on images without, and CPU time, by setting.
 
 Prints a Markdown table. `python -m benchmarks.text_area [--frames N]`
 
 - labeled text: frames of the labeled ranges of the test data's `labels/text.tsv` (found: a share above
   0.1 %);
 - labeled none: frames of the videos that the labels call free of text;
-- objects: frames that show one large animal or person and no text, seen by eye, which detectors mistake for
-  a character;
-- rendered: two lines of known place and size (12 to 48 px high) drawn on the frames without text. A line is
+- objects: frames with one large animal or person and no text (checked by eye), which detectors mistake for a
+  character;
+- rendered: two lines of known position and size (12 to 48 px high) drawn on the frames without text. A line is
   found if half of its bounding box is covered; the share's error is against the bounding boxes.
 """
 
@@ -55,7 +55,7 @@ WORDS = ("Subtitles in white letters", "LIVE 24", "a small remark, easily missed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A picture and the bounding boxes of the lines drawn on it."""
+    """An image and the bounding boxes of the lines drawn on it."""
 
     image: UInt8Array
     boxes: tuple[Box, ...]
@@ -77,8 +77,8 @@ def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Itera
                 return
 
 
-def labeled_pictures(count: int) -> tuple[list[UInt8Array], list[UInt8Array]]:
-    """Pictures with text and pictures without, by the labels."""
+def labeled_images(count: int) -> tuple[list[UInt8Array], list[UInt8Array]]:
+    """Returns the images with and without text, by the labels."""
     with_text: list[UInt8Array] = []
     without: list[UInt8Array] = []
     lines = (DATA / "labels" / "text.tsv").read_text(encoding="utf-8").splitlines()
@@ -95,7 +95,7 @@ def labeled_pictures(count: int) -> tuple[list[UInt8Array], list[UInt8Array]]:
 
 
 def draw_lines(images: Sequence[UInt8Array]) -> list[Drawn]:
-    """Two lines of text of varied size, place and tone on each picture."""
+    """Draws two lines of text of varied size, position and tone on each image."""
     rng = np.random.default_rng(0)
     drawn: list[Drawn] = []
     for number, image in enumerate(images):
@@ -116,15 +116,15 @@ def draw_lines(images: Sequence[UInt8Array]) -> list[Drawn]:
 
 
 def rendered_accuracy(model: TextModel, drawn: Sequence[Drawn]) -> tuple[float, float]:
-    """Share of the lines that are found, and the mean error of the text share."""
+    """Returns the share of lines found, and the mean error of the text share."""
     found: list[bool] = []
     errors: list[float] = []
-    for picture in drawn:
-        size = (picture.image.shape[1], picture.image.shape[0])
-        quads = model.find_text(picture.image).quads_px
-        truth_quads = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for x0, y0, x1, y1 in picture.boxes]
+    for sample in drawn:
+        size = (sample.image.shape[1], sample.image.shape[0])
+        quads = model.find_text(sample.image).quads_px
+        truth_quads = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for x0, y0, x1, y1 in sample.boxes]
         errors.append(abs(covered_share(quads, size) - covered_share(np.array(truth_quads, np.float32), size)))
-        for x0, y0, x1, y1 in picture.boxes:
+        for x0, y0, x1, y1 in sample.boxes:
             inside = covered_share(quads - np.array([x0, y0], np.float32), (round(x1 - x0), round(y1 - y0)))
             found.append(inside >= 0.5)
     return float(np.mean(found)), float(np.mean(errors))
@@ -153,10 +153,10 @@ def main() -> None:
     count = parser.parse_args().frames
     if not (DATA / "labels" / "text.tsv").exists():
         raise SystemExit(NO_DATA)
-    with_text, without = labeled_pictures(count)
+    with_text, without = labeled_images(count)
     objects = [image for name in OBJECTS for image in sample_frames(DATA / name, None, count)]
     sets = {"text": with_text, "none": without, "objects": objects}
-    print({name: len(images) for name, images in sets.items()}, "pictures\n")
+    print({name: len(images) for name, images in sets.items()}, "images\n")
     drawn = draw_lines([*without, *objects])
     rows = [[name, *measure(TextModel(settings), sets, drawn)] for name, settings in SETTINGS.items()]
     header = (

@@ -1,10 +1,9 @@
-"""The whole job to cut clips against the reference's way of doing it on a CPU: same files, same clips.
+"""CPU time of the whole job to cut clips against the reference pipeline: same files, same clips.
 
-The reference's way, as SpatialVID's scripts do it: PySceneDetect over the file (content and adaptive
-detector, every third frame), three sampled frames a clip by decoding the clip, libvmaf of the file
-against itself, and one ffmpeg a kept clip with the seek behind the input. Both sides sample every clip that
-our analysis finds and cut those that the same limits keep; neither scores text or aesthetics. Both encode with
-x264 preset fast on one thread.
+The reference pipeline follows SpatialVID's scripts: PySceneDetect over the file (content and adaptive detector, every
+third frame), three sampled frames a clip by decoding the clip, libvmaf of the file against itself, and one ffmpeg call
+a kept clip with the seek after the input. Both sides sample every clip that our analysis finds and cut those that the
+same thresholds keep; neither scores text or aesthetics. Both encode with x264 preset fast on one thread.
 
 CPU seconds are printed with and without the encoding of the clips (without: decoding to the clips only).
 """
@@ -37,7 +36,7 @@ from media.encode import CutSettings, cut_clip
 from media.probe import probe_video
 
 PIECE_FRAMES = 1800
-# Keeps about half of the clips of these quiet videos, as SpatialVID's limits do of its own.
+# Keeps about half of the clips of these quiet videos, as SpatialVID's thresholds do of its own.
 SETTINGS = (
     "--set=text.model=none",
     "--set=thresholds.limits.motion_score={min: 1.2, max: null}",
@@ -46,7 +45,7 @@ SETTINGS = (
 
 
 def reference_costs(path: str, clips: list[dict[str, Any]], folder: Path) -> dict[str, float]:
-    """CPU seconds of each step of the reference's way."""
+    """CPU seconds of each step of the reference pipeline."""
     costs = {
         "shots": cpu_of_call(lambda: _detect(path)).cpu_s,
         "sample frames": cpu_of_call(lambda: _sample_all(path, clips, folder)).cpu_s,
@@ -64,7 +63,7 @@ def reference_costs(path: str, clips: list[dict[str, Any]], folder: Path) -> dic
         encode = ["-map", "0:v", "-threads", "1", "-c:v", "libx264", "-preset", "fast", str(folder / "clip.mp4")]
         nothing = ["-map", "0:v", "-threads", "1", "-c:v", "wrapped_avframe", "-f", "null", "-"]
         cut_s += cpu_of_command([ffmpeg, *quiet, *source, *span, *encode]).cpu_s
-        # What encoding alone costs, from the cheap way to the same frames: the seek before the input.
+        # Cost of encoding alone: the seek before the input decodes only the same frames.
         encoding_s += cpu_of_command([ffmpeg, *quiet, *span, *source, *encode]).cpu_s
         encoding_s -= cpu_of_command([ffmpeg, *quiet, *span, *source, *nothing]).cpu_s
     costs["decoding for the cuts"] = cut_s - encoding_s

@@ -128,7 +128,7 @@ class Drawing:
 
 
 def draw_row(drawing: Drawing, steps: list[Step], y: float) -> None:
-    """Draw steps from left to right with arrows between them."""
+    """Draws steps from left to right with arrows between them."""
     for column, (name, does, room, optional) in enumerate(steps):
         x = MARGIN + column * (BOX_W + GAP)
         drawing.box(x, y, BOX_W, BOX_H, COLORS[room], dashed=optional)
@@ -139,7 +139,7 @@ def draw_row(drawing: Drawing, steps: list[Step], y: float) -> None:
 
 
 def draw_flow(drawing: Drawing) -> float:
-    """Draw the way of a video and of a clip; return the lower edge."""
+    """Draws the way of a video and of a clip; returns the lower edge."""
     y = 40.0
     drawing.text(MARGIN, y - 14, "The way of a video: one decode", 15, bold=True, anchor="start")
     draw_row(drawing, VIDEO, y)
@@ -164,7 +164,7 @@ def draw_flow(drawing: Drawing) -> float:
 
 
 def draw_rooms(drawing: Drawing, top: float) -> float:
-    """Draw the rooms from the command line down to the kernels; return the lower edge."""
+    """Draws the rooms from the command line down to the kernels; returns the lower edge."""
     drawing.text(MARGIN, top, "The rooms: arrows are imports, and point down only", 15, bold=True, anchor="start")
     left, wide, y = 250.0, 400.0, top + 16
     middle = left + wide / 2
@@ -196,7 +196,7 @@ def draw_rooms(drawing: Drawing, top: float) -> float:
 
 
 def draw_floors(drawing: Drawing, left: float, top: float) -> None:
-    """Draw the floors inside models/: those of annotation with their arrow, and what stands beside them."""
+    """Draws the floors inside models/: those of annotation with their arrow, and what stands beside them."""
     for floor, words in enumerate(MODELS):
         drawing.text(left + 30, top + 14 * floor, words, 12, anchor="start")
     for floor, words in enumerate(BESIDE):
@@ -205,7 +205,7 @@ def draw_floors(drawing: Drawing, left: float, top: float) -> None:
 
 
 def draw_explore(drawing: Drawing, left: float, tops: dict[str, float]) -> None:
-    """Draw explore/, which stands beside the job: the command line calls it, and it reads finished data sets."""
+    """Draws explore/, which stands beside the job: the command line calls it, and it reads finished data sets."""
     start, end, middle = tops["transforms/"], tops["media/"] - 17, MARGIN + 85
     drawing.box(MARGIN, start, 170, end - start, COLORS["explore"])
     for line, words in enumerate(EXPLORE):
@@ -215,14 +215,14 @@ def draw_explore(drawing: Drawing, left: float, tops: dict[str, float]) -> None:
 
 
 def draw() -> str:
-    """Return the drawing as SVG."""
+    """Returns the drawing as SVG."""
     drawing = Drawing()
     bottom = draw_rooms(drawing, draw_flow(drawing) + 24)
     return drawing.svg(bottom)
 
 
 def main() -> None:
-    """Write docs/design.svg."""
+    """Writes docs/design.svg."""
     Path(__file__).with_name("design.svg").write_text(draw(), encoding="utf-8")
 
 

@@ -44,12 +44,12 @@ class Entry:
     note: str
 
     def address(self, host: str) -> str:
-        """Return the HTTPS address of the file at its commit."""
+        """Returns the HTTPS address of the file at its commit."""
         return f"{host}/{self.repository}/{self.commit}/{self.path}"
 
 
 def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
-    """Yield the entries of a manifest."""
+    """Yields the entries of a manifest."""
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
             first_bytes = int(row.pop("first_bytes") or 0) or None
@@ -57,7 +57,7 @@ def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the lines "name sha256" of a folder's files."""
+    """Returns the SHA-256 of a file, or of the lines "name sha256" of a folder's files."""
     if path.is_dir():
         lines = "".join(f"{file.name} {digest(file)}\n" for file in sorted(path.iterdir()))
         return hashlib.sha256(lines.encode()).hexdigest()
@@ -65,7 +65,7 @@ def digest(path: Path) -> str:
 
 
 def fetch(entry: Entry, target: Path, host: str) -> None:
-    """Download one entry and store it if its checksum is right.
+    """Downloads one entry and stores it if its checksum is right.
 
     Raises:
       OSError: if the host does not serve the file (`requests` derives its errors from it) or the disk refuses it.
@@ -84,7 +84,7 @@ def fetch(entry: Entry, target: Path, host: str) -> None:
 
 
 def fetch_all(entries: Sequence[Entry], folder: Path, host: str) -> int:
-    """Fetch what is missing and print one line an entry; return 1 if a file could not be fetched, else 0."""
+    """Fetches what is missing and prints one line an entry; returns 1 if a file could not be fetched, else 0."""
     unpublished: list[str] = []
     failures: list[str] = []
     for entry in entries:
@@ -108,7 +108,7 @@ def fetch_all(entries: Sequence[Entry], folder: Path, host: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts.fetch_test_data"
     )

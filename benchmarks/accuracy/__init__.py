@@ -1,1 +1,1 @@
-"""How near poses, depths and masks come to the truth, on sequences that have one."""
+"""Accuracy of poses, depth maps and masks on sequences with ground truth."""

@@ -1,11 +1,12 @@
-"""Camera poses on all sequences of known truth: every estimator that can run here, in one run.
+"""Errors of camera poses of every available estimator on all sequences with true poses.
 
-ATE: root mean square distance of the camera centers after the best similarity, in % of the true path's length;
+ATE: root mean square distance of the camera centers after Sim(3) alignment, in % of the true trajectory's length;
 infinite without poses. RPE: root mean square error from one frame to the next, of the translation in % of the mean
-step, of the rotation in degrees. Intrinsics are given and fixed, or estimated. The estimators see the frames only, or,
-with --masks, also what moves, where that is known. CPU seconds are those of all threads, for the whole sequence.
+step, of the rotation in degrees. Intrinsics are given and fixed, or estimated. The estimators get the frames only, or,
+with --masks, also the true masks of moving objects where known. CPU seconds are those of all threads, for the whole
+sequence.
 
-COLMAP takes part where pycolmap is installed. --rendered adds films with exact truth and moving things.
+COLMAP is included where pycolmap is installed. --rendered adds rendered sequences with exact truth and moving objects.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Result:
 
 
 def estimators() -> dict[str, Callable[[], PoseEstimator]]:
-    """All pose estimators that can run here, by name."""
+    """Returns all available pose estimators by name."""
     found: dict[str, Callable[[], PoseEstimator]] = {"classical": lambda: estimate_poses}
     if importlib.util.find_spec("pycolmap"):
         found["COLMAP incremental"] = lambda: ColmapEstimator(ColmapSettings(mapper="incremental"))
@@ -116,7 +117,7 @@ def print_sequences(results: Iterable[Result]) -> None:
 
 
 def print_medians(results: Iterable[Result]) -> None:
-    """A table of medians over the sequences, a row for each estimator and mode; stills have no ATE and do not count."""
+    """Returns medians over the sequences by estimator and mode; static cameras have no ATE and do not count."""
     groups: dict[tuple[Knowledge, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.knowledge, result.estimator].append(result)
@@ -146,10 +147,10 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="*", default=[], help="parts of names; all by default")
     parser.add_argument("--modes", nargs="*", choices=get_args(Knowledge), default=list(get_args(Knowledge)))
     parser.add_argument(
-        "--rendered", nargs="*", help="films to add: names of tests.support.films, or none for a choice"
+        "--rendered", nargs="*", help="rendered sequences to add: names of tests.support.films, or none for a selection"
     )
     parser.add_argument("--only-rendered", action="store_true", help="leave out the sequences of the test data")
-    parser.add_argument("--masks", action="store_true", help="tell the estimators what moves, where that is known")
+    parser.add_argument("--masks", action="store_true", help="give the estimators the true masks where known")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if not (DATA / "sequences").exists():

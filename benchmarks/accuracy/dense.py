@@ -1,7 +1,7 @@
-"""Poses of the frames between annotated ones: the error of interpolation, straight and smooth, and of its correction.
+"""Errors of poses between annotated frames: linear and cubic interpolation, and refinement.
 
-Run as `python -m benchmarks.accuracy.dense`. Films are rendered at 25 frames a second; every fifth pose, depth map and
-the intrinsics are given as they truly are, so that the errors are those of what lies between. Centers in mm, in rooms
+Run as `python -m benchmarks.accuracy.dense`. Sequences are rendered at 25 frames a second. Every fifth pose and depth
+map and the intrinsics are the true ones, so that the errors are those of the poses in between. Centers in mm, in rooms
 of some meters.
 """
 
@@ -32,7 +32,7 @@ def errors(found: Float64Array, true: Float64Array) -> list[float]:
 
 
 def main() -> None:
-    """Prints one Markdown table: films by ways to the poses between."""
+    """Prints one Markdown table: sequences by method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", nargs="+", default=list(FILMS))
@@ -46,9 +46,9 @@ def main() -> None:
         known = np.arange(0, len(true), STEP)
         between = np.setdiff1d(np.arange(known[-1]), known)
         before = between // STEP * STEP
-        straight = se3.interpolate(true[before], true[before + STEP], (between - before) / STEP)
-        smooth = interpolate_poses(true[known], times[known], times)
-        refined, start = smooth.copy(), time.process_time()
+        linear = se3.interpolate(true[before], true[before + STEP], (between - before) / STEP)
+        cubic = interpolate_poses(true[known], times[known], times)
+        refined, start = cubic.copy(), time.process_time()
         for first in known[:-1]:
             anchors = [
                 ReferenceFrame(
@@ -61,15 +61,15 @@ def main() -> None:
                 for k in (first, first + STEP)
             ]
             inner = slice(first + 1, first + STEP)
-            found = refine_intermediate_poses(anchors, gray[inner], smooth[inner])
+            found = refine_intermediate_poses(anchors, gray[inner], cubic[inner])
             ok = np.isfinite(found).all(axis=1)
             refined[inner][ok] = found[ok]
         cost_ms = 1000 * (time.process_time() - start) / len(between)
-        confirmed = float(np.mean(np.any(refined[between] != smooth[between], axis=1)))
-        for way, poses in (("straight", straight), ("smooth", smooth[between]), ("corrected", refined[between])):
-            corrected = way == "corrected"
-            rows.append([name, way, *errors(poses, true[between]), *([confirmed, cost_ms] if corrected else ["", ""])])
-    header = ["film", "way", "center rms", "largest", "angle ° rms", "largest", "share corrected", "CPU ms a frame"]
+        confirmed = float(np.mean(np.any(refined[between] != cubic[between], axis=1)))
+        for method, poses in (("linear", linear), ("cubic", cubic[between]), ("refined", refined[between])):
+            further = [confirmed, cost_ms] if method == "refined" else ["", ""]
+            rows.append([name, method, *errors(poses, true[between]), *further])
+    header = ["sequence", "method", "center rms", "largest", "angle ° rms", "largest", "share refined", "CPU ms"]
     print(markdown_table(header, rows))
 
 

@@ -14,7 +14,7 @@ Alignment = Literal["none", "median", "scale"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthError:
-    """How far depths are from the truth, over the pixels where both are known.
+    """Errors of depths over the pixels where estimate and truth are known.
 
     Attributes:
       abs_rel: mean of |estimate - truth| / truth; NaN if no pixel can be compared.
@@ -32,7 +32,7 @@ class DepthError:
 def compare_depths(
     estimate: npt.NDArray[np.floating], truth: npt.NDArray[np.floating], alignment: Alignment = "median"
 ) -> DepthError:
-    """Errors of depths against true ones; together, one scale for all, or map by map if called so.
+    """Returns the errors of depths against true ones, after one scale for all maps or one a map.
 
     Args:
       estimate: z-depths, of any shape; not finite or not positive where unknown.

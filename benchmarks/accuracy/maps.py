@@ -1,11 +1,11 @@
-"""Depth maps and masks of moving things against the truth: real sequences, DAVIS, and rendered films.
+"""Errors of depth maps and masks of moving objects: real sequences, DAVIS, rendered sequences.
 
-Clips are annotated as the job does it, with estimated intrinsics; maps are enlarged to the truth's size, each pixel
-with the value of the one that it lies in. Depth: mean relative error and share within a factor of 1.25, over the pixels
-that have both depths, after one scale for the whole clip (the median); the share of pixels of known depth that get one;
-how many errors are within one and two of the stored standard deviations (68 and 95 % if they were normal). Masks:
-intersection over union with what is truly marked, over all frames; where nothing moves, the share that is marked. DAVIS
-marks one thing only, so other things that move count as false there.
+Clips are annotated as the job does it, with estimated intrinsics; maps are upsampled to the truth's size by nearest
+neighbor. Depth: mean relative error and share within a factor of 1.25, over the pixels that have both depths, after one
+scale for the whole clip (the median); the share of pixels of known depth that get one; how many errors are within one
+and two of the stored standard deviations (68 and 95 % if they were normal). Masks: intersection over union with the
+true mask, over all frames; where nothing moves, the share that is marked. DAVIS labels one object only, so other moving
+objects count as false there.
 
 Run: `python -m benchmarks.accuracy.maps`
 """
@@ -37,12 +37,12 @@ STILL_FILMS = ("handheld", "Dolly In", "Truck Right", "rotation with shake")
 
 
 def frames_of(images: list[UInt8Array], times_s: Float64Array, size: tuple[int, int]) -> ClipFrames:
-    """Frames as the job has them after decoding."""
+    """Returns frames as the job has them after decoding."""
     return ClipFrames(rgb=tuple(images), frame=np.arange(len(images)), time_s=times_s, clip_size=size)
 
 
 def clips_of(names: list[str]) -> Iterator[tuple[TrueSequence, ClipGeometry, float]]:
-    """Sequences and films with their annotation, and the CPU seconds that it took."""
+    """Yields real and rendered sequences with their annotation and its CPU seconds."""
     films = [f for f in (*FILMS, *STILL_FILMS) if not names or any(name in f for name in names)]
     for sequence in (*load_sequences(names), *rendered_sequences(films)):
         start = time.process_time()
@@ -51,7 +51,7 @@ def clips_of(names: list[str]) -> Iterator[tuple[TrueSequence, ClipGeometry, flo
 
 
 def depth_row(sequence: TrueSequence, found: ClipGeometry, cpu_s: float) -> list[str | float]:
-    """What a table says of depths."""
+    """Returns the table cells of depth errors."""
     if found.depth is None or found.depth_sigma is None:
         return [sequence.name, "", "", 0.0, "", "", found.poses.reason or found.poses.motion_kind, cpu_s]
     chosen = sorted(sequence.depth_m)
@@ -65,12 +65,12 @@ def depth_row(sequence: TrueSequence, found: ClipGeometry, cpu_s: float) -> list
 
 
 def enlarged(maps: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """Maps (n, h, w) at a (width, height)."""
+    """Returns maps (n, h, w) resized to (width, height)."""
     return np.stack([np.asarray(cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32) for m in maps])
 
 
 def davis_clip(folder: Path) -> tuple[ClipFrames, BoolArray]:
-    """Annotated frames of a DAVIS sequence and the masks of its marked thing."""
+    """Returns the annotated frames of a DAVIS sequence and the masks of its labeled object."""
     path = str(folder / "video.mp4")
     info = probe_video(path)
     chosen = list(read_clip_frames(path, info, FPS, MAX_SIDE_PX))
@@ -93,7 +93,7 @@ def davis_rows(names: list[str]) -> Iterator[list[str | float]]:
 
 
 def mask_row(name: str, found: ClipGeometry, truth: BoolArray) -> list[str | float]:
-    """What a table says of masks."""
+    """Returns the table cells of mask errors."""
     poses, moving = found.poses, 100 * float(truth.mean())
     if found.is_moving is None:
         return [name, "", "", "", "", moving, poses.reason or ""]

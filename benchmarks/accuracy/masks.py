@@ -1,4 +1,4 @@
-"""Agreement of estimated masks of moving things with the true ones."""
+"""Agreement of estimated masks of moving objects with the true ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MaskAgreement:
 
 
 def compare_masks(estimate: BoolArray, truth: BoolArray) -> MaskAgreement:
-    """Compares masks (n, h, w), True where something moves.
+    """Compares masks (n, h, w), True on moving objects.
 
     Raises:
       ValueError: if the shapes differ, or there is no frame.

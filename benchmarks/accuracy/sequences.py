@@ -1,4 +1,4 @@
-"""Sequences with known camera poses: frames as an annotation step gets them, and the truth about them."""
+"""Sequences with known camera poses: frames as the annotation gets them, and their ground truth."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrueSequence:
-    """Frames of one camera with their truth.
+    """Frames of one camera with their ground truth.
 
     Attributes:
-      name: the folder's name, or the film's.
+      name: name of the folder or of the rendered sequence.
       frames: (h, w, 3) uint8 RGB each, undistorted, with square pixels.
       times_s: (n,) float64.
       cam_from_world: (n, 7) tx ty tz qx qy qz qw, true.
@@ -55,13 +55,13 @@ class TrueSequence:
 
     @property
     def path_m(self) -> float:
-        """Length of the camera's way, in the units of the poses."""
+        """Length of the trajectory, in the units of the poses."""
         return path_length(self.cam_from_world)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lens:
-    """From a picture as recorded to one of the working size: undistorted, resized, with square pixels."""
+    """Maps a recorded image to the working size: undistorted, resized, with square pixels."""
 
     recorded: Intrinsics
     distortion: Float64Array
@@ -72,7 +72,7 @@ class _Lens:
     def intrinsics(self) -> Intrinsics:
         return self.recorded.resized(self.recorded_size, self.size)
 
-    def picture(self, image: UInt8Array) -> UInt8Array:
+    def rectify(self, image: UInt8Array) -> UInt8Array:
         if self.distortion.any():
             image = np.asarray(cv2.undistort(image, self._matrix(), self.distortion), np.uint8)
         smaller = self.size[0] * self.size[1] < self.recorded_size[0] * self.recorded_size[1]
@@ -82,7 +82,7 @@ class _Lens:
         return image
 
     def labels(self, image: Float32Array) -> Float32Array:
-        """The same for values that must not be mixed, such as depths; 0 outside."""
+        """The same by nearest neighbor, for values such as depths; 0 outside."""
         if self.distortion.any():
             no_turn = np.eye(3)
             maps = cv2.initUndistortRectifyMap(
@@ -106,7 +106,7 @@ def load_sequence(folder: Path, *, rate_hz: float = RATE_HZ, max_side_px: int = 
     """Reads a sequence, sampled near a rate.
 
     Sources of up to 8 frames per second are taken whole: they hold wide steps already. Short ones are sampled
-    more densely, for ten frames at least. Pictures that were squeezed to another shape get square pixels again.
+    more densely, for ten frames at least. Anamorphic images get square pixels again.
 
     Args:
       folder: with video.mp4, poses.tum, intrinsics.txt, and maybe depth/ and mask/.
@@ -120,7 +120,7 @@ def load_sequence(folder: Path, *, rate_hz: float = RATE_HZ, max_side_px: int = 
     lens = _read_lens(folder / "intrinsics.txt", max_side_px)
     return TrueSequence(
         name=folder.name,
-        frames=[lens.picture(image) for image in _read_frames(folder / "video.mp4", chosen)],
+        frames=[lens.rectify(image) for image in _read_frames(folder / "video.mp4", chosen)],
         times_s=stamps_s[chosen],
         cam_from_world=invert(world_from_cam[chosen]),
         intrinsics=lens.intrinsics,
@@ -139,7 +139,7 @@ def load_sequences(names: Sequence[str] = ()) -> Iterator[TrueSequence]:
 def rendered_sequences(
     names: Sequence[str], *, size: Size = (640, 360), seconds: float = 5.0
 ) -> Iterator[TrueSequence]:
-    """Films of `tests.support.films` with exact truth, at 5 Hz."""
+    """Yields rendered sequences of `tests.support.films` with exact truth, at 5 Hz."""
     # By name, as the tests are not strictly typed.
     film = importlib.import_module("tests.support.films").film
     for name in names:

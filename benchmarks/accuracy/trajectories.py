@@ -1,6 +1,6 @@
 """Errors of estimated camera trajectories.
 
-The arithmetic is this module's own: a measuring stick shares no code with what it measures.
+The arithmetic is this module's own and shares no code with what it measures.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 from core.arrays import BoolArray, Float64Array
 
 MIN_POSES = 3
-# Shorter paths, in the units of the truth, are rounding.
-STILL = 1e-6
+# Shorter trajectories, in the units of the truth, are rounding.
+MIN_LENGTH = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryError:
-    """How far an estimated trajectory is from the true one.
+    """Errors of an estimated trajectory against the true one.
 
     Attributes:
       ate_percent: root mean square distance of the camera centers after the best similarity (scale, rotation,
         translation), in % of the true path's length; infinite with fewer than three poses, NaN if the
-        true camera stays in its place.
+        true camera is static.
       registered_share: frames with a pose, 0 to 1.
       rpe_translation_percent: root mean square error of the translation from one frame to the next, in % of
         the mean true step; NaN as above.
@@ -65,15 +65,15 @@ def compare_trajectories(estimate: Float64Array, registered: BoolArray, truth: F
     steps, turns_deg = relative_errors(found, true, similarity.scale)
     mean_step = length / (len(truth) - 1)
     return TrajectoryError(
-        ate_percent=100 * ate / length if length > STILL else np.nan,
+        ate_percent=100 * ate / length if length > MIN_LENGTH else np.nan,
         registered_share=share,
-        rpe_translation_percent=100 * rms(steps[pairs]) / mean_step if length > STILL else np.nan,
+        rpe_translation_percent=100 * rms(steps[pairs]) / mean_step if length > MIN_LENGTH else np.nan,
         rpe_rotation_deg=rms(turns_deg[pairs]),
     )
 
 
 def align(points: Float64Array, target: Float64Array, *, with_scale: bool = True) -> Similarity:
-    """The similarity that brings points (n, 3) nearest to targets (n, 3) in the least squares sense (Umeyama 1991).
+    """Returns the least-squares similarity of points (n, 3) to targets (n, 3) (Umeyama 1991).
 
     Points that all coincide keep their scale and directions.
     """
@@ -109,7 +109,7 @@ def relative_errors(found: Float64Array, true: Float64Array, scale: float) -> tu
 
 
 def path_length(cam_from_world: Float64Array) -> float:
-    """Length of the way of the camera's center."""
+    """Returns the length of the trajectory of the camera center."""
     centers = invert(cam_from_world)[:, :3]
     return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
 
@@ -139,7 +139,7 @@ def to_matrix(poses: Float64Array) -> Float64Array:
 
 
 def invert(poses: Float64Array) -> Float64Array:
-    """cam_from_world (n, 7) of world_from_cam (n, 7), and the other way round."""
+    """Returns the inverse of poses (n, 7)."""
     matrix = to_matrix(poses)
     translation = -np.einsum("nji,nj->ni", matrix[:, :3, :3], matrix[:, :3, 3])
     quaternion = poses[:, 3:] / np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)

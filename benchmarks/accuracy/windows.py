@@ -1,7 +1,7 @@
-"""What windowing costs in accuracy: camera paths of clips annotated at once and in windows of several lengths.
+"""Trajectory error of clips annotated at once and in windows of several lengths.
 
-Run as `python -m benchmarks.accuracy.windows`. The error is that of the path after alignment, in % of its length.
-Beside it the quality columns that need no truth, and what the focal length is really off by.
+Run as `python -m benchmarks.accuracy.windows`. The error is ATE after Sim(3) alignment, in % of the trajectory's
+length. Further columns: the quality columns that need no truth, and the true error of the focal length.
 """
 
 from __future__ import annotations

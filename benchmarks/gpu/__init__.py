@@ -1,1 +1,1 @@
-"""Benchmarks of what runs on a GPU: times by device events, accuracy on scenes whose flow is known."""
+"""GPU benchmarks: times by device events, accuracy on scenes of known flow."""

@@ -1,8 +1,8 @@
-"""A step of a caption model in the workers: what its attention and its grammar cost, by clips answered together.
+"""Cost of a decoding step of a caption model by clips in the batch: attention, grammar.
 
     python -m benchmarks.gpu.caption_steps [--size 3b] [--device cuda] [--batches 7 32] [--folder FOLDER]
 
-The model is that of `benchmarks.captions`; the pictures are of the example videos. A step is taken at lengths that no
+The model is that of `benchmarks.captions`; the images are of the example videos. A step is taken at lengths that no
 step had before, and again at the same ones. `before` is xgrammar's own processor with a cache that grows.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.captions import PICTURES, write_model
+from benchmarks.captions import IMAGES, write_model
 from benchmarks.measure import ROOT, markdown_table
 from media.probe import probe_video
 from models.captions.answers import SceneAnswer
@@ -37,20 +37,18 @@ Change = Callable[[Options], Options]
 
 
 def make_requests(number: int) -> list[ChatRequest]:
-    """The first question about each of so many clips."""
-    pictures = [
-        tuple(
-            read_images(str(path), probe_video(str(path)), round(PICTURES * FPS), FPS, EvenSampler(FrameSettings()))[0]
-        )
+    """Returns the first question about each clip."""
+    images = [
+        tuple(read_images(str(path), probe_video(str(path)), round(IMAGES * FPS), FPS, EvenSampler(FrameSettings()))[0])
         for path in sorted((ROOT / "examples" / "videos").glob("*.mp4"))
     ]
-    text = fill("vision", duration=f"{PICTURES:.1f}")
+    text = fill("vision", duration=f"{IMAGES:.1f}")
     ask = ChatRequest(system=fill("system"), text=text, answer_type=SceneAnswer, max_output_tokens=MANY)
-    return [replace(ask, images=pictures[k % len(pictures)]) for k in range(number)]
+    return [replace(ask, images=images[k % len(images)]) for k in range(number)]
 
 
-def ways(chat: LocalChatModel) -> dict[str, Change]:
-    """What is given to `generate` in each way."""
+def variants(chat: LocalChatModel) -> dict[str, Change]:
+    """Returns the arguments of `generate` in each variant."""
     import xgrammar
 
     grammar = chat._compiler.compile_json_schema(_bounded_schema(SceneAnswer), any_whitespace=False)
@@ -101,7 +99,7 @@ def main() -> None:
     parser.add_argument("--size", choices=("3b", "tiny"), default="3b")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--batches", type=int, nargs="+", default=[7, 32])
-    parser.add_argument("--folder", type=Path, help="where the model is kept; default: nowhere")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the model; default: temporary")
     options = parser.parse_args()
     rows: list[list[object]] = []
     longer = 0
@@ -111,7 +109,7 @@ def main() -> None:
         chat = LocalChatModel(LocalSettings(folder=str(folder), device=options.device, batch_size=max(options.batches)))
         for number in options.batches:
             clock_answers(chat, make_requests(number), FEW, lambda given: given, options.device)
-            for name, change in ways(chat).items():
+            for name, change in variants(chat).items():
                 longer += FILLER
                 requests = [replace(r, text=r.text + " the camera" * longer) for r in make_requests(number)]
                 few, first, again = (
@@ -119,7 +117,7 @@ def main() -> None:
                 )
                 steps = (1e3 * (seconds - few) / (MANY - FEW) for seconds in (first, again))
                 rows.append([number, name, few, *steps, peak_gib(options.device)])
-    print(markdown_table(["clips", "way", f"{FEW} tokens, s", "a step, ms", "again, ms", "peak GiB"], rows))
+    print(markdown_table(["clips", "variant", f"{FEW} tokens, s", "a step, ms", "again, ms", "peak GiB"], rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Decoding on the GPU's own decoder beside software: time, CPU time, and whether the pictures are the same.
+"""Decoding with NVDEC against software: wall time, CPU time, equality of the images.
 
     python -m benchmarks.gpu.decode [VIDEO ...] [--output results.json]
 
-Without videos, films of 720p are made, by several codecs. Frames are read as the networks get them: all are decoded,
+Without videos, 720p videos are rendered in several codecs. Frames are read as the networks get them: all are decoded,
 5 a second turned into RGB.
 """
 

@@ -1,7 +1,7 @@
-"""Rooms whose flow is known exactly, and a predictor that says it: what a perfectly trained network would say.
+"""Rendered rooms of known flow, and a flow predictor that returns it like a perfectly trained network.
 
-The network runs in full all the same where times are measured, so that keyframes, edges and adjustment are those of a
-real clip, and so is the work.
+Where times are measured the network still runs in full, so that keyframes, edges, adjustment and cost are those of a
+real clip.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from native import se3
 HALF_VIEW_RAD = np.radians(30)
 ETA = 1e-5
 MARGIN = 0.25
-"""Targets so many pictures outside are still sure."""
+"""Targets up to this many image widths outside keep their confidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RoomClip:
-    """A camera's way through a room: what the tracker gets, and the truth.
+    """A camera trajectory through a room: the tracker's input, and the truth.
 
     Attributes:
-      clip: to track; the pictures are noise, since only flow matters.
+      clip: to track; the images are noise, since only flow matters.
       cam_from_world: (t, 7) true, in the unit of the clip's depth.
-      focal_px: true, of the pictures.
+      focal_px: true, of the images.
       feature_depth: (t, h, w) exact z-depth at the features' pixels.
       meters: of one unit of length.
     """
@@ -57,12 +57,12 @@ def make_clip(
     depth_noise: float = 0.0,
     fps: float = 5.0,
 ) -> RoomClip:
-    """Looks into the furnished room of the tests.
+    """Returns a clip of the furnished room of the tests.
 
     Args:
       poses: (t, 7) cam_from_world in meters.
-      size: (width, height) of the pictures; the view is 60 degrees wide.
-      seed: of pictures and noise.
+      size: (width, height) of the images; the view is 60 degrees wide.
+      seed: of images and noise.
       focal_error: the given focal length over the true one.
       depth_noise: of the given depth's logarithm, for each frame and for each pixel.
       fps: frames a second.
@@ -87,7 +87,7 @@ def make_clip(
 
 
 class ExactFlow(FlowPredictor):
-    """Says the exact flow of rooms.
+    """Predicts the exact flow of rooms.
 
     Args:
       network, features: see `FlowPredictor`.
@@ -161,7 +161,7 @@ def exact_clip_flow(
 
     Args:
       poses: (t, 7) cam_from_world in meters.
-      size: of the pictures; the view is 60 degrees wide.
+      size: of the images; the view is 60 degrees wide.
       device: of the flow.
     """
     width, height = size[0] // 2, size[1] // 2
@@ -180,12 +180,12 @@ def exact_clip_flow(
     pairs = sorted((i, i + step) for step in STEPS for i in range(len(poses) - step))
     i, j = torch.tensor(pairs, device=device).unbind(1)
     grid = pixel_grid(height, width, i.device)
-    forth, back = (
+    forward, backward = (
         torch.cat([reproject(cameras, a, b) - grid for a, b in zip(first.split(16), second.split(16), strict=True)])
         for first, second in ((i, j), (j, i))
     )
-    planes = forth.permute(0, 3, 1, 2).contiguous(), back.permute(0, 3, 1, 2).contiguous()
-    flow = ClipFlow(first=i, second=j, flow_px=forth.half().contiguous(), is_consistent=is_consistent(*planes))
+    planes = forward.permute(0, 3, 1, 2).contiguous(), backward.permute(0, 3, 1, 2).contiguous()
+    flow = ClipFlow(first=i, second=j, flow_px=forward.half().contiguous(), is_consistent=is_consistent(*planes))
     return depth, flow
 
 

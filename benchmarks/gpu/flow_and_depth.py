@@ -1,4 +1,4 @@
-"""RAFT flow and consistent depth of one clip on a GPU: times, and how much nearer to the truth the depth comes.
+"""Times of RAFT flow and consistent depth of one clip on a GPU, and the depth error before and after.
 
     python -m benchmarks.gpu.flow_and_depth [--output results.json]
 

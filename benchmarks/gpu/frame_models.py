@@ -1,4 +1,4 @@
-"""Networks that look at single frames, on a GPU: time a frame by device events, and what half precision costs.
+"""Single-frame networks on a GPU: time a frame by device events, error of half precision.
 
     python -m benchmarks.gpu.frame_models [--output results.json]
 
@@ -58,7 +58,7 @@ def frames(count: int, seed: int = 0) -> Tensor:
 
 
 def per_frame(call: Callable[[Tensor], Any], count: int) -> float:
-    """Median ms a frame over batches of so many, rotating among three sets of frames."""
+    """Returns the median ms a frame over batches, rotating among three sets of frames."""
     sets = [frames(count, seed) for seed in range(3)]
     turn = iter(range(1 << 30))
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def per_frame(call: Callable[[Tensor], Any], count: int) -> float:
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> float:
-    """Norm of the difference over the norm."""
+    """Returns the norm of the difference over the norm."""
     return float((found.float() - wanted.float()).norm() / wanted.float().norm())
 
 
@@ -82,7 +82,7 @@ def depth_anything(precision: str, compiled: bool = False) -> DepthAnything:
 
 
 def compile_forward(network: nn.Module) -> None:
-    """Compiles a network in place and says how long that takes at its first call."""
+    """Compiles a network in place; prints the time of its first call."""
     network.forward = torch.compile(network.forward, dynamic=False)
 
 
@@ -92,10 +92,10 @@ def sam(precision: str) -> SamMasks:
     return SamMasks(Sam2(), MaskSettings(precision=precision))
 
 
-def outline(model: SamMasks, pictures: Tensor) -> Tensor:
+def segment(model: SamMasks, images: Tensor) -> Tensor:
     """Encoder, and all prompts of the batch together."""
-    features = model.embed(pictures)
-    where = torch.arange(len(pictures), device="cuda").repeat_interleave(PROMPTS)
+    features = model.embed(images)
+    where = torch.arange(len(images), device="cuda").repeat_interleave(PROMPTS)
     points = torch.tensor([[100.0, 200.0], [600.0, 500.0], [300.0, 400.0]], device="cuda").expand(len(where), -1, -1)
     labels = torch.tensor(POINT_LABELS, device="cuda").expand(len(where), -1)
     logits, _ = model._network.decode([level[where] for level in features], points, labels)
@@ -135,18 +135,18 @@ def main() -> None:
     del moge
     exact_sam = sam("fp32")
     with torch.inference_mode():
-        wanted_features, wanted_masks = exact_sam.embed(few)[2], outline(exact_sam, few)
+        wanted_features, wanted_masks = exact_sam.embed(few)[2], segment(exact_sam, few)
     del exact_sam
     for precision in ("fp16", "bf16"):
         masks = sam(precision)
         with torch.inference_mode():
             note(f"sam.{precision}.features.relative_error", relative_error(masks.embed(few)[2], wanted_features))
-            note(f"sam.{precision}.logits.relative_error", relative_error(outline(masks, few), wanted_masks))
+            note(f"sam.{precision}.logits.relative_error", relative_error(segment(masks, few), wanted_masks))
         for batch in (1, 8, 16):
             note(f"sam.{precision}.encoder.batch{batch}.ms", per_frame(masks.embed, batch))
         for batch in (8, 16):
             name = f"sam.{precision}.encoder_and_{PROMPTS}_prompts.batch{batch}.ms"
-            note(name, per_frame(partial(outline, masks), batch))
+            note(name, per_frame(partial(segment, masks), batch))
         if options.compile and precision == "bf16":
             compile_forward(masks._network.encoder)
             began = time.monotonic()

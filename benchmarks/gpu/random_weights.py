@@ -1,4 +1,4 @@
-"""Checkpoints of the published networks with random weights, in the published formats: for speed alone."""
+"""Checkpoints of the published networks with random weights, in the published formats, for speed only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How busy the GPU is while something else runs.
-
-All the time by `nvidia-smi`, which comes with the driver, and for a while by torch's profiler.
-"""
+"""GPU utilization while other code runs: by `nvidia-smi` throughout, by torch's profiler in a window."""
 
 from __future__ import annotations
 

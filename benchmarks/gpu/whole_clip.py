@@ -1,10 +1,10 @@
-"""Clips from frames to masks on a GPU, stage by stage: what a whole clip takes.
+"""Time of whole clips on a GPU from frames to masks, stage by stage.
 
     python -m benchmarks.gpu.whole_clip [--clips 8] [--motion mid] [--output results.json]
 
 Clips of 47 frames of 720p, batched as the job batches them. Weights are random; tracking and consistent depth get the
-exact flow of a rendered room beside the networks that run in full (`benchmarks.gpu.exact_flow`), so that keyframes,
-edges and optimization are those of a moving camera. Decoding and writing are not in it.
+exact flow of a rendered room while the networks still run in full (`benchmarks.gpu.exact_flow`), so that keyframes,
+edges and optimization are those of a moving camera. Decoding and writing are not included.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Stages:
 
 
 def make_moving() -> np.ndarray:
-    """(360, 640) bool: four things that move, each a prompt."""
+    """(360, 640) bool: four moving objects, each a prompt."""
     moving = np.zeros(MAP_SIZE[::-1], bool)
     for k in range(PROMPTS):
         moving[40 + 70 * k : 90 + 70 * k, 60 + 140 * k : 150 + 140 * k] = True

@@ -1,14 +1,14 @@
-"""The whole job on a GPU: many clips through the Beam graph, and how busy the GPU is meanwhile.
+"""The whole job on a GPU: many clips through the Beam graph, and the GPU's utilization.
 
     python -m benchmarks.gpu.whole_job WORK [--clips 64] [--seconds 10] [--workers 6] [--window 60 8] [--output FILE]
 
-Films of 720p are made and annotated with the profile `spatialvid`; each film is one clip, scores and captions by models
+Videos of 720p are rendered and annotated with the profile `spatialvid`. Each is one clip; scores and captions by models
 are left out. Weights are random, in the published formats (`benchmarks.gpu.random_weights`). Tracker and RAFT run in
 full, then their flow is replaced by that of a rendered room, so that keyframes, edges and optimization are those of a
-moving camera (`benchmarks.gpu.exact_flow`); some pixels are said to move, so that there is something to outline.
+moving camera (`benchmarks.gpu.exact_flow`); some pixels are marked as moving, so that there is something to segment.
 
-The GPU's use is what NVML says from its first work, the loading of models included, to its last, and what the profiler
-says in a window of time, where one is asked for (`benchmarks.gpu.watch`).
+Utilization is measured by NVML from the first GPU work, the loading of models included, to the last, and by the
+profiler in a window of time on request (`benchmarks.gpu.watch`).
 """
 
 from __future__ import annotations
@@ -58,24 +58,24 @@ OVERRIDES = (
     "analysis.shots.mode=whole",
     "duplicates.find=false",
 )
-WAYS = 8
+ROOMS = 8
 MOVING = (slice(10, 20), slice(20, 32))
-"""Cells of the features that are said to move."""
+"""Cells of the features that are marked as moving."""
 
 
 Truth = tuple[RoomClip, ClipFlow]
-"""What tracker and RAFT say of a clip."""
+"""Output of tracker and RAFT for a clip."""
 
 
-def make_truth(frames: int, way: int) -> Truth:
+def make_truth(frames: int, seed: int) -> Truth:
     torch.set_num_threads(1)
-    poses = wander(frames, *MOTIONS["mid"], way)
-    room = make_clip(poses, WORKING_SIZE, way, 1.03 if way % 2 else 0.97, 0.03)
+    poses = wander(frames, *MOTIONS["mid"], seed)
+    room = make_clip(poses, WORKING_SIZE, seed, 1.03 if seed % 2 else 0.97, 0.03)
     return room, exact_clip_flow(poses, WORKING_SIZE, "cpu")[1]
 
 
 class MovingExactFlow(ExactFlow):
-    """Exact flow, and some pixels that move."""
+    """Predicts exact flow and some moving pixels."""
 
     def predict(self, *arguments: Any) -> FlowUpdate:
         update = super().predict(*arguments)
@@ -86,10 +86,10 @@ class MovingExactFlow(ExactFlow):
 
 @contextmanager
 def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
-    """Tracker and RAFT say what a room looks like, once they have run; a clip's first picture tells which one."""
+    """Replaces the outputs of tracker and RAFT by those of a room, selected by a clip's first image."""
 
-    def truth_of(picture: Any) -> Truth:
-        return truths[zlib.crc32(np.asarray(picture).tobytes()) % len(truths)]
+    def truth_of(image: Any) -> Truth:
+        return truths[zlib.crc32(np.asarray(image).tobytes()) % len(truths)]
 
     def to_track(clip: Any, depth: Any, size: tuple[int, int]) -> Any:
         asked = chain_to_track(clip, depth, size)
@@ -129,8 +129,8 @@ def make_films(folder: Path, number: int, seconds: float) -> None:
 
 
 def make_truths(seconds: float) -> list[Truth]:
-    with ProcessPoolExecutor(WAYS, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(make_truth, [round(ANNOTATED_FPS * seconds)] * WAYS, range(WAYS)))
+    with ProcessPoolExecutor(ROOMS, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(make_truth, [round(ANNOTATED_FPS * seconds)] * ROOMS, range(ROOMS)))
 
 
 def make_filmstrip(folder: Path, seed: int, seconds: float) -> None:
@@ -142,7 +142,7 @@ def make_filmstrip(folder: Path, seed: int, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, help="folder for films, weights and output")
+    parser.add_argument("work", type=Path, help="folder for videos, weights and output")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--workers", type=int)
@@ -161,7 +161,7 @@ def main() -> None:
     options = make_options(chosen, share_models=True)
     folder = next(p for k in count() if not (p := arguments.work / f"out_{k}").exists())
     truths = make_truths(arguments.seconds)
-    print("films, weights and rooms are made", flush=True)
+    print("videos, weights and rooms are made", flush=True)
     turns = (
         mock.patch.object(device, "TURNS", arguments.turns),
         mock.patch.object(device, "_turns", threading.Semaphore(arguments.turns)),

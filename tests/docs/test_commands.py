@@ -25,6 +25,7 @@ NOT_RUN = {
     r"\.\.\.": "shows a form, not a command",
     r"^export ": "sets the shell's environment",
     r"^-m (benchmarks|pytest)": "measures for minutes",
+    r"^-m docs\.draw_design": "writes into the checkout; another test compares the drawing",
     r"^-m (scripts\.flink_local|beam_pipeline\.runners\.worker_pool)": "starts servers",
     r"\b(gs|s3)://": "needs a bucket; whole runs against emulators are tests of their own",
     r"--runner[= ](Dataflow|Flink|Portable|Prism|Spark)": "needs a cluster",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from benchmarks.duplicates import made_up_clip
+from benchmarks.duplicates import synthetic_clip
 from core.records import ClipStatus
 from media.probe import probe_video
 from models.duplicates import BANDS, HASH_BITS, DuplicateSettings
@@ -17,7 +17,7 @@ INFO = probe_video(str(EXAMPLES / "bikes.mp4"))
 
 
 def clip(clip_id, *hashes, width=640, **changes):
-    return made_up_clip(clip_id, INFO, hashes, width=width, height=360, **changes)
+    return synthetic_clip(clip_id, INFO, hashes, width=width, height=360, **changes)
 
 
 def flipped(image_hash, bits, bands=1):
