@@ -1,4 +1,4 @@
-"""What a run would take and cost, from measured costs of the stages: an estimate, for CPU stages only."""
+"""Estimates time and cost of a run from measured costs of its CPU stages."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from beam_pipeline.runners.runner_profile import RunnerProfile
 
 COSTS_PATH = Path(configs.__file__).parent / "measured_costs.json"
 PER_HOUR, PER_CLIP, PER_KEPT = "hour of video", "candidate clip", "kept clip"
-# 40 of 90 candidate clips in the whole-job benchmark (docs/performance.md); a collection of your own will differ.
+# 40 of 90 candidate clips in the whole-job benchmark (docs/performance.md); other collections will differ.
 KEPT_SHARE = 0.44
 GIB = float(1 << 30)
-# All are spread anew once and their rows grouped once; videos are grouped by id before, members of clips after: so many
-# shuffles a record passes.
+# Shuffles that a record passes: one reshuffle, one grouping of rows, and for videos a grouping by id, for clips one of
+# shard members.
 SHUFFLES_OF_A_CLIP = 3
 SHUFFLES_OF_A_VIDEO = 3
 
 
 def measured_costs() -> dict[str, Any]:
-    """The figures that benchmarks/stage_costs.py has written."""
+    """The measured costs of stages, written by benchmarks/stage_costs.py."""
     costs: dict[str, Any] = json.loads(COSTS_PATH.read_text(encoding="utf-8"))
     return costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Figures of a run that has not happened.
+    """Estimated size, time and cost of a run.
 
     Attributes:
       core_hours: CPU hours by stage.
-      clips, kept: expected numbers of clips.
+      clips, kept: expected numbers of candidate and kept clips.
       shuffle_gib, store_gib, shards_gib: bytes through shuffles, in the store, in the shards.
-      machine_hours: workers times hours, all cores busy.
-      cost_usd: machines and shuffle.
+      machine_hours: hours of workers with all cores busy.
+      cost_usd: cost of machines and shuffle.
     """
 
     core_hours: Mapping[str, float]
@@ -59,8 +59,8 @@ def estimate_run(
 ) -> Estimate:
     """Scales the measured costs to `hours` of video in `videos` files.
 
-    Stages that were not measured (models that are not in the measured profile) count nothing. Encoding, decoding and
-    models are taken as they were on the measured videos: yours may be half or twice as dear.
+    Stages that were not measured (models outside the measured profile) count nothing. Other videos may cost half or
+    twice as much as the measured ones.
     """
     clips = hours * costs["clips_an_hour"]
     kept = clips * kept_share

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it."""
+"""Dry run: inputs, stages, models and estimated cost of a job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ from storage.uris import normalize_uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Inputs and stages of a run that has not happened."""
+    """Inputs, stages, models and estimate of a job.
+
+    Attributes:
+      unreadable: (URI, message) of inputs that would become failure rows.
+      hours: duration of all videos whose header states one.
+      unknown_duration: videos without a known duration.
+      stages: (name, version, is cached).
+      models: by stage, as in `run.json`.
+    """
 
     videos: int
     unreadable: tuple[tuple[str, str], ...]
@@ -37,15 +45,15 @@ class Plan:
 def make_plan(
     config: PipelineConfig, sources: Sequence[SourceSpec], output_uri: str, deploy: RunnerProfile | None = None
 ) -> Plan:
-    """Lists and probes all inputs (headers only) and names what would run."""
+    """Plans a job from the listing and the headers of its inputs."""
     unreadable: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    video_ids: set[str] = set()
     seconds, unknown = 0.0, 0
     for source in sources:
         for video in list_videos(source):
-            if video.video_id in seen:
+            if video.video_id in video_ids:
                 continue
-            seen.add(video.video_id)
+            video_ids.add(video.video_id)
             if video.failure:
                 unreadable.append((video.uri, video.failure.message))
                 continue
@@ -63,19 +71,19 @@ def make_plan(
                 seconds += float(info.duration_s)
     stages = make_stages(config)
     return Plan(
-        videos=len(seen),
+        videos=len(video_ids),
         unreadable=tuple(sorted(unreadable)),
         hours=seconds / 3600,
         unknown_duration=unknown,
         stages=tuple((s.contract.name, s.contract.version, s.contract.cached) for s in stages.all),
         models=stages.describe_models(),
         output_uri=normalize_uri(output_uri),
-        estimate=estimate_run(seconds / 3600, len(seen), measured_costs(), deploy or RunnerProfile()),
+        estimate=estimate_run(seconds / 3600, len(video_ids), measured_costs(), deploy or RunnerProfile()),
     )
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Shows a plan on a terminal."""
+    """Prints a plan."""
     console.print(
         f"{plan.videos} videos, {plan.hours:.2f} hours"
         + (f" (+ {plan.unknown_duration} of unknown length)" if plan.unknown_duration else "")

@@ -1,4 +1,4 @@
-"""Live progress of a local run: a table on a terminal, plain log lines elsewhere."""
+"""Progress of a local run: a live table on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressDisplay:
-    """Shows while a `with` block runs what the workers report in `folder`."""
+    """Shows the counts that workers write to `folder`, for the length of a `with` block."""
 
     def __init__(self, folder: str, stages: Stages, console: Console | None = None) -> None:
         self._stages = stages
@@ -61,7 +61,7 @@ class ProgressDisplay:
         return counts
 
     def table(self) -> Table:
-        """The state of the run as a table: the funnel above, a line per stage below."""
+        """The funnel as title, and a row per stage."""
         elapsed = time.monotonic() - self._started
         counts = self._counts()
         table = Table(title=f"{elapsed:.0f} s   {_funnel(counts)}", title_justify="left")
@@ -73,7 +73,7 @@ class ProgressDisplay:
         return table
 
     def line(self) -> str:
-        """The state of the run in one line."""
+        """The funnel and the number of analyzed frames in one line."""
         counts = self._counts()
         frames = counts.get("AnalyzeVideo", Counter())["frames"]
         return f"{_funnel(counts)}; {frames:.0f} frames analyzed"

@@ -1,4 +1,4 @@
-"""Kept clips of a finished data set: their rows, chosen by SQL, and their files out of the shards."""
+"""Reads kept clips of a finished data set: rows selected by SQL, and files from the shards."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from storage.uris import normalize_uri
 ClipRow = dict[str, Any]
 
 MAX_MEMBER_BYTES = 1 << 30
-_SHARDS_REMEMBERED = 16
+_CACHED_INDICES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraTrajectory:
-    """The camera of a clip at its annotated frames.
+    """Camera poses and intrinsics of a clip at its annotated frames.
 
     Attributes:
       frames: (n,) index of each in the clip.
@@ -52,7 +52,7 @@ class CameraTrajectory:
 
 
 class Clip:
-    """One kept clip: its row and the files of its shard, decoded when asked for.
+    """One kept clip: its row and the files of its shard, decoded lazily.
 
     Attributes:
       row: its row of the clip table.
@@ -69,12 +69,12 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the clip's images."""
+        """(width, height) of the clip's frames in pixels."""
         return self.row["clip_width"], self.row["clip_height"]
 
     @cached_property
     def trajectory(self) -> CameraTrajectory | None:
-        """The camera, NaN where unknown; None where the clip was not annotated."""
+        """The camera trajectory; None where the clip was not annotated."""
         if "poses.npy" not in self.files:
             return None
         frames = read_npy(self.files["frames.npy"])[:, 1]
@@ -100,16 +100,16 @@ class Clip:
 
     @cached_property
     def instructions(self) -> dict[str, list[str]]:
-        """Motion words by "<first>-><end>", ordinals of annotated frames."""
+        """Motion labels by "<first>-><end>", ordinals of annotated frames."""
         return json.loads(self.files["instructions.json"]) if "instructions.json" in self.files else {}
 
     @cached_property
     def caption(self) -> dict[str, Any] | None:
-        """Caption and tags, SpatialVID's published keys."""
+        """Caption and tags under SpatialVID's published keys."""
         return json.loads(self.files["caption.json"]) if "caption.json" in self.files else None
 
     def images(self, indices: Iterable[int], max_side_px: int | None = None) -> Iterator[UInt8Array]:
-        """(h, w, 3) RGB of the clip's frames with the given indices, one by one; decoding stops behind the last.
+        """Yields (h, w, 3) RGB frames with the given indices; decoding stops after the last.
 
         Args:
           indices: ascending frame indices.
@@ -137,7 +137,7 @@ class Clip:
 
 
 def find_clips(output_uri: str, where: str | None = None) -> list[ClipRow]:
-    """Rows of the kept clips that meet an SQL condition over the clip table, in order of their ids.
+    """Rows of the kept clips that meet an SQL condition, ordered by id.
 
     Raises:
       OutputError: if the folder is no finished run, or the condition is wrong.
@@ -152,10 +152,10 @@ def find_clips(output_uri: str, where: str | None = None) -> list[ClipRow]:
 
 
 class ShardReader:
-    """Reads the files of clips out of a data set's shards, wherever they lie.
+    """Random access to the files of clips in a data set's shards; caches the shards' indices.
 
     Raises:
-      OutputError: if a shard is gone or does not hold a clip that its row places there.
+      OutputError: if a shard is missing or does not hold a clip that its row names.
     """
 
     def __init__(self, output_uri: str) -> None:
@@ -178,11 +178,11 @@ class ShardReader:
         return Clip(row, files)
 
     def read_all(self, rows: Iterable[ClipRow]) -> Iterator[Clip]:
-        """Clips one by one, in the order of their rows."""
+        """Yields clips in the order of their rows."""
         return map(self.read, rows)
 
     def _index(self, shard: str) -> dict[str, dict[str, tuple[int, int]]]:
-        """Where each file of a shard lies: by clip id and suffix, offset and size."""
+        """Offset and size of each file of a shard, by clip id and suffix."""
         if shard in self._indices:
             self._indices.move_to_end(shard)
             return self._indices[shard]
@@ -199,6 +199,6 @@ class ShardReader:
         except tarfile.TarError as error:
             raise OutputError(f"shard {shard!r} cannot be read ({error}): run the job again") from error
         self._indices[shard] = index
-        if len(self._indices) > _SHARDS_REMEMBERED:
+        if len(self._indices) > _CACHED_INDICES:
             self._indices.popitem(last=False)
         return index

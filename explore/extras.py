@@ -1,4 +1,4 @@
-"""Packages that only some commands need."""
+"""Imports of optional packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from explore.outputs import OutputError
 
 
 def import_extra(package: str, extra: str) -> ModuleType:
-    """A package of an optional extra.
+    """Imports a package of an optional extra.
 
     Raises:
       OutputError: if it is not installed; the message says how to get it.

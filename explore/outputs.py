@@ -38,7 +38,7 @@ def read_manifest(output: Store) -> list[dict[str, Any]]:
 
 
 def read_run(output: Store) -> dict[str, Any]:
-    """The facts of `run.json`; empty where there is no such file.
+    """The content of `run.json`; empty where there is no such file.
 
     Raises:
       OutputError: if it is no JSON object.
@@ -46,10 +46,10 @@ def read_run(output: Store) -> dict[str, Any]:
     if not output.exists(RUN_FILE):
         return {}
     try:
-        facts = json.loads(output.read_bytes(RUN_FILE))
-        if not isinstance(facts, dict):
-            raise ValueError(f"it holds a {type(facts).__name__}, not an object")
-        return facts
+        run = json.loads(output.read_bytes(RUN_FILE))
+        if not isinstance(run, dict):
+            raise ValueError(f"it holds a {type(run).__name__}, not an object")
+        return run
     except ValueError as error:
         raise OutputError(
             f"{RUN_FILE} of {output.root_uri!r} cannot be read ({error}): run the job again, or remove the file"
@@ -57,9 +57,9 @@ def read_run(output: Store) -> dict[str, Any]:
 
 
 def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
-    """One table of a run, all files of it, in the order of the manifest.
+    """One table of a run, all its files in the order of the manifest.
 
-    Columns that the run's version did not know yet are null.
+    Columns that the run's version did not have are null.
 
     Raises:
       OutputError: if the folder is no finished run.
@@ -79,10 +79,10 @@ def read_table(output_uri: str, name: str, columns: list[str] | None = None) -> 
                 ) from error
     if not parts:
         raise OutputError(f"{output_uri!r} has no table {name!r}: run the job again")
-    return _with_newer_columns(pa.concat_tables(parts), name, columns)
+    return _add_missing_columns(pa.concat_tables(parts), name, columns)
 
 
-def _with_newer_columns(data: pa.Table, name: str, columns: list[str] | None) -> pa.Table:
+def _add_missing_columns(data: pa.Table, name: str, columns: list[str] | None) -> pa.Table:
     for field in table_specs({})[name].schema():
         if field.name not in data.column_names and (columns is None or field.name in columns):
             data = data.append_column(field, pa.nulls(data.num_rows, field.type))
@@ -90,7 +90,7 @@ def _with_newer_columns(data: pa.Table, name: str, columns: list[str] | None) ->
 
 
 def remove_stale_files(output: Store) -> list[str]:
-    """Removes shards and table files of earlier runs that the manifest does not list."""
+    """Removes shards and table files that the manifest does not list; returns their paths."""
     listed = {file["path"] for file in read_manifest(output)}
     folders = ["shards", *(f"{table}.parquet" for table in TABLES)]
     removed = []

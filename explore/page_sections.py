@@ -1,4 +1,4 @@
-"""Sections of the report about the annotation, the stages of the run and the models behind the values."""
+"""Report sections on annotation, stages and models."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _MOTION_TABLES = ("motion direction", "camera motion", "turns of the path", "dis
 _TAG_TABLES = ("scene type", "brightness", "time of day", "weather", "crowd density")
 
 
-def render_motion(summary: RunSummary, draw: Callable[[Distribution], str]) -> str:
-    """Camera motion, tags, and why poses are missing; over kept clips.
+def render_motion(summary: RunSummary, draw_card: Callable[[Distribution], str]) -> str:
+    """Section on camera motion, tags and missing poses of kept clips.
 
     Args:
-      summary: the run's figures.
-      draw: makes the card of a histogram.
+      summary: the run summary.
+      draw_card: draws the card of a histogram.
     """
     parts = []
     distributions = [distribution for distribution in summary.motion if distribution.num_values]
     if distributions:
-        parts.append(f'<div class="pair">{"".join(map(draw, distributions))}</div>')
+        parts.append(f'<div class="pair">{"".join(map(draw_card, distributions))}</div>')
     tables = {table.title: table for table in summary.stats}
     shown = [tables[name] for name in (*_MOTION_TABLES, *_TAG_TABLES) if name in tables]
     shown = [table for table in shown if any(row[0] != "Unknown" for row in table.rows)]
     if shown:
-        parts.append(f'<div class="bars after">{"".join(map(_render_spread, shown))}</div>')
+        parts.append(f'<div class="bars after">{"".join(map(_render_value_counts, shown))}</div>')
     parts.append(make_reasons("have no poses that are fit for use", summary.pose_failures))
     parts.append(make_reasons("have no caption", summary.caption_failures))
     return "".join(parts) or '<p class="soft">No kept clip was annotated.</p>'
 
 
-def _render_spread(table: StatsTable) -> str:
+def _render_value_counts(table: StatsTable) -> str:
     most = max(row[1] for row in table.rows)
     lines = "".join(
         f'<dt>{escape(value)}</dt><dd><div style="width:{100 * clips / most:.1f}%"></div>'
@@ -46,7 +46,7 @@ def _render_spread(table: StatsTable) -> str:
 
 
 def render_stages(summary: RunSummary) -> str:
-    """What each stage did in the last run, and how long it took."""
+    """Section on counts and times of each stage in the last run."""
     times: Mapping[str, Mapping[str, float]] = summary.run.get("stage_times") or {}
     if not times:
         return '<p class="soft">The run did not note the times of its stages.</p>'
@@ -60,12 +60,12 @@ def render_stages(summary: RunSummary) -> str:
             count_cell(int(row["done"])),
             count_cell(int(row["reused"])),
             count_cell(int(row["failed"])),
-            make_cell(_each(row), "number"),
+            make_cell(_seconds_each(row), "number"),
         )
         for name, row in sorted(times.items(), key=lambda item: (-item[1]["busy_s"], item[0]))
         if row["done"] + row["reused"] + row["failed"]
     )
-    lead = "Times are summed over all workers; what an earlier run had done is taken from the store (“reused”)."
+    lead = "Times are summed over all workers; cache hits in the store count as “reused”."
     if seconds:
         hours = summary.video_s / 3600
         lead += f" The whole run took {format_duration(seconds)}"
@@ -74,13 +74,13 @@ def render_stages(summary: RunSummary) -> str:
     return f'<p class="lead">{lead}</p>' + make_table(columns, rows, frozenset({2, 3, 4, 5, 6}))
 
 
-def _each(row: Mapping[str, float]) -> str:
+def _seconds_each(row: Mapping[str, float]) -> str:
     count = row["done"] + row["failed"]
     return format_number(row["busy_s"] / count) if count else "–"
 
 
 def render_models(summary: RunSummary) -> str:
-    """Models behind the values, with their licenses, and the versions of what computed the rest."""
+    """Section on models with their licenses, and on versions."""
     models: Mapping[str, Any] = summary.run.get("models") or {}
     captions = "".join(
         f'<p class="soft after">Captions of {format_count(count)} clips by <code>{escape(model)}</code>.</p>'

@@ -1,4 +1,4 @@
-"""Tables of the report: videos, failures, and the pieces that all tables are made of."""
+"""Tables of the report: videos, failures, and building blocks of tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROWS_PER_PAGE = 50
 
 
 def make_table(columns: Iterable[str], rows: Iterable[Iterable[str]], numeric: frozenset[int] = frozenset()) -> str:
-    """A table from cells that are HTML already; those in `numeric` columns are aligned to the right."""
+    """HTML table from rendered cells; `numeric` columns are aligned to the right."""
     return _wrap_rows(columns, "".join(f"<tr>{''.join(row)}</tr>" for row in rows), numeric)
 
 
@@ -25,13 +25,13 @@ def _wrap_rows(columns: Iterable[str], body: str, numeric: frozenset[int]) -> st
 
 
 def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[str], str]) -> str:
-    """Items in pages of which one is open at a time; a single page stands as it is.
+    """Items in pages of which one is open at a time; a single page has no frame.
 
     Args:
       items: rendered items.
       per_page: items on a page.
-      name: of the group of pages; unique on the page.
-      wrap: puts a page's items into their container.
+      name: of the group of pages; unique in the document.
+      wrap: wraps the items of a page in their container.
     """
     items = list(items)
     pages = [items[i : i + per_page] for i in range(0, len(items), per_page)]
@@ -47,23 +47,23 @@ def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[
 def make_paged_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], name: str, numeric: frozenset[int] = frozenset()
 ) -> str:
-    """A table in pages of 50 rows, `name` being that of the group of pages."""
+    """A table in pages of 50 rows; `name` is that of the group of pages."""
     rendered = [f"<tr>{''.join(row)}</tr>" for row in rows]
     return page_blocks(rendered, ROWS_PER_PAGE, name, lambda body: _wrap_rows(columns, body, numeric))
 
 
 def make_cell(content: str, style: str = "") -> str:
-    """A cell of HTML with a style class."""
+    """A table cell of rendered content with a style class."""
     return f'<td class="{style}">{content}</td>' if style else f"<td>{content}</td>"
 
 
 def count_cell(value: int | None) -> str:
-    """A cell with a count, a dash for None."""
+    """A table cell with a count; a dash for None."""
     return make_cell("–" if value is None else format_count(value), "number")
 
 
 def render_videos(summary: RunSummary) -> str:
-    """The videos, those with problems first."""
+    """Table of the videos, those with problems first."""
     total = summary.accounting.videos
     if not summary.videos:
         return '<p class="soft">No video was listed.</p>'
@@ -103,7 +103,7 @@ def _video_cells(video: Mapping[str, Any]) -> list[str]:
 
 
 def make_reasons(what: str, reasons: Sequence[tuple[str, int]]) -> str:
-    """How many kept clips lack something, by reason; nothing where none does."""
+    """Table of kept clips that lack something, by reason; empty without reasons."""
     if not reasons:
         return ""
     total = sum(count for _, count in reasons)
@@ -113,7 +113,7 @@ def make_reasons(what: str, reasons: Sequence[tuple[str, int]]) -> str:
 
 
 def render_failures(summary: RunSummary) -> str:
-    """All failures by class, and the first rows of the failure table."""
+    """Tables of failure counts by class and of the first failure rows."""
     total = summary.accounting.failure_rows
     if not total:
         return '<p class="soft">Nothing failed.</p>'

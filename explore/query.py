@@ -1,4 +1,4 @@
-"""SQL over the tables of a finished run: rows to look at, a file, or a new data set of the clips that it names."""
+"""SQL over the tables of a finished run: prints rows, writes a file, or a subset of clips."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ MAX_ROWS_SHOWN = 1000
 
 
 def print_query(output_uri: str, sql: str, console: Console) -> None:
-    """Runs a query over `clips`, `videos`, `shots`, `failures` and shows its rows.
-
-    On a terminal as a table, else as tab-separated lines.
+    """Prints the rows of a query: on a terminal as a table, else as tab-separated lines.
 
     Raises:
       OutputError: if the folder is no finished run, or the query is wrong.
@@ -36,7 +34,7 @@ def print_query(output_uri: str, sql: str, console: Console) -> None:
         result = connect(output_uri).execute(sql)
         if result is None or result.description is None:
             raise OutputError("the query is empty: give one SQL statement")
-        # Rows are computed while they are fetched, so that an error can come as late as that.
+        # DuckDB computes rows while they are fetched: errors can come as late as that.
         if console.is_terminal:
             _print_table(result, console)
         else:
@@ -46,9 +44,9 @@ def print_query(output_uri: str, sql: str, console: Console) -> None:
 
 
 def write_query(output_uri: str, sql: str, file_uri: str) -> int:
-    """Runs a query and writes its rows to a `.csv` or `.parquet` file (path or fsspec URI); returns their number.
+    """Writes the rows of a query to a file and returns their number.
 
-    Lists are written to CSV as JSON.
+    The file is `.csv` (lists as JSON) or `.parquet`, a path or an fsspec URI.
 
     Raises:
       OutputError: if the folder is no finished run, the query is wrong, or the file's kind is unknown.
@@ -69,7 +67,7 @@ def write_query(output_uri: str, sql: str, file_uri: str) -> int:
 def materialize_query(
     output_uri: str, sql: str, folder_uri: str, *, clips_per_shard: int, on_progress: Callable[[str], None]
 ) -> Accounting:
-    """Writes the clips that a query names in its column `clip_id` as a data set of their own.
+    """Writes the clips in a query's column `clip_id` as a data set of their own.
 
     Raises:
       OutputError: as `run_query` and `write_subset`; if there is no such column.
@@ -124,7 +122,7 @@ def _print_lines(result: duckdb.DuckDBPyConnection) -> None:
 
 
 def _print_table(result: duckdb.DuckDBPyConnection, console: Console) -> None:
-    # As `Text`, since square brackets in a plain string would be taken for styles.
+    # As `Text`, since rich reads square brackets in a plain string as styles.
     table = Table(*(Column(Text(name)) for name in _names(result)))
     for row in result.fetchmany(MAX_ROWS_SHOWN):
         table.add_row(*(Text(_cell(value)) for value in row))
@@ -138,5 +136,5 @@ def _names(result: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """A value as one line that steers neither the terminal nor the columns."""
+    """A value as one line without control characters; empty for None."""
     return "" if value is None else escape_controls(value)

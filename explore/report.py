@@ -1,4 +1,4 @@
-"""The report of a finished run: one static HTML page, without scripts or requests to anywhere."""
+"""HTML report of a finished run: one static page without scripts or external requests."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _SECTIONS = (
     "Models",
     "Conventions",
 )
-# Nothing may load and nothing may run, whatever a file name holds.
+# Nothing may load or run, whatever a file name holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> str:
-    """Writes `report/index.html` below the folder of a finished run and returns where it is.
+    """Writes `report/index.html` of a finished run and returns its URI.
 
-    The page stands alone: images are embedded, at most 60 clips are shown, long tables are cut, and
-    equal tables give equal bytes.
+    The page is self-contained: images are embedded, at most 60 clips are shown, long tables are truncated.
+    Equal tables give equal bytes.
 
     Args:
       output_uri: local folder or any fsspec URI.
@@ -88,7 +88,7 @@ def _clip_counts(accounting: Accounting) -> dict[str, int]:
 
 
 def render_page(summary: RunSummary, clip_cards: str) -> str:
-    """The whole page from the run's figures and the rendered clips."""
+    """The page from the run summary and the rendered clips."""
     accounting = summary.accounting
     title = f"{format_count(accounting.clips_kept)} of {format_count(accounting.clips)} clips kept"
     style = resources.files("explore").joinpath("report.css").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def render_page(summary: RunSummary, clip_cards: str) -> str:
         _render_rejections(summary),
         _render_scores(summary),
         render_motion(summary, _render_histogram),
-        '<p class="lead">A sample in which videos and reasons take turns; point at a kept clip to play it. Times are '
+        '<p class="lead">A sample stratified by reason and video; point at a kept clip to play it. Times are '
         "those of the source; the word behind them says how the shot begins, with the detector’s confidence.</p>"
         + clip_cards,
         render_stages(summary),

@@ -1,4 +1,4 @@
-"""Other limits on finished scores: what would be kept, without decoding anything."""
+"""Applies other thresholds to the scores of a finished run, without decoding."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from storage.uris import normalize_uri
 
 MAX_IDS_SHOWN = 20
 CUT_COLUMN = "clip_codec"
-"""Null in clips that were never cut, so that nothing of the cut clip and its annotation is known."""
+"""Null in clips that were never cut, and so were never annotated."""
 REASON_COLUMNS = {f"{spec.name}_score": f"{spec.name}_reason" for spec in SCORES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What other limits would change.
+class VerdictChanges:
+    """Changes of verdicts under other limits.
 
     Attributes:
       newly_kept, newly_rejected: clip ids.
-      unscored: clips that pass the cheap limits now but lack a model's score or their annotation, since the run
-        rejected them before: a run with these limits would score them.
+      unscored: clips that pass the cheap limits but have no model score or annotation, since the run rejected
+        them earlier; a run with these limits would score them.
       reasons: clips by reason under the new limits.
     """
 
@@ -47,12 +47,12 @@ class Changes:
     written: str | None
 
 
-def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | None = None) -> Changes:
-    """Judges every clip of a finished run by `settings`.
+def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | None = None) -> VerdictChanges:
+    """Applies the limits of `settings` to every clip of a finished run.
 
     Args:
       output_uri: folder of the run.
-      settings: the limits to try.
+      settings: the limits.
       write_to: Parquet file (path or fsspec URI) for the clip table with the new `status`,
         `rejection_reasons` and `unchecked_limits`; `shard` and `video_path` are null where a clip is not
         kept any more. The run itself is not touched.
@@ -71,13 +71,13 @@ def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | No
     pairs = list(zip(rows, verdicts, statuses, strict=True))
     if write_to:
         _write(output_uri, verdicts, statuses, write_to)
-    return Changes(
+    return VerdictChanges(
         kept_before=sum(row["status"] == "kept" for row in rows),
         kept_after=statuses.count("kept"),
         failed=statuses.count("failed"),
         newly_kept=tuple(r["clip_id"] for r, _, s in pairs if s == "kept" != r["status"]),
         newly_rejected=tuple(r["clip_id"] for r, _, s in pairs if s == "rejected" != r["status"]),
-        unscored=tuple(r["clip_id"] for r, v, _ in pairs if v is not None and _waits_for_model(r, v, settings)),
+        unscored=tuple(r["clip_id"] for r, v, _ in pairs if v is not None and _lacks_scores(r, v, settings)),
         reasons=dict(sorted(Counter(reason for v in verdicts if v for reason in v.reasons).items())),
         written=write_to,
     )
@@ -89,8 +89,8 @@ def _status(verdict: Verdict | None) -> str:
     return "kept" if verdict.is_kept else "rejected"
 
 
-def _waits_for_model(row: dict[str, object], verdict: Verdict, settings: ThresholdSettings) -> bool:
-    """Whether a model would have to look at the clip before these limits can be told."""
+def _lacks_scores(row: dict[str, object], verdict: Verdict, settings: ThresholdSettings) -> bool:
+    """Whether the verdict on a clip depends on scores or annotations that it lacks."""
     unscored = [c for c in verdict.unchecked if row.get(REASON_COLUMNS.get(c, "")) == NOT_SCORED_REASON]
     if row["status"] == "rejected" and row[CUT_COLUMN] is None:
         unscored += [c for c in verdict.unchecked if c in LATE_COLUMNS]
@@ -118,13 +118,13 @@ def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str],
 
 
 def _texts(old: pa.ChunkedArray, new: list[tuple[str, ...] | None]) -> pa.Array:
-    """Lists of text; None leaves the old one."""
+    """(n,) lists of text: the new ones, the old ones for None."""
     values = [before if now is None else list(now) for before, now in zip(old.to_pylist(), new, strict=True)]
     return pa.array(values, pa.list_(pa.string()))
 
 
-def print_changes(changes: Changes, console: Console) -> None:
-    """Shows what would change."""
+def print_changes(changes: VerdictChanges, console: Console) -> None:
+    """Prints the changes."""
     table = Table("", "clips", show_header=False)
     table.add_row("kept now", str(changes.kept_before))
     table.add_row("kept under these limits", str(changes.kept_after))

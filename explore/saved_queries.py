@@ -1,4 +1,4 @@
-"""Queries that people ask of a clip table again and again, in DuckDB's SQL, and any query in BigQuery's."""
+"""Saved queries over the clip table in DuckDB's SQL, and translation to BigQuery's SQL."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from explore.outputs import OutputError
 
-# Tables that are not in the warehouse: a load puts the clip table there.
+# Only the clip table is loaded into the warehouse.
 _LOCAL_TABLES = frozenset({"videos", "shots", "failures"})
 _TABLE_PATTERN = re.compile(r"([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)[:.]([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedQuery:
-    """A query by name: what it answers, and its SQL over the table `clips`."""
+    """A named query: the question that it answers, and its SQL over the table `clips`."""
 
     name: str
     question: str
@@ -151,10 +151,10 @@ ORDER BY source_uri, place
 
 
 def saved_query(name: str) -> SavedQuery:
-    """A saved query by its name.
+    """The saved query of a name.
 
     Raises:
-      OutputError: naming the queries that there are.
+      OutputError: for an unknown name; the message lists the known ones.
     """
     if name not in SAVED_QUERIES:
         raise OutputError(f"there is no saved query {name!r}: there are {', '.join(SAVED_QUERIES)}")
@@ -162,14 +162,14 @@ def saved_query(name: str) -> SavedQuery:
 
 
 def to_bigquery(sql: str, table: str) -> str:
-    """A query over `clips` in BigQuery's SQL.
+    """Translates a query over `clips` to BigQuery's SQL.
 
     Args:
       sql: DuckDB's SQL.
-      table: `project:dataset.table` or `project.dataset.table` that holds the clips.
+      table: the clip table as `project:dataset.table` or `project.dataset.table`.
 
     Raises:
-      OutputError: if the translator is not installed, the query cannot be read or asks for a table that is not loaded.
+      OutputError: if sqlglot is not installed, the query cannot be parsed, or it reads a table that is not loaded.
     """
     parts = split_table(table)
     try:
@@ -187,10 +187,10 @@ def to_bigquery(sql: str, table: str) -> str:
 
 
 def split_table(table: str) -> tuple[str, str, str]:
-    """Project, data set and table of `project:dataset.table`.
+    """(project, data set, table) of `project:dataset.table`.
 
     Raises:
-      OutputError: if it is not of that form.
+      OutputError: if `table` has another form.
     """
     match = _TABLE_PATTERN.fullmatch(table)
     if match is None:

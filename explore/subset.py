@@ -1,4 +1,4 @@
-"""A new data set from chosen clips of a finished one: shards, tables, manifest, report, all as the job writes them."""
+"""Writes selected clips of a data set as a new one: shards, tables, manifest, report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from storage.tables import table_specs
 from storage.uris import normalize_uri
 
 ROWS_PER_FILE = 100_000
-_FEW = 5
+_MAX_IDS = 5
 
 
 def write_subset(
@@ -43,17 +43,17 @@ def write_subset(
     clips_per_shard: int = 500,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Accounting:
-    """Writes the chosen clips as a data set of its own and returns its counts.
+    """Writes the selected clips as a data set of its own and returns its accounting.
 
-    Equal source and choice give equal bytes. The manifest is written last and names the source's manifest and the
-    choice. `shard` and `video_path` are those of the new shards, `num_clips` of a video counts the new table's
-    clips; `sample_images` are left out, since they lie in the source's store.
+    Equal source and selection give equal bytes. The manifest is written last; it names the source's manifest and the
+    selection. `shard` is that of the new shards, `num_clips` of a video counts the clips of the subset;
+    `sample_images` are empty, since the files stay in the source's store.
 
     Args:
       output_uri: folder of the finished run.
-      clip_ids: clips to take; all must be kept ones. Their order does not matter.
+      clip_ids: clips to write, in any order; all must be kept.
       folder_uri: the new data set's folder: empty, or that of an earlier subset, which is replaced.
-      how: what chose the clips, for the manifest.
+      how: how the clips were selected, for the manifest.
       clips_per_shard: clips in one tar, on average.
       on_progress: called with a line of progress after each shard.
 
@@ -62,9 +62,9 @@ def write_subset(
     """
     source, target = Store(normalize_uri(output_uri)), Store(normalize_uri(folder_uri))
     _check_target(source, target)
-    clips = _chosen(output_uri, clip_ids)
+    clips = _read_selected(output_uri, clip_ids)
     shards = -(-clips.num_rows // clips_per_shard)
-    clips = _with_new_places(clips, shards)
+    clips = _assign_shards(clips, shards)
     files = [_write_shard(output_uri, target, clips, index, shards, on_progress) for index in range(shards)]
     for name, data in _tables(output_uri, clips).items():
         files += _write_tables(target, name, data)
@@ -72,9 +72,9 @@ def write_subset(
     write_manifest(target, files, subset={"source_manifest_sha256": manifest_sha256, **how})
     remove_stale_files(target)
     accounting = read_accounting(target.root_uri)
-    facts = {key: value for key, value in read_run(source).items() if key not in ("timing", "inputs", "stage_times")}
-    run = to_json_text({**facts, "accounting": accounting.as_dict()}) + "\n"
-    target.write_bytes(RUN_FILE, run.encode(), "application/json")
+    run = {key: value for key, value in read_run(source).items() if key not in ("timing", "inputs", "stage_times")}
+    run["accounting"] = accounting.as_dict()
+    target.write_bytes(RUN_FILE, (to_json_text(run) + "\n").encode(), "application/json")
     write_report(target.root_uri)
     return accounting
 
@@ -89,27 +89,27 @@ def _check_target(source: Store, target: Store) -> None:
         raise OutputError(f"{target.root_uri!r} holds other files: give an empty or a new folder")
 
 
-def _chosen(output_uri: str, clip_ids: Sequence[str]) -> pa.Table:
-    """Rows of the chosen clips by id."""
+def _read_selected(output_uri: str, clip_ids: Sequence[str]) -> pa.Table:
+    """Rows of the selected clips, ordered by id."""
     wanted = set(clip_ids)
     clips = read_table(output_uri, "clips")
-    chosen = clips.filter(pc.is_in(clips["clip_id"], value_set=pa.array(sorted(wanted), pa.string())))
-    chosen = chosen.sort_by("clip_id")
-    unknown = sorted(wanted.difference(chosen["clip_id"].to_pylist()))
+    selected = clips.filter(pc.is_in(clips["clip_id"], value_set=pa.array(sorted(wanted), pa.string())))
+    selected = selected.sort_by("clip_id")
+    unknown = sorted(wanted.difference(selected["clip_id"].to_pylist()))
     if unknown:
-        raise OutputError(f"the data set has no clip {', '.join(unknown[:_FEW])} ({len(unknown)} in all)")
-    lost = chosen.filter(pc.not_equal(chosen["status"], "kept"))["clip_id"].to_pylist()
-    if lost:
+        raise OutputError(f"the data set has no clip {', '.join(unknown[:_MAX_IDS])} ({len(unknown)} in all)")
+    unkept = selected.filter(pc.not_equal(selected["status"], "kept"))["clip_id"].to_pylist()
+    if unkept:
         raise OutputError(
-            f"{len(lost)} of the chosen clips were not kept and have no files, e.g. {', '.join(lost[:_FEW])}: "
+            f"{len(unkept)} of the chosen clips were not kept and have no files, e.g. {', '.join(unkept[:_MAX_IDS])}: "
             "add WHERE status = 'kept'"
         )
-    return chosen
+    return selected
 
 
-def _with_new_places(clips: pa.Table, shards: int) -> pa.Table:
-    places = [shard_path(partition_of(clip_id, shards), shards) for clip_id in clips["clip_id"].to_pylist()]
-    changes = {"shard": pa.array(places, pa.string()), "sample_images": pa.array([[]] * len(places))}
+def _assign_shards(clips: pa.Table, shards: int) -> pa.Table:
+    paths = [shard_path(partition_of(clip_id, shards), shards) for clip_id in clips["clip_id"].to_pylist()]
+    changes = {"shard": pa.array(paths, pa.string()), "sample_images": pa.array([[]] * len(paths))}
     for name, values in changes.items():
         index = clips.schema.get_field_index(name)
         field = clips.schema.field(index)
@@ -159,12 +159,12 @@ def _tables(output_uri: str, clips: pa.Table) -> dict[str, pa.Table]:
 
 
 def _write_tables(target: Store, name: str, data: pa.Table) -> list[OutputFile]:
-    """The files of one table: as many, and as sorted, as the job makes them."""
+    """Writes one table, partitioned and sorted as the job does."""
     sort_key = table_specs({})[name].sort_key
     data = data.sort_by([(column, "ascending") for column in sort_key]).combine_chunks()
     files = max(1, -(-data.num_rows // ROWS_PER_FILE))
-    homes = pa.array([partition_of(key, files) for key in data[sort_key[0]].to_pylist()], pa.int64())
+    partitions = pa.array([partition_of(key, files) for key in data[sort_key[0]].to_pylist()], pa.int64())
     return [
-        write_table(target, table_path(name, index, files), data.filter(pc.equal(homes, index)))
+        write_table(target, table_path(name, index, files), data.filter(pc.equal(partitions, index)))
         for index in range(files)
     ]

@@ -1,4 +1,4 @@
-"""The clip table of a finished run in BigQuery: loaded whole, once, however often it is asked for."""
+"""Loads the clip table of a finished run into BigQuery, atomically and idempotently."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _TYPES = ((pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "INTEGER"), (p
 
 
 def check_warehouse(table: str, location: str | None = None) -> None:
-    """Checks that `load_clips` can do its work: the table's name, the packages, the data set.
+    """Checks the preconditions of `load_clips`: table name, packages, data set.
 
     Args:
       table: `project:dataset.table`.
-      location: where to make the data set, e.g. "EU", if there is none; None: it must be there.
+      location: where to create a missing data set, e.g. "EU"; None: it must exist.
 
     Raises:
       OutputError: if not.
@@ -51,10 +51,10 @@ def check_warehouse(table: str, location: str | None = None) -> None:
     from google.api_core.exceptions import NotFound
 
     name = f"{project}.{dataset}"
-    with _refusals(table):
+    with _as_output_errors(table):
         client = _client(project)
         try:
-            client.get_dataset(name, **_bounds())
+            client.get_dataset(name, **_timeouts())
         except NotFound as error:
             if location is None:
                 raise OutputError(
@@ -63,11 +63,11 @@ def check_warehouse(table: str, location: str | None = None) -> None:
                 ) from error
             wanted = bigquery.Dataset(name)
             wanted.location = location
-            client.create_dataset(wanted, exists_ok=True, **_bounds())
+            client.create_dataset(wanted, exists_ok=True, **_timeouts())
 
 
 def load_clips(output_uri: str, table: str, disposition: Disposition = "merge", location: str | None = None) -> int:
-    """Loads the clip table of a finished run into a BigQuery table; returns the number of its rows.
+    """Loads the clip table of a finished run into BigQuery and returns its number of rows.
 
     The table is made if there is none: partitioned by `run_date`, clustered by status and video. Rows go by one load
     job of one Parquet file into a table of their own, and from there by one statement, so that readers see all or
@@ -78,7 +78,7 @@ def load_clips(output_uri: str, table: str, disposition: Disposition = "merge", 
       table: `project:dataset.table`.
       disposition: "merge" replaces rows of the same `clip_id` and keeps others (of other runs); "replace" leaves the
         rows of this run alone.
-      location: where to make the data set if there is none; None: it must be there.
+      location: where to create a missing data set; None: it must exist.
 
     Raises:
       OutputError: if the folder is no finished run, the packages or the data set are missing, or BigQuery refuses or
@@ -90,14 +90,14 @@ def load_clips(output_uri: str, table: str, disposition: Disposition = "merge", 
         path = os.path.join(folder, "clips.parquet")
         schema, rows = write_load_file(output, path)
         check_warehouse(table, location)
-        with _refusals(table):
+        with _as_output_errors(table):
             _load(_client(project), f"{project}.{dataset}.{name}", path, schema, disposition)
     return rows
 
 
 @contextmanager
-def _refusals(table: str) -> Iterator[None]:
-    """What BigQuery, its credentials or the network refuse, as an error that says what to do."""
+def _as_output_errors(table: str) -> Iterator[None]:
+    """Turns errors of BigQuery, credentials and network into `OutputError` with a remedy."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
@@ -110,15 +110,15 @@ def _refusals(table: str) -> Iterator[None]:
         ) from error
 
 
-def _bounds() -> dict[str, Any]:
-    """How long a single request may take, its retries included: the client's own bound is ten minutes."""
+def _timeouts() -> dict[str, Any]:
+    """Timeout of a single request, retries included; the client's default is ten minutes."""
     from google.cloud import bigquery
 
     return {"timeout": ANSWER_TIMEOUT_S, "retry": bigquery.DEFAULT_RETRY.with_timeout(ANSWER_TIMEOUT_S)}
 
 
 def write_load_file(output: Store, path: str) -> tuple[pa.Schema, int]:
-    """Writes all files of the clip table as one local Parquet file with `run_date`; returns its schema and rows.
+    """Writes the clip table with `run_date` as one local Parquet file; returns schema and rows.
 
     Raises:
       OutputError: if the folder is no finished run.
@@ -177,7 +177,7 @@ def _load(client: bigquery.Client, target: str, path: str, schema: pa.Schema, di
     from google.cloud import bigquery
 
     fields = [bigquery.SchemaField.from_api_repr(field) for field in table_fields(schema)]
-    _make_table(client, target, fields)
+    _create_table(client, target, fields)
     staging = f"{target}_load_{uuid.uuid4().hex[:12]}"
     lists = bigquery.ParquetOptions()
     lists.enable_list_inference = True
@@ -191,31 +191,31 @@ def _load(client: bigquery.Client, target: str, path: str, schema: pa.Schema, di
         with open(path, "rb") as file:
             upload = client.load_table_from_file(file, staging, job_config=job, timeout=ANSWER_TIMEOUT_S)
         upload.result(timeout=JOB_TIMEOUT_S)
-        merge = client.query(_merge_sql(target, staging, [f.name for f in fields], disposition), **_bounds())
+        merge = client.query(_merge_sql(target, staging, [f.name for f in fields], disposition), **_timeouts())
         merge.result(timeout=JOB_TIMEOUT_S)
     finally:
         try:
-            client.delete_table(staging, not_found_ok=True, **_bounds())
+            client.delete_table(staging, not_found_ok=True, **_timeouts())
         except (GoogleAPIError, OSError) as error:
             logger.warning("the table %s is left over and can be removed (%s)", staging, error)
 
 
-def _make_table(client: bigquery.Client, target: str, fields: list[Any]) -> None:
-    """Makes the table, or adds the columns that an older one lacks."""
+def _create_table(client: bigquery.Client, target: str, fields: list[Any]) -> None:
+    """Creates the table, or adds missing columns to an older one."""
     from google.cloud import bigquery
 
     wanted = bigquery.Table(target, schema=fields)
     wanted.time_partitioning = bigquery.TimePartitioning(field=RUN_DATE.name)
     wanted.clustering_fields = list(CLUSTERED_BY)
-    table = client.create_table(wanted, exists_ok=True, **_bounds())
+    table = client.create_table(wanted, exists_ok=True, **_timeouts())
     known = {field.name for field in table.schema}
     if missing := [field for field in fields if field.name not in known]:
         table.schema = [*table.schema, *missing]
-        client.update_table(table, ["schema"], **_bounds())
+        client.update_table(table, ["schema"], **_timeouts())
 
 
 def _merge_sql(target: str, staging: str, columns: list[str], disposition: Disposition) -> str:
-    """One statement that brings the rows of `staging` into `target`."""
+    """MERGE statement that upserts the rows of `staging` into `target`."""
     names = ", ".join(f"`{name}`" for name in columns)
     values = ", ".join(f"s.`{name}`" for name in columns)
     updates = ", ".join(f"`{name}` = s.`{name}`" for name in columns if name != "clip_id")

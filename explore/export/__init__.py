@@ -1,4 +1,4 @@
-"""Clips of a finished data set in the layouts that other programs read."""
+"""Exports clips of a finished data set to the formats of other programs."""
 
 from explore.export.formats import FORMATS, ExportResult, export_clips
 

@@ -1,4 +1,4 @@
-"""COLMAP's sparse model in text form, with the images and masks that its programs expect beside it."""
+"""Exports clips as COLMAP sparse models in text form, with images and masks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MAX_POINTS = 20_000
 class ColmapExport:
     """`<clip>/images`, `<clip>/masks` (black = moving, to be ignored) and `<clip>/sparse/0/*.txt` for each clip.
 
-    One PINHOLE camera a frame, poses as they are (both sides use cam_from_world and x right, y down, z forward),
-    points from the depth maps, without tracks.
+    One PINHOLE camera per image. Poses need no conversion: COLMAP uses cam_from_world with x right, y down, z forward,
+    too. 3D points come from the depth maps and have no tracks.
     """
 
     def __init__(self, target: Store) -> None:
         self._target = target
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Clips without poses have no model."""
+        """Why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
-        """Writes the folder of one clip."""
+        """Writes images, masks and sparse model of one clip."""
         frames = export_frames(clip)
         clouds = []
         for i, (frame, image) in enumerate(zip(frames.frames.tolist(), frames.images(), strict=True)):
@@ -47,7 +47,7 @@ class ColmapExport:
             self._target.write_bytes(f"{clip.clip_id}/sparse/0/{name}", text.encode(), "text/plain")
 
     def finish(self) -> None:
-        """Nothing is about all clips."""
+        """Does nothing: no file covers several clips."""
 
 
 def _cameras(frames: ExportFrames) -> str:

@@ -1,4 +1,4 @@
-"""The export command: chooses clips, writes them in one format, and tells what was left out and why."""
+"""Export formats, and the export of selected clips in one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.uris import normalize_uri
 
 
 class Export(Protocol):
-    """One format: takes clips one by one, then finishes what belongs to all of them."""
+    """A format: writes clips one by one, then what covers all of them."""
 
     def __init__(self, target: Store) -> None: ...
 
@@ -32,7 +32,7 @@ class Export(Protocol):
         ...
 
     def finish(self) -> None:
-        """Writes what is about all clips."""
+        """Writes files that cover all clips."""
         ...
 
 
@@ -47,7 +47,7 @@ FORMATS: Mapping[str, type[Export]] = {
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """How many clips were written, and how many were not, by reason."""
+    """Number of exported clips, and of skipped ones by reason."""
 
     clips: int
     left_out: Mapping[str, int]
@@ -60,14 +60,14 @@ def export_clips(
     where: str | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
-    """Writes kept clips below `folder_uri` (path or fsspec URI); equal clips give equal files.
+    """Exports kept clips to `folder_uri` (path or fsspec URI); equal clips give equal files.
 
     Args:
       output_uri: folder of a finished run.
       format_name: one of `FORMATS`.
       folder_uri: where to write; files of the same name are replaced.
       where: SQL condition over the clip table.
-      on_progress: called with each clip's id when it is written.
+      on_progress: called with the id of each written clip.
 
     Raises:
       OutputError: if the folder is no finished run, the condition is wrong, no clip meets it, or the format needs a

@@ -1,4 +1,4 @@
-"""The annotated frames of a clip that have a pose, with all that exporters ask of them."""
+"""Frames of a clip with a pose, with images, depth maps, dynamic masks and points for export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from explore.clips import CameraTrajectory, Clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointCloud:
-    """Points of a scene: (n, 3) in the world, (n, 3) uint8 RGB."""
+    """Colored points: (n, 3) in world coordinates, (n, 3) uint8 RGB."""
 
     points_world: Float64Array
     rgb: UInt8Array
@@ -46,28 +46,28 @@ class ExportFrames:
         return len(self.ordinals)
 
     def images(self) -> Iterator[UInt8Array]:
-        """(h, w, 3) RGB of each at the clip's size, one by one."""
+        """Yields the frames as (h, w, 3) RGB at the clip's size."""
         return self.clip.images(self.frames.tolist())
 
     def depth_map(self, i: int) -> Float32Array | None:
-        """(h, w) z-depth of the i-th at the clip's size, 0 where not valid."""
+        """(h, w) z-depth of the i-th frame at the clip's size, 0 where invalid; None without depth."""
         if self.clip.depth is None:
             return None
         return resize_nearest(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
 
     def dynamic_mask(self, i: int) -> BoolArray | None:
-        """(h, w) dynamic mask of the i-th at the clip's size."""
+        """(h, w) dynamic mask of the i-th frame at the clip's size; None without masks."""
         if self.clip.is_moving is None:
             return None
         return resize_nearest(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)
 
-    def point_cloud(self, i: int, image: UInt8Array, most: int) -> PointCloud | None:
-        """Points that the i-th frame shows and that do not move; None without depth.
+    def point_cloud(self, i: int, image: UInt8Array, max_points: int) -> PointCloud | None:
+        """Unprojected static pixels of the i-th frame; None without depth.
 
         Args:
-          i: which frame.
-          image: the frame at any size, for the points' colors.
-          most: points at most, evenly spread over the depth map.
+          i: ordinal among the frames with a pose.
+          image: the frame at any size, for the colors of the points.
+          max_points: upper bound; the depth map is subsampled evenly.
         """
         maps, moving = self.clip.depth, self.clip.is_moving
         if maps is None:
@@ -75,7 +75,7 @@ class ExportFrames:
         ordinal = self.ordinals[i]
         usable = maps.is_valid[ordinal] if moving is None else maps.is_valid[ordinal] & ~moving[ordinal]
         rows, columns = np.nonzero(usable)
-        step = max(1, -(-len(rows) // most))
+        step = max(1, -(-len(rows) // max_points))
         rows, columns = rows[::step], columns[::step]
         sx, sy, ox, oy = maps.map_from_clip
         pixels = np.stack([(columns - ox) / sx, (rows - oy) / sy], axis=1)
@@ -87,7 +87,7 @@ class ExportFrames:
 
 
 def concatenate_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None:
-    """All points of several clouds; None where there is none."""
+    """The points of several clouds as one; None if there are none."""
     present = [cloud for cloud in clouds if cloud is not None]
     if not present:
         return None
@@ -98,7 +98,7 @@ def concatenate_clouds(clouds: Iterable[PointCloud | None]) -> PointCloud | None
 
 
 def resize_nearest(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """A map at another (width, height), each pixel the nearest one."""
+    """A map resized to (width, height) by nearest-neighbor sampling."""
     return np.asarray(cv2.resize(maps, size, interpolation=cv2.INTER_NEAREST_EXACT))
 
 

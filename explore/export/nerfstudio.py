@@ -1,4 +1,4 @@
-"""nerfstudio's `transforms.json` with images, masks and depth maps."""
+"""Exports clips as nerfstudio scenes: `transforms.json` with images, masks and depth maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from explore.export.poses import export_frames, image_name, reason_without_poses
 from media.images import encode_jpeg
 from storage.store import Store
 
-# Its pixel centers lie at halves; its cameras look along -z with y up.
+# nerfstudio's pixel centers lie at halves; its cameras look along -z with y up (OpenGL).
 CENTER_PX = 0.5
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 DEPTH_UNIT = 1e-3
@@ -32,11 +32,11 @@ class NerfstudioExport:
         self._target = target
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Clips without poses have no cameras."""
+        """Why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
-        """Writes the folder of one clip."""
+        """Writes the scene of one clip."""
         frames = export_frames(clip)
         width, height = clip.size
         camera_to_world = pose_matrices(invert_poses(frames.cam_from_world)) @ OPENGL_FROM_OPENCV
@@ -64,7 +64,7 @@ class NerfstudioExport:
         self._write(clip, "transforms.json", json.dumps(scene, indent=1).encode(), "application/json")
 
     def finish(self) -> None:
-        """Nothing is about all clips."""
+        """Does nothing: no file covers several clips."""
 
     def _write(self, clip: Clip, path: str, data: bytes, media_type: str) -> None:
         self._target.write_bytes(f"{clip.clip_id}/{path}", data, media_type)

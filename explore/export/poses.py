@@ -1,4 +1,4 @@
-"""What exporters of camera paths have in common."""
+"""Camera poses of a clip, as exporters need them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from explore.export.frames import ExportFrames
 
 
 def reason_without_poses(clip: Clip) -> str | None:
-    """Why a clip has no poses that are fit for use; None if it has."""
+    """Why a clip has no usable poses; None if it has."""
     if clip.row["pose_ok"] is False:
         return str(clip.row["pose_reason"] or "no poses")
     if clip.trajectory is None:
@@ -19,7 +19,7 @@ def export_frames(clip: Clip) -> ExportFrames:
     """The frames of a clip that have a pose.
 
     Raises:
-      ValueError: if it was not annotated: ask `reason_without_poses` first.
+      ValueError: if the clip was not annotated; check `reason_without_poses` first.
     """
     if clip.trajectory is None:
         raise ValueError(f"clip {clip.clip_id} was not annotated")
@@ -27,5 +27,5 @@ def export_frames(clip: Clip) -> ExportFrames:
 
 
 def image_name(frame: int) -> str:
-    """File name of a frame's image."""
+    """File name of a frame by its index."""
     return f"frame_{frame:05d}.jpg"

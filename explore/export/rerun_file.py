@@ -1,4 +1,4 @@
-"""Recordings that the rerun viewer opens: video frames, camera, depth, masks, points and words over time."""
+"""Exports clips as rerun recordings: frames, camera, depth, masks, points and motion labels over time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RerunExport:
         self._rerun: Any = import_extra("rerun", "export")
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Clips without poses have nothing to show in space."""
+        """Why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
@@ -43,7 +43,7 @@ class RerunExport:
             self._target.put_file(path, f"{clip.clip_id}.rrd", "application/octet-stream", digest="")
 
     def finish(self) -> None:
-        """Nothing is about all clips."""
+        """Does nothing: no file covers several clips."""
 
     def _log(self, recording: Any, frames: ExportFrames) -> None:
         rr, clip = self._rerun, frames.clip
@@ -52,7 +52,7 @@ class RerunExport:
         recording.log("world/path", rr.LineStrips3D([world_from_cam[:, :3]]), static=True)
         lines = [f"{key}: {value}" for key, value in clip.row.items() if value not in (None, [])]
         recording.log("row", rr.TextDocument("\n".join(lines)), static=True)
-        words = _words_by_ordinal(clip)
+        labels = _labels_by_ordinal(clip)
         for i, image in enumerate(frames.images()):
             recording.set_time(_TIMELINE, duration=float(frames.times_s[i]))
             recording.set_time("frame", sequence=int(frames.frames[i]))
@@ -60,14 +60,14 @@ class RerunExport:
             pose = rr.Transform3D(translation=[tx, ty, tz], quaternion=rr.Quaternion(xyzw=quaternion))
             recording.log("world/camera", pose)
             fx, fy, cx, cy = frames.intrinsics_px[i].tolist()
-            # Its pixel centers lie at halves.
-            lens = rr.Pinhole(
+            # rerun's pixel centers lie at halves.
+            pinhole = rr.Pinhole(
                 focal_length=[fx, fy],
                 principal_point=[cx + 0.5, cy + 0.5],
                 resolution=clip.size,
                 camera_xyz=rr.ViewCoordinates.RDF,
             )
-            recording.log("world/camera/image", lens)
+            recording.log("world/camera/image", pinhole)
             jpeg = rr.EncodedImage(contents=encode_jpeg(image), media_type="image/jpeg")
             recording.log("world/camera/image/rgb", jpeg)
             depth, moving = frames.depth_map(i), frames.dynamic_mask(i)
@@ -78,13 +78,13 @@ class RerunExport:
                 recording.log("world/camera/image/moving", rr.SegmentationImage(moving.astype(np.uint8)))
             if cloud is not None:
                 recording.log("world/points", rr.Points3D(cloud.points_world, colors=cloud.rgb))
-            recording.log("motion", rr.TextLog(", ".join(words.get(int(frames.ordinals[i]), ["Stay"]))))
+            recording.log("motion", rr.TextLog(", ".join(labels.get(int(frames.ordinals[i]), ["Stay"]))))
 
 
-def _words_by_ordinal(clip: Clip) -> dict[int, list[str]]:
-    """Motion words at each annotated frame."""
-    words = {}
+def _labels_by_ordinal(clip: Clip) -> dict[int, list[str]]:
+    """Motion labels at each annotated frame."""
+    labels = {}
     for span, names in clip.instructions.items():
         first, last = map(int, span.split("->"))
-        words.update(dict.fromkeys(range(first, last + 1), names))
-    return words
+        labels.update(dict.fromkeys(range(first, last + 1), names))
+    return labels

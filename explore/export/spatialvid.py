@@ -1,4 +1,4 @@
-"""SpatialVID's published layout: videos, annotations and depths in groups of 5,000 clips, and the metadata table."""
+"""Exports clips in SpatialVID's published layout: videos, annotations, depths, metadata table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLIPS_PER_GROUP = 5000
 DEPTH_LONGER_SIDE, DEPTH_MULTIPLE = 584, 8
 METADATA_PATH = "data/train/SpatialVID_metadata.csv"
 
-# The published names, and our columns.
+# Published column names to ours.
 METADATA_COLUMNS: Mapping[str, str] = {
     "num frames": "clip_num_frames",
     "fps": "clip_fps",
@@ -41,10 +41,12 @@ METADATA_COLUMNS: Mapping[str, str] = {
 
 
 class SpatialVidExport:
-    """Files as they are after the published archives are unpacked: `videos/group_0001/<clip>.mp4`,
-    `annotations/group_0001/<clip>/` with six files, `depths/group_0001/<clip>.zip`, and the metadata CSV.
+    """The layout of the unpacked published archives, in groups of 5,000 clips.
 
-    Frames without a pose are left out, and ordinals count what is left. Intrinsics are normalized by width and
+    Files: `videos/group_0001/<clip>.mp4`, `annotations/group_0001/<clip>/` with six files,
+    `depths/group_0001/<clip>.zip`, and the metadata CSV.
+
+    Frames without a pose are left out; ordinals count the others. Intrinsics are normalized by width and
     height. Masks have the clip's size. Depths are inverse, half floats in channel Z, 0 where unknown (which the
     published reader turns into its largest depth), resized without a crop so that the longer side is 584.
     """
@@ -54,7 +56,7 @@ class SpatialVidExport:
         self._rows: list[list[Any]] = []
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """The published set has only clips with poses."""
+        """Why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:
@@ -80,7 +82,7 @@ class SpatialVidExport:
 
 
 def annotation_files(frames: ExportFrames) -> dict[str, bytes]:
-    """The six published files of a clip by name."""
+    """The six published annotation files of a clip by name."""
     clip = frames.clip
     width, height = clip.size
     fx, fy, cx, cy = frames.intrinsics_px.T
@@ -102,17 +104,17 @@ def annotation_files(frames: ExportFrames) -> dict[str, bytes]:
 
 
 def _instructions(frames: ExportFrames) -> dict[str, list[str]]:
-    """Motion words by ordinals of the frames that are left."""
-    moved: dict[str, list[str]] = {}
-    for span, words in frames.clip.instructions.items():
+    """Motion labels by ordinals of the frames with a pose."""
+    labels: dict[str, list[str]] = {}
+    for span, names in frames.clip.instructions.items():
         first, last = (int(np.searchsorted(frames.ordinals, int(end))) for end in span.split("->"))
         if first < (last := min(last, len(frames) - 1)):
-            moved[f"{first}->{last}"] = words
-    return moved
+            labels[f"{first}->{last}"] = names
+    return labels
 
 
 def _caption(row: ClipRow) -> dict[str, Any]:
-    """Caption and tags with the published keys, from the clip's row; nothing is made up where there is none."""
+    """Caption and tags under the published keys; empty or "Unknown" where the row has none."""
     texts = {
         "SceneSummary": "scene_summary",
         "SceneDescription": "scene_description",
@@ -132,7 +134,7 @@ def _caption(row: ClipRow) -> dict[str, Any]:
 
 
 def depth_archive(frames: ExportFrames) -> bytes:
-    """A zip of one OpenEXR file a frame, `%05d.exr`.
+    """A zip with one OpenEXR inverse depth map per frame, `%05d.exr`.
 
     Raises:
       OutputError: if OpenEXR is not installed.

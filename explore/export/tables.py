@@ -1,4 +1,4 @@
-"""The clip table as CSV, with a page that says what its columns mean."""
+"""Exports the clip table as CSV, with the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CsvExport:
         self._rows: list[ClipRow] = []
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Every clip has a row."""
+        """None: every clip has a row."""
         return None
 
     def add(self, clip: Clip) -> None:
-        """Remembers the row of one clip."""
+        """Collects the row of one clip."""
         self._rows.append(clip.row)
 
     def finish(self) -> None:
@@ -43,7 +43,7 @@ class CsvExport:
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """CSV of values: lists as JSON, nothing for None."""
+    """CSV text of rows: lists as JSON, empty for None."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)

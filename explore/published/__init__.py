@@ -1,1 +1,1 @@
-"""Parts of SpatialVID's published data sets: single clips out of groups of thousands."""
+"""Downloads single clips of SpatialVID's published data sets."""

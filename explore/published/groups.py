@@ -1,7 +1,7 @@
-"""Single clips out of the published archives, of which each holds some thousands.
+"""Extracts single clips from the published archives, which hold thousands each.
 
-A group is a compressed tar that can only be read from its start. Of each group just the members of the wanted clips
-are written, and reading ends with the last of them.
+A group is a compressed tar that must be read from its start. Only members of the wanted clips are written; reading
+stops after the last of them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
-    """What a download did.
+    """Outcome of a download.
 
     Attributes:
       files: files written now.
-      present: clips and kinds that were there already.
-      missing: "<kind> of <clip id>" to the reason, for what could not be had.
+      present: pairs of clip and kind that were there already.
+      missing: reason by "<kind> of <clip id>" for what could not be fetched.
     """
 
     files: int
@@ -59,12 +59,13 @@ def select_clips(
 
     Args:
       metadata_uri: the data set's table (CSV, columns `id` and `group id` or `group_id`).
-      ids: wanted ids; with none all clips.
+      ids: wanted ids; all clips if empty.
       where: SQL condition over the table's columns.
-      limit: most clips, the first by id.
+      limit: largest number of clips, the first by id.
+      token: access token.
 
     Raises:
-      OutputError: for a table that cannot be read, a wrong condition, or ids that it does not hold.
+      OutputError: if the table cannot be read, the condition is wrong, or an id is unknown.
     """
     with duckdb.connect() as database:
         try:
@@ -82,9 +83,9 @@ def select_clips(
     known = {clip_id: number for clip_id, number in rows if _ID.fullmatch(clip_id)}
     if unknown := sorted(set(ids) - set(known)):
         raise OutputError(f"{len(unknown)} ids are not in {metadata_uri!r} (or the condition), first {unknown[0]!r}")
-    chosen = sorted(ids or known)[:limit]
+    selected = sorted(ids or known)[:limit]
     groups: dict[int, list[str]] = defaultdict(list)
-    for clip_id in chosen:
+    for clip_id in selected:
         groups[known[clip_id]].append(clip_id)
     return dict(sorted(groups.items()))
 
@@ -98,16 +99,15 @@ def fetch_clips(
     token: str | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> DownloadResult:
-    """Writes the files of clips below `folder`, in the layout of the data set's unpacked archives.
+    """Writes the files of clips to `folder`, in the layout of the unpacked archives.
 
-    A clip whose files are there is not fetched again. An archive that breaks off or is damaged costs the clips
-    behind that place, and no other.
+    Files that exist are not fetched again. A truncated or damaged archive costs only the clips after the damage.
     """
     written, present = 0, 0
     missing: dict[str, str] = {}
     for number, ids in groups.items():
         for kind in kinds:
-            wanted = [i for i in ids if not _is_there(folder, kind, number, i)]
+            wanted = [i for i in ids if not _is_present(folder, kind, number, i)]
             present += len(ids) - len(wanted)
             if not wanted:
                 continue
@@ -122,13 +122,13 @@ def fetch_clips(
             except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
                 reason = f"{uri!r} is damaged or breaks off: {error}"
             for clip_id in wanted:
-                if not _is_there(folder, kind, number, clip_id):
+                if not _is_present(folder, kind, number, clip_id):
                     missing[f"{kind} of {clip_id}"] = reason
     return DownloadResult(files=written, present=present, missing=missing)
 
 
 def _extract(stream: BinaryIO, wanted: set[str], kind: str, folder: str) -> int:
-    """Writes the members of wanted clips; ends the reading once all are there."""
+    """Writes the members of wanted clips and stops after the last; returns the number of files."""
     count = 0
     left = {clip_id: set(_names(kind, clip_id)) for clip_id in wanted}
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
@@ -149,8 +149,9 @@ def _extract(stream: BinaryIO, wanted: set[str], kind: str, folder: str) -> int:
 
 
 def _clip_of(member: tarfile.TarInfo, kind: str, wanted: Collection[str]) -> tuple[str, str] | None:
-    """The wanted clip that a member belongs to, and its path below the group's folder. Its own folders do not count:
-    published members carry prefixes of their authors.
+    """Clip id and path below the group's folder of a wanted member, else None.
+
+    Leading folders are ignored: published members carry prefixes of their authors.
     """
     parts = member.name.replace("\\", "/").split("/")
     name = parts[-1]
@@ -167,18 +168,22 @@ _EXTENSIONS = {"videos": ".mp4", "depths": ".zip"}
 
 
 def _names(kind: str, clip_id: str) -> Iterator[str]:
-    """Names of the files that a clip has in an archive."""
+    """File names of a clip in an archive."""
     yield from ANNOTATION_FILES if kind == "annotations" else (f"{clip_id}{_EXTENSIONS[kind]}",)
 
 
-def _is_there(folder: str, kind: str, number: int, clip_id: str) -> bool:
+def _is_present(folder: str, kind: str, number: int, clip_id: str) -> bool:
     group = os.path.join(folder, kind, f"group_{number:04d}")
     inner = os.path.join(group, clip_id) if kind == "annotations" else group
     return all(os.path.exists(os.path.join(inner, name)) for name in _names(kind, clip_id))
 
 
 def _write(source: object, size: int, path: str) -> None:
-    """Copies a member to its place, whole or not at all."""
+    """Writes a member atomically.
+
+    Raises:
+      EOFError: if the archive ends within the member.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.part"
     try:
@@ -205,16 +210,16 @@ def download(
     token_env: str | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> DownloadResult:
-    """Chooses clips by the data set's table and fetches their files.
+    """Selects clips by the data set's table and downloads their files.
 
     Args:
-      base_uri: folder or address under which the data set lies.
+      base_uri: folder or address of the data set.
       metadata: its table, below `base_uri` or anywhere.
       folder: local folder to write to.
       ids: ids, or names of text files with one id a line.
 
     Raises:
-      OutputError: if nothing can be chosen.
+      OutputError: as `select_clips`, or if the token is not set.
     """
     base_uri = normalize_uri(base_uri).rstrip("/")
     token = read_token(token_env)

@@ -1,4 +1,4 @@
-"""Reading a large file from its start, from a folder or over HTTP, through connections that break."""
+"""Streams large files from a folder or over HTTP, and resumes broken connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.uris import normalize_uri, open_uri
 
 RETRIES = 8
 TIMEOUT_S = 60
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 BLOCK_BYTES = 1 << 20
 
 
@@ -23,11 +23,11 @@ class StreamError(OSError):
 
 
 def open_stream(uri: str, token: str | None = None) -> BinaryIO:
-    """A file as a stream of bytes from its start.
+    """Opens a file as a stream of bytes.
 
     Args:
       uri: path, http(s) address, or any fsspec URI.
-      token: sent to the host of an http(s) address, and to no other that it forwards to.
+      token: bearer token, sent to the host of an http(s) address and never to a redirect's.
 
     Raises:
       StreamError: if there is no such file.
@@ -56,28 +56,28 @@ def read_token(variable: str | None) -> str | None:
 
 
 class ResumingStream(io.RawIOBase):
-    """A file over HTTP. When the connection breaks it is opened again where it was.
+    """A file over HTTP that resumes at its offset when the connection breaks.
 
     Raises:
-      StreamError: when that fails too often, the server cannot continue, or the file has changed meanwhile.
+      StreamError: after too many retries, without range requests, or if the file has changed meanwhile.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
         self._url = url
         self._session = requests.Session()
         if token:
-            # The session drops this header where another host answers.
+            # The session drops this header on redirects to another host.
             self._session.headers["Authorization"] = f"Bearer {token}"
         self._response: requests.Response | None = None
         self._offset = 0
         self._length: int | None = None
-        self._identity: str | None = None
+        self._etag: str | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Reads what there is, at most as much as fits; 0 at the end of the file."""
+        """Reads at most `len(buffer)` bytes, with retries and exponential backoff; 0 at the end of the file."""
         for attempt in range(RETRIES + 1):
             try:
                 if self._response is None:
@@ -91,7 +91,7 @@ class ResumingStream(io.RawIOBase):
                 self._disconnect()
                 if attempt == RETRIES:
                     raise StreamError(f"{self._url!r} cannot be read: {error}") from error
-                time.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
+                time.sleep(min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2**attempt))
                 continue
             buffer[: len(part)] = part
             self._offset += len(part)
@@ -112,11 +112,11 @@ class ResumingStream(io.RawIOBase):
         if response.status_code not in (200, 206):
             response.close()
             raise StreamError(f"{self._url!r}: the server answers {response.status_code}")
-        identity = response.headers.get("etag") or response.headers.get("last-modified")
-        if self._offset and (response.status_code != 206 or identity != self._identity):
+        etag = response.headers.get("etag") or response.headers.get("last-modified")
+        if self._offset and (response.status_code != 206 or etag != self._etag):
             response.close()
             raise StreamError(f"{self._url!r} cannot be continued at byte {self._offset}: start again")
-        self._identity = identity
+        self._etag = etag
         if (size := response.headers.get("content-length")) is not None:
             self._length = self._offset + int(size)
         self._response = response

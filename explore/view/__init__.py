@@ -1,4 +1,4 @@
-"""The interactive viewer: clips of a finished data set in a browser, in space and time."""
+"""Interactive 3D viewer of the clips of a finished data set, in a browser."""
 
 from explore.view.viewer import Viewer, serve
 

@@ -1,4 +1,4 @@
-"""The viewer's window: a list of clips with filters, an image with overlays, cameras and points in space."""
+"""Viewer window: list of clips with filters, image with overlays, 3D cameras and points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_LISTED = 500
 ANY = "any"
 _FILTERS = {"camera motion": "camera_motion_kind", "scene type": "scene_type", "turns": "traj_turns"}
 _POINTS = ("this frame", "until now", "whole clip")
-_FACTS = (
+_COLUMNS_SHOWN = (
     "source_uri",
     "duration_s",
     "motion_score",
@@ -40,13 +40,13 @@ _STEP_S = 0.2
 
 
 class Viewer:
-    """A running viewer. All tabs that look at it show the same clip.
+    """A running viewer. All open browser tabs show the same clip.
 
     Args:
       output_uri: folder of a finished run.
       host: address to listen on.
-      port: where to listen; a free one nearby if it is taken.
-      where: SQL condition that the listed clips meet from the start.
+      port: port to listen on; a free one nearby if it is taken.
+      where: initial SQL condition on the listed clips.
 
     Raises:
       OutputError: if the folder is no finished run, the condition is wrong, or viser is not installed.
@@ -72,30 +72,30 @@ class Viewer:
 
     @property
     def port(self) -> int:
-        """Where the viewer listens."""
+        """The port that the viewer listens on."""
         return int(self._server.get_port())
 
     @property
     def shown(self) -> ShownClip | None:
-        """The clip on show."""
+        """The displayed clip."""
         return self._shown
 
     def stop(self) -> None:
-        """Ends the viewer."""
+        """Stops the server."""
         self._server.stop()
 
     def play(self) -> None:
-        """One step of time, if playing is on."""
+        """Advances one frame if playing is on."""
         if self._playing.value and self._shown is not None:
             self._frame.value = (self._frame.value + 1) % len(self._shown)
 
     def _build(self, rows: list[ClipRow], where: str) -> None:
         gui = self._server.gui
-        self._choices = {}
+        self._filters = {}
         with gui.add_folder("Clips"):
             for label, column in _FILTERS.items():
                 values = sorted({str(row[column]) for row in rows if row[column] is not None})
-                self._choices[column] = gui.add_dropdown(label, (ANY, *values))
+                self._filters[column] = gui.add_dropdown(label, (ANY, *values))
             self._where = gui.add_text("SQL condition", where, hint="e.g. move_dist > 1 AND duration_s > 5")
             search = gui.add_button("Apply filters")
             self._count = gui.add_markdown("")
@@ -106,21 +106,21 @@ class Viewer:
         self._frame = gui.add_slider("frame", 0, 1, 1, 0)
         self._playing = gui.add_checkbox("play", False)
         with gui.add_folder("Overlays"):
-            self._moving = gui.add_checkbox("moving things", True)
+            self._moving = gui.add_checkbox("dynamic masks", True)
             self._depth = gui.add_checkbox("depth", False)
             self._points = gui.add_dropdown("points of", _POINTS, initial_value=_POINTS[1])
-        self._words = gui.add_markdown("")
+        self._description = gui.add_markdown("")
         search.on_click(lambda _: self._filter())
-        turn.on_click(lambda event: self._turn(-1 if event.target.value == "previous" else 1))
+        turn.on_click(lambda event: self._step(-1 if event.target.value == "previous" else 1))
         self._list_of_clips.on_update(lambda _: self._show(self._list_of_clips.value))
         for handle in (self._frame, self._moving, self._depth, self._points):
             handle.on_update(lambda _: self._draw())
 
     def _filter(self) -> None:
         conditions = [f"({self._where.value})"] if self._where.value.strip() else []
-        for column, choice in self._choices.items():
-            if choice.value != ANY:
-                value = choice.value.replace("'", "''")
+        for column, dropdown in self._filters.items():
+            if dropdown.value != ANY:
+                value = dropdown.value.replace("'", "''")
                 conditions.append(f"{column}::VARCHAR = '{value}'")
         try:
             self._list(find_clips(self._output_uri, " AND ".join(conditions)))
@@ -138,39 +138,41 @@ class Viewer:
             self._list_of_clips.options = tuple(self._rows)
             self._show(next(iter(self._rows)))
 
-    def _turn(self, step: int) -> None:
+    def _step(self, step: int) -> None:
         ids = list(self._rows)
         self._list_of_clips.value = ids[(ids.index(self._list_of_clips.value) + step) % len(ids)]
 
     def _show(self, clip_id: str) -> None:
-        """Loads a clip and draws all of it."""
+        """Loads a clip and draws it."""
         with self._lock:
             if clip_id not in self._rows or (self._shown is not None and self._shown.clip.clip_id == clip_id):
                 return
             try:
                 self._shown = ShownClip(self._reader.read(self._rows[clip_id]))
             except (OutputError, ItemError) as error:
-                self._words.content = f"**{escape_controls(error)}**"
+                self._description.content = f"**{escape_controls(error)}**"
                 return
             self._frame.max = max(1, len(self._shown) - 1)
             self._frame.value = 0
-            self._words.content = _describe(self._rows[clip_id])
+            self._description.content = _describe(self._rows[clip_id])
             if self._shown.left_out:
                 first, end = self._shown.first, self._shown.first + len(self._shown)
                 count = len(self._shown) + self._shown.left_out
-                self._words.content += f"\n\nOf {count} annotated frames those from {first} to {end - 1} are shown."
+                self._description.content += (
+                    f"\n\nOf {count} annotated frames those from {first} to {end - 1} are shown."
+                )
             self._draw_path()
             self._draw()
 
     def _draw_path(self) -> None:
-        """The camera's path, its frusta, and a point of view behind the first camera."""
+        """Draws camera path and frusta; sets the view behind the first camera."""
         shown, scene = self._shown, self._server.scene
         if shown is None:
             return
         for handle in self._in_space:
             handle.remove()
         self._in_space = []
-        path, reach = shown.path(), shown.reach()
+        path, size = shown.camera_path(), shown.scene_size()
         if len(path) > 1:
             segments = np.stack([path[:-1], path[1:]], axis=1)
             line = scene.add_line_segments(
@@ -185,26 +187,26 @@ class Viewer:
                         f"frusta/{i}",
                         camera.fov_rad,
                         camera.aspect,
-                        scale=_FRUSTUM_SHARE * reach,
+                        scale=_FRUSTUM_SHARE * size,
                         thickness=_LINE_PX,
                         thickness_units="screen",
                         color=_PATH_COLOR,
                         wxyz=camera.wxyz,
-                        position=camera.position,
+                        position=camera.center,
                     )
                 )
         if len(path):
-            self._look_from_behind(path[0], reach)
+            self._look_from_behind(path[0], size)
 
-    def _look_from_behind(self, start: np.ndarray[Any, Any], reach: float) -> None:
+    def _look_from_behind(self, center: np.ndarray[Any, Any], size: float) -> None:
         view = self._server.initial_camera
-        view.position = tuple(start + np.array([0.35, -0.45, -0.8]) * reach)
-        view.look_at = tuple(start + np.array([0.0, 0.0, 0.8]) * reach)
+        view.position = tuple(center + np.array([0.35, -0.45, -0.8]) * size)
+        view.look_at = tuple(center + np.array([0.0, 0.0, 0.8]) * size)
         for client in self._server.get_clients().values():
             client.camera.position, client.camera.look_at = view.position, view.look_at
 
     def _draw(self) -> None:
-        """What belongs to the current frame: image, timeline, frustum, points."""
+        """Draws image, timeline, frustum and points of the current frame."""
         with self._lock:
             shown, scene = self._shown, self._server.scene
             if shown is None:
@@ -213,41 +215,43 @@ class Viewer:
             image = shown.image(i, moving=self._moving.value, depth=self._depth.value)
             self._image.image = image
             self._timeline.content = shown.timeline_html(i)
-            camera, reach = shown.camera(i), shown.reach()
+            camera, size = shown.camera(i), shown.scene_size()
             scene.remove_by_name("now")
             if camera is not None:
                 scene.add_camera_frustum(
                     "now/camera",
                     camera.fov_rad,
                     camera.aspect,
-                    scale=_CURRENT_SHARE * reach,
+                    scale=_CURRENT_SHARE * size,
                     thickness=2 * _LINE_PX,
                     thickness_units="screen",
                     color=_CURRENT_COLOR,
                     image=image[::2, ::2],
                     wxyz=camera.wxyz,
-                    position=camera.position,
+                    position=camera.center,
                 )
             frames = {_POINTS[0]: [i], _POINTS[1]: range(i + 1), _POINTS[2]: range(len(shown))}[self._points.value]
             cloud = shown.cloud(list(frames))
             if cloud is not None:
-                size = _POINT_SHARE * reach
-                scene.add_point_cloud("now/points", cloud.points_world.astype(np.float32), cloud.rgb, point_size=size)
+                points = cloud.points_world.astype(np.float32)
+                scene.add_point_cloud("now/points", points, cloud.rgb, point_size=_POINT_SHARE * size)
 
 
 def _describe(row: ClipRow) -> str:
-    """Caption, motion and figures of a clip, as Markdown."""
+    """Caption, motion and values of a clip as Markdown."""
     lines = [f"### {row['clip_id']}"]
-    lines += [_plain(row[name]) for name in ("scene_summary", "scene_description", "motion_sentence") if row[name]]
+    lines += [
+        _escape_markdown(row[name]) for name in ("scene_summary", "scene_description", "motion_sentence") if row[name]
+    ]
     if row["pose_reason"]:
-        lines.append(f"{'Poses in part' if row['pose_ok'] else 'No poses'}: {_plain(row['pose_reason'])}")
-    facts = [(name, row[name]) for name in _FACTS if row[name] is not None]
-    cells = [f"| {name} | {format_number(v) if isinstance(v, float) else _plain(v)} |" for name, v in facts]
+        lines.append(f"{'Poses in part' if row['pose_ok'] else 'No poses'}: {_escape_markdown(row['pose_reason'])}")
+    values = [(name, row[name]) for name in _COLUMNS_SHOWN if row[name] is not None]
+    cells = [f"| {name} | {format_number(v) if isinstance(v, float) else _escape_markdown(v)} |" for name, v in values]
     return "\n\n".join(lines) + "\n\n| | |\n|---|---|\n" + "\n".join(cells)
 
 
-def _plain(value: object) -> str:
-    """Text that Markdown shows as it is."""
+def _escape_markdown(value: object) -> str:
+    """Text with HTML and Markdown escaped."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-!|" else c for c in escape(value))
 
 

@@ -240,7 +240,7 @@ def test_of_a_long_clip_the_part_with_poses_is_kept_and_told(tmp_path):
     assert row["rot_angle"] == pytest.approx(true.rot_angle, rel=0.05)
     assert row["dynamic_ratio"] == pytest.approx(clip.is_moving[12:].mean())
     # What shows and exports the clip gets along with it.
-    assert ShownClip(clip).camera(11) is None and len(ShownClip(clip).path()) == 13
+    assert ShownClip(clip).camera(11) is None and len(ShownClip(clip).camera_path()) == 13
     assert set(make_filmstrip(clip).strips) == {"image", "depth", "moving"}
     assert export_clips(str(output), "colmap", str(tmp_path / "colmap")).clips == 1
     assert len(list((tmp_path / "colmap").rglob("images/*.jpg"))) == 13

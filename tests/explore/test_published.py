@@ -52,7 +52,7 @@ def publish():
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(streams, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(streams, "FIRST_BACKOFF_S", 0.01)
     with page_server() as running:
         running.files = {f"/set/{path}": ("application/octet-stream", data) for path, data in publish().items()}
         running.base = f"{running.url}/set"

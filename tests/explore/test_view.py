@@ -29,9 +29,9 @@ def clips(annotated):
 def test_cameras_stand_where_the_film_was_taken(annotated, clips):
     shown, made = clips["aaaa_00000"], annotated.films["aaaa_00000"]
     centers = invert_poses(made.cam_from_world[::2])[:, :3]
-    assert np.allclose(shown.path(), centers)
+    assert np.allclose(shown.camera_path(), centers)
     camera = shown.camera(3)
-    assert np.allclose(camera.position, centers[3])
+    assert np.allclose(camera.center, centers[3])
     assert np.isclose(np.tan(camera.fov_rad / 2), 54 / made.intrinsics_px[0, 1])
     assert camera.aspect == 192 / 108
 
@@ -52,7 +52,7 @@ def test_overlays_change_only_what_they_are_about(clips):
     assert (shown.image(2, moving=False, depth=True) != plain).any(axis=2).mean() > 0.5
     still = clips["bbbb_00001"]
     assert np.array_equal(still.image(0, moving=True, depth=True), still.images[0])
-    assert (still.camera(0), still.cloud([0]), len(still.path())) == (None, None, 0)
+    assert (still.camera(0), still.cloud([0]), len(still.camera_path())) == (None, None, 0)
 
 
 def test_the_timeline_names_the_motion(clips):
@@ -114,7 +114,7 @@ def test_a_missing_package_is_an_error_with_the_remedy(annotated, monkeypatch, c
 def test_long_clips_are_shown_in_part(annotated, monkeypatch):
     monkeypatch.setattr("explore.view.shown_clip.MAX_FRAMES", 4)
     shown = ShownClip(ShardReader(annotated.path).read(find_clips(annotated.path)[0]))
-    assert (len(shown), shown.left_out, len(shown.path())) == (4, 2, 4)
+    assert (len(shown), shown.left_out, len(shown.camera_path())) == (4, 2, 4)
     assert "0.40 s of 0.60 s" in shown.timeline_html(2)
 
 
@@ -124,11 +124,11 @@ def test_of_a_long_clip_what_has_poses_is_shown(annotated, monkeypatch):
     plain = ShownClip(ShardReader(annotated.path).read(clip.row)).image(2, moving=True, depth=True)
     clip.trajectory.cam_from_world[:3] = np.nan
     shown = ShownClip(clip)
-    assert (shown.first, len(shown), shown.left_out, len(shown.path())) == (2, 4, 2, 3)
+    assert (shown.first, len(shown), shown.left_out, len(shown.camera_path())) == (2, 4, 2, 3)
     assert shown.camera(0) is None and shown.camera(1) is not None and len(shown.cloud([1]).points_world) > 500
     assert np.array_equal(shown.image(0, moving=True, depth=True), plain)
     # Words until the fourth annotated frame, which is the second one shown, a third of the way.
     assert 'title="Dolly In" style="' in shown.timeline_html(0)
     assert "left:0.0%;width:33.3%" in shown.timeline_html(0) and "left:33.3%;width:66.7%" in shown.timeline_html(0)
     clip.trajectory.cam_from_world[:] = np.nan
-    assert (ShownClip(clip).first, len(ShownClip(clip).path())) == (0, 0)
+    assert (ShownClip(clip).first, len(ShownClip(clip).camera_path())) == (0, 0)
