@@ -23,8 +23,8 @@ from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
 from models.captions.motion_labels import label_motion, label_voted, to_instructions
 from models.depth.mono_depth_file import MonoDepths
+from models.geometry import trajectory, trajectory_reference
 from models.geometry.camera_path import interpolate_missing_poses, registered_span
-from models.geometry.trajectory import measure_trajectory
 from models.sfm.estimate import Intrinsics, resize_intrinsics
 from models.sfm.estimators import estimator_version, make_estimator
 from models.slam.tracked_frames import TrackedFrames
@@ -208,9 +208,8 @@ class LabelMotion(Stage[ClipRecord]):
         shares = None
         if geometry.masks is not None:
             shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]
-        facts = measure_trajectory(
-            poses, times_s=times_s, has_translation=moves, moving_share=shares, parity=self.settings.parity
-        )
+        metrics = trajectory_reference if self.settings.parity else trajectory
+        facts = metrics.measure_trajectory(poses, times_s=times_s, has_translation=moves, dynamic_ratios=shares)
         sentence: str | None = None
         if self.settings.parity:
             segments = label_voted(poses, facts.move_dist)

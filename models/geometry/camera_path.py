@@ -1,4 +1,4 @@
-"""The path of a camera as arrays: checked poses, camera centers, and the few quaternion operations on them.
+"""Camera trajectories as arrays: validation, camera centers, interpolation, and quaternion operations.
 
 Quaternions are (..., 4) x, y, z, w with the Hamilton product; poses are (n, 7) `cam_from_world`
 [tx ty tz qx qy qz qw] with X_cam = R(q) X_world + t.
@@ -17,7 +17,7 @@ MAX_NORM_ERROR = 0.01
 
 
 def validate_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
-    """Copies poses as float64 with unit quaternions of one sign: neighbors lie in one hemisphere.
+    """Valid poses as float64, with unit quaternions that have the same sign as their neighbors.
 
     Args:
       cam_from_world: (n, 7), n >= 1.
@@ -47,7 +47,7 @@ def validate_poses(cam_from_world: npt.ArrayLike) -> Float64Array:
 
 
 def validate_times(times_s: npt.ArrayLike, num_poses: int) -> Float64Array:
-    """Copies the (n,) times of the poses, in seconds, as float64.
+    """Valid (n,) times of the poses, in seconds, as float64.
 
     Raises:
       ValueError: if there is not one time per pose, or they do not increase.
@@ -66,12 +66,12 @@ def camera_centers(poses: Float64Array) -> Float64Array:
 
 
 def relative_rotations(poses: Float64Array) -> Float64Array:
-    """(n - 1, 4) quaternions that turn the axes of camera i into those of camera i + 1 (`cam_from_cam`)."""
+    """(n - 1, 4) rotations from camera i to camera i + 1."""
     return multiply(poses[1:, 3:], conjugate(poses[:-1, 3:]))
 
 
 def midpoint_rotations(poses: Float64Array) -> Float64Array:
-    """(n - 1, 4) `cam_from_world` rotations half-way between neighbors of checked poses."""
+    """(n - 1, 4) `cam_from_world` rotations halfway between neighbors of valid poses (slerp)."""
     sums: Float64Array = poses[1:, 3:] + poses[:-1, 3:]
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
@@ -92,12 +92,12 @@ def multiply(first: Float64Array, second: Float64Array) -> Float64Array:
 def rotate(quaternions: Float64Array, vectors: Float64Array) -> Float64Array:
     """Rotates (..., 3) vectors by unit quaternions."""
     axis = quaternions[..., :3]
-    turned = 2.0 * np.cross(axis, vectors)
-    return vectors + quaternions[..., 3:] * turned + np.cross(axis, turned)
+    twice = 2.0 * np.cross(axis, vectors)
+    return vectors + quaternions[..., 3:] * twice + np.cross(axis, twice)
 
 
 def rotation_vectors(quaternions: Float64Array) -> Float64Array:
-    """(..., 3) axis times angle in radians, 0 to pi, whichever sign the unit quaternions have."""
+    """(..., 3) rotation vectors (SO(3) logarithm), angle 0 to pi in radians, for either quaternion sign."""
     signed = np.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
     sine = np.linalg.norm(signed[..., :3], axis=-1, keepdims=True)
     angle = 2.0 * np.arctan2(sine, signed[..., 3:])
@@ -106,30 +106,30 @@ def rotation_vectors(quaternions: Float64Array) -> Float64Array:
 
 
 def registered_span(cam_from_world: npt.ArrayLike) -> slice:
-    """The frames from the first one with a pose to the last one, of (n, 7) poses, NaN where a frame has none.
+    """Slice from the first registered frame to the last one, for (n, 7) poses, NaN where not registered.
 
     Raises:
       ValueError: if no frame has a pose.
     """
-    known = np.flatnonzero(np.isfinite(np.asarray(cam_from_world, dtype=np.float64)).all(axis=1))
-    if not len(known):
+    registered = np.flatnonzero(np.isfinite(np.asarray(cam_from_world, dtype=np.float64)).all(axis=1))
+    if not len(registered):
         raise ValueError("no frame has a pose")
-    return slice(int(known[0]), int(known[-1]) + 1)
+    return slice(int(registered[0]), int(registered[-1]) + 1)
 
 
 def interpolate_missing_poses(cam_from_world: npt.ArrayLike, times_s: npt.ArrayLike) -> Float64Array:
-    """Poses with those that are NaN filled in, along the shortest way between the known ones around them.
+    """Poses with NaN rows interpolated between the registered frames around them.
 
     Args:
-      cam_from_world: (n, 7), the first and the last one known (`registered_span`).
+      cam_from_world: (n, 7), the first and the last one finite (`registered_span`).
       times_s: (n,) increasing times, seconds.
     """
     poses = np.array(cam_from_world, dtype=np.float64)
     times = validate_times(times_s, len(poses))
-    is_known = np.isfinite(poses).all(axis=1)
-    known = np.flatnonzero(is_known)
-    for index in np.flatnonzero(~is_known):
-        after = int(np.searchsorted(known, index))
-        a, b = known[after - 1], known[after]
+    is_registered = np.isfinite(poses).all(axis=1)
+    registered = np.flatnonzero(is_registered)
+    for index in np.flatnonzero(~is_registered):
+        after = int(np.searchsorted(registered, index))
+        a, b = registered[after - 1], registered[after]
         poses[index] = se3.interpolate(poses[a], poses[b], (times[index] - times[a]) / (times[b] - times[a]))
     return poses

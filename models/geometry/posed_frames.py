@@ -1,4 +1,4 @@
-"""Frames of one camera whose poses are known: where a point that one of them sees lies in another."""
+"""Frames with camera poses: projection of pixels with depth from one frame into another."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models.sfm.estimate import resize_intrinsics
 from native import se3
 
 MIN_DEPTH_RATIO = np.float32(0.05)
-"""Of a point over another camera's plane, as a share of its depth: nearer ones have no place in the picture."""
+"""Least depth of a point in the target frame, over its depth in the source frame, for projection."""
 
 
 class PosedFrames:
-    """Gray frames with their poses, at the size of the maps that are made of them.
+    """Gray frames with poses, at the size of depth maps and masks.
 
     Args:
       gray: (h, w) uint8 frames.
@@ -45,7 +45,7 @@ class PosedFrames:
         intrinsics_px: Float64Array,
         size: tuple[int, int],
     ) -> PosedFrames:
-        """Of (h, w, 3) frames and their intrinsics, at a (width, height) that is not larger."""
+        """From (h, w, 3) RGB frames and their intrinsics, resized to a (width, height) that is not larger."""
         full = rgb[0].shape[1], rgb[0].shape[0]
         gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in rgb]
         if size != full:
@@ -62,35 +62,35 @@ class PosedFrames:
         return len(self.gray), height, width
 
     def relative_pose(self, source: int, target: int) -> tuple[Float32Array, Float32Array]:
-        """Rotation (3, 3) and translation (3,) from one camera to another."""
+        """Rotation (3, 3) and translation (3,) from the source to the target camera."""
         poses = self.cam_from_world
         matrix = se3.to_matrix(se3.compose(poses[target], se3.invert(poses[source]))).astype(np.float32)
         return matrix[:3, :3], matrix[:3, 3]
 
     def rotated_rays(self, rotation: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """The rays of all pixels, z = 1, in a camera that is turned: x, y and z (h, w) each."""
+        """Rays of all pixels (z = 1) after a rotation: x, y and z, (h, w) each."""
         x, y, z = (row[0] * self._x + (row[1] * self._y + row[2]) for row in rotation)
         return x, y, z
 
     def project(
         self, source: int, target: int, inverse_depth: Float32Array | np.float32
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Where the points of one frame's pixels are in another.
+        """Projects the pixels of one frame into another by their inverse depth.
 
         Args:
           source, target: frames with poses.
-          inverse_depth: (h, w) of the source's pixels, 0 for points at infinity.
+          inverse_depth: (h, w) in the source, 0 for points at infinity.
 
         Returns:
-          (h, w) columns and rows in the target, and the depth there over the depth in the source.
+          (h, w) columns and rows in the target, and depth in the target over depth in the source.
         """
         fx, fy, cx, cy = (np.float32(v) for v in self.intrinsics_px)
         rotation, translation = self.relative_pose(source, target)
         x, y, z = (t + m * inverse_depth for t, m in zip(self.rotated_rays(rotation), translation, strict=True))
-        height = np.maximum(z, MIN_DEPTH_RATIO)
-        return fx * x / height + cx, fy * y / height + cy, z
+        depth_ratio = np.maximum(z, MIN_DEPTH_RATIO)
+        return fx * x / depth_ratio + cx, fy * y / depth_ratio + cy, z
 
     def rigid_flow(self, source: int, target: int, inverse_depth: Float32Array | np.float32) -> Float32Array:
-        """(h, w, 2) flow from one frame to another if nothing moves but the camera."""
+        """(h, w, 2) rigid flow: optical flow of a static scene from one frame to another."""
         columns, rows, _ = self.project(source, target, inverse_depth)
         return np.stack([columns - self.columns, rows - self.rows], axis=-1)

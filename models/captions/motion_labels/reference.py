@@ -17,7 +17,7 @@ from core.arrays import Float64Array
 from models.captions.motion_labels.segments import MotionSegment, merge_steps
 from models.captions.motion_labels.vocabulary import NUM_TRANSLATIONS, OPPOSITES, STAY, name_directions
 from models.geometry.camera_path import conjugate, multiply, rotate, validate_poses
-from models.geometry.trajectory import measure_trajectory
+from models.geometry.trajectory_reference import measure_trajectory
 from native.elementary import arcsin
 
 # utils/get_instructions.py
@@ -71,7 +71,7 @@ def label_voted(cam_from_world: npt.ArrayLike, move_dist: float | None = None) -
     """
     poses = _load(cam_from_world)
     if move_dist is None:
-        move_dist = measure_trajectory(poses, times_s=np.arange(len(poses)), parity=True).move_dist or 0.0
+        move_dist = measure_trajectory(poses, times_s=np.arange(len(poses))).move_dist or 0.0
     mean_step = max(move_dist / len(poses) / TRANSLATION_DIVISOR, MIN_TRANSLATION)
     votes: list[dict[str, int]] = []
     for interval, alpha in product(INTERVALS, ALPHAS):
