@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from core.arrays import UInt8Array
 from core.columns import Column, Tier
 
 NOT_SCORED_REASON = "rejected before this model ran"
@@ -23,6 +26,20 @@ class Score:
     value: float | None
     reason: str | None = None
     model: str | None = None
+
+
+class ImageScorer(Protocol):
+    """A model that scores clips by their sample images."""
+
+    def score_clips(
+        self, clips_rgb_u8: Sequence[Sequence[UInt8Array]], source_sizes: Sequence[tuple[int, int]]
+    ) -> Sequence[float]:
+        """Scores of clips.
+
+        Args:
+          clips_rgb_u8: images (h, w, 3) of each clip, at least one.
+          source_sizes: (width, height) of each clip's source video, pixels.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ open_clip are imported only when the model is loaded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -31,7 +32,7 @@ NO_MODEL_REASON = (
     "no aesthetic model in this profile: set aesthetic.model=clip-l14-laion, aesthetic.encoder_uri and "
     "aesthetic.head_uri"
 )
-NO_IMAGES_REASON = "the clip has no sample images"
+logger = logging.getLogger(__name__)
 
 
 class AestheticSettings(Settings):
@@ -55,21 +56,6 @@ class AestheticSettings(Settings):
         description="Images per forward pass on a GPU. On the CPU, where batches do not save time, it is 1.",
         json_schema_extra=OPERATIONAL,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AestheticScore:
-    """How a clip's images look.
-
-    Attributes:
-      score: mean of `image_scores`, about 1 to 10; None if there is no image or no model.
-      reason: why `score` is None; otherwise None.
-      image_scores: score of each image, in the order of the images.
-    """
-
-    score: float | None
-    reason: str | None
-    image_scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +131,6 @@ def preprocess_image(image_rgb_u8: UInt8Array) -> Float32Array:
 class ImageEncoder(Protocol):
     """Turns prepared images into embeddings."""
 
-    @property
-    def halvings(self) -> int:
-        """How often memory ran out, so that the forward passes were halved."""
-
     def encode(self, pixels: Float32Array) -> Float32Array:
         """Embeddings (n, 768) of images (n, 3, 224, 224)."""
 
@@ -221,6 +203,7 @@ class ClipEncoder:
                         raise
                     self._batch_images = size // 2
                     self.halvings += 1
+                    logger.warning("out of memory on the GPU: batches of %d images from now on", self._batch_images)
                     continue
                 start += len(chunk)
         return np.concatenate(parts) if parts else np.zeros((0, EMBEDDING_SIZE), np.float32)
@@ -254,23 +237,23 @@ class AestheticModel:
         self._encoder = encoder
         self._head = head
 
-    @property
-    def halvings(self) -> int:
-        """How often memory ran out, so that the encoder's passes were halved."""
-        return self._encoder.halvings
+    def score_clips(
+        self, clips_rgb_u8: Sequence[Sequence[UInt8Array]], source_sizes: Sequence[tuple[int, int]] = ()
+    ) -> list[float]:
+        """Mean score of the images of each clip, about 1 to 10; images of all clips share the batches.
 
-    def score_clips(self, clips_rgb_u8: Sequence[Sequence[UInt8Array]]) -> list[AestheticScore]:
-        """Scores of clips, each given by its images (h, w, 3) uint8; all images share the batches."""
+        Raises:
+          ValueError: for an embedding without a direction.
+        """
+        if not clips_rgb_u8:
+            return []
         pixels = [preprocess_image(image) for clip in clips_rgb_u8 for image in clip]
-        if not pixels:
-            return [_summarize(()) for _ in clips_rgb_u8]
-        scores = self._head.score(self._encoder.encode(np.stack(pixels))).tolist()
-        results: list[AestheticScore] = []
-        start = 0
-        for clip in clips_rgb_u8:
-            results.append(_summarize(tuple(scores[start : start + len(clip)])))
-            start += len(clip)
-        return results
+        scores = self._head.score(self._encoder.encode(np.stack(pixels)))
+        ends = np.cumsum([len(clip) for clip in clips_rgb_u8])
+        means = [float(np.mean(part)) for part in np.split(scores, ends[:-1])]
+        if not np.isfinite(means).all():
+            raise ValueError(f"the encoder gave embeddings without a direction, scores {scores.tolist()}")
+        return means
 
 
 def load_model(settings: AestheticSettings) -> AestheticModel:
@@ -290,17 +273,3 @@ def load_model(settings: AestheticSettings) -> AestheticModel:
         batch_images=settings.batch_images if settings.device == "cuda" else 1,
     )
     return AestheticModel(encoder, head)
-
-
-def no_score(reason: str) -> AestheticScore:
-    """A missing score with its reason."""
-    return AestheticScore(score=None, reason=reason, image_scores=())
-
-
-def _summarize(image_scores: tuple[float, ...]) -> AestheticScore:
-    if not image_scores:
-        return no_score(NO_IMAGES_REASON)
-    mean = float(np.mean(image_scores))
-    if not np.isfinite(mean):
-        raise ValueError(f"the encoder gave embeddings without a direction, scores {image_scores}")
-    return AestheticScore(score=mean, reason=None, image_scores=image_scores)

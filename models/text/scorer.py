@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -37,7 +36,6 @@ MEAN_BGR = np.array([0.485, 0.456, 0.406], np.float32)
 STD_BGR = np.array([0.229, 0.224, 0.225], np.float32)
 STRIDE_PX = 32
 MAX_SIDE_PX = 4000
-NO_IMAGES_REASON = "the clip has no sample images"
 
 
 class TextSettings(Settings):
@@ -98,22 +96,6 @@ class TextSettings(Settings):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextScore:
-    """Text area of a clip.
-
-    Attributes:
-      score: largest of `image_ratios`; None if there is no image.
-      reason: why `score` is None; otherwise None.
-      image_ratios: share of each image under text, in the order of the images. 0 to 1, but in parity
-        mode without an upper bound.
-    """
-
-    score: float | None
-    reason: str | None
-    image_ratios: tuple[float, ...]
-
-
 class TextModel:
     """Finds text and measures its area. Safe to use from several threads at once.
 
@@ -155,12 +137,14 @@ class TextModel:
             raise ValueError(f"text.parity needs the source video's size in pixels, got {source_size!r}")
         return bounding_box_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
 
-    def score_clip(self, images_rgb_u8: Sequence[UInt8Array], source_size: tuple[int, int] | None = None) -> TextScore:
-        """Largest text share among a clip's images."""
-        ratios = tuple(self.text_share(image, source_size) for image in images_rgb_u8)
-        if not ratios:
-            return TextScore(score=None, reason=NO_IMAGES_REASON, image_ratios=())
-        return TextScore(score=max(ratios), reason=None, image_ratios=ratios)
+    def score_clips(
+        self, clips_rgb_u8: Sequence[Sequence[UInt8Array]], source_sizes: Sequence[tuple[int, int]]
+    ) -> list[float]:
+        """Largest text share among the images of each clip."""
+        return [
+            max(self.text_share(image, size) for image in images)
+            for images, size in zip(clips_rgb_u8, source_sizes, strict=True)
+        ]
 
     def _confirm(self, image_rgb_u8: UInt8Array, boxes: TextBoxes) -> TextBoxes:
         least_share = self.settings.confirm_side_share

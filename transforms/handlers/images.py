@@ -25,7 +25,7 @@ class ClipImages:
 
     clip_id: str
     images: tuple[Ref, ...]
-    source_size: tuple[int, int] | None = None
+    source_size: tuple[int, int] = (0, 0)
 
     @property
     def size_bytes(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from models.text.scorer import NO_IMAGES_REASON, TextModel, TextSettings, detector_size
+from models.text.scorer import TextModel, TextSettings, detector_size
 from tests.support.paths import DATA, NO_DATA
 
 pytestmark = pytest.mark.slow
@@ -162,9 +162,9 @@ def test_an_animal_is_no_text():
         pytest.skip(NO_DATA)
     with av.open(str(path)) as container:
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][12:49:12]
-    fooled = TextModel(TextSettings(confirm_side_share=None)).score_clip(frames)
-    assert fooled.score > 0.5
-    assert TextModel(TextSettings()).score_clip(frames).score < 0.001
+    (fooled,) = TextModel(TextSettings(confirm_side_share=None)).score_clips([frames], [(854, 480)])
+    assert fooled > 0.5
+    assert TextModel(TextSettings()).score_clips([frames], [(854, 480)])[0] < 0.001
 
 
 @pytest.mark.parametrize(
@@ -184,16 +184,9 @@ def test_text_in_real_pictures_is_found(model, file, frame, least):
 
 def test_a_clip_has_the_largest_share_of_its_pictures(model):
     with_text, _, _, without = sample_pictures()
-    score = model.score_clip([without, with_text, without])
-    assert score.score == max(score.image_ratios) == score.image_ratios[1] > 0
-    assert score.image_ratios[0] == score.image_ratios[2] == 0.0
-    assert score.reason is None
-
-
-def test_a_clip_without_pictures_has_no_score_but_a_reason(model):
-    score = model.score_clip([])
-    assert score.score is None
-    assert score.reason == NO_IMAGES_REASON
+    scores = model.score_clips([[without, with_text, without], [without]], [(640, 360)] * 2)
+    assert scores == [model.text_share(with_text), 0.0]
+    assert scores[0] > 0
 
 
 def test_parity_divides_by_the_sources_area():

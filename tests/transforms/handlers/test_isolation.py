@@ -1,8 +1,10 @@
 """Beam handlers: failures per element, and real pictures from a store through RunInference."""
 
+import dataclasses
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -15,14 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from core.failures import ItemError
 from core.references import Ref
-from models.aesthetic import AestheticModel, AestheticSettings, AffineHead
-from models.text.scorer import TextSettings
+from core.scores import Score
+from models.text.scorer import TextModel, TextSettings
 from storage.store import Store
-from transforms.handlers import aesthetic as aesthetic_handler
-from transforms.handlers.aesthetic import AestheticHandler
 from transforms.handlers.images import ClipImages, load_images
 from transforms.handlers.isolation import Err, IsolatingHandler, Ok
-from transforms.handlers.text import TextAreaHandler
+from transforms.handlers.scores import NO_IMAGES_REASON, ScoreHandler
 
 
 class Doubler(ModelHandler):
@@ -182,59 +182,41 @@ def test_bad_pictures_cost_only_their_own_clips(examples):
     def check(answers: dict[str, Ok | Err]) -> None:
         assert set(answers) == set(clips)
         assert {k for k, v in answers.items() if isinstance(v, Ok)} == {"plain", "words", "empty"}
-        assert answers["plain"].value.image_ratios == (0.0, 0.0)
-        words = answers["words"].value
-        assert words.image_ratios[0] == words.image_ratios[2] == 0.0
-        assert 0.03 < words.score == words.image_ratios[1] < 0.3
-        assert answers["empty"].value.score is None
+        assert answers["plain"].value == Score(value=0.0, model="detector")
+        assert 0.03 < answers["words"].value.value < 0.3
+        assert answers["empty"].value == Score(value=None, reason=NO_IMAGES_REASON, model="detector")
         assert answers["gone"].error_class == "SampleImageMissing"
         assert answers["changed"].error_class == "SampleImageDamaged"
         assert not any(v.is_bug for v in answers.values() if isinstance(v, Err))
 
-    check_pipeline(TextAreaHandler(store_uri, TextSettings()), clips, check)
+    check_pipeline(ScoreHandler(store_uri, partial(TextModel, TextSettings()), model_name="detector"), clips, check)
 
 
-def test_the_aesthetic_handler_scores_the_same_clips(examples, monkeypatch):
-    class MeanEncoder:
-        halvings = 0
+class Brightness:
+    def score_clips(self, clips_rgb_u8, source_sizes):
+        return [float(np.mean(images)) + width for images, (width, _) in zip(clips_rgb_u8, source_sizes, strict=True)]
 
-        def encode(self, pixels):
-            means = pixels.mean(axis=(2, 3))
-            return np.pad(means, ((0, 0), (0, 765))) + 1e-3
 
-    weight = np.linspace(0, 1, 768)
-    monkeypatch.setattr(
-        aesthetic_handler,
-        "load_model",
-        lambda settings: AestheticModel(MeanEncoder(), AffineHead(weight=weight, bias=5.0)),
-    )
+def test_a_model_gets_images_and_sizes_of_clips_that_have_images(examples):
     store_uri, clips = examples
-    settings = AestheticSettings(model="clip-l14-laion", encoder_uri="unused", head_uri="unused")
+    sized = {k: dataclasses.replace(v, source_size=(1000, 9)) for k, v in clips.items()}
 
     def check(answers: dict[str, Ok | Err]) -> None:
         assert {k for k, v in answers.items() if isinstance(v, Ok)} == {"plain", "words", "empty"}
-        words = answers["words"].value
-        assert len(words.image_scores) == 3
-        assert words.score == pytest.approx(np.mean(words.image_scores))
+        assert 1060 < answers["words"].value.value < 1180
         assert answers["gone"].error_class == "SampleImageMissing"
 
-    check_pipeline(AestheticHandler(store_uri, settings), clips, check)
+    check_pipeline(ScoreHandler(store_uri, Brightness), sized, check)
 
 
 def test_handlers_travel_and_bound_their_batches(examples):
     store_uri, clips = examples
-    settings = AestheticSettings(model="clip-l14-laion", device="cuda")
-    for handler in (TextAreaHandler(store_uri, TextSettings()), AestheticHandler(store_uri, settings)):
-        copy = pickle.loads(pickle.dumps(handler))
+    for device in ("cpu", "cuda"):
+        copy = pickle.loads(pickle.dumps(ScoreHandler(store_uri, Brightness, device=device)))
         bounds = copy.batch_elements_kwargs()
         assert 1 <= bounds["min_batch_size"] <= bounds["max_batch_size"] <= 16
         assert copy.get_num_bytes([clips["gone"]]) == sum(r.size_bytes for r in clips["gone"].images)
         assert copy.get_metrics_namespace() != "RunInference"
-
-
-def test_no_aesthetic_model_means_no_handler(tmp_path):
-    with pytest.raises(ValueError, match="nothing to run"):
-        AestheticHandler(str(tmp_path), AestheticSettings())
 
 
 def test_pictures_are_loaded_in_order(examples):
