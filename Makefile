@@ -64,6 +64,7 @@ bench: install-dev
 
 docs: install-dev
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.draw_design
 
 install: $(VENV)/.installed
 

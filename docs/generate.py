@@ -103,7 +103,7 @@ def outputs_page() -> str:
         "  manifest.json                     every shard and table file with its count, size and SHA-256:",
         "                                    readers trust this list, not the folders",
         "  run.json                          resolved configuration, versions, models, counts, timing",
-        "  report/index.html                 what happened, to look at",
+        "  report/index.html                 what happened, as one page",
         "  store/                            results of single steps, for resuming and for the next run;",
         "                                    may be deleted when the data set is final",
         "```",

@@ -1,12 +1,12 @@
-"""Shards to training batches: frames, depth, cameras, masks and captions, by `webdataset`.
+"""Reads shards into training batches of frames, depth, cameras, masks and captions.
 
     python examples/train_loader.py OUT/shards --batches 50
 
-A template to copy: it needs webdataset, av and numpy only, and nothing of this program. With PyTorch, give the
-data set to `webdataset.WebLoader(..., num_workers=N)`; arrays become tensors by `torch.from_numpy`.
+A template to copy: it needs webdataset, av and numpy only, not this program. With PyTorch, give the data set to
+`webdataset.WebLoader(..., num_workers=N)`; arrays become tensors by `torch.from_numpy`.
 
-A sample is a window of consecutive annotated frames (5 a second by default). All arrays share the frame size that is
-asked for; pixel centers lie at integers; camera axes are x right, y down, z forward.
+A sample is a window of consecutive annotated frames (5 a second by default). All arrays have the requested frame
+size; pixel centers are at integers; camera axes are x right, y down, z forward.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Sample = dict[str, Any]
 
 
 def make_dataset(shards: str | list[str], *, frames: int, size: tuple[int, int], batch: int, seed: int = 0) -> Any:
-    """One pass over shards, shuffled, in batches.
+    """Returns a data set of shuffled batches: one pass over the shards.
 
     Args:
       shards: tar files, or a pattern such as "shards/clips-{00000..00041}-of-00042.tar".
-      frames: annotated frames in a sample; shorter clips and those without poses or depth are passed over.
-      size: (width, height) of all pictures and maps.
+      frames: annotated frames in a sample; shorter clips and those without poses or depth are skipped.
+      size: (width, height) of all images and maps.
       batch: samples in a batch.
       seed: of the order and of the windows.
 
@@ -59,13 +59,13 @@ def _is_usable(sample: Sample, frames: int) -> bool:
 
 
 def _starts(sample: Sample, frames: int) -> np.ndarray[Any, Any]:
-    """Windows in which every frame has a pose."""
+    """Returns the first frames of windows in which every frame has a pose."""
     has_pose = np.isfinite(_npy(sample["poses.npy"])).all(axis=1)
     return np.flatnonzero([has_pose[i : i + frames].all() for i in range(len(has_pose) - frames + 1)])
 
 
 def read_window(sample: Sample, frames: int, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """One window of a clip, anywhere in it."""
+    """Returns one window of a clip, at a random position."""
     row = json.loads(sample["json"])
     start = int(rng.choice(_starts(sample, frames)))
     window = slice(start, start + frames)
@@ -79,7 +79,7 @@ def read_window(sample: Sample, frames: int, size: tuple[int, int], rng: np.rand
     return {
         "clip_id": sample["__key__"],
         "caption": caption.get("SceneDescription") or row.get("motion_sentence") or "",
-        "rgb": _pictures(sample["mp4"], indices.tolist(), size),
+        "rgb": _images(sample["mp4"], indices.tolist(), size),
         "depth": _nearest(depth, size),
         "moving": _nearest(_masks(sample["dyn_masks.npz"], window), size),
         "cam_from_first": matrices @ np.linalg.inv(matrices[0]),
@@ -89,7 +89,7 @@ def read_window(sample: Sample, frames: int, size: tuple[int, int], rng: np.rand
 
 
 def collate(samples: list[Sample]) -> Sample:
-    """Arrays stacked, texts listed."""
+    """Stacks arrays and lists texts."""
     batch = {name: [sample[name] for sample in samples] for name in samples[0]}
     return {name: np.stack(v) if isinstance(v[0], np.ndarray) else v for name, v in batch.items()}
 
@@ -99,7 +99,7 @@ def _npy(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def _matrices(poses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(n, 4, 4) of (n, 7) tx ty tz qx qy qz qw."""
+    """Returns (n, 4, 4) matrices of (n, 7) poses tx ty tz qx qy qz qw."""
     x, y, z, w = poses[:, 3:].T
     made = np.tile(np.eye(4), (len(poses), 1, 1))
     made[:, 0, :3] = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], axis=1)
@@ -109,8 +109,8 @@ def _matrices(poses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return made
 
 
-def _pictures(video: bytes, indices: list[int], size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """(n, h, w, 3) frames by index; decoding stops behind the last one."""
+def _images(video: bytes, indices: list[int], size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Returns (n, h, w, 3) frames by index; decoding stops after the last one."""
     found = []
     with av.open(io.BytesIO(video)) as container:
         for index, frame in enumerate(container.decode(video=0)):
@@ -122,7 +122,7 @@ def _pictures(video: bytes, indices: list[int], size: tuple[int, int]) -> np.nda
 
 
 def _masks(data: bytes, window: slice) -> np.ndarray[Any, Any]:
-    """(n, h, w) of the CSR matrices in `dyn_masks.npz`."""
+    """Returns (n, h, w) masks from the CSR matrices in `dyn_masks.npz`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         height, width = file["shape"].tolist()
         masks = np.zeros((window.stop - window.start, height, width), bool)
@@ -132,7 +132,7 @@ def _masks(data: bytes, window: slice) -> np.ndarray[Any, Any]:
 
 
 def _nearest(maps: np.ndarray[Any, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """(n, h, w) maps at another size, each pixel the nearest one."""
+    """Resizes maps (n, h, w) by nearest neighbor."""
     height, width = maps.shape[1:]
     rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(int)
@@ -140,7 +140,7 @@ def _nearest(maps: np.ndarray[Any, Any], size: tuple[int, int]) -> np.ndarray[An
 
 
 def _measured(dataset: Any, batches: int) -> Iterator[str]:
-    """Lines on the first batch, and on how fast the rest came, by the clock and by this process's CPU time."""
+    """Yields the shapes of the first batch, then the throughput of the rest by wall and CPU time."""
     samples = frames = 0
     clock = cpu = 0.0
     for number, batch in enumerate(dataset):
@@ -159,7 +159,7 @@ def _measured(dataset: Any, batches: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Reads batches and says how fast."""
+    """Reads batches and prints the throughput."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, help="folder of tar files")
     parser.add_argument("--batches", type=int, default=50)

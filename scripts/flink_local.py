@@ -1,9 +1,9 @@
-"""A real Flink cluster on this machine, on loopback only: fetch, start, status, heal, stop.
+"""Runs a Flink cluster on this machine, on loopback only: fetch, start, status, heal, stop.
 
     python -m scripts.flink_local fetch          Flink's files from PyPI, Beam's job server jar from Maven Central
     python -m scripts.flink_local start          one JobManager and two TaskManagers
     python -m scripts.flink_local status
-    python -m scripts.flink_local heal           new TaskManagers in place of dead ones
+    python -m scripts.flink_local heal           replaces dead TaskManagers
     python -m scripts.flink_local stop           ends what `start` started, and nothing else
 
 Needs Java 11 or 17 to run, and Maven to fetch the jar unless the environment variable FLINK_JOB_SERVER_JAR names one.
@@ -39,19 +39,19 @@ DEFAULT_HOME = Path.home() / ".cache" / "spatialbeam" / "flink"
 BEAM_JARS = Path.home() / ".apache_beam" / "cache" / "jars"
 JAR_VARIABLE = "FLINK_JOB_SERVER_JAR"
 QUICK_JAVA = "-XX:TieredStopAtLevel=1"
-"""Java's quick compiler alone: the slow one costs more in short jobs than its faster code saves."""
+"""Java's quick compiler only: the optimizing one costs more in short jobs than its code saves."""
 MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 
 
 class FlinkLocalError(RuntimeError):
-    """Something that the cluster needs is missing; the message says what to do."""
+    """The cluster lacks a requirement; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that `start` started. The start time tells it from another one with the same id later."""
+    """A process that `start` started; its start time distinguishes it from a later one with the same id."""
 
     role: str
     pid: int
@@ -91,18 +91,18 @@ def flink_home(home: Path, version: str) -> Path:
 
 
 def jar_path(version: str) -> Path:
-    """Where Beam itself looks for the job server jar."""
+    """Path at which Beam looks for the job server jar."""
     return BEAM_JARS / f"beam-runners-flink-{version}-job-server-{metadata.version('apache-beam')}.jar"
 
 
 def fetch_flink(home: Path, version: str) -> Path:
     """Downloads Flink's files (about 240 to 310 MB) with pip, without its Python packages.
 
-    `apache-flink-libraries` holds the jars, `apache-flink` the scripts; neither is installed, since they ask for
+    `apache-flink-libraries` holds the jars, `apache-flink` the scripts; neither is installed, since they require
     another Beam.
 
     Raises:
-      FlinkLocalError: if pip cannot get them.
+      FlinkLocalError: if pip cannot download them.
     """
     target = flink_home(home, version)
     if (target / "bin" / "jobmanager.sh").exists():
@@ -148,17 +148,17 @@ def fetch_jar(version: str) -> Path:
 
 
 def default_jar(version: str) -> Path:
-    """The job server jar that the environment names, or where Beam itself looks for it."""
+    """Path of the job server jar: the one that the environment names, else Beam's own."""
     return Path(os.environ.get(JAR_VARIABLE) or jar_path(version))
 
 
 def start(home: Path, version: str, *, port: int, task_managers: int, slots: int, memory_mib: int) -> Cluster:
     """Starts a JobManager and TaskManagers on loopback and waits until all have registered.
 
-    Beam's job server jar is on their class path if it is there: only then do worker processes live as long as a job.
+    Beam's job server jar is on their class path if it exists: only then do worker processes live as long as a job.
 
     Raises:
-      FlinkLocalError: if Flink is not there, the port is taken, a cluster runs already, or one does not come up.
+      FlinkLocalError: if Flink is missing, the port is taken, a cluster runs already, or it does not start.
     """
     flink = flink_home(home, version)
     if not (flink / "bin" / "jobmanager.sh").exists():
@@ -188,7 +188,7 @@ def start(home: Path, version: str, *, port: int, task_managers: int, slots: int
 
 
 def heal(home: Path, port: int) -> int:
-    """Starts TaskManagers in place of those that died, as a resource manager would; returns how many."""
+    """Replaces dead TaskManagers, as a resource manager would; returns their number."""
     state = state_path(home, port)
     cluster = Cluster.load(state)
     dead = [index for index, process in enumerate(cluster.processes) if index and not process.alive]
@@ -199,7 +199,7 @@ def heal(home: Path, port: int) -> int:
 
 
 def stop(home: Path, port: int) -> int:
-    """Ends the processes that `start` started, TaskManagers first; returns how many still ran."""
+    """Ends the processes that `start` started, TaskManagers first; returns the number still running."""
     state = state_path(home, port)
     alive = [process for process in reversed(Cluster.load(state).processes) if process.alive]
     for process in alive:
@@ -215,15 +215,15 @@ def stop(home: Path, port: int) -> int:
 
 
 def state_path(home: Path, port: int) -> Path:
-    """State file of the cluster at a port; logs and configuration are beside it."""
+    """State file of the cluster at a port; logs and configuration are in the same folder."""
     return home / f"cluster-{port}" / "cluster.json"
 
 
 def ask(master: str, path: str = "overview") -> dict[str, Any]:
-    """An answer of the cluster's REST service; by default what the cluster says of itself."""
+    """Returns an answer of the cluster's REST service, by default its overview."""
     with urllib.request.urlopen(f"http://{master}/{path}", timeout=10) as answer:
-        facts: dict[str, Any] = json.load(answer)
-    return facts
+        overview: dict[str, Any] = json.load(answer)
+    return overview
 
 
 def _write_configuration(flink: Path, folder: Path, port: int, slots: int, memory_mib: int) -> None:
@@ -265,7 +265,7 @@ def _start_process(cluster: Cluster, folder: Path, role: str, index: int) -> Pro
         "FLINK_LOG_DIR": str(_made(folder / "log")),
     }
     if cluster.jar:
-        # Flink's scripts put this behind their own jars; from `lib` Flink's classes in Beam's jar would come first.
+        # Flink's scripts put this after their own jars; from `lib` Flink's classes in Beam's jar would come first.
         environment["HADOOP_CLASSPATH"] = cluster.jar
     with open(folder / "log" / f"{role}-{index}.log", "wb") as log:
         process = subprocess.Popen(
@@ -285,7 +285,7 @@ def _await_registration(cluster: Cluster, task_managers: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if dead := [p.role for p in cluster.processes if not p.alive]:
-            raise FlinkLocalError(f"{dead} ended at once: see the logs beside the state file")
+            raise FlinkLocalError(f"{dead} ended at once: see the logs in the folder of the state file")
         try:
             if ask(cluster.master)["taskmanagers"] >= task_managers:
                 return
@@ -296,7 +296,7 @@ def _await_registration(cluster: Cluster, task_managers: int) -> None:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process started, as `ps` prints it; None if there is none (or only a zombie)."""
+    """Start time of a process as `ps` prints it; None if it does not exist or is a zombie."""
     done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     status, _, started = done.stdout.strip().partition(" ")
     return None if not status or status.startswith("Z") else started.strip()
@@ -308,7 +308,7 @@ def _port_taken(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses now."""
+    """Returns a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return int(probe.getsockname()[1])
@@ -317,8 +317,8 @@ def free_port() -> int:
 def _run(command: list[str], name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-        raise FlinkLocalError(f"{name} could not fetch: {(said or [done.stderr])[0][-600:]}")
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
+        raise FlinkLocalError(f"{name} could not fetch: {(errors or [done.stderr])[0][-600:]}")
 
 
 def _made(folder: Path) -> Path:
@@ -327,7 +327,7 @@ def _made(folder: Path) -> Path:
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("fetch", "start", "status", "heal", "stop"))
     parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help=f"downloads and state; default {DEFAULT_HOME}")
