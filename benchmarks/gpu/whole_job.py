@@ -95,7 +95,7 @@ def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
         asked = chain_to_track(clip, depth, size)
         return replace(truth_of(asked.images[0])[0].clip, images=asked.images, times_s=asked.times_s)
 
-    def track(network: TrackingNetwork, clips: Sequence[Any], settings: Any) -> Any:
+    def track(network: TrackingNetwork, clips: Sequence[Any], settings: Any, **_: Any) -> Any:
         rooms = [truth_of(clip.images[0])[0] for clip in clips]
 
         def predictor(network: TrackingNetwork, features: FrameFeatures) -> ExactFlow:
@@ -112,9 +112,9 @@ def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
             is_consistent=exact.is_consistent.to(found.flow_px.device),
         )
 
-    chain_to_track = chain._to_track
+    chain_to_track = chain._slam_input
     with (
-        mock.patch.object(chain, "_to_track", to_track),
+        mock.patch.object(chain, "_slam_input", to_track),
         mock.patch.object(chain, "track_clips", track),
         mock.patch.object(chain, "estimate_clip_flow", flow),
         mock.patch("models.registry.resolve.check_file", lambda *_, **__: None),

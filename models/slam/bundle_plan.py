@@ -1,4 +1,4 @@
-"""Where the edges of many clips stand in the systems of bundle adjustment."""
+"""Index layout of the normal equations of many clips: which edge and which pose goes where."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from core.arrays import Int64Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundlePlan:
-    """Systems of b clips: k rows for source frames in each, d slots for edges in each row; some stay empty.
+    """Padded layout of b clips' systems: k source frames (rows) each, d edges (slots) a source frame.
 
     Attributes:
-      edge: (s,) int64 edge in each of the s = b k d slots, -1 for none.
-      source, target: (s,) int64 frames of these edges; any frame where there is none.
-      source_column, target_column: (s,) int64 pose of the edges' ends within their clip; `poses` for fixed ones.
-      frame: (b k,) int64 source frame of each row, -1 for none.
-      used_frame: (m,) int64 these frames, and used_row: (m,) int64 their rows.
-      free: (p,) int64 frames whose poses move, and free_place: (p,) int64 their places among b * poses.
-      clips: (b,) int64 numbers of the clips.
+      edge: (s,) int64 edge in each of the s = b k d slots, -1 if empty.
+      source, target: (s,) int64 frames of these edges; arbitrary in empty slots.
+      source_column, target_column: (s,) int64 index of the edges' poses within their clip; `poses` if fixed.
+      frame: (b k,) int64 source frame of each row, -1 if empty.
+      used_frame: (m,) int64 the source frames, and used_row: (m,) int64 their rows.
+      free: (p,) int64 frames with free poses, and free_index: (p,) int64 their indices among b * poses.
+      clips: (b,) int64 indices of the clips.
       shape: b, k, d.
-      poses: columns of poses of a clip.
+      poses: most free poses of a clip.
     """
 
     edge: Tensor
@@ -37,32 +37,32 @@ class BundlePlan:
     used_frame: Tensor
     used_row: Tensor
     free: Tensor
-    free_place: Tensor
+    free_index: Tensor
     clips: Tensor
     shape: tuple[int, int, int]
     poses: int
 
     @property
     def ends(self) -> tuple[Tensor, ...]:
-        """Of the edges in the slots."""
+        """Edge, frames and pose columns of each slot."""
         return self.edge, self.source, self.target, self.source_column, self.target_column
 
     @property
     def variables(self) -> int:
-        """Of a clip's system: six a pose, and the focal length."""
+        """Number of variables of a clip's system: six per pose, and the focal length."""
         return 6 * self.poses + 1
 
 
 def plan_bundle(
     source: Int64Array, target: Int64Array, clip_of: Int64Array, free: Sequence[Int64Array], device: torch.device
 ) -> BundlePlan:
-    """Lays out the systems.
+    """Layout of the systems of all clips that have edges.
 
     Args:
       source, target: (e,) frames of the edges.
       clip_of: (f,) clip of each frame.
-      free: for each clip, the frames whose poses move.
-      device: where it is solved.
+      free: for each clip, the frames with free poses.
+      device: of the result.
     """
     clips, member = np.unique(clip_of[source], return_inverse=True)
     order = np.lexsort((target, source, member))
@@ -76,28 +76,28 @@ def plan_bundle(
     column = np.full(len(clip_of), poses)
     for c in clips:
         column[free[c]] = np.arange(len(free[c]))
-    moving = np.concatenate([free[c] for c in clips]).astype(np.int64)
+    free_frames = np.concatenate([free[c] for c in clips]).astype(np.int64)
 
-    def spread(values: Int64Array, places: Int64Array, size: int, empty: int) -> Int64Array:
+    def scatter(values: Int64Array, index: Int64Array, size: int, empty: int) -> Int64Array:
         out = np.full(size, empty)
-        out[places] = values
+        out[index] = values
         return out
 
-    places, size = rows[row_of] * shape[2] + slot, int(np.prod(shape))
+    slots, size = rows[row_of] * shape[2] + slot, int(np.prod(shape))
     columns = {
-        "edge": spread(order, places, size, -1),
-        "source": spread(source[order], places, size, 0),
-        "target": spread(target[order], places, size, 0),
-        "source_column": spread(column[source[order]], places, size, poses),
-        "target_column": spread(column[target[order]], places, size, poses),
-        "frame": spread(frames, rows, shape[0] * shape[1], -1),
+        "edge": scatter(order, slots, size, -1),
+        "source": scatter(source[order], slots, size, 0),
+        "target": scatter(target[order], slots, size, 0),
+        "source_column": scatter(column[source[order]], slots, size, poses),
+        "target_column": scatter(column[target[order]], slots, size, poses),
+        "frame": scatter(frames, rows, shape[0] * shape[1], -1),
         "used_frame": frames,
         "used_row": rows,
-        "free": moving,
-        "free_place": np.searchsorted(clips, clip_of[moving]) * poses + column[moving],
+        "free": free_frames,
+        "free_index": np.searchsorted(clips, clip_of[free_frames]) * poses + column[free_frames],
         "clips": clips,
     }
-    # One transfer for all.
+    # One host-to-device copy for all.
     flat = torch.from_numpy(np.concatenate(list(columns.values())).astype(np.int64)).to(device, non_blocking=True)
     parts = flat.split([len(values) for values in columns.values()])
     return BundlePlan(**dict(zip(columns, parts, strict=True)), shape=shape, poses=poses)

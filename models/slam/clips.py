@@ -1,7 +1,7 @@
-"""From annotated frames and the depth that networks see in them to cameras, consistent depth and what stands still.
+"""MegaSaM on clips: from frames and monocular depth to cameras, consistent depth and static probability.
 
-The chain of MegaSaM: depth in one unit, tracking of many clips together, RAFT flow and consistent depth of each. What
-needs no network is done before (`prepare_clip`) and after (`PreparedClip.finish`), where nobody waits for the GPU.
+Depth is aligned to one unit, many clips are tracked together, and RAFT flow makes the depth of each consistent. Steps
+without a network run before (`prepare_clip`) and after (`PreparedClip.finish`), so that the GPU does not wait.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from models.flow.raft import RaftNetwork
 from models.flow.raft_clip import estimate_clip_flow
 from models.sfm.estimate import Intrinsics, default_intrinsics, resize_intrinsics
 from models.slam.network import STRIDE, TrackingNetwork
+from models.slam.reference import tracker_for
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames
 from models.slam.tracker import SlamInput, SlamResult, track_clips
@@ -31,15 +32,15 @@ MIN_SIDE_PX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipWithMonoDepth:
-    """A clip's annotated frames and what is known of them.
+    """Annotated frames of a clip with monocular depth.
 
     Attributes:
       rgb: (h, w, 3) uint8 each, at least two.
       frame: (n,) indices in the clip.
-      time_s: (n,) rising.
-      intrinsics: known camera, in pixels of the frames; None if unknown.
+      time_s: (n,) increasing.
+      intrinsics: known ones, in pixels of the frames; None if unknown.
       fix_focal: whether the known focal length is exact.
-      relative, metric: depth that networks see, one of both at least.
+      relative, metric: monocular depth; at least one is given.
     """
 
     rgb: Sequence[UInt8Array]
@@ -58,13 +59,13 @@ class ClipWithMonoDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedClip:
-    """A clip as the networks take it.
+    """A clip at the working size of the networks.
 
     Attributes:
-      slam_input: what is tracked.
+      slam_input: of the tracker.
       frame: (n,) indices in the clip.
       size: (width, height) of the annotated frames.
-      meters_per_unit: of the depth; None where nothing says.
+      meters_per_unit: metric scale of the depth; None if unknown.
     """
 
     slam_input: SlamInput
@@ -74,11 +75,11 @@ class PreparedClip:
 
     @property
     def working_size(self) -> tuple[int, int]:
-        """(width, height) of the tracked pictures."""
+        """(width, height) of the tracked images."""
         return self.slam_input.images.shape[3], self.slam_input.images.shape[2]
 
     def finish(self, track: SlamResult, depth: ConsistentDepth) -> TrackedFrames:
-        """What was found of the clip, in its own pixels."""
+        """Cameras and depth of the clip, in pixels of the annotated frames."""
         width, height = self.working_size
         half = depth.inverse_depth.reshape(len(self.frame), height // 2, 2, width // 2, 2).mean((2, 4))
         static = np.stack([cv2.resize(one, half.shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in track.static])
@@ -96,14 +97,14 @@ class PreparedClip:
 
 
 def prepare_clip(clip: ClipWithMonoDepth) -> PreparedClip:
-    """Brings the depth of a clip into one unit, and pictures and depth to the size at which clips are tracked.
+    """Aligns a clip's monocular depth to one unit, and resizes images and depth to the working size.
 
     Raises:
-      ValueError: for a clip without any depth.
+      ValueError: for a clip without depth.
     """
     depth = align_depth(clip.relative, clip.metric)
     return PreparedClip(
-        slam_input=_to_track(clip, depth, working_size(clip.size)),
+        slam_input=_slam_input(clip, depth, working_size(clip.size)),
         frame=clip.frame,
         size=clip.size,
         meters_per_unit=depth.meters_per_unit,
@@ -113,23 +114,23 @@ def prepare_clip(clip: ClipWithMonoDepth) -> PreparedClip:
 def run_networks(
     tracker: TrackingNetwork, raft: RaftNetwork, clips: Sequence[SlamInput], settings: MegasamSettings
 ) -> list[tuple[SlamResult, ConsistentDepth]]:
-    """Tracks clips of one size together and makes the depth of each consistent, on the device of the networks.
+    """Tracks and depth of clips of one size, on the device of the networks.
 
     Raises:
       ValueError: for a clip with less than two frames.
     """
-    tracks = track_clips(tracker, clips, settings.tracker)
-    return [(track, _agree(clip, track, raft, settings)) for clip, track in zip(clips, tracks, strict=True)]
+    tracks = track_clips(tracker, clips, settings.tracker, tracker_class=tracker_for(settings.tracker))
+    return [(track, _consistent_depth(clip, track, raft, settings)) for clip, track in zip(clips, tracks, strict=True)]
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) at which frames are tracked: of MegaSaM's area, multiples of 8."""
+    """(width, height) of the tracked images: at most MegaSaM's area, multiples of 8."""
     factor = np.sqrt(WORKING_AREA_PX / (size[0] * size[1]))
     width, height = (max(MIN_SIDE_PX, int(side * min(factor, 1.0)) // STRIDE * STRIDE) for side in size)
     return width, height
 
 
-def _to_track(clip: ClipWithMonoDepth, depth: AlignedDepth, size: tuple[int, int]) -> SlamInput:
+def _slam_input(clip: ClipWithMonoDepth, depth: AlignedDepth, size: tuple[int, int]) -> SlamInput:
     images = np.stack([cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) for rgb in clip.rgb])
     with np.errstate(divide="ignore"):
         z = np.where(depth.inverse_depth > 0, 1 / depth.inverse_depth, 0).astype(np.float32)
@@ -148,8 +149,10 @@ def _to_track(clip: ClipWithMonoDepth, depth: AlignedDepth, size: tuple[int, int
     )
 
 
-def _agree(clip: SlamInput, track: SlamResult, raft: RaftNetwork, settings: MegasamSettings) -> ConsistentDepth:
-    """The consistent depth of a tracked clip."""
+def _consistent_depth(
+    clip: SlamInput, track: SlamResult, raft: RaftNetwork, settings: MegasamSettings
+) -> ConsistentDepth:
+    """Consistent depth of a tracked clip."""
     flow = estimate_clip_flow(raft, torch.from_numpy(clip.images))
-    given = np.where(clip.depth > 0, 1 / np.maximum(clip.depth, 1e-6), 0).astype(np.float32)
-    return make_consistent(given, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)
+    mono = np.where(clip.depth > 0, 1 / np.maximum(clip.depth, 1e-6), 0).astype(np.float32)
+    return make_consistent(mono, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)

@@ -1,4 +1,4 @@
-"""What the network sees in all frames of a batch of clips, computed once, and what it then says of edges."""
+"""Features of all frames of a batch of clips, encoded once, and the flow prediction of edges."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class FrameFeatures:
     """Features of f frames.
 
     Attributes:
-      pyramid: for correlation.
-      net: (f, 128, h, w) hidden state that each edge begins with.
-      context: (f, 384, h, w) see `UpdateOperator.share_of_context`.
+      pyramid: matching features, for correlation.
+      net: (f, 128, h, w) initial hidden state of edges.
+      context: (f, 384, h, w) context features; see `UpdateOperator.context_terms`.
+      grid: (h, w, 2) pixel coordinates.
     """
 
     def __init__(self, network: TrackingNetwork, images: Sequence[Tensor], device: torch.device) -> None:
-        """Encodes RGB pictures, (t, 3, H, W) uint8 for each clip; H and W are multiples of 8 and alike."""
+        """Encodes RGB images, (t, 3, H, W) uint8 for each clip; all of one size, multiples of 8."""
         parts = [
             network.encode(batch.to(device, non_blocking=True))
             for clip in images
@@ -38,7 +39,7 @@ class FrameFeatures:
 
 
 class FlowPredictor:
-    """Corrects the flow of edges by the network; a subclass may say something else."""
+    """Flow prediction of edges by the network's update operator."""
 
     def __init__(self, network: TrackingNetwork, features: FrameFeatures) -> None:
         self.network, self.features = network, features
@@ -52,14 +53,14 @@ class FlowPredictor:
         target_px: Tensor,
         groups: EdgeGroups | None,
     ) -> FlowUpdate:
-        """One step of the operator.
+        """One step of the update operator.
 
         Args:
           source, target: (e,) int64 frames i and j.
           net: (e, 128, h, w) hidden states.
-          coords_px: (e, h, w, 2) float32 where the cameras and depths put pixels of i in j.
-          target_px: (e, h, w, 2) float32 where the last step saw them.
-          groups: edges by their source; none leaves out what is said of frames.
+          coords_px: (e, h, w, 2) float32 reprojected pixels of i in j.
+          target_px: (e, h, w, 2) float32 observed pixels of the previous step.
+          groups: edges by source frame; none to skip static probability and damping.
         """
         motion = torch.cat([coords_px - self.features.grid, target_px - coords_px], 3)
         motion = motion.clamp(-MAX_MOTION_PX, MAX_MOTION_PX).permute(0, 3, 1, 2).to(net.dtype)

@@ -1,4 +1,4 @@
-"""What tracking found of a clip: a file that one step writes and the next reads, window by window."""
+"""File of a tracked clip's cameras and depth: one stage writes it, the next reads it window by window."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class TrackedFrames:
       frame: (n,) int64 indices in the clip, rising.
       cam_from_world: (n, 7); the world is the first annotated frame's camera.
       intrinsics_px: (4,) fx fy cx cy in pixels of the annotated frames.
-      inverse_depth: (n, h, w) float32 in the unit of the poses, over the whole picture.
-      static: (n, h, w) float32 from 0 to 1, how likely pixels stand still.
-      disagreement: (n, h, w) float32 how much the depths of neighboring frames differ, as a share; NaN unknown.
-      residual_px: (n,) float32 distance between where depth and poses put static pixels in other frames and where the
-        flow does, median, in px of the annotated frames; NaN unknown.
-      meters_per_unit: None where nothing says.
-      focal_observed: whether the camera's motion tells the focal length.
+      inverse_depth: (n, h, w) float32 in the unit of the poses, over the whole image.
+      static: (n, h, w) float32 static probability, 0 to 1.
+      disagreement: (n, h, w) float32 relative difference of depth to that of neighboring frames; NaN if unknown.
+      residual_px: (n,) float32 median distance of the reprojection of static pixels to their optical flow, in px of the
+        annotated frames; NaN if unknown.
+      meters_per_unit: metric scale; None if unknown.
+      focal_observed: whether the focal length was observable.
     """
 
     frame: Int64Array
@@ -39,7 +39,7 @@ class TrackedFrames:
     focal_observed: bool
 
     def to_bytes(self) -> bytes:
-        """An .npz; maps as float16."""
+        """Bytes of an .npz; maps as float16."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -58,7 +58,7 @@ class TrackedFrames:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> TrackedFrames:
-        """What `to_bytes` wrote."""
+        """Reads what `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             meters = float(file["meters_per_unit"])
             return cls(
@@ -74,7 +74,7 @@ class TrackedFrames:
             )
 
     def of_frames(self, frame: Int64Array, size: tuple[int, int]) -> TrackedFrames:
-        """Some of the frames, maps at (width, height).
+        """Selected frames, with maps resized to (width, height).
 
         Raises:
           ValueError: if one of them was not tracked.
@@ -83,8 +83,8 @@ class TrackedFrames:
         if not np.isin(frame, self.frame).all():
             raise ValueError(f"frames {self.frame.tolist()} were tracked, not all of {frame.tolist()}")
 
-        def resized(maps: Float32Array, how: int = cv2.INTER_LINEAR) -> Float32Array:
-            return np.stack([cv2.resize(one, size, interpolation=how) for one in maps[rows]])
+        def resized(maps: Float32Array, interpolation: int = cv2.INTER_LINEAR) -> Float32Array:
+            return np.stack([cv2.resize(one, size, interpolation=interpolation) for one in maps[rows]])
 
         return replace(
             self,

@@ -141,7 +141,7 @@ def move(
     poses: int,
     with_focal: Tensor | None,
     free: Tensor,
-    free_place: Tensor,
+    free_index: Tensor,
     steps: Tensor,
     motion: Tensor,
     points: tuple[Tensor, Tensor, Tensor] | None,
@@ -151,7 +151,7 @@ def move(
 
     Args:
       cameras, plan, shape, poses, with_focal: see `build_systems`.
-      free, free_place: of `BundlePlan`.
+      free, free_index: of `BundlePlan`.
       steps, motion: see `solve_systems` and `build_systems`.
       points: `mixed` of the edges, 1 / curvature and gradient by inverse depth; none where inverse depths stay.
       limits: least and largest inverse depth; largest change of a focal length, as a share of it.
@@ -159,7 +159,7 @@ def move(
     rotation, translation, intrinsics, _, inverse_depth = cameras
     moved = (rotation, translation, intrinsics, inverse_depth)
     numbers = (*shape, poses, inverse_depth[0].numel(), len(free), *limits)
-    inputs = (steps, _pointers(plan), _bytes(with_focal), free, free_place, *(points or (None,) * 3), motion)
+    inputs = (steps, _pointers(plan), _bytes(with_focal), free, free_index, *(points or (None,) * 3), motion)
     call("sb_move", *inputs, *moved, *numbers)
 
 

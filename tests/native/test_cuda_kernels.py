@@ -149,7 +149,7 @@ def test_reprojection_and_distance(seed):
 def test_linearize(seed):
     expected = edge_terms.linearize(*observe(seed, torch.float64, "cpu"))
     found = edge_terms.linearize(*observe(seed, torch.float32, "cuda"))
-    for name in ("curvature", "gradient", "mixed", "points"):
+    for name in ("hessian", "gradient", "cross", "depth"):
         assert relative(getattr(found, name), getattr(expected, name)) < 1e-5, name
 
 
@@ -221,6 +221,6 @@ def test_pair_loss_and_its_gradients(seed):
 
 def test_the_same_input_gives_the_same_bits(seed):
     first, second = (edge_terms.linearize(*observe(seed, torch.float32, "cuda")) for _ in range(2))
-    assert torch.equal(first.curvature, second.curvature)
-    assert torch.equal(first.mixed, second.mixed)
-    assert usable_for(first.mixed)
+    assert torch.equal(first.hessian, second.hessian)
+    assert torch.equal(first.cross, second.cross)
+    assert usable_for(first.cross)

@@ -12,6 +12,7 @@ from models.slam import (
     dense_ba,
     edge_terms,
     geometry,
+    reference,
 )
 from models.slam.settings import TrackerParity
 from native import bundle_adjustment, se3
@@ -92,7 +93,7 @@ def solved(problems, alpha, with_focal, iterations=25):
     return list(zip(poses, depths, cameras.intrinsics.numpy(), strict=True))
 
 
-def reference(problem, alpha, with_focal):
+def expected_of(problem, alpha, with_focal):
     return bundle_adjustment.bundle_adjust(
         bundle_adjustment.BundleProblem(
             cam_from_world=problem.poses,
@@ -123,7 +124,7 @@ def reference(problem, alpha, with_focal):
 def test_both_find_the_same_minimum(with_focal):
     problems = make_problems(0.01, 1.03 if with_focal else 1.0)
     for problem, (poses, depth, camera) in zip(problems, solved(problems, 0.01, with_focal), strict=True):
-        expected = reference(problem, 0.01, with_focal)
+        expected = expected_of(problem, 0.01, with_focal)
         assert np.abs(poses - expected.cam_from_world).max() < 1e-5
         assert np.abs(depth / expected.inverse_depth - 1).max() < 1e-4
         assert camera == pytest.approx(expected.intrinsics, rel=1e-5)
@@ -133,7 +134,7 @@ def test_both_find_the_same_minimum(with_focal):
 def test_without_a_prior_they_agree_but_for_the_scale():
     problems = make_problems(0.01, 1.0)
     for problem, (poses, _, _) in zip(problems, solved(problems, 0.0, False), strict=True):
-        expected = reference(problem, 0.0, False).cam_from_world
+        expected = expected_of(problem, 0.0, False).cam_from_world
         scale = np.linalg.norm(poses[:, :3]) / np.linalg.norm(expected[:, :3])
         assert np.abs(poses[:, :3] / scale - expected[:, :3]).max() < 1e-6
 
@@ -147,23 +148,24 @@ def test_derivatives_are_those_of_the_projection():
     terms = edge_terms.linearize(cameras, plan, pixels, weight)
     assert terms.gradient.abs().max() < 1e-5
     move = 1e-5 * torch.randn(len(plan.free), 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    carry = edge_terms.carry_edges(cameras, plan, None)
+    jacobian = edge_terms.edge_jacobians(cameras, plan, None)
     cameras.retract(plan.free, move)
     moved = edge_terms.linearize(cameras, plan, pixels, weight)
     step = torch.zeros(2, plan.variables, dtype=torch.float64)
-    step[:, :-1] = step.new_zeros(2 * plan.poses, 6).index_copy(0, plan.free_place, move).reshape(2, -1)
+    step[:, :-1] = step.new_zeros(2 * plan.poses, 6).index_copy(0, plan.free_index, move).reshape(2, -1)
     each = step.repeat_interleave(plan.shape[1] * plan.shape[2], 0)
-    own = (carry @ each[..., None])[:, :6, 0]
-    expected = -(terms.curvature[:, :6, :6] @ own[..., None])[..., 0]
+    own = (jacobian @ each[..., None])[:, :6, 0]
+    expected = -(terms.hessian[:, :6, :6] @ own[..., None])[..., 0]
     change = (moved.gradient - terms.gradient)[:, :6]
     assert torch.linalg.norm(change - expected) < 1e-3 * torch.linalg.norm(expected)
 
 
 def adjusted(iterations, **parity):
     cameras, plan, seen, weight = on_torch(make_problems(0.01, 1.0))
-    options = dense_ba.DenseBAOptions(iterations=iterations, parity=TrackerParity(**parity))
+    options = dense_ba.DenseBAOptions(iterations=iterations)
     eta = torch.full_like(cameras.inverse_depth, 1e-9)
-    dense_ba.adjust(cameras, plan, seen, weight, eta, torch.full((2,), 0.01), None, options)
+    inputs = (cameras, plan, seen, weight, eta, torch.full((2,), 0.01), None, options)
+    reference.adjust(TrackerParity(**parity), *inputs)
     return cameras
 
 

@@ -4,15 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.slam.proximity import ProximityOptions, candidates, choose_edges
+from models.slam.proximity import ProximityOptions, candidate_pairs, select_edges
 
 OPTIONS = ProximityOptions(suppression=2, max_distance_px=10.0)
 
 
 def chosen(distance, max_edges=1000.0, existing=(), options=OPTIONS):
     count = len(distance)
-    pairs = candidates(count, 0, 0, options.radius)
-    return choose_edges(pairs, distance[tuple(pairs.T)], existing, count, 0, max_edges, options)
+    pairs = candidate_pairs(count, 0, 0, options.radius)
+    return select_edges(pairs, distance[tuple(pairs.T)], existing, count, 0, max_edges, options)
 
 
 @given(st.integers(4, 14), st.integers(0, 5))

@@ -12,6 +12,7 @@ from benchmarks.gpu.exact_flow import ExactFlow, errors, make_clip
 from models.slam import tracker
 from models.slam.features import FlowPredictor
 from models.slam.network import build_tracking_network
+from models.slam.reference import tracker_for
 from models.slam.settings import TrackerParity, TrackerSettings
 from models.slam.tracker import track_clips
 from native import se3
@@ -50,7 +51,8 @@ def rooms():
 
 def track(network, rooms, settings=SETTINGS, run_network=False):
     predictor = partial(ExactFlow, rooms=rooms, run_network=run_network)
-    return track_clips(network, [r.clip for r in rooms], settings, predictor)
+    clips = [r.clip for r in rooms]
+    return track_clips(network, clips, settings, predictor, tracker_for(settings))
 
 
 def test_paths_and_focal_lengths_are_found(network, rooms):
@@ -108,7 +110,7 @@ def test_parity_gives_frames_the_context_of_other_ones(network):
     settings = replace_settings(
         min_motion_px=1e9, probe_steps=1, keyframe_steps=1, final_steps=1, parity=TrackerParity(stale_context=True)
     )
-    found = track_clips(network, [short.clip], settings, Spy)[0]
+    found = track_clips(network, [short.clip], settings, Spy, tracker_for(settings))[0]
     assert found.keyframes == (0, 4)
     usual, shifted = seen[0], seen[-1]
     assert torch.equal(shifted[1], usual[4]) and torch.equal(shifted[0], usual[0]) and not shifted[2:].any()
@@ -137,7 +139,7 @@ def test_parity_leaves_the_time_of_a_dropped_keyframe(network, rooms, monkeypatc
 
 def test_unfit_clips_are_refused(network):
     clip = room(3, 1.0, 5).clip
-    with pytest.raises(ValueError, match="sides that 8 divides"):
+    with pytest.raises(ValueError, match="sides multiples of 8"):
         track_clips(network, [replace(clip, images=clip.images[..., :90], depth=clip.depth[..., :90])])
     with pytest.raises(ValueError, match="one size"):
         track_clips(network, [clip, replace(clip, images=clip.images[..., :88], depth=clip.depth[..., :88])])
