@@ -179,9 +179,7 @@ class SpatialAnnotation:
     pose_reason: str | None = field(
         metadata=column("why they are not; or, where they are, why a part of a long clip has none")
     )
-    camera_motion_kind: str = field(
-        metadata=column("general, rotation (the camera only turns) or static", title="Camera motion")
-    )
+    camera_motion_kind: str = field(metadata=column("general, rotation (the camera only turns) or static"))
     pose_registered_share: float = field(metadata=column("share of the annotated frames that have a pose", range=SHARE))
     pose_reprojection_px: float | None = field(
         metadata=column("root mean square reprojection error of the observations", unit="annotated pixels")
@@ -259,7 +257,7 @@ class TrajectoryMetrics:
         )
     )
     dist_level: int | None = field(
-        metadata=column("how many of 0.08, 0.28, 0.92, 2.41 move_dist reaches", range=(0, 4), title="Distance level")
+        metadata=column("how many of 0.08, 0.28, 0.92, 2.41 move_dist reaches", range=(0, 4))
     )
     rot_angle: float | None = field(
         metadata=column("sum of the rotations between neighboring poses", unit="radians", title="Rotation")
@@ -311,9 +309,7 @@ class Caption:
     shot_immersion: str | None = field(metadata=column("camera and scene together, as prose"))
     motion_trends: tuple[str, ...] = field(metadata=column("the camera's main movements, free words"))
     motion_tags: tuple[str, ...] = field(
-        metadata=column(
-            "forward, backward, left, right, up, down or stationary; empty without poses", title="Motion direction"
-        )
+        metadata=column("forward, backward, left, right, up, down or stationary; empty without poses")
     )
     keywords: tuple[str, ...] = field(metadata=column("what is to be seen, in nouns"))
     scene_type: str = field(

@@ -38,7 +38,7 @@ class Column:
       meaning: what the value is.
       path: attributes that lead from the row's record to the value, with dots between.
       unit, range: unit and bounds of a number, where it has any.
-      title: name for people, where the value is charted.
+      title: name for people, where reports show how the value is distributed.
       limit: default (min, max) that kept clips keep to.
       stage: stage that computes the value.
     """

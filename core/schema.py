@@ -141,3 +141,8 @@ CHEAP_FIELDS = frozenset(c.field for c in NUMERIC_CLIP_COLUMNS.values() if c.tie
     field_types(ClipRecord)
 )
 """Record fields with the values that limits may use before the models run."""
+
+CHARTED_COLUMNS = tuple(c for c in NUMERIC_CLIP_COLUMNS.values() if c.title)
+"""Numbers whose distribution reports and statistics show."""
+TAG_COLUMNS = tuple(c for c in CLIP_COLUMNS if c.title and c.type is str)
+"""Texts of closed or small vocabularies, by which clips are counted."""

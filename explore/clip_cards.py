@@ -18,17 +18,10 @@ from explore.filmstrips import FILMSTRIP_VERSION, Filmstrip, make_filmstrip
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
 from explore.page_tables import page_blocks
-from explore.samples import TAG_COLUMNS, load_thumbnails, missed_columns, sample_clips
+from explore.samples import SCORES, TAGS, load_thumbnails, missed_columns, sample_clips
 from storage.store import Store
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
-SCORE_LABELS = {
-    "motion_score": "motion",
-    "motion_normalized": "normalized",
-    "luminance_score": "luminance",
-    "ocr_score": "text",
-    "aesthetic_score": "aesthetic",
-}
 CARDS_PER_PAGE = 12
 _LAYERS = {"image": "image and camera path", "moving": "dynamic masks", "depth": "depth"}
 _LAYER_SWITCH = "".join(
@@ -100,7 +93,7 @@ def _render_card(clip: ClipRow, view: str) -> str:
     scores = "".join(
         f'<div class="{"missed" if column in missed else "met"}"><dt>{label}</dt>'
         f"<dd>{format_number(clip[column])}</dd></div>"
-        for column, label in SCORE_LABELS.items()
+        for column, label in SCORES.items()
     )
     return (
         f'<article>{view}<div class="facts">'
@@ -115,7 +108,7 @@ def _render_words(clip: ClipRow) -> str:
     """Caption, motion sentence and tags, as far as present."""
     texts = [clip[name] for name in ("scene_description", "motion_sentence") if clip[name]]
     words = "".join(f'<p class="words"><bdi>{escape(text)}</bdi></p>' for text in texts)
-    tags = [clip[name] for name in TAG_COLUMNS if clip[name] not in (None, "Unknown")]
+    tags = [clip[name] for name in TAGS if clip[name] not in (None, "Unknown")]
     return words + (f'<p class="soft">{escape(" · ".join(tags))}</p>' if tags else "")
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from core.accounting import Accounting
-from explore.clip_cards import SCORE_LABELS, describe_boundary, describe_span, describe_verdict
+from explore.clip_cards import describe_boundary, describe_span, describe_verdict
 from explore.clips import ClipRow
 from explore.markup import escape_controls, format_count, format_number
 from explore.outputs import read_accounting
-from explore.samples import load_thumbnails, missed_columns, sample_clips
+from explore.samples import SCORES, load_thumbnails, missed_columns, sample_clips
 from storage.store import Store
 from storage.uris import normalize_uri
 
@@ -114,7 +114,7 @@ def _draw_clip(
 def _draw_scores(draw: ImageDraw.ImageDraw, clip: ClipRow, corner: tuple[float, float], font: _Font) -> None:
     x, y = corner
     missed = missed_columns(clip)
-    for column, label in SCORE_LABELS.items():
+    for column, label in SCORES.items():
         if clip[column] is None:
             continue
         value = format_number(clip[column])

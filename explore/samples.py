@@ -10,13 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from core.columns import Tier
+from core.schema import CHARTED_COLUMNS, TAG_COLUMNS
 from explore.clips import ClipRow
 from explore.outputs import read_table
 from storage.store import Store
 
 THUMBNAILS_PER_CLIP = 3
-SCORE_COLUMNS = ("motion_score", "motion_normalized", "luminance_score", "ocr_score", "aesthetic_score")
-TAG_COLUMNS = ("scene_type", "scene_subtype", "brightness", "time_of_day", "weather", "crowd_density")
+# A clip's duration is shown beside its times.
+SCORES = {c.name: c.title.lower() for c in CHARTED_COLUMNS if c.tier is not Tier.LATE and c.name != "duration_s"}
+TAGS = tuple(c.name for c in TAG_COLUMNS)
 _COLUMNS = (
     "clip_id",
     "video_id",
@@ -29,7 +32,7 @@ _COLUMNS = (
     "shot_boundary_kind",
     "shot_boundary_confidence",
     "sample_images",
-    *SCORE_COLUMNS,
+    *SCORES,
     "failure_stage",
     "failure_class",
     "failure_message",
@@ -41,7 +44,7 @@ _COLUMNS = (
     "pose_ok",
     "motion_sentence",
     "scene_description",
-    *TAG_COLUMNS,
+    *TAGS,
 )
 
 # Round robin over reasons, and within a reason over videos. The hash of the id orders the rest, so that the sample
@@ -87,7 +90,7 @@ def sample_clips(output_uri: str, max_clips: Mapping[str, int]) -> dict[str, lis
 def missed_columns(clip: ClipRow) -> set[str]:
     """Score columns whose limits the clip misses, by its rejection reasons."""
     reasons = clip["rejection_reasons"] or []
-    return {column for column in SCORE_COLUMNS for r in reasons if r.startswith(f"{column} ")}
+    return {column for column in SCORES for r in reasons if r.startswith(f"{column} ")}
 
 
 def _rows_of(clips: pa.Table, ids: Sequence[str]) -> list[ClipRow]:

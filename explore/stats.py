@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.schema import CHARTED_COLUMNS, TAG_COLUMNS
 from explore.export.tables import csv_text
 from explore.markup import escape_controls
 from explore.outputs import OutputError, connect
@@ -54,12 +55,7 @@ _CAPTIONS = (
 )
 # Title, and SQL of the value that clips are counted by.
 _SPREADS: tuple[tuple[str, str], ...] = (
-    ("scene type", "scene_type"),
-    ("kind of scene", "scene_subtype"),
-    ("brightness", "brightness"),
-    ("time of day", "time_of_day"),
-    ("weather", "weather"),
-    ("crowd density", "crowd_density"),
+    *((column.title.lower(), column.name) for column in TAG_COLUMNS),
     ("motion direction", "unnest(motion_tags)"),
     ("camera motion", "CASE WHEN pose_ok THEN camera_motion_kind END"),
     ("turns of the path", "CASE WHEN traj_turns > 2 THEN 'more' ELSE traj_turns::VARCHAR END"),
@@ -73,24 +69,12 @@ _SPREADS: tuple[tuple[str, str], ...] = (
     ("resolution", "resolution"),
     ("source codec", "source_codec"),
 )
-_SCORES = (
-    "duration_s",
-    "luminance_score",
-    "motion_score",
-    "motion_normalized",
-    "ocr_score",
-    "aesthetic_score",
-    "move_dist",
-    "rot_angle",
-    "traj_turns",
-    "dynamic_ratio",
-    "depth_valid_share",
-)
+_SCORES = tuple(column.name for column in CHARTED_COLUMNS)
 
 CLIP_COLUMNS = (
     *("video_id", "status", "rejection_reasons", "num_annotated_frames", "clip_size_bytes", "pose_ok"),
-    *("scene_type", "scene_subtype", "brightness", "time_of_day", "weather", "crowd_density", "motion_tags"),
-    *("camera_motion_kind", "dist_level", "fps", "resolution", "source_codec", *_CAPTIONS, *_SCORES),
+    *("motion_tags", "camera_motion_kind", "dist_level", "fps", "resolution", "source_codec", *_CAPTIONS, *_SCORES),
+    *(column.name for column in TAG_COLUMNS),
 )
 
 
