@@ -1,1 +1,1 @@
-"""Camera trajectories: posed frames, their geometry and trajectory metrics."""
+"""Camera trajectories: frames with poses, projection, and trajectory metrics."""

@@ -1,1 +1,1 @@
-"""Camera poses of a clip: where each frame was taken from, and through what lens."""
+"""Structure from motion: camera poses, intrinsics and sparse points of a clip."""

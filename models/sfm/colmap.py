@@ -32,9 +32,7 @@ class ColmapSettings(Settings):
         description="`global`: all frames at once (GLOMAP); `incremental`: frame by frame, which fails more often "
         "on short clips, most of all with unknown intrinsics.",
     )
-    max_features: int = Field(
-        2048, ge=100, description="Most SIFT features per frame. Matching time grows with its square."
-    )
+    max_features: int = Field(2048, ge=100, description="Most SIFT features per frame. Matching time is quadratic.")
     sequential_overlap: int = Field(
         10, ge=1, description="Following frames that each frame is matched with, and as many at doubling distances."
     )

@@ -10,7 +10,7 @@ import numpy as np
 from core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from models.sfm.ba_problem import PackedObservations, pack_observations
 from models.sfm.tracks import Tracks
-from models.sfm.triangulation import MIN_DEPTH_RATIO, transform_rays, triangulate_depths, unproject
+from models.sfm.triangulation import MIN_DEPTH_RATIO, transform_rays, triangulate_points, unproject
 from native import se3
 from native.bundle_adjustment import BundleOptions, BundleProblem, bundle_adjust
 
@@ -71,9 +71,8 @@ class Reconstruction:
         if not len(points):
             return
         self.reference[points] = reference = observed.argmax(axis=0)
-        found = triangulate_depths(
-            self.keypoints_px[:, points], observed, reference, self.cam_from_world, self.intrinsics_px
-        )
+        camera = self.cam_from_world, self.intrinsics_px
+        found = triangulate_points(self.keypoints_px[:, points], observed, reference, *camera)
         ok = (found.max_error_px < 2 * MAX_REPROJECTION_ERROR_PX) & ~found.is_behind
         self.inverse_depth[points] = np.where(ok, np.maximum(found.inverse_depth, MIN_INVERSE_DEPTH), np.nan)
         self.depth_sigma[points] = found.sigma
@@ -126,8 +125,8 @@ class Reconstruction:
 
         Args:
           free_frames: frames whose poses are optimized; default: all registered ones but the first.
-          optimize_points, optimize_focal: whether inverse depths and the focal length are optimized too.
-          iterations: at most.
+          optimize_points, optimize_focal: whether to optimize inverse depths and the focal length too.
+          iterations: maximum.
         """
         fixed = self._fixed_frames(np.flatnonzero(self.is_registered)[1:] if free_frames is None else free_frames)
         packed = self._pack(self.is_registered, self.is_registered if free_frames is None else ~fixed)

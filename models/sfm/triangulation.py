@@ -60,7 +60,7 @@ def transform_rays(
     return direction, offset
 
 
-def triangulate_depths(
+def triangulate_points(
     keypoints_px: Float64Array,
     is_observed: BoolArray,
     reference: Int64Array,

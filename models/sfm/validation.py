@@ -8,7 +8,7 @@ import numpy as np
 
 from core.arrays import Int64Array
 from models.sfm.reconstruction import Reconstruction
-from models.sfm.triangulation import NOISE_PX, triangulate_depths
+from models.sfm.triangulation import NOISE_PX, triangulate_points
 
 MIN_LINKS = 10
 MIN_LINK_RATIO = 0.1
@@ -95,12 +95,7 @@ def depth_snr(recon: Reconstruction) -> float:
     points = np.flatnonzero(np.isfinite(recon.inverse_depth) & (observed.sum(axis=0) >= 2))
     if not len(points):
         return 0.0
-    found = triangulate_depths(
-        recon.keypoints_px[:, points],
-        observed[:, points],
-        recon.reference[points],
-        recon.cam_from_world,
-        recon.intrinsics_px,
-    )
+    camera = recon.cam_from_world, recon.intrinsics_px
+    found = triangulate_points(recon.keypoints_px[:, points], observed[:, points], recon.reference[points], *camera)
     snr = float(np.percentile(found.inverse_depth / found.sigma, 75))
     return snr * NOISE_PX / max(recon.residual_sigma_px(), MIN_NOISE_PX)

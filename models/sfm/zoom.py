@@ -67,9 +67,8 @@ def detect_zoom(tracks: Tracks, intrinsics_px: Float64Array) -> Zoom | None:
     strength = np.abs(log(factor))
     is_strong = strength >= math.log(MIN_ZOOM)
     slack = 1 + LIMIT_GROWTH * strength
-    is_outlier = (np.nanmedian(error, axis=1) > MAX_MEDIAN_PX * slack) | (
-        np.nanpercentile(error, 80, axis=1) > MAX_TAIL_PX * slack
-    )
+    median, tail = np.nanmedian(error, axis=1), np.nanpercentile(error, 80, axis=1)
+    is_outlier = (median > MAX_MEDIAN_PX * slack) | (tail > MAX_TAIL_PX * slack)
     # Tracks drift over long spans: a few pairs may be outliers.
     if not is_strong.any() or is_outlier[is_strong].mean() > MAX_OUTLIER_RATIO:
         return None

@@ -44,7 +44,7 @@ def test_peaks_are_those_of_scipy(factor):
 
 @given(st.integers(0, 50), st.integers(4, 40), st.tuples(*[st.floats(-1, 1)] * 3), st.tuples(*[st.floats(-9, 9)] * 3))
 @settings(max_examples=40, deadline=None)
-def test_the_world_frame_and_the_signs_of_quaternions_do_not_matter(seed, count, turn, shift):
+def test_metrics_are_invariant_to_world_frame_and_quaternion_signs(seed, count, turn, shift):
     poses = wander(count, seed).astype(np.float64)
     poses[:, 3:] /= np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
     turn = np.add(turn, (0, 0, 1.5))
@@ -56,7 +56,7 @@ def test_the_world_frame_and_the_signs_of_quaternions_do_not_matter(seed, count,
         assert a == (pytest.approx(b, rel=1e-6, abs=1e-7) if isinstance(b, float) else b), name
 
 
-def test_a_straight_even_path():
+def test_straight_line():
     metrics = along([(0, 0, 0.1 * k) for k in range(11)])
     assert metrics.move_dist == pytest.approx(1.0)
     assert (metrics.dist_level, metrics.traj_turns, metrics.anomaly) == (3, 0, False)
@@ -69,7 +69,7 @@ def test_distance_levels(dist, level):
     assert along([(0, 0, 0), (dist, 0, 0)]).dist_level == level
 
 
-def test_a_pan_far_from_the_origin_is_no_travel():
+def test_pan_far_from_the_origin_has_no_length():
     at, poses = steady(turn_deg_s=(0, 20, 0), start=(5, 1, -3))
     own = measure_trajectory(poses, times_s=at)
     reference = trajectory_reference.measure_trajectory(poses, times_s=at)
@@ -91,13 +91,13 @@ def test_turns_at_any_rate(rate):
     assert along([(0, 0, z) for z in (*out, *out[-2::-1])], rate).traj_turns == 1
 
 
-def test_a_trembling_camera_has_no_turns():
-    tremble = 0.001 * np.sin(np.arange(300).reshape(100, 3) ** 2)
-    metrics = along(tremble)
+def test_jitter_has_no_turns():
+    jitter = 0.001 * np.sin(np.arange(300).reshape(100, 3) ** 2)
+    metrics = along(jitter)
     assert (metrics.traj_turns, metrics.anomaly) == (0, False)
 
 
-def test_a_jump_of_the_poses_is_an_anomaly_and_an_even_acceleration_none():
+def test_pose_jump_is_an_anomaly_and_constant_acceleration_is_not():
     centers = np.array([(0, 0, 0.03 * k) for k in range(20)])
     assert along(centers).anomaly is False
     centers[10:, 0] += 0.1
@@ -106,19 +106,19 @@ def test_a_jump_of_the_poses_is_an_anomaly_and_an_even_acceleration_none():
     assert along([(0, 0, 0.02 * k * k) for k in range(20)]).anomaly is False
 
 
-def test_one_pose_off_its_prediction_is_no_anomaly():
+def test_single_prediction_error_is_no_anomaly():
     centers = np.array([(0, 0, 0.03 * k) for k in range(20)])
     centers[-1, 0] += 0.5
     assert along(centers).anomaly is False
 
 
-def test_wide_steps_may_be_further_off():
+def test_tolerance_grows_with_the_step():
     centers = [(0, 0, 0.6 * (k / 2) ** 2) for k in range(20)]
     assert along(centers, rate=2.0).anomaly is False
     assert along(centers, rate=5.0).anomaly is True
 
 
-def test_uneven_times_do_not_make_an_even_path_anomalous():
+def test_constant_speed_at_uneven_times_is_no_anomaly():
     at = np.array([0.0, 0.2, 0.4, 1.2, 1.4, 1.6, 2.6, 2.8, 3.0])
     poses = poses_from(np.outer(at, (0.0, 0.0, 1.0)), np.tile(IDENTITY, (9, 1)))
     assert measure_trajectory(poses, times_s=at).anomaly is False
@@ -132,7 +132,7 @@ def test_jerk_of_cubic_motion(rate):
     assert along(np.outer(t**2, (0, 0.6, 0.8)), rate).translation_jerk == pytest.approx(0.0, abs=1e-6)
 
 
-def test_jerk_of_rotation_is_that_in_the_world():
+def test_rotation_jerk_is_in_world_axes():
     # A pan of a t about the world's y and a tilt of b t about the panned x: the angular velocity is
     # a y + b (x turned by a t), whose second derivative is a^2 b long; in the camera's axes it would be a b^2.
     t = times(61, 30.0)
@@ -151,7 +151,7 @@ def test_jerk_of_rotation():
         assert metrics.rotation_jerk == pytest.approx(expected, abs=1e-6)
 
 
-def test_told_that_there_is_no_translation():
+def test_without_translation():
     at = times(30)
     metrics = measure_trajectory(wander(30, 3), times_s=at, has_translation=False)
     assert (metrics.move_dist, metrics.dist_level, metrics.traj_turns, metrics.anomaly) == (0.0, 0, 0, False)
@@ -160,7 +160,7 @@ def test_told_that_there_is_no_translation():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_what_has_no_meaning_is_missing_with_a_reason(count):
+def test_undefined_metrics_are_missing_with_a_reason(count):
     metrics = measure_trajectory(wander(count, 5), times_s=times(count))
     needs = {"move_dist": 2, "dist_level": 2, "rot_angle": 2, "traj_turns": 3, "anomaly": 4}
     needs |= {"translation_jerk": 4, "rotation_jerk": 4, "dynamic_ratio": 99}
@@ -168,7 +168,7 @@ def test_what_has_no_meaning_is_missing_with_a_reason(count):
         assert (getattr(metrics, name) is None) == (count < least) == (name in metrics.missing), name
 
 
-def test_equal_poses_are_still():
+def test_equal_poses_have_no_motion():
     metrics = measure_trajectory(np.repeat(wander(1, 6), 20, axis=0), times_s=times(20))
     assert (metrics.move_dist, metrics.dist_level, metrics.traj_turns, metrics.anomaly) == (0.0, 0, 0, False)
     assert metrics.rot_angle == pytest.approx(0.0, abs=1e-6)
@@ -202,13 +202,13 @@ def test_invalid_poses_raise(measure):
         ({"dynamic_ratios": [0, 0, 0, 0, np.nan]}, "0 to 1"),
     ],
 )
-def test_wrong_arguments_are_refused(change, message):
+def test_invalid_arguments_raise(change, message):
     arguments = {"cam_from_world": wander(5, 1), "times_s": times(5)} | change
     with pytest.raises(ValueError, match=message):
         measure_trajectory(arguments.pop("cam_from_world"), **arguments)
 
 
-def test_a_curve_flown_by_speeds_is_as_long_as_it_is():
+def test_length_of_a_curve():
     at = times(26)
     poses = fly(at, lambda t: (0, 0, 0.5), lambda t: (0, 30 * np.sin(t), 0))
     assert measure_trajectory(poses, times_s=at).move_dist == pytest.approx(2.5, rel=0.01)

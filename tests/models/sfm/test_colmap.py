@@ -1,4 +1,4 @@
-"""COLMAP behind the pose interface: poses of rendered films, masks, intrinsics, and what is said without it."""
+"""COLMAP as a pose estimator: rendered films, masks, intrinsics, and a missing package."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_poses_of_a_known_film(orbit: Film, mapper: str) -> None:
 
 @needs_colmap
 @pytest.mark.parametrize("mapper", ["incremental", "global"])
-def test_the_focal_length_is_found(orbit: Film, mapper: str) -> None:
+def test_focal_length_is_estimated(orbit: Film, mapper: str) -> None:
     estimator = ColmapEstimator(ColmapSettings.model_validate({"mapper": mapper}))
     found = estimator(replace(request_of(orbit, "estimate"), intrinsics=None))
     assert found.intrinsics_px[0] == found.intrinsics_px[1]
@@ -74,20 +74,20 @@ def test_equal_requests_give_equal_poses(orbit: Film) -> None:
 
 
 @needs_colmap
-def test_masked_pixels_are_not_used(orbit: Film) -> None:
+def test_masked_pixels_have_no_features(orbit: Film) -> None:
     everything = np.ones_like(orbit.moving)
     found = ColmapEstimator()(replace(request_of(orbit), dynamic_masks=everything))
     assert not found.pose_ok and not found.registered.any() and found.reason
 
 
 @needs_colmap
-def test_no_parallax_is_said() -> None:
+def test_no_parallax_fails() -> None:
     still = film("Stay", seconds=1.0, fps=4, size=(160, 90))
     found = ColmapEstimator()(request_of(still))
     assert not found.pose_ok and found.reason
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(WeightsError, match="pip install 'pycolmap"):
         ColmapEstimator()

@@ -1,4 +1,4 @@
-"""Requests that do not fit together are refused; intrinsics follow a resize."""
+"""Invalid requests raise; intrinsics follow a resize."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def make_request(**changes: Any) -> PoseRequest:
         ({"num_threads": 0}, "num_threads"),
     ],
 )
-def test_requests_are_checked(changes: dict[str, Any], message: str) -> None:
+def test_invalid_requests_raise(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_request(**changes)
 
 
 @pytest.mark.parametrize("changes", [{"fx": 0.0}, {"fy": -1.0}, {"cx": np.nan}])
-def test_impossible_cameras_are_refused(changes: dict[str, float]) -> None:
+def test_invalid_intrinsics_raise(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="intrinsics"):
         Intrinsics(**{"fx": 1.0, "fy": 1.0, "cx": 0.0, "cy": 0.0, **changes})
 
 
-def test_resized_intrinsics_see_the_resized_picture() -> None:
+def test_intrinsics_of_resized_images() -> None:
     image = np.zeros((36, 64), np.float32)
     image[10:14, 20:24] = 1  # center of mass at (21.5, 11.5)
     small = cv2.resize(image, (32, 9), interpolation=cv2.INTER_AREA)
@@ -60,5 +60,5 @@ def test_no_poses() -> None:
     assert answer.reason == "too dark" and not answer.pose_ok and not answer.registered.any()
     assert answer.cam_from_world.shape == (3, 7) and np.isnan(answer.cam_from_world).all()
     assert answer.intrinsics_px.tolist() == [100.0, 101.0, 31.5, 17.5]
-    guessed = without_poses(make_request(), "too dark").intrinsics_px
-    assert guessed.tolist() == default_intrinsics((64, 36)).as_array().tolist() == [76.8, 76.8, 31.5, 17.5]
+    default = without_poses(make_request(), "too dark").intrinsics_px
+    assert default.tolist() == default_intrinsics((64, 36)).as_array().tolist() == [76.8, 76.8, 31.5, 17.5]

@@ -22,25 +22,25 @@ def gray(made):
     return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in made.frames]
 
 
-def broken_at(tracks, frame):
-    """The tracks, all of which end and begin anew at a frame that nothing is seen in."""
+def split_tracks(tracks, frame):
+    """The tracks, each split in two at a frame without keypoints."""
     before, after = tracks.keypoints_px.copy(), tracks.keypoints_px.copy()
     before[frame:] = after[: frame + 1] = np.nan
     return Tracks(keypoints_px=np.concatenate([before, after], axis=1))
 
 
-def test_a_clip_without_weak_links_stays_as_it_is(gray):
+def test_tracks_without_weak_links_are_unchanged(gray):
     tracks = track_keypoints(gray)
     assert bridge_weak_links(tracks, gray) is tracks
 
 
-def test_features_join_frames_across_one_that_shows_nothing(made, gray):
+def test_features_bridge_a_blurred_frame(made, gray):
     blurred = [cv2.blur(g, (80, 80)) if k == LOST else g for k, g in enumerate(gray)]
-    tracks = bridge_weak_links(broken_at(track_keypoints(gray), LOST), blurred)
-    seen = tracks.is_tracked
-    across = np.flatnonzero(seen[LOST - 1] & seen[LOST + 1])
+    tracks = bridge_weak_links(split_tracks(track_keypoints(gray), LOST), blurred)
+    tracked = tracks.is_tracked
+    across = np.flatnonzero(tracked[LOST - 1] & tracked[LOST + 1])
     assert len(across) > 50
-    # Where the true cameras and depths put them.
+    # Against the ground-truth reprojection.
     fx, fy, cx, cy = made.intrinsics_px[0]
     at = tracks.keypoints_px[LOST - 1, across]
     x, y = np.rint(at).astype(int).T
@@ -54,9 +54,9 @@ def test_features_join_frames_across_one_that_shows_nothing(made, gray):
     assert np.mean(error < 4) > 0.9
 
 
-def test_pictures_that_show_different_things_are_not_joined(gray):
+def test_unrelated_images_are_not_bridged(gray):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, g.shape).astype(np.uint8) for g in gray[LOST:]]
-    tracks = bridge_weak_links(broken_at(track_keypoints(gray), LOST), gray[:LOST] + noise)
-    seen = tracks.is_tracked
-    assert not (seen[:LOST].any(axis=0) & seen[LOST:].any(axis=0)).any()
+    tracks = bridge_weak_links(split_tracks(track_keypoints(gray), LOST), gray[:LOST] + noise)
+    tracked = tracks.is_tracked
+    assert not (tracked[:LOST].any(axis=0) & tracked[LOST:].any(axis=0)).any()

@@ -1,4 +1,4 @@
-"""Poses of every frame: interpolation of known curves, refinement on rendered films, through the clip's annotation."""
+"""Poses of every frame: interpolation of known curves, refinement on rendered films, in a clip's annotation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STEP = 4
 
 
 def errors(found, true):
-    """Distances of centers, and angles in degrees."""
-    turned = rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:])))
+    """Errors of camera centers, and of rotations in degrees."""
+    rotated = rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:])))
     return np.linalg.norm(camera_centers(found) - camera_centers(true), axis=1), np.degrees(
-        np.linalg.norm(turned, axis=1)
+        np.linalg.norm(rotated, axis=1)
     )
 
 
@@ -46,7 +46,7 @@ def test_the_error_falls_with_the_fourth_power_of_the_step():
 
 
 @given(seed=st.integers(0, 100))
-def test_known_poses_stay_and_the_world_does_not_matter(seed):
+def test_known_poses_are_kept_in_any_world_frame(seed):
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.uniform(0.1, 0.4, 8))
     true = swaying(times)
@@ -57,7 +57,7 @@ def test_known_poses_stay_and_the_world_does_not_matter(seed):
     assert np.allclose(moved, se3.compose(interpolate_poses(true, times, at), world), atol=1e-9)
 
 
-def test_frames_without_a_pose_are_passed_over_and_ends_go_on():
+def test_missing_poses_are_skipped_and_ends_extrapolated():
     times = np.arange(6.0)
     poses = fly(times, lambda t: (1.0, 0, 0), lambda t: (0, 0, 0))
     poses[2] = np.nan
@@ -72,13 +72,13 @@ def handheld():
     return film("handheld", seconds=2.2, fps=5 * STEP, size=(320, 180))
 
 
-def test_points_correct_what_interpolation_misses(handheld):
+def test_refinement_reduces_interpolation_errors(handheld):
     made, poses = handheld, handheld.cam_from_world
     known = np.arange(0, len(poses), STEP)
-    guess = interpolate_poses(poses[known], made.times_s[known], made.times_s)
+    initial = interpolate_poses(poses[known], made.times_s[known], made.times_s)
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in made.frames]
 
-    def anchor(k):
+    def reference(k):
         return ReferenceFrame(
             gray=gray[k],
             cam_from_world=poses[k],
@@ -90,25 +90,25 @@ def test_points_correct_what_interpolation_misses(handheld):
     before, after = [], []
     for k in known[:-1]:
         between = slice(k + 1, k + STEP)
-        refined = refine_intermediate_poses([anchor(k), anchor(k + STEP)], gray[between], guess[between])
-        before.append(errors(guess[between], poses[between]))
+        refined = refine_intermediate_poses([reference(k), reference(k + STEP)], gray[between], initial[between])
+        before.append(errors(initial[between], poses[between]))
         after.append(errors(refined, poses[between]))
     (old_m, old_deg), (new_m, new_deg) = (np.concatenate(e, axis=1) for e in (before, after))
     assert np.median(old_deg) > 5 * np.median(new_deg) and new_deg.max() < 0.05
     assert np.median(old_m) > 2 * np.median(new_m) and new_m.max() < 0.005
 
 
-def test_nothing_is_claimed_where_no_points_are_found(handheld):
+def test_without_tracked_points_poses_are_nan(handheld):
     made = handheld
     black = np.zeros((180, 320), np.uint8)
-    anchor = ReferenceFrame(
+    reference = ReferenceFrame(
         gray=cv2.cvtColor(made.frames[0], cv2.COLOR_RGB2GRAY),
         cam_from_world=made.cam_from_world[0],
         intrinsics_px=made.intrinsics_px[0],
         inverse_depth=1 / made.depth_m[0],
         is_usable=np.ones((180, 320), bool),
     )
-    assert np.isnan(refine_intermediate_poses([anchor], [black], made.cam_from_world[1:2])).all()
+    assert np.isnan(refine_intermediate_poses([reference], [black], made.cam_from_world[1:2])).all()
 
 
 def offsets(found, true):
@@ -144,7 +144,7 @@ def test_every_frame_of_a_clip_has_its_pose(handheld, tmp_path):
     assert dense.shape == true.shape and found.dense_refined_share > 0.9
     assert np.allclose(dense[::STEP], found.cam_from_world)
     offset = offsets(dense, true)
-    # The frames between err as the annotated ones do.
+    # Intermediate frames err as the annotated ones do.
     assert np.sqrt((offset**2).mean()) < 1.5 * np.sqrt((offset[::STEP] ** 2).mean()) + 0.003
 
 
@@ -157,7 +157,7 @@ def test_every_frame_has_its_pose_in_windows_too(handheld, tmp_path):
     )
 
 
-def test_a_turning_camera_is_corrected_without_translation(tmp_path):
+def test_pure_rotation_is_refined_without_translation(tmp_path):
     made = film("rotation with shake", seconds=2.0, fps=5 * STEP, size=(320, 180))
     found = every_frame(made, tmp_path / "clip")
     assert found.motion_kind == "rotation" and found.dense_refined_share > 0.9

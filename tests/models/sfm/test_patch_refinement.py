@@ -1,4 +1,4 @@
-"""Points looked for again by their patches: places come out better, and more frames see each point."""
+"""Patch refinement improves poses and lengthens tracks."""
 
 import cv2
 import numpy as np
@@ -16,12 +16,12 @@ from tests.support.films import film
 pytestmark = pytest.mark.slow
 
 
-def centers_off(mapper, made):
-    """Root mean square error of the camera centers after similarity alignment, in % of the path."""
+def ate_percent(mapper, made):
+    """Absolute trajectory error after Sim(3) alignment, in % of the trajectory's length."""
     return compare_trajectories(mapper.cam_from_world, mapper.is_registered, made.cam_from_world).ate_percent
 
 
-def mapped(made):
+def reconstruct(made):
     gray = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), np.uint8) for f in made.frames]
     request = PoseRequest(
         frames=made.frames,
@@ -37,26 +37,26 @@ def mapped(made):
     return mapper, gray
 
 
-def test_poses_get_better_and_tracks_longer():
+def test_poses_improve_and_tracks_lengthen():
     made = film("handheld", seconds=4.0, fps=5.0, size=(480, 270), noise=1.5)
-    mapper, gray = mapped(made)
-    before, seen = centers_off(mapper, made), mapper.is_observed.sum(axis=0)
-    known = np.isfinite(mapper.inverse_depth)
+    mapper, gray = reconstruct(made)
+    before, num_frames = ate_percent(mapper, made), mapper.is_observed.sum(axis=0)
+    is_known = np.isfinite(mapper.inverse_depth)
     refine_observations(mapper, gray)
     mapper.refine_globally(False, rounds=1)
     after = mapper.is_observed.sum(axis=0)
-    assert centers_off(mapper, made) < 0.5 * before
-    assert after[known].mean() > 1.2 * seen[known].mean()
+    assert ate_percent(mapper, made) < 0.5 * before
+    assert after[is_known].mean() > 1.2 * num_frames[is_known].mean()
 
 
-def test_anchors_in_the_middle_leave_points_where_they_are():
+def test_median_reference_frames_keep_world_points():
     made = film("orbit", seconds=2.0, fps=5.0, size=(320, 180), noise=0.0)
-    mapper, _ = mapped(made)
+    mapper, _ = reconstruct(made)
     points = np.flatnonzero(mapper.is_well_triangulated())
     before = mapper.world_points(points)
     mapper.set_median_reference_frames()
     after = mapper.world_points(points)
-    # Up to how far each point's two observations disagree.
+    # Up to the reprojection errors of the two reference keypoints.
     depth = se3.act(mapper.cam_from_world[mapper.reference[points]], before)[:, 2]
     assert np.median(np.linalg.norm(after - before, axis=1) / depth) < 0.01
     assert (mapper.is_observed[mapper.reference[points], points]).all()

@@ -1,4 +1,4 @@
-"""How surfaces are turned, from the depths of the points on them."""
+"""Slopes of inverse depth on known surfaces."""
 
 import numpy as np
 
@@ -9,33 +9,33 @@ from models.sfm.tracks import Tracks
 INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 
 
-def map_of(inverse_depth):
-    """One camera that sees points with inverse depths that are a function of the pixel, and that function's values."""
+def make_reconstruction(inverse_depth):
+    """One frame with points whose inverse depth is a function of the pixel, and their keypoints."""
     rng = np.random.default_rng(1)
-    position = rng.uniform([0, 0], [640, 480], (600, 2))
-    made = Reconstruction(Tracks(keypoints_px=position[None]), INTRINSICS_PX)
+    keypoints_px = rng.uniform([0, 0], [640, 480], (600, 2))
+    made = Reconstruction(Tracks(keypoints_px=keypoints_px[None]), INTRINSICS_PX)
     made.is_registered[:] = True
     made.reference[:] = 0
-    made.inverse_depth = inverse_depth(*position.T)
-    return made, position
+    made.inverse_depth = inverse_depth(*keypoints_px.T)
+    return made, keypoints_px
 
 
-def test_the_slope_of_a_plane_is_found():
-    # A wall turned by 60 degrees: tan(60) = 1.73 is the relative change over a focal length in the middle.
-    made, _ = map_of(lambda x, y: 0.4 * (1 + 1.73 * (x - 320) / 500 * 0.4 - 0.2 * (y - 240) / 500))
+def test_slope_of_a_plane():
+    # A wall at an angle of 60 degrees: tan(60) = 1.73 is the relative change over a focal length in the middle.
+    made, _ = make_reconstruction(lambda x, y: 0.4 * (1 + 1.73 * (x - 320) / 500 * 0.4 - 0.2 * (y - 240) / 500))
     slope = inverse_depth_slopes(made, np.arange(600))
     assert np.abs(np.median(slope, axis=0) / [0.4 * 1.73 * 0.4 / 500, -0.4 * 0.2 / 500] - 1).max() < 0.15
 
 
-def test_the_surface_behind_does_not_count():
-    made, position = map_of(lambda x, y: np.where(x < 320, 0.6, 0.2))
+def test_background_is_an_outlier():
+    made, keypoints_px = make_reconstruction(lambda x, y: np.where(x < 320, 0.6, 0.2))
     slope = inverse_depth_slopes(made, np.arange(600)) * 500 / made.inverse_depth[:, None]
-    at_edge = np.abs(position[:, 0] - 320) < 20
+    at_edge = np.abs(keypoints_px[:, 0] - 320) < 20
     assert at_edge.sum() > 20
     assert np.median(np.abs(slope[at_edge])) < 0.3
 
 
-def test_points_without_neighbors_face_the_camera():
-    made, _ = map_of(lambda x, y: 0.4 + 0 * x)
+def test_without_neighbors_patches_are_fronto_parallel():
+    made, _ = make_reconstruction(lambda x, y: 0.4 + 0 * x)
     made.is_observed[0, 2:] = False
     assert not inverse_depth_slopes(made, np.array([0, 1])).any()

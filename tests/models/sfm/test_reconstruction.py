@@ -1,4 +1,4 @@
-"""Single steps of making a map, on points whose truth is known."""
+"""Steps of incremental mapping, on points with ground truth."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from native import se3
 INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 
 
-def map_of_three_frames(num_points=200):
-    """A map of a camera that moves to the right by 0.5 m a frame, without the pose of the last frame."""
+def make_reconstruction(num_points=200):
+    """A camera moving right by 0.5 m a frame; the last of three frames is not registered."""
     rng = np.random.default_rng(0)
     points = rng.uniform([-3, -2, 3], [3, 2, 9], (num_points, 3))
     poses = np.tile([0, 0, 0, 0, 0, 0, 1.0], (3, 1))
@@ -25,9 +25,9 @@ def map_of_three_frames(num_points=200):
     return made, poses[2]
 
 
-def test_depths_that_are_hardly_known_do_not_pull_a_frame_out_of_its_place():
-    made, true = map_of_three_frames()
-    # Far too near, with a deviation that says so: taken as exact, they would hold the camera back.
+def test_uncertain_depths_do_not_bias_a_pose():
+    made, true = make_reconstruction()
+    # Far too near, with a large sigma: fixed at these values, they would bias the pose.
     made.inverse_depth[50:] *= 2
     made.depth_sigma[50:] = made.inverse_depth[50:] / 1.5
     before = made.inverse_depth.copy()
@@ -38,12 +38,12 @@ def test_depths_that_are_hardly_known_do_not_pull_a_frame_out_of_its_place():
     assert np.array_equal(made.inverse_depth, before)
 
 
-def test_places_count_by_their_weight():
-    made, true = map_of_three_frames()
+def test_observations_are_weighted():
+    made, true = make_reconstruction()
     made.is_registered[2] = True
     made.cam_from_world[2] = true
     made.keypoints_px[2, ::2] += 0.8
-    # So large that the robust kernel tells good places from bad ones by nothing but their weight.
+    # So large that only the weights separate inliers from outliers.
     made.loss_scale_px = 100.0
     errors = []
     for weight in (1.0, 0.01):
@@ -53,14 +53,14 @@ def test_places_count_by_their_weight():
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_frames_with_few_points_take_up_what_was_followed():
-    made, true = map_of_three_frames()
+def test_frames_with_few_points_are_retriangulated():
+    made, true = make_reconstruction()
     mapper = IncrementalMapper(Tracks(keypoints_px=made.keypoints_px), INTRINSICS_PX)
     mapper.cam_from_world = np.array([*made.cam_from_world[:2], true])
     mapper.is_registered[:] = True
     mapper.triangulate()
     depths = mapper.inverse_depth.copy()
-    # A hundred points are found again in the first two frames, and in the last one none.
+    # A hundred points have observations in the first two frames, and none in the last one.
     mapper.is_observed[2, :100] = False
     mapper.inverse_depth[100:] = np.nan
     mapper.is_observed[:, 150:] = False

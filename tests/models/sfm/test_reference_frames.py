@@ -1,4 +1,4 @@
-"""Places in anchors that are as uncertain as others."""
+"""Refinement of noisy keypoints in reference frames."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 NOISE_PX = 0.3
 
 
-def map_of_eight_frames():
-    """A camera that moves to the right and turns, its points' true places, and the map of what it sees with noise."""
+def make_reconstruction():
+    """Reconstruction from noisy keypoints of a moving, rotating camera; true keypoints and poses."""
     rng = np.random.default_rng(2)
     points = rng.uniform([-3, -2, 3], [3, 2, 9], (300, 3))
     world_from_cam = se3.exp(np.array([[0.3, 0.02, 0.05, 0.01, -0.04, 0.005]]) * np.arange(8)[:, None])
@@ -27,33 +27,33 @@ def map_of_eight_frames():
     return made, true_px, poses
 
 
-def centers_off(made, poses):
-    """How far camera centers are off, in m, at the true scale."""
+def center_error(made, poses):
+    """Mean error of camera centers in m, at the true scale."""
     found, true = (np.asarray(se3.invert(p))[:, :3] for p in (made.cam_from_world, poses))
     return np.linalg.norm(found * (true * found).sum() / (found * found).sum() - true, axis=1).mean()
 
 
-def test_points_move_to_where_all_frames_see_them_and_poses_get_better():
-    made, true_px, poses = map_of_eight_frames()
+def test_reference_keypoints_and_poses_improve():
+    made, true_px, poses = make_reconstruction()
     made.bundle_adjust(iterations=20)
-    before = centers_off(made, poses)
+    before = center_error(made, poses)
     points = np.flatnonzero(np.isfinite(made.inverse_depth))
-    anchor = made.reference[points]
-    seen = made.keypoints_px[anchor, points].copy()
+    reference = made.reference[points]
+    measured = made.keypoints_px[reference, points].copy()
     refine_reference_keypoints(made, refine_focal=False)
     made.bundle_adjust(iterations=20)
-    off_seen = np.linalg.norm(seen - true_px[anchor, points], axis=1)
-    off = np.linalg.norm(made.keypoints_px[anchor, points] - true_px[anchor, points], axis=1)
-    assert np.median(off) < 0.7 * np.median(off_seen)
-    assert centers_off(made, poses) < before
-    # Other frames' places are what was seen, and stay.
+    error_before = np.linalg.norm(measured - true_px[reference, points], axis=1)
+    error = np.linalg.norm(made.keypoints_px[reference, points] - true_px[reference, points], axis=1)
+    assert np.median(error) < 0.7 * np.median(error_before)
+    assert center_error(made, poses) < before
+    # Keypoints of other frames are measurements, and stay.
     others = np.ones(made.is_observed.shape, bool)
-    others[anchor, points] = False
-    assert np.array_equal(made.keypoints_px[others], map_of_eight_frames()[0].keypoints_px[others])
+    others[reference, points] = False
+    assert np.array_equal(made.keypoints_px[others], make_reconstruction()[0].keypoints_px[others])
 
 
-def test_points_that_no_other_frame_sees_stay():
-    made, _, _ = map_of_eight_frames()
+def test_points_without_other_observations_stay():
+    made, _, _ = make_reconstruction()
     made.is_observed[:, 7] = False
     made.is_observed[made.reference[7], 7] = True
     before = made.keypoints_px[made.reference[7], 7].copy(), made.inverse_depth[7]
