@@ -75,7 +75,7 @@ REAL_H264 = ("psd_testvideo.mp4", "sam2_juggle.mp4", "vipe_dog.mp4", "deepv2d_go
 
 
 def compare(path: Path, passes: dict[str, Pass], repeats: int) -> list[list[str | float]]:
-    """Rows of pass, ms of CPU a frame, ratio to the decode alone; the first row is the decode."""
+    """Returns rows of pass, CPU ms a frame, ratio to decoding; decoding is first."""
     frames = decode_only(path)  # also warms the file cache and the decoder's code
     analyze(path)
     decode_ms: list[float] = []

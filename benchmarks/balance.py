@@ -1,4 +1,4 @@
-"""Evenness of balanced subsets against random ones of the same size, and the cost of selecting.
+"""Evenness of balanced and of random subsets, and the cost of selecting.
 
     python -m benchmarks.balance [--clips 100000] [--share 0.135]
 

@@ -40,7 +40,7 @@ STEP = BundleOptions(iterations=1, adaptive=False, damping=1e-3, residuals=False
 
 
 def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
-    """Returns a problem: a moving camera, random depths, edges of each frame to its neighbors on both sides."""
+    """Returns a problem of a moving camera with edges between neighboring frames."""
     rng = np.random.default_rng(0)
     motion = rng.normal(size=(frames, 6)) * [0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
     motion[0] = 0
@@ -50,7 +50,7 @@ def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
     reach = range(-neighbors, neighbors + 1)
     edges = np.array([(i, i + k) for i in range(frames) for k in reach if k and 0 <= i + k < frames])
     source, target = edges.T
-    seen = reproject(poses, inverse_depth, pixels, K_PX, source, target)
+    projected = reproject(poses, inverse_depth, pixels, K_PX, source, target)
     error = rng.normal(size=(frames, 6)) * 0.005
     error[0] = 0
     return BundleProblem(
@@ -60,8 +60,8 @@ def make_problem(frames: int, points: int, neighbors: int) -> BundleProblem:
         intrinsics=K_PX,
         source=source.astype(np.int32),
         target=target.astype(np.int32),
-        target_px=np.array(seen.pixels),  # like the copied array in memory with large pages, which NumPy asks for
-        weight=rng.uniform(0.5, 1.5, seen.pixels.shape).astype(np.float32),
+        target_px=np.array(projected.pixels),  # like the copied array in memory with large pages, which NumPy asks for
+        weight=rng.uniform(0.5, 1.5, projected.pixels.shape).astype(np.float32),
     )
 
 
@@ -84,14 +84,14 @@ def linearize(problem: BundleProblem) -> tuple[Float64Array, Float64Array, Float
     by_source = -np.einsum("epci,eij->epcj", by_target, se3.adjoint(relative))
     t = relative[:, None, :3]
     by_depth = np.stack([t[..., 0] - t[..., 2] * x, t[..., 1] - t[..., 2] * y], axis=2) / z[..., None] * K_PX[:2]
-    seen = z >= STEP.min_depth_ratio
+    in_front = z >= STEP.min_depth_ratio
     residual = np.asarray(problem.target_px, np.float64) - np.stack([x, y], axis=2) * K_PX[:2] - K_PX[2:]
-    weight = np.asarray(problem.weight, np.float64) * (seen & np.isfinite(residual).all(axis=2))[..., None]
+    weight = np.asarray(problem.weight, np.float64) * (in_front & np.isfinite(residual).all(axis=2))[..., None]
     return by_target, by_source, by_depth, np.nan_to_num(residual), weight
 
 
 def numpy_step(problem: BundleProblem, dense: bool) -> tuple[Float64Array, Float64Array]:
-    """(frames, 6) tangents and (frames, points) changes of one damped step with the first pose fixed."""
+    """Returns (frames, 6) tangents and (frames, points) changes of a damped step; first pose fixed."""
     by_target, by_source, by_depth, residual, weight = linearize(problem)
     source, target = np.asarray(problem.source), np.asarray(problem.target)
     n, p = np.shape(problem.inverse_depth)

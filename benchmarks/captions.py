@@ -62,18 +62,18 @@ def write_model(folder: Path, size: str, device: str) -> None:
 
 @contextmanager
 def watch_gpu(device: str) -> Iterator[dict[str, float]]:
-    """Peak memory of torch in this process, GiB, and the share of time in which the GPU was busy, by NVML."""
-    seen: dict[str, float] = {}
+    """Yields a dict that gets peak GiB of torch and GPU utilization by NVML."""
+    usage: dict[str, float] = {}
     if device != "cuda":
-        yield seen
+        yield usage
         return
     import torch
 
     torch.cuda.reset_peak_memory_stats()
     with GpuWatch() as watch:
-        yield seen
-    seen["GPU busy %, from first to last work"] = 100 * watch.busy()
-    seen["peak GiB on the GPU"] = torch.cuda.max_memory_allocated() / 2**30
+        yield usage
+    usage["GPU busy %, from first to last work"] = 100 * watch.busy()
+    usage["peak GiB on the GPU"] = torch.cuda.max_memory_allocated() / 2**30
 
 
 def run_job(output: str, options: argparse.Namespace, *settings: str) -> float:
@@ -107,7 +107,7 @@ def run_job(output: str, options: argparse.Namespace, *settings: str) -> float:
 
 def caption(output: str, options: argparse.Namespace, folder: Path, room: int) -> dict[str, Any]:
     """Returns the figures of one run with captions."""
-    with watch_gpu(options.device) as seen:
+    with watch_gpu(options.device) as usage:
         wall = run_job(
             output,
             options,
@@ -131,7 +131,7 @@ def caption(output: str, options: argparse.Namespace, folder: Path, room: int) -
         "job s": wall,
         "model s": times["busy_s"],
         "clips/s": len(rows) / times["busy_s"] if times["busy_s"] else None,
-        **seen,
+        **usage,
     }
 
 
@@ -149,12 +149,9 @@ def main() -> None:
         write_model(folder, options.size, options.device)
         output = f"{temporary}/out"
         run_job(output, options, "captions.model=none")
-        facts = [caption(output, options, folder, room) for room in (768, 64)]
-    print(
-        markdown_table(
-            ["what", *(f"run {i + 1}" for i in range(len(facts)))], [[k, *(f[k] for f in facts)] for k in facts[0]]
-        )
-    )
+        figures = [caption(output, options, folder, room) for room in (768, 64)]
+    header = ["what", *(f"run {i + 1}" for i in range(len(figures)))]
+    print(markdown_table(header, [[k, *(f[k] for f in figures)] for k in figures[0]]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A local Flink cluster as benchmarks use it: the launcher's options for it, and its processes."""
+"""Launcher options and processes of a local Flink cluster for benchmarks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from scripts import flink_local
 
 
 def flink_options(master: str, jar: str | None) -> tuple[str, ...]:
-    """The launcher's options for a cluster at `HOST:PORT`; `jar`: Beam's job server, if Beam is not to fetch it."""
+    """Returns launcher options for a cluster at `HOST:PORT`; `jar` is Beam's job server."""
     named = (f"--flink_job_server_jar={jar}",) if jar else ()
     return ("--runner=FlinkRunner", f"--flink_master={master}", *named)
 
 
 def options_by_slots(master: str, jar: str | None) -> dict[str, tuple[str, ...]]:
-    """The launcher's options by what they are called in tables: with one slot of the cluster, and with two."""
+    """Returns launcher options by table name, for one slot and for two."""
     options = flink_options(master, jar)
     return {f"Flink, slots: {slots}": (*options, f"--parallelism={slots}") for slots in (1, 2)}
 

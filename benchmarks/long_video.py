@@ -1,4 +1,4 @@
-"""One video of hours among short ones, on two workers, in windows and in one piece.
+"""A video of hours among short ones, in windows and in one piece.
 
 1. Whole runs: wall seconds and each worker's CPU; the bytes of all tables and shards must be equal.
 2. The analysis of a long video alone: CPU seconds of the largest window and of joining them, against one piece.
@@ -37,7 +37,7 @@ WINDOWS = {"windows of 10 minutes": 600, "one piece": 1_000_000}
 
 
 def make_input(folder: Path, hours: float, short: int) -> Path:
-    """A folder with one long video and `short` ones of a minute, 320x180, real content that repeats each minute."""
+    """Writes one long video and `short` ones of a minute, 320x180, of repeated real content."""
     videos = folder / "videos"
     videos.mkdir()
     piece = make_h264(folder / "piece.mp4", real_videos(720), (320, 180), PIECE_S * 30, preset="veryfast")
@@ -48,7 +48,7 @@ def make_input(folder: Path, hours: float, short: int) -> Path:
 
 
 def compare_runs(folder: Path, videos: Path) -> str:
-    """Returns a row for windows and for one piece; prints whether all files have the same bytes."""
+    """Returns rows for windows and for one piece; prints whether files are equal."""
     rows, files = [], []
     for name, window_s in WINDOWS.items():
         output, load = folder / f"out-{window_s}", os.getloadavg()[0]
@@ -70,7 +70,7 @@ def compare_runs(folder: Path, videos: Path) -> str:
 
 
 def compare_windows(folder: Path, minutes: int) -> str:
-    """CPU seconds of a long video's analysis in one piece, of its largest window, and of joining all windows."""
+    """Returns CPU seconds of the analysis in one piece, of windows and of joining."""
     piece = make_h264(folder / "long-piece.mp4", real_videos(720), (640, 360), 1800, preset="veryfast")
     path = str(loop_copy(piece, folder / "long.mp4", minutes))
     config = load_config("embedded")

@@ -73,7 +73,7 @@ class WorkerCost:
 
 @dataclass(frozen=True, slots=True)
 class WatchedRun:
-    """Wall seconds, CPU seconds of all processes, and peak MiB of the launcher and each worker."""
+    """Wall and CPU seconds of a run, peak MiB of launcher and workers."""
 
     wall_s: float
     cpu_s: float
@@ -104,14 +104,14 @@ def watch_launcher(*arguments: str) -> WatchedRun:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             printed.seek(0)
-            said = printed.read()[-2000:].decode(errors="replace")
-            raise RuntimeError(f"{command} ended with {process.returncode}: {said}")
+            output = printed.read()[-2000:].decode(errors="replace")
+            raise RuntimeError(f"{command} ended with {process.returncode}: {output}")
     cpu = usage.ru_utime + usage.ru_stime
     return WatchedRun(time.perf_counter() - started, cpu, launcher.peak_mib, tuple(workers.values()))
 
 
 def _workers(pid: int) -> Iterator[int]:
-    """Yields the worker processes below a launcher, also those started by a shell; not its job server."""
+    """Yields the worker processes below a launcher, without its job server."""
     try:
         children = [
             int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
@@ -168,7 +168,7 @@ def make_h264(
     preset: str = "fast",
     crf: int = 20,
 ) -> Path:
-    """Encodes the sources in a loop to an H.264 file of constant 30 fps; returns its path."""
+    """Encodes the sources in a loop to an H.264 file of 30 fps."""
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=30, options={"preset": preset, "crf": str(crf)})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"

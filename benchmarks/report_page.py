@@ -1,4 +1,4 @@
-"""Time and size of the report of a large data set, and the time a browser takes to open it.
+"""Time and size of a large data set's report, and its loading time in a browser.
 
 The tables are synthetic (100,000 clips of 5,000 videos by default). The kept clips on the page are copies of real
 ones, so that their filmstrips have a realistic size:
@@ -32,7 +32,7 @@ POSE_REASONS = ("annotated frames 7 and 8 have no points in common", "annotated 
 
 
 def make_rows(clips: int, videos: int, seed: int = 0) -> dict[str, list[Row]]:
-    """Returns synthetic rows of all tables: four clips in ten kept, one in a thousand failed."""
+    """Returns synthetic rows of all tables: 40 % of clips kept, 0.1 % failed."""
     rng = np.random.default_rng(seed)
     home = np.sort(rng.integers(0, videos, clips))
     made: dict[str, list[Row]] = {"videos": [], "clips": [], "shots": [], "failures": []}
@@ -92,7 +92,7 @@ def _annotation(rng: np.random.Generator) -> Row:
 
 
 def write_dataset(folder: str, rows: dict[str, list[Row]], copies: list[Clip]) -> None:
-    """Writes the tables, and a shard with copies of real clips for those on the page."""
+    """Writes the tables, and a shard of real clips for those on the page."""
     output = Store(folder)
     files = []
     for name, spec in table_specs({}).items():

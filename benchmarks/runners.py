@@ -84,7 +84,7 @@ def run_loops(processes: int, videos: Path, folder: Path) -> Cost:
 
 
 def compare(folder: Path, options: argparse.Namespace) -> str:
-    """Returns a row of medians for each kind of run, taken in turns; all engines must give equal bytes."""
+    """Returns medians of runs taken in turns; all engines must give equal bytes."""
     videos = make_videos(folder, options.videos, options.seconds)
     tiny = folder / "tiny"
     tiny.mkdir()

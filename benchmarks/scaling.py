@@ -92,7 +92,7 @@ def _fresh_run(folder: Path, videos: Path, *options: str) -> Cost:
 
 
 def compare_loop(folder: Path, videos: Path, repeats: int) -> str:
-    """Returns CPU seconds of the job without start-up, and of a plain loop over its stages."""
+    """Returns CPU seconds of the job without start-up and of a plain loop."""
     one = MODES["one worker, in memory"]
     beam, loop = [], []
     for _ in range(repeats):
@@ -134,7 +134,7 @@ def run_stages(stages: list[Stage[Any]], record: Any, store: Store) -> Any:
 
 
 def compare_memory(folder: Path) -> str:
-    """Returns the peak memory of the analysis of a 2-minute and a 2-hour video, one process each."""
+    """Returns the analysis' peak memory for a 2-minute and a 2-hour video."""
     piece = make_h264(folder / "small.mp4", real_videos(0)[:1], (320, 180), 720, preset="veryfast")
     rows: list[list[Any]] = []
     for name, times in (("2 minutes", 5), ("2 hours", 300)):
@@ -147,7 +147,7 @@ def compare_memory(folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Engine:
-    """Options of the launcher, and how many jobs share the videos, all at once."""
+    """Launcher options, and the number of concurrent jobs that share the videos."""
 
     options: Sequence[str]
     jobs: int = 1
@@ -156,7 +156,7 @@ class Engine:
 def compare_counts(
     folder: Path, counts: Sequence[int], engines: Mapping[str, Engine], cluster: list[int], repeats: int
 ) -> str:
-    """Returns the cost of runs over many small videos by engine and number; all clips are rejected early.
+    """Returns the cost of runs over many small videos, by engine and number.
 
     Args:
       folder: a folder to work in.
@@ -185,7 +185,7 @@ def compare_counts(
 
 
 def _count_run(folder: Path, video: Path, count: int, engine: Engine, cluster: list[int]) -> list[float]:
-    """Returns CPU s, share of the busier worker, peaks, largest record and load of a run; NaN if absent."""
+    """Returns CPU s, busier worker's share, peaks, largest record, load; NaN if absent."""
     arguments = ["--set=thresholds.limits.motion_score.min=13.9", *SETTINGS, *engine.options]
     # Separate folders: some file systems are slow to create files right after others were removed.
     run_folder = Path(tempfile.mkdtemp(dir=folder))

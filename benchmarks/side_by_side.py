@@ -1,4 +1,4 @@
-"""CPU time of analyzing a small video in one process and in each of two at once, without Beam.
+"""CPU time of analyzing a small video in one process and in two, without Beam.
 
 It is the baseline for engines: CPU milliseconds in the program and in the kernel, with files on disk and in memory (the
 named folders), and with files created right after others were removed, which is slow on some file systems.
@@ -32,7 +32,7 @@ REMOVED = 1000
 
 
 def compare(folders: list[str], videos: int, repeats: int) -> str:
-    """A row for each folder, number of processes and kind of past: median milliseconds a video."""
+    """Returns median ms a video by folder, processes, and files removed before."""
     rows = []
     for parent in folders:
         with tempfile.TemporaryDirectory(prefix="spatialbeam-bench-", dir=parent) as name:
@@ -58,10 +58,10 @@ def _measure(folder: Path, video: Path, videos: int, processes: int, removed: in
         subprocess.Popen([*command, "--store", store], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
         for store in stores
     ]
-    said = [process.communicate()[0] for process in running]
+    outputs = [process.communicate()[0] for process in running]
     if any(process.returncode for process in running):
         raise RuntimeError(f"{command} failed")
-    return [tuple(json.loads(line)) for line in said]
+    return [tuple(json.loads(line)) for line in outputs]
 
 
 def _make_and_remove(folder: Path, count: int) -> None:

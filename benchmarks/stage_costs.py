@@ -1,4 +1,4 @@
-"""CPU seconds of each stage per hour of video or per clip, on real videos: one process, no Beam.
+"""CPU seconds of each stage per hour of video or clip, without Beam.
 
 No clip is rejected, so that all stages run. `--write` puts the figures into configs/measured_costs.json, from which
 `launcher.py plan` and benchmarks/scale_plan.py estimate runs.
@@ -124,7 +124,7 @@ def _run(stages: Stages, meter: Meter, paths: list[Path]) -> tuple[list[VideoRec
 
 
 def _through(stages: Sequence[StageBase[Any]], meter: Meter, clip: Any) -> Any:
-    """Returns a clip after all stages; a stage that fails on it leaves it unchanged, but is measured."""
+    """Returns a clip after all stages; failing stages leave it unchanged, but are measured."""
     try:
         for stage in stages:
             clip = meter.advance(stage, clip)

@@ -1,4 +1,4 @@
-"""Text area: recall on images with text, false area on images without, and CPU time, by setting.
+"""Text area by setting: recall, false area on images without text, CPU time.
 
 Prints a Markdown table. `python -m benchmarks.text_area [--frames N]`
 
@@ -62,7 +62,7 @@ class Drawn:
 
 
 def sample_frames(path: Path, wanted: Sequence[int] | None, count: int) -> Iterator[UInt8Array]:
-    """Sample images as the job stores them (640 box, JPEG), of some frames or of `count` spread evenly."""
+    """Returns sample images as the job stores them, of given or `count` even frames."""
     if wanted is None:
         with av.open(str(path)) as container:
             total = sum(1 for _ in container.decode(video=0))

@@ -1,4 +1,4 @@
-"""CPU time of the whole job to cut clips against the reference pipeline: same files, same clips.
+"""CPU time of the job up to cut clips against the reference pipeline.
 
 The reference pipeline follows SpatialVID's scripts: PySceneDetect over the file (content and adaptive detector, every
 third frame), three sampled frames a clip by decoding the clip, libvmaf of the file against itself, and one ffmpeg call
@@ -97,7 +97,7 @@ def _sample(path: str, clip: dict[str, Any], folder: Path) -> None:
 
 
 def our_costs(path: str, folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """CPU seconds of the real job (a process of its own), and the clips that it found."""
+    """Returns CPU seconds of the job in a process of its own, and its clips."""
     output = str(folder / "out")
     total = run_launcher("--direct_num_workers=1", "--input", path, "--output", output, *SETTINGS)
     start_up = run_launcher(

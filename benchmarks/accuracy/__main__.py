@@ -117,7 +117,7 @@ def print_sequences(results: Iterable[Result]) -> None:
 
 
 def print_medians(results: Iterable[Result]) -> None:
-    """Returns medians over the sequences by estimator and mode; static cameras have no ATE and do not count."""
+    """Returns medians over moving sequences by estimator and intrinsics mode."""
     groups: dict[tuple[Knowledge, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.knowledge, result.estimator].append(result)
@@ -162,8 +162,8 @@ def main() -> None:
             for name, estimate in chosen.items():
                 result = measure(sequence, name, estimate, knowledge, masks=options.masks, threads=options.threads)
                 results.append(result)
-                seen = f"{sequence.name}, {knowledge}, {name}: ATE {result.error.ate_percent:.3g} %"
-                print(f"{seen}, {result.cpu_s:.1f} s", file=sys.stderr, flush=True)
+                summary = f"{sequence.name}, {knowledge}, {name}: ATE {result.error.ate_percent:.3g} %"
+                print(f"{summary}, {result.cpu_s:.1f} s", file=sys.stderr, flush=True)
     print_sequences(results)
     print()
     print_medians(results)

@@ -25,7 +25,7 @@ STEP, FPS = 5, 25
 
 
 def errors(found: Float64Array, true: Float64Array) -> list[float]:
-    """Root mean square and largest error of centers in mm, and the same of angles in degrees."""
+    """Returns RMS and largest error of centers in mm and of angles in degrees."""
     centers = 1000 * np.linalg.norm(camera_centers(found) - camera_centers(true), axis=1)
     turned = np.degrees(np.linalg.norm(rotation_vectors(multiply(found[:, 3:], conjugate(true[:, 3:]))), axis=1))
     return [float(v) for e in (centers, turned) for v in (np.sqrt(np.mean(e**2)), e.max())]

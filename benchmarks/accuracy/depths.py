@@ -32,7 +32,7 @@ class DepthError:
 def compare_depths(
     estimate: npt.NDArray[np.floating], truth: npt.NDArray[np.floating], alignment: Alignment = "median"
 ) -> DepthError:
-    """Returns the errors of depths against true ones, after one scale for all maps or one a map.
+    """Returns depth errors after one scale for all maps, or one a map.
 
     Args:
       estimate: z-depths, of any shape; not finite or not positive where unknown.

@@ -156,7 +156,7 @@ def rendered_sequences(
 
 
 def read_tum(path: Path) -> tuple[Float64Array, Float64Array]:
-    """Times (n,) and poses (n, 7) tx ty tz qx qy qz qw of a trajectory file of TUM's format."""
+    """Returns times (n,) and poses (n, 7) tx ty tz qx qy qz qw of a TUM file."""
     rows = np.loadtxt(path, np.float64, comments="#", ndmin=2)
     return rows[:, 0], rows[:, 1:8]
 

@@ -127,7 +127,7 @@ def angle_deg(rotation: Float64Array) -> Float64Array:
 
 
 def to_matrix(poses: Float64Array) -> Float64Array:
-    """(n, 4, 4) of (n, 7) tx ty tz qx qy qz qw; quaternions of any norm but 0."""
+    """Returns matrices (n, 4, 4) of poses (n, 7); quaternions of any norm but 0."""
     x, y, z, w = (poses[:, 3:] / np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)).T
     matrix = np.zeros((len(poses), 4, 4))
     matrix[:, 0, :3] = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], 1)

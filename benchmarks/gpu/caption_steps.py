@@ -1,4 +1,4 @@
-"""Cost of a decoding step of a caption model by clips in the batch: attention, grammar.
+"""Cost of a caption model's decoding step, by batch size: attention, grammar.
 
     python -m benchmarks.gpu.caption_steps [--size 3b] [--device cuda] [--batches 7 32] [--folder FOLDER]
 

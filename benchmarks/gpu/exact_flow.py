@@ -1,4 +1,4 @@
-"""Rendered rooms of known flow, and a flow predictor that returns it like a perfectly trained network.
+"""Rendered rooms of known flow, and a predictor that returns that flow.
 
 Where times are measured the network still runs in full, so that keyframes, edges, adjustment and cost are those of a
 real clip.
@@ -129,19 +129,19 @@ class ExactFlow(FlowPredictor):
         size = torch.tensor([exact.shape[2], exact.shape[1]], device=exact.device)
         sure = ((exact > -MARGIN * size) & (exact < (1 + MARGIN) * size)).all(3).float()
         delta, weight = exact - coords_px, sure[..., None].expand_as(exact)
-        said: dict[str, Any] = {"delta_px": delta, "weight": weight}
+        outputs: dict[str, Any] = {"delta_px": delta, "weight": weight}
         if groups is not None:
-            said["static"] = torch.ones_like(sure)
-            said["eta"] = sure.new_full((len(groups.frames), *sure.shape[1:]), ETA)
+            outputs["static"] = torch.ones_like(sure)
+            outputs["eta"] = sure.new_full((len(groups.frames), *sure.shape[1:]), ETA)
         if not self._run_network:
-            return FlowUpdate(net=net, **said)
+            return FlowUpdate(net=net, **outputs)
         update = super().predict(source, target, net, coords_px, target_px, groups)
-        taken = {name: value + 0 * getattr(update, name) for name, value in said.items()}
+        taken = {name: value + 0 * getattr(update, name) for name, value in outputs.items()}
         return FlowUpdate(net=update.net, **taken)
 
 
 def errors(room: RoomClip, track: SlamResult) -> tuple[float, float]:
-    """Root mean square position error after a similarity, over the path's length; error of the focal length."""
+    """Returns ATE over the trajectory's length, and the error of the focal length."""
     true, found = (se3.invert(poses)[:, :3] for poses in (room.cam_from_world, track.cam_from_world))
     a, b = found - found.mean(0), true - true.mean(0)
     u, s, vt = np.linalg.svd(a.T @ b)
@@ -157,7 +157,7 @@ def errors(room: RoomClip, track: SlamResult) -> tuple[float, float]:
 def exact_clip_flow(
     poses: Float64Array, size: tuple[int, int], device: torch.device | str
 ) -> tuple[Float64Array, ClipFlow]:
-    """Depth (t, h, w) of the room in meters at half of (width, height), and the flow of a clip at that size.
+    """Returns depth (t, h, w) in meters and flow of a clip at half size.
 
     Args:
       poses: (t, 7) cam_from_world in meters.

@@ -1,4 +1,4 @@
-"""Times of RAFT flow and consistent depth of one clip on a GPU, and the depth error before and after.
+"""Times of RAFT flow and consistent depth on a GPU, and depth errors.
 
     python -m benchmarks.gpu.flow_and_depth [--output results.json]
 

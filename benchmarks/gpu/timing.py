@@ -10,7 +10,7 @@ import torch
 
 
 def median_ms(call: Callable[[], Any], repeats: int = 20, warm_up: int = 3) -> float:
-    """Median over calls of the milliseconds between two events of the device, after some unmeasured calls."""
+    """Returns the median milliseconds of calls by device events, after a warm-up."""
     for _ in range(warm_up):
         call()
     times = []

@@ -38,7 +38,7 @@ MOTIONS = {"slow": (0.45, 7.0), "mid": (0.75, 9.0), "fast": (1.7, 17.0)}
 
 
 def wander(frames: int, speed: float, turn_deg: float, seed: int) -> Float64Array:
-    """(t, 7) poses in meters of a camera that wanders in the free part of the room."""
+    """Returns poses (t, 7) in meters of a camera that wanders in the room."""
     t = np.arange(frames) / 5.0
     phase = 2.4 * seed
     reach = min(speed / 0.9, 0.9)
@@ -96,8 +96,8 @@ def time_adjustment(frames: int, edges: int) -> dict[str, float]:
     i, j = ring(frames, edges)
     clip_of = np.zeros(frames, np.int64)
     plan = plan_bundle(i.cpu().numpy(), j.cpu().numpy(), clip_of, [np.arange(1, frames)], i.device)
-    seen = reproject(cameras, i, j)
-    weight = torch.rand_like(seen)
+    projected = reproject(cameras, i, j)
+    weight = torch.rand_like(projected)
     eta, alpha = torch.full_like(cameras.inverse_depth, 1e-5), torch.full((1,), 0.05, device=i.device)
     moves = torch.ones(1, dtype=torch.bool, device=i.device)
     found = {}
@@ -107,7 +107,7 @@ def time_adjustment(frames: int, edges: int) -> dict[str, float]:
         (", with focal length", moves, dense_ba.DenseBAOptions()),
         (", with focal length, 4 steps", moves, dense_ba.DenseBAOptions(iterations=4)),
     ):
-        call = partial(dense_ba.adjust, cameras, plan, seen, weight, eta, alpha, with_focal, options)
+        call = partial(dense_ba.adjust, cameras, plan, projected, weight, eta, alpha, with_focal, options)
         found[f"adjustment, {frames} frames, {edges} edges{name}"] = median_ms(call)
     return found
 

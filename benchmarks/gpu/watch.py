@@ -60,7 +60,7 @@ class GpuWatch:
         return (times[0], times[-1]) if times else (0.0, 0.0)
 
     def busy(self) -> float:
-        """Mean share of time in which it was busy, from its first to its last work."""
+        """Returns the mean utilization from its first to its last work."""
         first, last = self.in_use
         used = [use for t, use in self.samples if first <= t <= last]
         return float(np.mean(used)) / 100 if used else 0.0

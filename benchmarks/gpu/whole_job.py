@@ -1,4 +1,4 @@
-"""The whole job on a GPU: many clips through the Beam graph, and the GPU's utilization.
+"""The whole job on a GPU: many clips, and the GPU's utilization.
 
     python -m benchmarks.gpu.whole_job WORK [--clips 64] [--seconds 10] [--workers 6] [--window 60 8] [--output FILE]
 
@@ -86,7 +86,7 @@ class MovingExactFlow(ExactFlow):
 
 @contextmanager
 def exact_answers(truths: Sequence[Truth]) -> Iterator[None]:
-    """Replaces the outputs of tracker and RAFT by those of a room, selected by a clip's first image."""
+    """Replaces outputs of tracker and RAFT by those of a room."""
 
     def truth_of(image: Any) -> Truth:
         return truths[zlib.crc32(np.asarray(image).tobytes()) % len(truths)]
