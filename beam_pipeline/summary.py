@@ -15,7 +15,7 @@ MAX_REASONS_SHOWN = 8
 
 
 def print_summary(result: RunResult, console: Console) -> None:
-    """Shows the funnel of a finished run, the commonest reasons, failures and the output folder."""
+    """Prints funnel, most frequent reasons, failures, accounting and output folder of a run."""
     accounting = result.accounting
     table = Table("", "count", title="funnel", title_justify="left", show_header=False)
     table.add_row("videos", str(accounting.videos))
@@ -47,7 +47,7 @@ def print_summary(result: RunResult, console: Console) -> None:
 
 
 def _missing_captions(output_uri: str) -> list[tuple[str, int]]:
-    """Classes of the reasons why kept clips have no caption."""
+    """Counts of kept clips without a caption by class of reason."""
     reasons = read_table(output_uri, "clips", ["caption_reason"])["caption_reason"].drop_null().to_pylist()
     return Counter(reason.partition(":")[0] for reason in reasons).most_common(MAX_REASONS_SHOWN)
 

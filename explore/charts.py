@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from explore.histograms import STATUSES, Histogram
 from explore.markup import escape, format_count, format_duration, format_number, format_share
-from explore.run_summary import STATUSES, Distribution, RunSummary
+from explore.run_summary import RunSummary
 
 _FUNNEL_WIDTH, _FUNNEL_HEIGHT = 1080, 238
 _BAR_WIDTH, _BAR_TOP, _BAR_HEIGHT = 14, 44, 190
@@ -135,24 +136,24 @@ def _draw_ribbon(left: float, right: float, segment: _Segment) -> str:
     return f'<path class="ribbon" d="{upper} {lower}"/>'
 
 
-def draw_histogram(distribution: Distribution) -> str:
+def draw_histogram(histogram: Histogram) -> str:
     """Stacked histogram of clips by score and status as SVG; ranges beyond the limits are shaded."""
-    low, high = float(distribution.edges[0]), float(distribution.edges[-1])
+    low, high = float(histogram.edges[0]), float(histogram.edges[-1])
     scale = (_PLOT_RIGHT - _PLOT_LEFT) / (high - low)
-    stacked = np.cumsum([distribution.counts[name] for name in STATUSES], axis=0)
+    stacked = np.cumsum([histogram.counts[name] for name in STATUSES], axis=0)
     peak = max(1, int(stacked[-1].max()))
     drawn = [
-        _draw_limits(distribution, low, high, scale),
+        _draw_limits(histogram, low, high, scale),
         f'<path class="axis" d="M{_PLOT_LEFT},{_PLOT_TOP} H{_PLOT_RIGHT} M{_PLOT_LEFT},{_PLOT_BOTTOM + 0.5} '
         f'H{_PLOT_RIGHT}"/><text x="{_PLOT_RIGHT}" y="{_PLOT_TOP - 5}" class="tick" text-anchor="end">'
         f"{format_count(peak)} {'clip' if peak == 1 else 'clips'}</text>",
     ]
-    bar_width = (_PLOT_RIGHT - _PLOT_LEFT) / (len(distribution.edges) - 1)
+    bar_width = (_PLOT_RIGHT - _PLOT_LEFT) / (len(histogram.edges) - 1)
     for row, name in enumerate(STATUSES):
         below = stacked[row - 1] if row else np.zeros_like(stacked[0])
-        for i in map(int, np.flatnonzero(distribution.counts[name])):
+        for i in map(int, np.flatnonzero(histogram.counts[name])):
             bottom = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * int(below[i]) / peak
-            height = (_PLOT_BOTTOM - _PLOT_TOP) * int(distribution.counts[name][i]) / peak
+            height = (_PLOT_BOTTOM - _PLOT_TOP) * int(histogram.counts[name][i]) / peak
             x = _PLOT_LEFT + i * bar_width
             drawn.append(
                 f'<rect x="{x + 0.5:.1f}" y="{bottom - height:.1f}" width="{bar_width - 1:.1f}" '
@@ -161,19 +162,19 @@ def draw_histogram(distribution: Distribution) -> str:
     for tick in _ticks(low, high):
         x = _PLOT_LEFT + (tick - low) * scale
         anchor = "start" if x < _PLOT_LEFT + 8 else "end" if x > _PLOT_RIGHT - 8 else "middle"
-        is_last = math.isclose(tick, high) and distribution.num_beyond > 0
+        is_last = math.isclose(tick, high) and histogram.num_beyond > 0
         text = ("≥ " if is_last else "") + format_number(tick)
         drawn.append(f'<text x="{x:.1f}" y="{_PLOT_BOTTOM + 18}" class="tick" text-anchor="{anchor}">{text}</text>')
-    title = f"histogram of {distribution.score.column}, {distribution.num_values} clips, at most {peak} in a bar"
+    title = f"histogram of {histogram.spec.column}, {histogram.num_values} clips, at most {peak} in a bar"
     size = f"0 0 {_HIST_WIDTH} {_HIST_HEIGHT}"
     return f'<svg class="hist" viewBox="{size}" role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
 
 
-def _draw_limits(distribution: Distribution, low: float, high: float, scale: float) -> str:
-    least, largest = distribution.bounds.least, distribution.bounds.largest
-    is_narrow = least is not None and largest is not None and (largest - least) * scale < 2 * _LIMIT_LABEL
+def _draw_limits(histogram: Histogram, low: float, high: float, scale: float) -> str:
+    least, most = histogram.limit.min, histogram.limit.max
+    is_narrow = least is not None and most is not None and (most - least) * scale < 2 * _LIMIT_LABEL
     drawn = []
-    for name, limit, end in (("min", least, low), ("max", largest, high)):
+    for name, limit, end in (("min", least, low), ("max", most, high)):
         if limit is None or not low <= limit <= high:
             continue
         x, x_end = _PLOT_LEFT + (limit - low) * scale, _PLOT_LEFT + (end - low) * scale

@@ -127,3 +127,21 @@ def connect(output_uri: str) -> duckdb.DuckDBPyConnection:
     for name in TABLES:
         connection.register(name, read_table(output_uri, name))
     return connection
+
+
+def fetch_rows(database: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    """Rows of a query by column name."""
+    result = database.execute(sql)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def fetch_pairs(database: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """First to second column of a query."""
+    return dict(database.execute(sql).fetchall())
+
+
+def fetch_scalar(database: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """The single value of a query; None without rows."""
+    row = database.execute(sql).fetchone()
+    return row[0] if row else None

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from explore.histograms import Histogram
 from explore.markup import escape, format_count, format_duration, format_number
 from explore.page_tables import count_cell, make_cell, make_reasons, make_table
-from explore.run_summary import Distribution, RunSummary
+from explore.run_summary import RunSummary
 from explore.stats import StatsTable
 
 _MOTION_TABLES = ("motion direction", "camera motion", "turns of the path", "distance level")
 _TAG_TABLES = ("scene type", "brightness", "time of day", "weather", "crowd density")
 
 
-def render_motion(summary: RunSummary, draw_card: Callable[[Distribution], str]) -> str:
+def render_motion(summary: RunSummary, draw_card: Callable[[Histogram], str]) -> str:
     """Section on camera motion, tags and missing poses of kept clips.
 
     Args:
@@ -22,9 +23,9 @@ def render_motion(summary: RunSummary, draw_card: Callable[[Distribution], str])
       draw_card: draws the card of a histogram.
     """
     parts = []
-    distributions = [distribution for distribution in summary.motion if distribution.num_values]
-    if distributions:
-        parts.append(f'<div class="pair">{"".join(map(draw_card, distributions))}</div>')
+    histograms = [histogram for histogram in summary.motion if histogram.num_values]
+    if histograms:
+        parts.append(f'<div class="pair">{"".join(map(draw_card, histograms))}</div>')
     tables = {table.title: table for table in summary.stats}
     shown = [tables[name] for name in (*_MOTION_TABLES, *_TAG_TABLES) if name in tables]
     shown = [table for table in shown if any(row[0] != "Unknown" for row in table.rows)]

@@ -9,13 +9,15 @@ from importlib import resources
 from typing import Any
 
 from core.accounting import Accounting
+from core.thresholds import Limit
 from explore.charts import draw_funnel, draw_histogram
 from explore.clip_cards import render_clips
+from explore.histograms import STATUSES, Histogram
 from explore.markup import escape, format_count, format_duration, format_number, format_share
 from explore.outputs import RUN_FILE, OutputError
 from explore.page_sections import render_models, render_motion, render_stages
 from explore.page_tables import count_cell, make_cell, make_table, render_failures, render_videos
-from explore.run_summary import STATUSES, Bounds, Distribution, RunSummary, gather_run_summary
+from explore.run_summary import RunSummary, gather_run_summary
 from storage.store import Store
 from storage.tables import CONVENTIONS
 from storage.uris import normalize_uri
@@ -54,33 +56,28 @@ def write_report(output_uri: str, limits: Mapping[str, Any] | None = None) -> st
     """
     output_uri = normalize_uri(output_uri)
     output = Store(output_uri)
-    bounds = _read_bounds(output) if limits is None else _make_bounds(limits)
-    summary = gather_run_summary(output_uri, bounds)
+    parsed = _read_limits(output) if limits is None else _parse_limits(limits)
+    summary = gather_run_summary(output_uri, parsed)
     page = render_page(summary, render_clips(output_uri, output, _clip_counts(summary.accounting)))
     output.write_bytes(REPORT_PATH, page.encode(), "text/html")
     return posixpath.join(output_uri, REPORT_PATH)
 
 
-def _read_bounds(output: Store) -> dict[str, Bounds]:
+def _read_limits(output: Store) -> dict[str, Limit]:
     if not output.exists(RUN_FILE):
         return {}
     try:
-        return _make_bounds(json.loads(output.read_bytes(RUN_FILE))["config"]["thresholds"]["limits"])
+        return _parse_limits(json.loads(output.read_bytes(RUN_FILE))["config"]["thresholds"]["limits"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = " ".join(repr(error).split())
         raise OutputError(
-            f"{RUN_FILE} of {output.root_uri!r} cannot be read ({error!r}): run the job again, or remove the "
-            "file to get the report without limits"
+            f"{RUN_FILE} of {output.root_uri!r} cannot be read ({cause}): run the job again, or remove the file to get "
+            "the report without limits"
         ) from error
 
 
-def _make_bounds(limits: Mapping[str, Any]) -> dict[str, Bounds]:
-    bounds = {}
-    for column, limit in limits.items():
-        if isinstance(limit, Mapping):
-            bounds[column] = Bounds(limit.get("min"), limit.get("max"))
-        elif limit is not None:
-            bounds[column] = Bounds(limit.min, limit.max)
-    return bounds
+def _parse_limits(limits: Mapping[str, Any]) -> dict[str, Limit]:
+    return {column: Limit.model_validate(limit) for column, limit in limits.items() if limit is not None}
 
 
 def _clip_counts(accounting: Accounting) -> dict[str, int]:
@@ -192,42 +189,40 @@ def _render_rejections(summary: RunSummary) -> str:
 
 
 def _render_scores(summary: RunSummary) -> str:
-    limits = any(d.bounds != Bounds() for d in summary.distributions)
+    has_limits = any(h.limit != Limit() for h in summary.histograms)
     legend = "".join(
         f'<span><i class="{name}"></i>{name}</span>'
         for name in STATUSES
         if name != "failed" or summary.accounting.clips_failed
     )
-    if limits:
+    if has_limits:
         legend += '<span><i class="cutoff"></i>outside of the limits</span>'
-    cards = "".join(_render_histogram(d) for d in summary.distributions)
+    cards = "".join(_render_histogram(d) for d in summary.histograms)
     return f'<div class="legend">{legend}</div><div class="pair">{cards}</div>'
 
 
-def _render_histogram(distribution: Distribution) -> str:
-    score = distribution.score
+def _render_histogram(histogram: Histogram) -> str:
+    score = histogram.spec
     head = f'<h3>{score.title} <code class="soft">{score.column}</code></h3><p class="soft">{score.unit}</p>'
     notes = []
-    if distribution.quantiles:
-        least, low, median, high, largest = map(format_number, distribution.quantiles)
-        if distribution.num_values < _FEW:
+    if histogram.quantiles:
+        least, low, median, high, largest = map(format_number, histogram.quantiles)
+        if histogram.num_values < _FEW:
             notes.append(f"Median {median}, from {least} to {largest}.")
         else:
             notes.append(f"Median {median}, 90 % of the clips within {low} to {high}.")
-    if distribution.below or distribution.above:
+    if histogram.below or histogram.above:
         sides = [
-            f"{format_count(n)} {side}"
-            for n, side in ((distribution.below, "below"), (distribution.above, "above"))
-            if n
+            f"{format_count(n)} {side}" for n, side in ((histogram.below, "below"), (histogram.above, "above")) if n
         ]
         notes.append(f"Limits: {', '.join(sides)}.")
-    if distribution.num_beyond:
-        notes.append(f"The last bar also holds {format_count(distribution.num_beyond)} larger values.")
-    for reason, count in distribution.missing:
+    if histogram.num_beyond:
+        notes.append(f"The last bar also holds {format_count(histogram.num_beyond)} larger values.")
+    for reason, count in histogram.missing:
         notes.append(f"{format_count(count)} without a score: {escape(reason)}.")
-    models = "".join(f"<p>Model: <code>{escape(model)}</code></p>" for model in distribution.models)
+    models = "".join(f"<p>Model: <code>{escape(model)}</code></p>" for model in histogram.models)
     nothing = '<p class="soft nothing">no clip has this score</p>'
-    chart = draw_histogram(distribution) if distribution.num_values else nothing
+    chart = draw_histogram(histogram) if histogram.num_values else nothing
     return f'<div class="card hist-card">{head}{chart}<p>{" ".join(notes)}</p>{models}</div>'
 
 

@@ -1,4 +1,4 @@
-"""The figures of a data set that SpatialVID's paper gives for its own: counts, hours, spreads of tags and motion."""
+"""Statistics of a data set, as in SpatialVID's paper: counts, hours, distributions of tags and motion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_VALUES = 20
 
 @dataclass(frozen=True, slots=True)
 class StatsTable:
-    """A table of figures: what it shows, its columns, its rows."""
+    """A table of statistics: title, columns, rows."""
 
     title: str
     columns: tuple[str, ...]
@@ -54,7 +54,7 @@ _CAPTIONS = (
     "shot_immersion",
 )
 # Title, and SQL of the value that clips are counted by.
-_SPREADS: tuple[tuple[str, str], ...] = (
+_DISTRIBUTIONS: tuple[tuple[str, str], ...] = (
     *((column.title.lower(), column.name) for column in TAG_COLUMNS),
     ("motion direction", "unnest(motion_tags)"),
     ("camera motion", "CASE WHEN pose_ok THEN camera_motion_kind END"),
@@ -79,23 +79,23 @@ CLIP_COLUMNS = (
 
 
 def gather_stats(output_uri: str, where: str | None = None) -> list[StatsTable]:
-    """The tables of a finished data set's figures; those that nothing is known about are left out.
+    """Statistics of a finished data set; tables without rows are left out.
 
     Args:
       output_uri: folder of the data set.
-      where: SQL condition that the kept clips must meet to be counted.
+      where: SQL condition on the kept clips to count.
 
     Raises:
       OutputError: if the folder is no finished run, or the condition is wrong.
     """
     with connect(output_uri) as database:
-        # One thread: sums of floating point numbers must not depend on the order in which threads end.
+        # One thread: floating-point sums must not depend on thread order.
         database.execute("SET threads = 1")
         return collect_stats(database, where)
 
 
 def collect_stats(database: duckdb.DuckDBPyConnection, where: str | None = None) -> list[StatsTable]:
-    """The same from a connection to a run's tables, of whose clips `CLIP_COLUMNS` are enough."""
+    """As `gather_stats`, from a connection to the tables; of the clips it reads `CLIP_COLUMNS`."""
     condition = f"AND ({where})" if where else ""
     try:
         database.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM clips WHERE status = 'kept' {condition}")
@@ -105,7 +105,7 @@ def collect_stats(database: duckdb.DuckDBPyConnection, where: str | None = None)
     tables.append(_table(database, "rejected clips by reason", _REASONS))
     tables.append(_table(database, "words of captions", " UNION ALL BY NAME ".join(map(_words_sql, _CAPTIONS))))
     tables.append(_table(database, "scores of kept clips", " UNION ALL BY NAME ".join(map(_score_sql, _SCORES))))
-    tables += [_table(database, title, _spread_sql(value)) for title, value in _SPREADS]
+    tables += [_table(database, title, _distribution_sql(value)) for title, value in _DISTRIBUTIONS]
     return [table for table in tables if table.rows]
 
 
@@ -135,7 +135,7 @@ def _score_sql(column: str) -> str:
 _QUANTILES = ((0, "least"), (0.05, "p5"), (0.5, "median"), (0.95, "p95"), (1, "largest"))
 
 
-def _spread_sql(value: str) -> str:
+def _distribution_sql(value: str) -> str:
     return (
         f"SELECT value, count(*) AS clips, round(100 * count(*) / (SELECT count(*) FROM kept), 1) AS percent_of_clips, "
         f"{_HOURS} AS hours FROM (SELECT ({value})::VARCHAR AS value, duration_s FROM kept) "
@@ -150,12 +150,12 @@ def _table(database: duckdb.DuckDBPyConnection, title: str, sql: str) -> StatsTa
 
 
 def stats_json(tables: Sequence[StatsTable]) -> str:
-    """All tables as JSON: title to rows."""
+    """The tables as JSON: title to rows."""
     return json.dumps({t.title: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for t in tables}, indent=2)
 
 
 def stats_csv(tables: Sequence[StatsTable]) -> str:
-    """All tables as one CSV: table, row, figure, value."""
+    """The tables as one CSV with the columns table, row, figure, value."""
     lines = [
         (table.title, row[0], name, value)
         for table in tables
@@ -166,7 +166,7 @@ def stats_csv(tables: Sequence[StatsTable]) -> str:
 
 
 def print_stats(tables: Sequence[StatsTable], console: Console) -> None:
-    """Shows all tables on a terminal."""
+    """Prints the tables."""
     for table in tables:
         shown = Table(*table.columns, title=table.title, title_justify="left")
         for row in table.rows:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Selects clips, prints their distribution, and writes them where that is asked for."""
+    """Selects clips, prints their distribution, and writes them on request."""
     selection, accounting = balance(
         options.output,
         options.count,

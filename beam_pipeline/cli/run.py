@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the job, prints its summary, and loads the clip table where that is asked for."""
+    """Runs the job, prints its summary, and loads the clip table on request."""
     if options.bigquery_table:
         check_warehouse(options.bigquery_table, options.bigquery_location)
     config, sources, output = job_inputs(options)

@@ -46,7 +46,7 @@ def test_a_clip_has_its_files(annotated):
     )
 
 
-def test_pictures_are_the_frames_that_were_asked_for(annotated):
+def test_images_are_the_requested_frames(annotated):
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[0])
     made = annotated.films["aaaa_00000"]
     for index, image in zip((1, 7), clip.images((1, 7)), strict=True):

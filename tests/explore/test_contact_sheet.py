@@ -50,7 +50,7 @@ def test_clips_of_one_verdict_take_both_sides(tmp_path):
     assert share_of(right, (42, 157, 143)) > 0.05
 
 
-def test_max_clips_bounds_the_picture(tmp_path):
+def test_max_clips_bounds_the_sheet(tmp_path):
     output = make_run(tmp_path / "run")
     all_clips, two = (sheet_of(output, tmp_path / f"{n}.png", n) for n in (12, 2))
     assert two.width == all_clips.width and two.height < all_clips.height
@@ -58,7 +58,7 @@ def test_max_clips_bounds_the_picture(tmp_path):
         make_contact_sheet(output, str(tmp_path / "none.png"), 1)
 
 
-def test_long_hostile_names_lost_pictures_and_empty_runs(tmp_path):
+def test_long_hostile_names_lost_images_and_empty_runs(tmp_path):
     tables = small_tables()
     for clip in tables["clips"]:
         clip["source_uri"] = "/v/" + "long name \n\u202e" * 40 + ".mp4"

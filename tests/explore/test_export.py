@@ -232,7 +232,7 @@ def test_a_missing_package_is_an_error_with_the_remedy(annotated, tmp_path, monk
             export(annotated, tmp_path, format_name)
 
 
-def test_published_depth_is_584_by_328_for_wide_pictures():
+def test_published_depth_is_584_by_328_for_wide_images():
     assert depth_size((1280, 720)) == depth_size((1920, 1080)) == (584, 328)
     assert depth_size((720, 1280)) == (328, 584)
     assert depth_size((640, 480)) == (584, 440)

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.scores import NOT_SCORED_REASON
+from core.thresholds import Limit
 from explore.charts import draw_histogram
-from explore.run_summary import MAX_ROWS, Bounds, gather_run_summary
+from explore.run_summary import MAX_ROWS, gather_run_summary
 from tests.support.runs import clip_row, failure_row, make_run, small_tables, video_row
 
 
-def distribution_of(facts, column):
-    return next(d for d in facts.distributions if d.score.column == column)
+def histogram_of(summary, column):
+    return next(d for d in summary.histograms if d.spec.column == column)
 
 
 def clips_with(column, values):
@@ -25,36 +26,36 @@ def clips_with(column, values):
 
 
 def test_figures_of_the_small_run(tmp_path):
-    facts = gather_run_summary(make_run(tmp_path), {})
-    assert facts.accounting.problems() == []
-    assert facts.shots_without_clip == 1
-    assert facts.video_s == 80
-    assert facts.clip_s == {"kept": 8, "rejected": 8, "failed": 4}
-    assert [(r.reason, r.clips, r.alone) for r in facts.reasons] == [
+    summary = gather_run_summary(make_run(tmp_path), {})
+    assert summary.accounting.problems() == []
+    assert summary.shots_without_clip == 1
+    assert summary.video_s == 80
+    assert summary.clip_s == {"kept": 8, "rejected": 8, "failed": 4}
+    assert [(r.reason, r.clips, r.alone) for r in summary.reasons] == [
         ("motion_score below 2", 2, 1),
         ("luminance_score below 20", 1, 0),
     ]
-    assert facts.unchecked == (("aesthetic_score", 2),)
-    assert [(v["video_id"], v["kept"]) for v in facts.videos] == [("cccc", 0), ("bbbb", 0), ("aaaa", 2)]
+    assert summary.unchecked == (("aesthetic_score", 2),)
+    assert [(v["video_id"], v["kept"]) for v in summary.videos] == [("cccc", 0), ("bbbb", 0), ("aaaa", 2)]
 
 
 def test_missing_scores_say_why(tmp_path):
     tables = small_tables()
     tables["clips"][4] |= {"ocr_score": None, "motion_score": None}
-    facts = gather_run_summary(make_run(tmp_path, tables), {})
-    assert distribution_of(facts, "ocr_score").missing == (
+    summary = gather_run_summary(make_run(tmp_path, tables), {})
+    assert histogram_of(summary, "ocr_score").missing == (
         (NOT_SCORED_REASON, 2),
         ("the clip failed", 1),
     )
-    assert distribution_of(facts, "aesthetic_score").missing == (("no weights given", 5),)
-    assert distribution_of(facts, "motion_score").missing == (("the clip failed", 1),)
+    assert histogram_of(summary, "aesthetic_score").missing == (("no weights given", 5),)
+    assert histogram_of(summary, "motion_score").missing == (("the clip failed", 1),)
 
 
 def test_a_score_that_is_missing_without_a_reason_is_said_to_be(tmp_path):
     tables = small_tables()
     tables["clips"][3]["motion_score"] = None
-    facts = gather_run_summary(make_run(tmp_path, tables), {})
-    assert distribution_of(facts, "motion_score").missing == (("no reason recorded", 1),)
+    summary = gather_run_summary(make_run(tmp_path, tables), {})
+    assert histogram_of(summary, "motion_score").missing == (("no reason recorded", 1),)
 
 
 @settings(max_examples=25, deadline=None)
@@ -62,36 +63,36 @@ def test_a_score_that_is_missing_without_a_reason_is_said_to_be(tmp_path):
 def test_every_value_is_in_a_bar_or_named_as_missing(values, limit):
     with tempfile.TemporaryDirectory() as folder:
         output = make_run(Path(folder), clips_with("motion_score", values), images=False)
-        spread = distribution_of(gather_run_summary(output, {"motion_score": Bounds(limit, None)}), "motion_score")
+        histogram = histogram_of(gather_run_summary(output, {"motion_score": Limit(min=limit)}), "motion_score")
     finite = [v for v in values if np.isfinite(v)]
-    assert spread.num_values == len(finite) == sum(int(c.sum()) for c in spread.counts.values())
-    assert sum(count for _, count in spread.missing) == len(values) - len(finite)
-    assert spread.below == sum(v < limit for v in finite)
-    assert draw_histogram(spread).count("<svg") == 1
+    assert histogram.num_values == len(finite) == sum(int(c.sum()) for c in histogram.counts.values())
+    assert sum(count for _, count in histogram.missing) == len(values) - len(finite)
+    assert histogram.below == sum(v < limit for v in finite)
+    assert draw_histogram(histogram).count("<svg") == 1
 
 
 def test_values_equal_to_a_limit_pass(tmp_path):
     output = make_run(tmp_path, clips_with("motion_score", [2.0, 14.0, 1.99, 14.01]), images=False)
-    spread = distribution_of(gather_run_summary(output, {"motion_score": Bounds(2, 14)}), "motion_score")
-    assert (spread.below, spread.above) == (1, 1)
+    histogram = histogram_of(gather_run_summary(output, {"motion_score": Limit(min=2, max=14)}), "motion_score")
+    assert (histogram.below, histogram.above) == (1, 1)
 
 
 def test_a_long_tail_does_not_squeeze_the_rest(tmp_path):
     values = [float(v % 10) for v in range(500)] + [1e6]
     output = make_run(tmp_path, clips_with("motion_score", values), images=False)
-    spread = distribution_of(gather_run_summary(output, {}), "motion_score")
-    assert spread.edges[-1] <= 15
-    assert spread.num_beyond == 1
-    assert "≥ " in draw_histogram(spread)
+    histogram = histogram_of(gather_run_summary(output, {}), "motion_score")
+    assert histogram.edges[-1] <= 15
+    assert histogram.num_beyond == 1
+    assert "≥ " in draw_histogram(histogram)
 
 
 def test_limits_are_drawn_where_they_are(tmp_path):
     output = make_run(tmp_path, clips_with("luminance_score", [0.0, 50.0, 255.0]), images=False)
-    bounds = {"luminance_score": Bounds(20, 140)}
-    both = draw_histogram(distribution_of(gather_run_summary(output, bounds), "luminance_score"))
+    limits = {"luminance_score": Limit(min=20, max=140)}
+    both = draw_histogram(histogram_of(gather_run_summary(output, limits), "luminance_score"))
     assert both.count('class="limit"') == both.count('class="cutoff"') == 2
     assert "min 20" in both and "max 140" in both
-    none = draw_histogram(distribution_of(gather_run_summary(output, {}), "luminance_score"))
+    none = draw_histogram(histogram_of(gather_run_summary(output, {}), "luminance_score"))
     assert 'class="limit"' not in none
 
 
@@ -102,16 +103,16 @@ def test_long_tables_are_cut_with_problems_first(tmp_path):
     failures = [failure_row("input", f"{i}", f"/v/{i}.mp4") for i in range(MAX_ROWS + 50)]
     failures[-1]["is_bug"] = True
     output = make_run(tmp_path, {"videos": videos, "clips": [], "shots": [], "failures": failures})
-    facts = gather_run_summary(output, {})
-    assert len(facts.videos) == len(facts.failures) == MAX_ROWS
-    assert [v["video_id"] for v in facts.videos[:3]] == ["0249", "0248", "0000"]
-    assert facts.failures[0]["is_bug"] is True
-    assert [(g["is_bug"], g["count"]) for g in facts.failure_groups] == [(False, 249), (True, 1)]
+    summary = gather_run_summary(output, {})
+    assert len(summary.videos) == len(summary.failures) == MAX_ROWS
+    assert [v["video_id"] for v in summary.videos[:3]] == ["0249", "0248", "0000"]
+    assert summary.failures[0]["is_bug"] is True
+    assert [(g["is_bug"], g["count"]) for g in summary.failure_groups] == [(False, 249), (True, 1)]
 
 
 @pytest.mark.parametrize("column", ["luminance_score", "ocr_score", "aesthetic_score"])
 def test_values_outside_of_a_scale_still_show(tmp_path, column):
     output = make_run(tmp_path, clips_with(column, [-7.0, 400.0]), images=False)
-    spread = distribution_of(gather_run_summary(output, {}), column)
-    assert spread.edges[0] <= -7 and spread.edges[-1] >= 400
-    assert int(spread.counts["kept"].sum()) == 2
+    histogram = histogram_of(gather_run_summary(output, {}), column)
+    assert histogram.edges[0] <= -7 and histogram.edges[-1] >= 400
+    assert int(histogram.counts["kept"].sum()) == 2

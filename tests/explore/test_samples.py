@@ -42,7 +42,7 @@ def test_missed_columns_are_matched_by_whole_names():
     assert missed_columns(clip) == {"motion_score", "ocr_score"}
 
 
-def test_first_middle_and_last_picture_are_taken_and_fit_the_box(tmp_path):
+def test_first_middle_and_last_image_are_taken_and_fit_the_box(tmp_path):
     tables = small_tables()
     paths = [f"store/five/{k}.jpg" for k in range(5)]
     tables["clips"][0]["sample_images"] = paths
@@ -53,7 +53,7 @@ def test_first_middle_and_last_picture_are_taken_and_fit_the_box(tmp_path):
     assert all(min(center) > 150 for center in centers)
 
 
-def test_unreadable_pictures_are_left_out(tmp_path):
+def test_unreadable_images_are_left_out(tmp_path):
     output = make_run(tmp_path)
     draw_samples(tmp_path, ["store/good.jpg"], 0)
     (tmp_path / "store" / "bad.jpg").write_bytes(b"not an image")
