@@ -55,9 +55,7 @@ def bridge_weak_links(tracks: Tracks, gray: Sequence[UInt8Array]) -> Tracks:
 def _detect_features(sift: cv2.SIFT, gray: UInt8Array) -> _Features:
     keypoints, descriptors = sift.detectAndCompute(gray, None)
     points = np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2)
-    if descriptors is None:
-        return _Features(points, np.zeros((0, 128), np.float32))
-    return _Features(points, np.asarray(descriptors, np.float32))
+    return _Features(points, np.asarray(np.zeros((0, 128)) if descriptors is None else descriptors, np.float32))
 
 
 def _match(first: _Features, second: _Features) -> tuple[Int64Array, Int64Array]:

@@ -56,9 +56,9 @@ def find_initial_pairs(tracks: Tracks, intrinsics_px: Float64Array, count: int) 
             continue
         matches = tracks.correspondences(np.full(span, first), first + 1 + np.arange(span))
         _, errors = estimate_rotations(*matches, intrinsics_px)
-        for later, error in enumerate(errors):
-            shared = int(num_common[later])
-            pair = InitialPair(first, first + 1 + later, float(np.median(error[:shared])), shared)
+        for offset, error in enumerate(errors):
+            shared = int(num_common[offset])
+            pair = InitialPair(first, first + 1 + offset, float(np.median(error[:shared])), shared)
             if pair.parallax_px >= MIN_PARALLAX_PX and (best is None or pair.score > best.score):
                 best = pair
         if best:

@@ -166,8 +166,7 @@ def _project(
 ) -> Float32Array:
     """(k, 2) projections of a reference frame's points for a pose."""
     fx, fy, cx, cy = reference.intrinsics_px
-    ones = np.ones(len(at))
-    rays = np.stack([(at[:, 0] - cx) / fx, (at[:, 1] - cy) / fy, ones, inverse_depth], axis=1)
+    rays = np.stack([(at[:, 0] - cx) / fx, (at[:, 1] - cy) / fy, np.ones(len(at)), inverse_depth], axis=1)
     motion = se3.compose(cam_from_world, se3.invert(reference.cam_from_world))
     x, y, z = np.asarray(se3.act(motion, rays))[:, :3].T
     z = np.maximum(z, MIN_DEPTH_RATIO)

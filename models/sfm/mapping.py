@@ -121,10 +121,8 @@ class IncrementalMapper(Reconstruction):
 
     def retriangulate_weak_frames(self) -> None:
         """Retriangulates the tracks of registered frames that observe few points."""
-        is_triangulated = np.isfinite(self.inverse_depth)
-        for frame in np.flatnonzero(
-            self.is_registered & ((self.is_observed & is_triangulated).sum(axis=1) < MIN_COMMON_POINTS)
-        ).tolist():
+        num_points = (self.is_observed & np.isfinite(self.inverse_depth)).sum(axis=1)
+        for frame in np.flatnonzero(self.is_registered & (num_points < MIN_COMMON_POINTS)).tolist():
             self.triangulate(frame)
 
     def refine_globally(self, refine_focal: bool, rounds: int = 2, iterations: int = 8) -> None:

@@ -97,10 +97,8 @@ def _predict(
 ) -> _Prediction:
     """Points that project well inside a frame, at a scale not far from that in their reference frame."""
     distance = np.abs(recon.reference[points] - frame)
-    is_wanted = (distance > 0) & (
-        (distance <= NEAR_FRAMES) | (distance % -(-len(recon.is_registered) // FAR_FRAMES) == 0)
-    )
-    which = np.flatnonzero(is_wanted)
+    stride = -(-len(recon.is_registered) // FAR_FRAMES)
+    which = np.flatnonzero((distance > 0) & ((distance <= NEAR_FRAMES) | (distance % stride == 0)))
     keypoint, depth_ratio = _project(recon, points[which], slope[which], (0.0, 0.0), frame)
     margin = RADIUS_PX + 1
     is_inside = ((keypoint >= margin) & (keypoint < np.array(size[::-1]) - 1 - margin)).all(axis=1)
@@ -121,9 +119,8 @@ def _project(
     """(k, 2) pixels in a frame at an offset from the points in their reference frames, and (k,) depth ratios."""
     reference = recon.reference[points]
     rays = unproject(recon.keypoints_px[reference, points] + offset_px, recon.intrinsics_px)
-    direction, center = transform_rays(
-        recon.cam_from_world, reference, rays, np.full(len(points), frame), np.arange(len(points))
-    )
+    frames, order = np.full(len(points), frame), np.arange(len(points))
+    direction, center = transform_rays(recon.cam_from_world, reference, rays, frames, order)
     inverse_depth = recon.inverse_depth[points] + slope @ np.array(offset_px)
     x, y, z = (direction + inverse_depth[:, None] * center).T
     fx, fy, cx, cy = recon.intrinsics_px

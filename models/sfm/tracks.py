@@ -98,6 +98,8 @@ def _global_shift(before: UInt8Array, now: UInt8Array) -> Float32Array:
 
 
 class _KeypointTracker:
+    """Current keypoints and the tracks that they belong to."""
+
     def __init__(self, height: int, width: int, num_frames: int) -> None:
         self._size = (width, height)
         self._num_frames = num_frames
