@@ -12,10 +12,10 @@ demo: install
 test: install-dev
 	$(BIN)/python -m pytest
 
-# What to run while editing, in under a minute: no test that is marked slow, no whole job, nothing optional.
+# What to run while editing, in under a minute: no test that is marked slow, no whole job, no real videos.
 FAST_TESTS := tests/core tests/storage tests/native tests/media tests/models tests/transforms tests/scripts
 test-fast: install-dev
-	$(BIN)/python -m pytest -m "not (slow or cloud or flink or gpu or models)" $(FAST_TESTS)
+	SPATIALBEAM_TEST_DATA=none $(BIN)/python -m pytest -m "not (slow or cloud or flink or gpu or models)" $(FAST_TESTS)
 
 # Real videos and sequences from their public sources, into test_data/ or $$SPATIALBEAM_TEST_DATA.
 test-data: install-dev

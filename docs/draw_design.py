@@ -184,7 +184,7 @@ def draw_rooms(drawing: Drawing, top: float) -> float:
         ("configs/", "embedded, annotate, spatialvid", tops["beam_pipeline/"]),
         ("tests/", "mirrors the rooms", tops["models/"]),
         ("benchmarks/", "every figure in the docs", tops["models/"] + 54),
-        ("docs/ examples/ scripts/", "pages, a loader to copy, helpers", tops["models/"] + 108),
+        ("docs/ examples/ scripts/", "pages, a loader to copy, set-up", tops["models/"] + 108),
     ):
         right = left + wide + 34
         drawing.box(right, above, 200, 42, "#ffffff")

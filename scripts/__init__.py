@@ -1,1 +1,1 @@
-"""Helpers around the program: what a user starts once, by hand."""
+"""Scripts that a user runs once, by hand: test data, a local Flink cluster."""
