@@ -18,7 +18,11 @@ from storage.store import Store
 
 THUMBNAILS_PER_CLIP = 3
 # A clip's duration is shown beside its times.
-SCORES = {c.name: c.title.lower() for c in CHARTED_COLUMNS if c.tier is not Tier.LATE and c.name != "duration_s"}
+SCORES = {
+    c.name: c.title.lower().rpartition(", ")[2]
+    for c in CHARTED_COLUMNS
+    if c.tier is not Tier.LATE and c.name != "duration_s"
+}
 TAGS = tuple(c.name for c in TAG_COLUMNS)
 _COLUMNS = (
     "clip_id",
