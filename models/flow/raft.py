@@ -1,4 +1,4 @@
-"""The large RAFT network in the key names of `raft-things.pth`: encoders, and a recurrent operator that refines flow.
+"""RAFT (Teed and Deng 2020), large, by the parameter names of `raft-things.pth`.
 
 Half precision and channels-last on a GPU, single precision on the CPU.
 """
@@ -25,7 +25,7 @@ def _norm(kind: str, channels: int) -> nn.Module:
 
 
 class RaftResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip, each with its norm."""
+    """Residual block: two 3 x 3 convolutions with norms."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class RaftResidualBlock(nn.Module):
 
 
 class RaftEncoder(nn.Module):
-    """Pictures (n, 3, H, W) from -1 to 1 to features (n, 256, H / 8, W / 8)."""
+    """Encoder of images (n, 3, H, W), -1 to 1, into features (n, 256, H / 8, W / 8)."""
 
     def __init__(self, norm: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class RaftEncoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlation and flow to 128 channels, the last two the flow itself."""
+    """Motion encoder: correlation and flow to 128 channels, the last two the flow itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ class MotionEncoder(nn.Module):
         return torch.cat([conv_relu(torch.cat([c, f], 1), self.conv.weight, self.conv.bias), flow], 1)
 
     def merge_weights(self) -> None:
-        """Widens what takes an odd number of channels; to be called after weights have changed or moved."""
+        """Pads weights with odd input channels; call it after weights have changed or moved."""
         weights = {"c": self.convc1.weight, "f": self.convf1.weight}
         padded = {name: pad_channels(weight) for name, weight in weights.items()}
         self._first = {name: w.contiguous(memory_format=torch.channels_last) for name, w in padded.items()}
 
 
 class SeparableGRU(nn.Module):
-    """Weights of the recurrent unit: along rows, then along columns."""
+    """Weights of the separable convolutional GRU: along rows, then along columns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class SeparableGRU(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Hidden state to a correction of the flow."""
+    """Flow head: hidden state to flow update."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class FlowHead(nn.Module):
 
 
 class UpdateBlock(nn.Module):
-    """One refinement. The context's share of the gates is computed once a frame (`share_of_context`)."""
+    """Update operator; the context's terms of the gates are computed once a frame (`context_terms`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class UpdateBlock(nn.Module):
         self._merged: list[dict[str, Tensor]] = []
 
     def merge_weights(self) -> None:
-        """Joins convolutions of the same input; to be called after weights have changed or moved."""
+        """Merges convolutions of the same input; call it after weights have changed or moved."""
         self.encoder.merge_weights()
         self._merged = []
         for k in (1, 2):
@@ -130,20 +130,20 @@ class UpdateBlock(nn.Module):
             merged = {name: w.contiguous(memory_format=torch.channels_last) for name, w in parts.items()}
             self._merged.append({**merged, "bias": torch.cat([gate.bias for gate in gates])})
 
-    def share_of_context(self, context: Tensor) -> Tensor:
-        """Context (f, 128, h, w) to its share (f, 768, h, w) of the gates."""
-        shares = [
+    def context_terms(self, context: Tensor) -> Tensor:
+        """Terms (f, 768, h, w) of the GRU gates from context features (f, 128, h, w)."""
+        terms = [
             functional.conv2d(context, merged["context"], merged["bias"], padding=padding)
             for merged, padding in zip(self._merged, ((0, 2), (2, 0)), strict=True)
         ]
-        return torch.cat(shares, 1)
+        return torch.cat(terms, 1)
 
     def forward(self, net: Tensor, context: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """New hidden state (n, 128, h, w) and correction of the flow (n, 2, h, w)."""
+        """New hidden state (n, 128, h, w) and flow update (n, 2, h, w)."""
         motion = self.encoder(flow, correlation)
-        shares = context.split(3 * HIDDEN, 1)
-        for merged, padding, share in zip(self._merged, ((0, 2), (2, 0)), shares, strict=True):
-            given = functional.conv2d(motion, merged["motion"], padding=padding) + share
+        terms = context.split(3 * HIDDEN, 1)
+        for merged, padding, term in zip(self._merged, ((0, 2), (2, 0)), terms, strict=True):
+            given = functional.conv2d(motion, merged["motion"], padding=padding) + term
             gates = functional.conv2d(net, merged["net"], padding=padding) + given[:, : 2 * HIDDEN]
             update, reset = torch.sigmoid(gates).split(HIDDEN, 1)
             new = functional.conv2d(reset * net, merged["reset"], padding=padding) + given[:, 2 * HIDDEN :]
@@ -151,15 +151,15 @@ class UpdateBlock(nn.Module):
         return net, self.flow_head(net)
 
     def upsample(self, flow: Tensor, net: Tensor) -> Tensor:
-        """Flow (n, 2, h, w) float32 to (n, 2, 8 h, 8 w): each a weighted mean of nine neighbors."""
+        """Convex upsampling of flow (n, 2, h, w) float32 to (n, 2, 8 h, 8 w), from nine neighbors each."""
         n, _, h, w = flow.shape
-        share = torch.softmax((MASK_SCALE * self.mask(net)).float().reshape(n, 1, 9, 8, 8, h, w), 2)
+        weight = torch.softmax((MASK_SCALE * self.mask(net)).float().reshape(n, 1, 9, 8, 8, h, w), 2)
         near = functional.unfold(8 * flow, 3, padding=1).reshape(n, 2, 9, 1, 1, h, w)
-        return (share * near).sum(2).permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
+        return (weight * near).sum(2).permute(0, 1, 4, 2, 5, 3).reshape(n, 2, 8 * h, 8 * w)
 
 
 class RaftNetwork(nn.Module):
-    """The whole network; make one with `build_raft` or `load_raft`."""
+    """RAFT; make one with `build_raft` or `load_raft`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,32 +170,32 @@ class RaftNetwork(nn.Module):
         return self.fnet.conv1.weight.dtype
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """RGB (n, 3, H, W) uint8 to features (n, 256, h, w), hidden state (n, 128, h, w), context (n, 768, h, w)."""
+        """Features (n, 256, h, w), hidden state (n, 128, h, w) and context (n, 768, h, w) of RGB (n, 3, H, W) uint8."""
         normalized = (2 * (images.float() / 255) - 1).to(self.dtype)
         net, context = self.cnet(normalized.contiguous(memory_format=torch.channels_last)).split(HIDDEN, 1)
-        share = self.update_block.share_of_context(functional.relu(context))
-        return self.fnet(normalized), torch.tanh(net), share
+        terms = self.update_block.context_terms(functional.relu(context))
+        return self.fnet(normalized), torch.tanh(net), terms
 
 
 def build_raft(
     state: dict[str, Tensor] | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> RaftNetwork:
-    """The network with weights in the published key names; random ones of torch's own initialization for none.
+    """Network with published weights; with none, torch's random initialization.
 
     Args:
       state: keys with or without `module.`.
-      device: where it runs.
-      dtype: of weights and features; none for float16 on a GPU and float32 elsewhere.
+      device: of the network.
+      dtype: of weights and features; by default float16 on a GPU and float32 elsewhere.
 
     Raises:
-      ValueError: naming the keys that are missing, unknown or of another shape.
+      ValueError: names the keys that are missing, unknown or of another shape.
     """
     network = RaftNetwork()
     if state is not None:
         try:
             network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
         except RuntimeError as error:
-            raise ValueError(f"these are not the weights of the large RAFT network: {error}") from error
+            raise ValueError(f"not the weights of the large RAFT network: {error}") from error
     device = torch.device(device)
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     network.requires_grad_(False).eval().to(device, dtype)
@@ -206,5 +206,5 @@ def build_raft(
 
 
 def load_raft(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> RaftNetwork:
-    """Loads `raft-things.pth` without running code of the file; see `build_raft`."""
+    """Network from `raft-things.pth`; no code of the file runs. See `build_raft`."""
     return build_raft(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

@@ -1,6 +1,7 @@
-"""Flow between frames of a clip that are one to fifteen frames apart, and where it can be trusted.
+"""RAFT flow between frames of a clip one to fifteen apart, with forward-backward consistency.
 
-Each frame is encoded once. Pairs of a step are refined together, forth and back, from the flow over the step before.
+Each frame is encoded once. The pairs of a step are refined together in both directions, starting from the flow of the
+previous step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.flow.raft import RADIUS, RaftNetwork
-from models.networks.correlation import FeaturePyramid, look_up, make_volume
+from models.networks.correlation import FeaturePyramid, lookup, make_volume
 from models.networks.pixels import pixel_grid
 
 STEPS = (1, 2, 4, 8, 15)
@@ -24,12 +25,12 @@ PAIRS_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFlow:
-    """Flow of p pairs of frames at half the pictures' size.
+    """Flow of p pairs of frames at half the image size.
 
     Attributes:
       first, second: (p,) int64 frames; the pairs are sorted by first frame.
       flow_px: (p, H / 2, W / 2, 2) float16 from first to second, in px of that size.
-      is_consistent: (p, H / 2, W / 2) bool: there and back ends within a pixel.
+      is_consistent: (p, H / 2, W / 2) bool: forward-backward error below a pixel.
     """
 
     first: Tensor
@@ -43,28 +44,28 @@ def estimate_clip_flow(network: RaftNetwork, images: Tensor, iterations: int = I
     """Flow of all pairs of a clip.
 
     Args:
-      network: on the device where it shall run.
+      network: on its device.
       images: (t, 3, H, W) uint8 RGB, t at least 2, H and W multiples of 8 and at least 64.
-      iterations: refinements of each pair.
+      iterations: updates of each pair.
     """
     device = network.fnet.conv1.weight.device
     parts = [network.encode(batch.to(device)) for batch in images.split(ENCODER_BATCH)]
     features, net, context = (torch.cat(part) for part in zip(*parts, strict=True))
     pyramid = FeaturePyramid.from_features(features)
-    forth = torch.zeros(len(images), 2, pyramid.height, pyramid.width, device=device)
-    back = forth.clone()
+    forward = torch.zeros(len(images), 2, pyramid.height, pyramid.width, device=device)
+    backward = forward.clone()
     found = []
     for step in STEPS:
         for start in range(0, len(images) - step, PAIRS_AT_ONCE):
             i = torch.arange(start, min(start + PAIRS_AT_ONCE, len(images) - step), device=device)
             j = i + step
             source, target = torch.cat([i, j]), torch.cat([j, i])
-            begin = torch.cat([forth[i], back[j]])
-            flow, hidden = _refine(network, pyramid, net, context, source, target, begin, iterations)
+            initial = torch.cat([forward[i], backward[j]])
+            flow, hidden = _refine(network, pyramid, net, context, source, target, initial, iterations)
             half = _halve(network.update_block.upsample(flow, hidden))
             found.append((i, j, half[: len(i)].half(), is_consistent(*half.split(len(i)))))
-            # Pairs of one step do not meet again in it, but their flow starts the next step.
-            forth[i], back[j] = flow.split(len(i))
+            # No frame starts two pairs of a step, and this flow is the initial flow of the next step.
+            forward[i], backward[j] = flow.split(len(i))
     first, second, flow_px, consistent = (torch.cat(part) for part in zip(*found, strict=True))
     order = torch.argsort(first * len(images) + second)
     return ClipFlow(
@@ -85,14 +86,14 @@ def _refine(
     flow: Tensor,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """Flow (n, 2, h, w) float32 in px of the features, and the last hidden state, from those of all frames."""
+    """Flow (n, 2, h, w) float32 in px of the features, and the last hidden state."""
     net, context = net[source], context[source]
     volume = make_volume(pyramid, source, target)
     grid = pixel_grid(pyramid.height, pyramid.width, flow.device)
     for _ in range(iterations):
-        correlation = look_up(volume, pyramid, grid + flow.permute(0, 2, 3, 1), RADIUS)
-        net, change = network.update_block(net, context, correlation, flow.to(net.dtype))
-        flow = flow + change.float()
+        correlation = lookup(volume, pyramid, grid + flow.permute(0, 2, 3, 1), RADIUS)
+        net, update = network.update_block(net, context, correlation, flow.to(net.dtype))
+        flow = flow + update.float()
     return flow, net
 
 
@@ -101,10 +102,10 @@ def _halve(flow: Tensor) -> Tensor:
     return functional.avg_pool2d(flow, 2) / 2
 
 
-def is_consistent(forth: Tensor, back: Tensor) -> Tensor:
-    """(n, h, w) whether the flow back, where the flow forth ends, leads to where that began; outside it is zero."""
-    _, _, height, width = forth.shape
-    ends = pixel_grid(height, width, forth.device) + forth.permute(0, 2, 3, 1)
-    size = torch.tensor([width - 1, height - 1], device=forth.device)
-    warped = functional.grid_sample(back, 2 * ends / size - 1, align_corners=True)
-    return torch.linalg.vector_norm(forth + warped, dim=1) < MAX_ERROR_PX
+def is_consistent(forward: Tensor, backward: Tensor) -> Tensor:
+    """(n, h, w) forward-backward consistency of flows (n, 2, h, w); backward flow is 0 outside the image."""
+    _, _, height, width = forward.shape
+    ends = pixel_grid(height, width, forward.device) + forward.permute(0, 2, 3, 1)
+    size = torch.tensor([width - 1, height - 1], device=forward.device)
+    warped = functional.grid_sample(backward, 2 * ends / size - 1, align_corners=True)
+    return torch.linalg.vector_norm(forward + warped, dim=1) < MAX_ERROR_PX

@@ -1,4 +1,4 @@
-"""Running a network over many pictures: batches capped in bytes, and halved where memory runs out."""
+"""Batched inference over many images: batches are capped in bytes and halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -18,47 +18,46 @@ logger = logging.getLogger(__name__)
 
 
 class BatchRunner:
-    """Puts pictures through a network, most of them at once that fit; safe to use from several threads.
+    """Runs a network over images in batches; safe to use from several threads.
 
-    While one batch is computed, the results of the one before go back to the host.
+    Results of a batch are copied to the host while the next batch is computed.
 
     Args:
-      compute: (n, h, w, 3) uint8 pictures on the device, and the place of the first of them, to tensors with n rows
-        each.
-      device: where it runs.
-      max_pictures: most pictures in a batch.
-      max_bytes: most bytes of uint8 pictures in a batch; one picture is always taken.
+      compute: maps (n, h, w, 3) uint8 images on the device, and the index of the first, to tensors of n rows.
+      device: of the network.
+      max_images: most images in a batch.
+      max_bytes: most bytes of uint8 images in a batch of more than one.
     """
 
     def __init__(
         self,
         compute: Callable[[Tensor, int], Sequence[Tensor]],
         device: torch.device,
-        max_pictures: int,
+        max_images: int,
         max_bytes: int,
     ) -> None:
         self._compute = compute
         self._device = device
-        self._max_pictures = max_pictures
+        self._max_images = max_images
         self._max_bytes = max_bytes
         self._lock = Lock()
         self.halvings = 0
 
-    def run(self, pictures: Sequence[UInt8Array]) -> list[npt.NDArray[Any]]:
-        """Results of pictures of one size, in their order: one array for each tensor that `compute` gives.
+    def run(self, images: Sequence[UInt8Array]) -> list[npt.NDArray[Any]]:
+        """Results for images of one size, in order: an array for each tensor of `compute`.
 
         Raises:
-          ValueError: if there are no pictures, or they differ in size.
-          torch.OutOfMemoryError: if a single picture does not fit.
+          ValueError: if there are no images, or they differ in size.
+          torch.OutOfMemoryError: if a single image does not fit.
         """
-        if not pictures or len({picture.shape for picture in pictures}) != 1:
-            raise ValueError("expected pictures of one size, at least one")
+        if not images or len({image.shape for image in images}) != 1:
+            raise ValueError("expected images of one size, at least one")
         parts: list[list[npt.NDArray[Any]]] = []
-        waiting: tuple[list[Tensor], torch.cuda.Event | None] | None = None
+        pending: tuple[list[Tensor], torch.cuda.Event | None] | None = None
         start = 0
-        while start < len(pictures):
-            size = max(1, min(self._max_pictures, self._max_bytes // pictures[0].nbytes))
-            chunk = pictures[start : start + size]
+        while start < len(images):
+            size = max(1, min(self._max_images, self._max_bytes // images[0].nbytes))
+            chunk = images[start : start + size]
             try:
                 launched = self._launch(chunk, start)
             except torch.OutOfMemoryError:
@@ -66,12 +65,12 @@ class BatchRunner:
                     raise
                 self._halve(len(chunk))
                 continue
-            if waiting is not None:
-                parts.append(_to_host(*waiting))
-            waiting = launched
+            if pending is not None:
+                parts.append(_to_host(*pending))
+            pending = launched
             start += len(chunk)
-        if waiting is not None:
-            parts.append(_to_host(*waiting))
+        if pending is not None:
+            parts.append(_to_host(*pending))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _launch(self, chunk: Sequence[UInt8Array], first: int) -> tuple[list[Tensor], torch.cuda.Event | None]:
@@ -87,9 +86,9 @@ class BatchRunner:
 
     def _halve(self, failed: int) -> None:
         with self._lock:
-            self._max_pictures = max(1, failed // 2)
+            self._max_images = max(1, failed // 2)
             self.halvings += 1
-        logger.warning("out of memory with %d pictures at once: going on with %d", failed, self._max_pictures)
+        logger.warning("out of memory with a batch of %d images: continuing with %d", failed, self._max_images)
 
 
 def _to_host(results: list[Tensor], done: torch.cuda.Event | None) -> list[npt.NDArray[Any]]:

@@ -1,8 +1,8 @@
-"""How alike the pixels of two frames are, looked up around where each pixel is expected.
+"""Correlation volumes and lookup of RAFT (Teed and Deng 2020) and DROID-SLAM (Teed and Deng 2021).
 
 Features of the second frame are pooled once a frame to four levels, and one matrix product on the tensor cores gives
-all levels of an edge. The tracker drops the volume after the look-up: at 41 x 73 features it takes 24 MB an edge and
-less time than moving kept volumes about would, and the number of edges is not limited.
+all levels of an edge. The tracker recomputes volumes for each lookup: at 41 x 73 features one takes 24 MB an edge, and
+computing it takes less time than moving stored volumes, so the number of edges is not limited.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from native.cuda.library import usable_for
 NUM_LEVELS = 4
 RADIUS = 3
 SCALE = 0.25
-"""Of each feature map: products are divided by the square root of the number of channels, rounded to 16."""
+"""Factor of each feature map, so that products are divided by 16."""
 MAX_VOLUME_BYTES = 1 << 30
 ALIGNED_COLUMNS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class FeaturePyramid:
-    """Features of frames, pooled.
+    """Feature pyramids of f frames.
 
     Attributes:
-      rows: (f, p, c): level after level, each row by row; the first h * w are the features themselves. Zeros fill the
-        end, so that rows of a volume begin at aligned addresses.
+      rows: (f, p, c) pixels of level after level, row-major; the first h * w are the features. Zeros pad the end, so
+        that rows of a volume are aligned.
       height, width: of the first level.
     """
 
@@ -41,7 +41,7 @@ class FeaturePyramid:
 
     @classmethod
     def from_features(cls, features: Tensor) -> FeaturePyramid:
-        """Pools features (f, c, h, w)."""
+        """Pyramids of features (f, c, h, w) by average pooling."""
         level = features * SCALE
         rows = [level.flatten(2)]
         for _ in range(NUM_LEVELS - 1):
@@ -53,25 +53,25 @@ class FeaturePyramid:
 
     def levels(self) -> list[tuple[int, int, int]]:
         """Height, width and first row of each level."""
-        found, start = [], 0
+        levels, start = [], 0
         for k in range(NUM_LEVELS):
             height, width = self.height >> k, self.width >> k
-            found.append((height, width, start))
+            levels.append((height, width, start))
             start += height * width
-        return found
+        return levels
 
 
 def correlate(pyramid: FeaturePyramid, source: Tensor, target: Tensor, coords_px: Tensor) -> Tensor:
-    """Correlation of the pixels of frames i with the surroundings of their expected places in frames j.
+    """Correlation of the pixels of frames i with a window around their projections in frames j.
 
     Args:
       pyramid: of all frames.
       source, target: (e,) int64 frames i and j.
-      coords_px: (e, h, w, 2) float32 expected places (x, y) in j, in px of the features.
+      coords_px: (e, h, w, 2) float32 projections (x, y) in j, in px of the features.
 
     Returns:
-      (e, 200, h, w), channels-last: level after level, x offsets -3 to 3 outer, y offsets inner; zero outside, and in
-      the last four, which make a number that tensor cores take.
+      (e, 200, h, w), channels-last: level after level, x offsets -3 to 3 outer, y offsets inner; 0 outside. The last
+      four are zeros: tensor cores need a multiple of 8.
     """
     pixels = pyramid.height * pyramid.width
     bytes_per_edge = pixels * pyramid.rows.shape[1] * pyramid.rows.element_size()
@@ -79,28 +79,28 @@ def correlate(pyramid: FeaturePyramid, source: Tensor, target: Tensor, coords_px
     parts = []
     for i, j, coords in zip(source.split(step), target.split(step), coords_px.split(step), strict=True):
         volume = make_volume(pyramid, i, j)
-        parts.append(look_up(volume, pyramid, coords))
+        parts.append(lookup(volume, pyramid, coords))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def make_volume(pyramid: FeaturePyramid, source: Tensor, target: Tensor) -> Tensor:
-    """(e, p, columns): each pixel of frames i with all pixels of all levels of frames j."""
+    """Correlation volumes (e, p, columns): pixels of frames i with all pixels and levels of frames j."""
     pixels = pyramid.height * pyramid.width
     return torch.bmm(pyramid.rows[source, :pixels], pyramid.rows[target].transpose(1, 2))
 
 
-def look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int = RADIUS) -> Tensor:
-    """A volume (e, p, columns) around places (e, h, w, 2): (e, channels, h, w) as from `correlate`."""
+def lookup(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int = RADIUS) -> Tensor:
+    """Windows of volumes (e, p, columns) around (e, h, w, 2): (e, channels, h, w), see `correlate`."""
     shape, coords_px = coords_px.shape, coords_px.flatten(1, 2)
     if volume.dtype == torch.float16 and usable_for(volume):
-        found = kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels(), radius)
+        windows = kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels(), radius)
     else:
-        found = _look_up(volume, pyramid, coords_px, radius)
-    return found.unflatten(1, shape[1:3]).permute(0, 3, 1, 2)
+        windows = _lookup(volume, pyramid, coords_px, radius)
+    return windows.unflatten(1, shape[1:3]).permute(0, 3, 1, 2)
 
 
-def _look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int) -> Tensor:
-    """(e, p, columns) volume at (e, p, 2) places to (e, p, channels)."""
+def _lookup(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int) -> Tensor:
+    """`lookup` on PyTorch: (e, p, channels) at (e, p, 2)."""
     offsets = torch.arange(-radius, radius + 2, device=volume.device)
     parts = []
     for k, (height, width, start) in enumerate(pyramid.levels()):
@@ -110,7 +110,7 @@ def _look_up(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius:
         x, y = (corner.long()[..., None] + offsets).unbind(2)
         inside = ((x >= 0) & (x < width))[..., :, None] & ((y >= 0) & (y < height))[..., None, :]
         index = start + y.clamp(0, height - 1)[..., None, :] * width + x.clamp(0, width - 1)[..., :, None]
-        found = volume.gather(2, index.flatten(2)).reshape(index.shape) * inside
-        along_x = (1 - fx) * found[..., :-1, :] + fx * found[..., 1:, :]
+        values = volume.gather(2, index.flatten(2)).reshape(index.shape) * inside
+        along_x = (1 - fx) * values[..., :-1, :] + fx * values[..., 1:, :]
         parts.append(((1 - fy) * along_x[..., :-1] + fy * along_x[..., 1:]).flatten(2))
     return pad_channels(torch.cat(parts, 2), 2)

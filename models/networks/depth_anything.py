@@ -1,4 +1,4 @@
-"""The network of Depth Anything V2 (Yang et al., 2024), by its published parameter names: DINOv2 and a DPT head."""
+"""Depth Anything V2 (Yang et al. 2024) by its published names: DINOv2 and a DPT head (Ranftl et al. 2021)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAST_CHANNELS = 32
 
 
 class DepthAnythingV2(nn.Module):
-    """Pictures in, relative inverse depth out.
+    """Network for relative inverse depth of images.
 
     Args:
-      encoder: vits, vitb or vitl, as the authors name the sizes.
+      encoder: size of DINOv2: vits, vitb or vitl.
     """
 
     def __init__(self, encoder: str = "vitl") -> None:
@@ -31,18 +31,18 @@ class DepthAnythingV2(nn.Module):
         self.pretrained = DinoV2(VIT_SIZES[encoder])
         self.depth_head = _DptHead(VIT_SIZES[encoder], channels, levels)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(n, h, w) inverse depth, 0 or above, up to scale and shift, of normalized pictures (n, 3, h, w).
+    def forward(self, images: Tensor) -> Tensor:
+        """Inverse depth (n, h, w) >= 0, up to scale and shift, of normalized images (n, 3, h, w).
 
         h and w are multiples of 14.
         """
-        grid = (pictures.shape[-2] // PATCH_PX, pictures.shape[-1] // PATCH_PX)
-        levels = [tokens.unflatten(1, grid).permute(0, 3, 1, 2) for tokens, _ in self.pretrained(pictures, self.taps)]
+        grid = (images.shape[-2] // PATCH_PX, images.shape[-1] // PATCH_PX)
+        levels = [tokens.unflatten(1, grid).permute(0, 3, 1, 2) for tokens, _ in self.pretrained(images, self.taps)]
         inverse_depth: Tensor = self.depth_head(levels)
         return inverse_depth[:, 0]
 
     def prepare(self, dtype: torch.dtype) -> DepthAnythingV2:
-        """Makes the loaded network ready to run: scales folded, numbers of one format, channels last."""
+        """Prepares the loaded network for inference: layer scales folded, one dtype, channels-last."""
         self.pretrained.fold_scales()
         return self.eval().requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
 
@@ -102,7 +102,7 @@ class _FeatureFusionBlock(nn.Module):
     def forward(self, path: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
         if skip is not None:
             path = path + self.resConfUnit1(skip)
-        # Both steps are linear and act on space or channels alone: in this order a quarter of the pixels is mixed.
+        # Resizing and 1 x 1 convolution commute: in this order the convolution has a quarter of the pixels.
         return _resize(self.out_conv(self.resConfUnit2(path)), size)
 
 

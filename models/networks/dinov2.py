@@ -1,6 +1,6 @@
-"""The DINOv2 vision transformer, by its published parameter names (Oquab et al., 2023; patches of 14 pixels).
+"""DINOv2 vision transformer (Oquab et al. 2023), by its published parameter names; patches of 14 pixels.
 
-Depth Anything V2 and MoGe-2 stand on it. Attention runs by torch's fused kernels.
+Encoder of Depth Anything V2 and MoGe-2. Attention runs on torch's fused kernels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VIT_SIZES = {
 
 
 class DinoV2(nn.Module):
-    """Encoder of pictures into tokens.
+    """Encoder of images into tokens.
 
     Args:
       size: of the transformer.
@@ -53,37 +53,34 @@ class DinoV2(nn.Module):
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
         self._positions: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 
-    def forward(self, pictures: Tensor, taps: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Normalized patch tokens and class token after each block in `taps`.
+    def forward(self, images: Tensor, taps: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Patch and class tokens after each block in `taps`, with the final layer norm.
 
         Args:
-          pictures: (n, 3, 14 h, 14 w), normalized by `MEAN_RGB` and `STD_RGB`.
-          taps: indices of blocks, rising.
+          images: (n, 3, 14 h, 14 w), normalized by `MEAN_RGB` and `STD_RGB`.
+          taps: increasing indices of blocks.
 
         Returns:
-          For each tap patch tokens (n, h w, width), row by row, and class tokens (n, width).
+          For each tap patch tokens (n, h w, width), row-major, and class tokens (n, width).
         """
-        grid = (pictures.shape[-2] // PATCH_PX, pictures.shape[-1] // PATCH_PX)
-        patches = self.patch_embed(pictures)
+        grid = (images.shape[-2] // PATCH_PX, images.shape[-1] // PATCH_PX)
+        patches = self.patch_embed(images)
         tokens = torch.cat((self.cls_token.expand(len(patches), -1, -1), patches), dim=1) + self._position(grid)
-        found = []
+        outputs = []
         for index, block in enumerate(self.blocks[: taps[-1] + 1]):
             tokens = block(tokens)
             if index in taps:
                 normal = self.norm(tokens)
-                found.append((normal[:, 1:], normal[:, 0]))
-        return found
+                outputs.append((normal[:, 1:], normal[:, 0]))
+        return outputs
 
     def fold_scales(self) -> None:
-        """Multiplies the blocks' scales into the layers before them: the same function in fewer steps.
-
-        Call it once, after loading.
-        """
+        """Folds the layer scales into the layers before them; call it once, after loading."""
         for block in self.blocks:
             block.fold_scales()
 
     def _position(self, grid: tuple[int, int]) -> Tensor:
-        """Position of each token: the trained ones, resampled as the authors do, with their offset of 0.1."""
+        """Position embeddings, resampled as the authors do, with their offset of 0.1."""
         embed = self.pos_embed
         if grid == (TRAINED_GRID, TRAINED_GRID):
             return embed
@@ -101,10 +98,10 @@ class _VitPatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(3, width, PATCH_PX, PATCH_PX)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        # The convolution as one matrix product over patches: the same numbers, and fast in half precision.
-        n, _, height, width = pictures.shape
-        patches = pictures.reshape(n, 3, height // PATCH_PX, PATCH_PX, width // PATCH_PX, PATCH_PX)
+    def forward(self, images: Tensor) -> Tensor:
+        # The convolution as one matrix product over patches, which is fast in half precision.
+        n, _, height, width = images.shape
+        patches = images.reshape(n, 3, height // PATCH_PX, PATCH_PX, width // PATCH_PX, PATCH_PX)
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, 3 * PATCH_PX**2)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 

@@ -1,4 +1,4 @@
-"""The image encoder of SAM 2.1 (Ravi et al., 2024), by its published parameter names: Hiera and a feature pyramid."""
+"""Image encoder of SAM 2.1 (Ravi et al. 2024) by its published names: Hiera (Ryali et al. 2023) and FPN neck."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HieraSize:
       width, heads: of the first stage; both double from stage to stage.
       stages: blocks of each of the four stages.
       windows: side of the attention windows in each stage, in tokens.
-      global_blocks: blocks whose attention spans the picture.
+      global_blocks: indices of blocks with global attention.
     """
 
     width: int
@@ -36,16 +36,16 @@ TINY = HieraSize(width=96, heads=1, stages=(1, 2, 7, 2), windows=(8, 4, 14, 7), 
 
 
 class HieraEncoder(nn.Module):
-    """Pictures of 1024 x 1024 pixels in, features at 1/4, 1/8 and 1/16 of that out."""
+    """Encoder of 1024 x 1024 images into features at strides 4, 8 and 16."""
 
     def __init__(self, size: HieraSize = LARGE) -> None:
         super().__init__()
         self.trunk = _HieraTrunk(size)
         self.neck = _FpnNeck([size.width << stage for stage in (3, 2, 1, 0)])
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """Features (n, 256, h / 4, w / 4), (n, 256, h / 8, w / 8), (n, 256, h / 16, w / 16) of (n, 3, h, w)."""
-        features: list[Tensor] = self.neck(self.trunk(pictures))
+        features: list[Tensor] = self.neck(self.trunk(images))
         return features[:3]
 
 
@@ -62,7 +62,7 @@ class _HieraTrunk(nn.Module):
             for index in range(count):
                 number = len(self.blocks)
                 is_first = index == 0 and stage > 0
-                # The first block of a stage still sees the windows of the one before, and halves the grid.
+                # The first block of a stage keeps the windows of the previous stage and pools queries.
                 window = 0 if number in size.global_blocks else size.windows[stage - 1 if is_first else stage]
                 width = size.width << stage
                 self.blocks.append(
@@ -70,8 +70,8 @@ class _HieraTrunk(nn.Module):
                 )
             self._ends.append(len(self.blocks) - 1)
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        tokens = self.patch_embed(pictures)
+    def forward(self, images: Tensor) -> list[Tensor]:
+        tokens = self.patch_embed(images)
         tokens = tokens + self._position((tokens.shape[1], tokens.shape[2]))
         found = []
         for number, block in enumerate(self.blocks):
@@ -95,8 +95,8 @@ class _HieraPatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(3, width, 7, 4, 3)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.proj(pictures).permute(0, 2, 3, 1)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).permute(0, 2, 3, 1)
 
 
 class _HieraBlock(nn.Module):
@@ -156,7 +156,7 @@ class _HieraMlp(nn.Module):
 
 
 class _FpnNeck(nn.Module):
-    """One width for all levels; the two deepest are added up."""
+    """Feature pyramid with one width; only the deepest level is added to the one above."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -178,12 +178,12 @@ class _Lateral(nn.Module):
 
 
 def _halve(tokens: Tensor) -> Tensor:
-    """(n, h, w, c) to (n, h / 2, w / 2, c), the largest of each four."""
+    """Max pooling of (n, h, w, c) to (n, h / 2, w / 2, c)."""
     return F.max_pool2d(tokens.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def _to_windows(tokens: Tensor, side: int) -> Tensor:
-    """(n, h, w, c) to (n windows, side, side, c), filled up with zeros at the right and the bottom."""
+    """Windows (n windows, side, side, c) of (n, h, w, c), zero-padded at the right and the bottom."""
     n, height, width, channels = tokens.shape
     bottom, right = -height % side, -width % side
     if bottom or right:
@@ -193,7 +193,7 @@ def _to_windows(tokens: Tensor, side: int) -> Tensor:
 
 
 def _from_windows(windows: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """The other way, to (n, height, width, c)."""
+    """Tokens (n, height, width, c) from windows, without the padding."""
     height, width = size
     rows, columns = -(-height // side), -(-width // side)
     tokens = windows.view(-1, rows, columns, side, side, windows.shape[-1]).permute(0, 1, 3, 2, 4, 5)

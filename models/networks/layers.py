@@ -1,4 +1,4 @@
-"""What lies between the operator's convolutions, by one CUDA kernel each where they are built and by PyTorch elsewhere.
+"""Fused layers of the update operators: one CUDA kernel each where built, else PyTorch.
 
 Maps are (n, c, h, w) in channels-last layout. Kernels take half precision and 128 channels.
 """
@@ -17,7 +17,7 @@ CHANNEL_MULTIPLE = 8
 
 
 def pad_channels(x: Tensor, dim: int = 1) -> Tensor:
-    """Zero channels at the end, up to a multiple of what tensor cores take."""
+    """Appends zero channels up to a multiple of 8, as tensor cores need."""
     missing = -x.shape[dim] % CHANNEL_MULTIPLE
     if not missing:
         return x
@@ -25,7 +25,7 @@ def pad_channels(x: Tensor, dim: int = 1) -> Tensor:
 
 
 def conv_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolution of the same size, bias and ReLU, in one go on a GPU."""
+    """Same-size convolution, bias and ReLU; fused on a GPU."""
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
     if x.is_cuda:
         return torch.cudnn_convolution_relu(x, weight, bias, (1, 1), padding, (1, 1), 1)
@@ -33,19 +33,19 @@ def conv_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def norm_gelu(x: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, residual: Tensor | None = None) -> Tensor:
-    """gelu(norm(x + bias) * weight + shift) + residual, the norm over channels.
+    """gelu(norm(x + bias) * weight + shift) + residual, with layer norm over channels.
 
     Args:
       x: (n, 128, h, w).
-      bias: (128,) float32, or (n, 9, 128) for the nine places in a picture: corners, sides and middle, row by row.
+      bias: (128,) float32, or (n, 9, 128) by position: corners, edges and interior of the image, row-major.
       weight, shift: (128,) float32.
-      residual: like `x`; none for none.
+      residual: like `x`, or none.
     """
     if _fits_kernels(x):
         rest = None if residual is None else _rows(residual)
         return _maps(kernels.norm_gelu(_rows(x), bias, weight, shift, rest, NORM_EPSILON))
     if bias.ndim > 1:
-        bias = bias[:, _places(x.shape[2], x.shape[3], x.device)]
+        bias = bias[:, _positions(x.shape[2], x.shape[3], x.device)]
     rows = x.permute(0, 2, 3, 1) + bias.to(x.dtype)
     done = functional.gelu(
         functional.layer_norm(rows, x.shape[1:2], weight.to(x.dtype), shift.to(x.dtype), NORM_EPSILON)
@@ -53,8 +53,8 @@ def norm_gelu(x: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, residual: 
     return done.permute(0, 3, 1, 2) + (0 if residual is None else residual)
 
 
-def _places(height: int, width: int, device: torch.device) -> Tensor:
-    """(h, w) index of each pixel among the nine places."""
+def _positions(height: int, width: int, device: torch.device) -> Tensor:
+    """(h, w) index of each pixel among the nine positions."""
     line, column = (torch.ones(n, dtype=torch.int64, device=device) for n in (height, width))
     line[0] = column[0] = 0
     line[-1] = column[-1] = 2
@@ -64,14 +64,14 @@ def _places(height: int, width: int, device: torch.device) -> Tensor:
 def gru_gates(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, net: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The update gate, and the hidden state after the reset gate.
+    """Update gate z, and reset gate times hidden state, of a convolutional GRU.
 
     Args:
-      own: (e, 256, h, w) the hidden state's convolution for both gates.
-      inputs: (e, 384, h, w) that of correlation and motion, for both gates and the new state.
-      context: (f, 384, h, w) that of each frame's context.
-      source: (e,) int64 frame of each edge.
-      common: (e, 384) float32 what is the same for all pixels.
+      own: (e, 256, h, w) convolution of the hidden state for both gates.
+      inputs: (e, 384, h, w) convolution of correlation and motion features, for both gates and the candidate.
+      context: (f, 384, h, w) convolution of each frame's context features.
+      source: (e,) int64 source frame of each edge.
+      common: (e, 384) float32 global term, equal at all pixels.
       net: (e, 128, h, w) hidden state.
     """
     if _fits_kernels(net):
@@ -85,7 +85,7 @@ def gru_gates(
 def gru_state(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, update: Tensor, net: Tensor
 ) -> Tensor:
-    """The new hidden state; `own` (e, 128, h, w) is the convolution of the state after the reset gate."""
+    """New hidden state of the GRU; `own` (e, 128, h, w) is the convolution of the reset state."""
     if _fits_kernels(net):
         rows = _rows(own), _rows(inputs), _rows(context)
         return _maps(kernels.gru_state(*rows, source, common, _rows(update), _rows(net)))
@@ -94,7 +94,7 @@ def gru_state(
 
 
 def gated_mean(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
-    """(e, 128) float32 mean over pixels of sigmoid(gate + bias) net."""
+    """(e, 128) float32 mean over pixels of sigmoid(gate + bias) * net."""
     if _fits_kernels(net):
         return kernels.gated_sum(_rows(gate), bias, _rows(net)) / (net.shape[2] * net.shape[3])
     gate = gate + bias.to(gate.dtype)[:, None, None]

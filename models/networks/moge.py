@@ -1,4 +1,4 @@
-"""The network of MoGe-2 (Wang et al., 2025), by its published parameter names: points, mask and scale of a picture."""
+"""MoGe-2 (Wang et al. 2025) by its published parameter names: point map, mask and metric scale of an image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BACKBONES = {"dinov2_vits14": "vits", "dinov2_vitb14": "vitb", "dinov2_vitl14": 
 
 
 class MoGe2(nn.Module):
-    """Pictures in; points up to a shift along the axis, mask and metric scale out.
+    """Network for an affine-invariant point map, a validity mask and the metric scale.
 
     Args:
-      config: the mapping that the authors store beside the weights.
+      config: mapping that is stored beside the published weights.
 
     Raises:
-      ValueError: if it asks for what the published MoGe-2 models do not have.
+      ValueError: for options that published MoGe-2 models do not use.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -40,24 +40,24 @@ class MoGe2(nn.Module):
         layers: list[nn.Module] = [m for pair in pairwise(dims[:-1]) for m in (nn.Linear(*pair), nn.ReLU())]
         self.scale_head = nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 
-    def forward(self, pictures: Tensor, num_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Points, mask and scale of pictures.
+    def forward(self, images: Tensor, num_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Point map, mask and scale of images.
 
         Args:
-          pictures: (n, 3, h, w) RGB, 0 to 1.
-          num_tokens: about how many patches a picture is cut into.
+          images: (n, 3, h, w) RGB, 0 to 1.
+          num_tokens: approximate number of patches of an image.
 
         Returns:
           Points (n, h, w, 3) before shift and scale, mask (n, h, w) 0 to 1, meters per unit (n,).
         """
-        height, width = pictures.shape[-2:]
+        height, width = images.shape[-2:]
         aspect = width / height
         grid = (round((num_tokens / aspect) ** 0.5), round((num_tokens * aspect) ** 0.5))
-        features, token = self.encoder(pictures, grid)
+        features, token = self.encoder(images, grid)
         levels = []
         for level in range(NUM_LEVELS):
             uv = view_plane(grid[1] << level, grid[0] << level, aspect, features).permute(2, 0, 1)
-            uv = uv.expand(len(pictures), -1, -1, -1)
+            uv = uv.expand(len(images), -1, -1, -1)
             levels.append(torch.cat((features, uv), dim=1) if level == 0 else uv)
         levels = self.neck(levels)
         points, mask = (
@@ -69,13 +69,13 @@ class MoGe2(nn.Module):
         return points, mask[:, 0].sigmoid(), self.scale_head(token)[:, 0].float().exp()
 
     def prepare(self, dtype: torch.dtype) -> MoGe2:
-        """Makes the loaded network ready to run: scales folded, numbers of one format, channels last."""
+        """Prepares the loaded network for inference: layer scales folded, one dtype, channels-last."""
         self.encoder.backbone.fold_scales()
         return self.eval().requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
 
 
 def view_plane(width: int, height: int, aspect: float, like: Tensor) -> Tensor:
-    """(height, width, 2) x, y of pixel centers on the view plane, in units of half of the picture's diagonal."""
+    """(height, width, 2) view-plane x, y of pixel centers, in units of half the image diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
     spans = ((aspect / diagonal, width), (1 / diagonal, height))
     axes = [
@@ -98,9 +98,9 @@ class _MoGeEncoder(nn.Module):
         self.register_buffer("image_mean", torch.tensor(MEAN_RGB).view(1, 3, 1, 1))
         self.register_buffer("image_std", torch.tensor(STD_RGB).view(1, 3, 1, 1))
 
-    def forward(self, pictures: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         size = (grid[0] * PATCH_PX, grid[1] * PATCH_PX)
-        resized = F.interpolate(pictures.float(), size, mode="bilinear", antialias=True)
+        resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
         resized = ((resized - self.image_mean) / self.image_std).to(self.backbone.cls_token.dtype)
         found = self.backbone(resized, self.taps)
         maps = [

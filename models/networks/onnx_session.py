@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as this project uses them: on the CPU, one thread, repeatable."""
+"""ONNX Runtime sessions on the CPU, single-threaded and deterministic."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import onnxruntime
 
 
 def open_session(path: str) -> onnxruntime.InferenceSession:
-    """Opens a model for the CPU with one thread, so that workers in parallel do not fight for cores.
+    """Single-threaded CPU session of a model.
 
-    A session may be used by several threads at once. One thread also keeps the order of additions, and
-    so the result, the same in every run.
+    Parallel workers do not compete for cores, and the order of additions is fixed. A session may serve several threads.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""Pictures on the device, as networks take them."""
+"""Images and pixel coordinates on the device."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch.nn import functional as F  # noqa: N812
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def to_unit(pictures_u8: Tensor) -> Tensor:
-    """(n, 3, h, w) float32, 0 to 1, of (n, h, w, 3) uint8."""
-    return pictures_u8.permute(0, 3, 1, 2).float() / 255
+def to_unit(images_u8: Tensor) -> Tensor:
+    """(n, 3, h, w) float32 images, 0 to 1, from (n, h, w, 3) uint8."""
+    return images_u8.permute(0, 3, 1, 2).float() / 255
 
 
-def normalize(pictures: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(n, 3, h, w) pictures less a mean and over a deviation, each by channel."""
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images (n, 3, h, w) less the mean, over the standard deviation of each channel."""
     shape = (1, 3, 1, 1)
-    return (pictures - pictures.new_tensor(mean).view(shape)) / pictures.new_tensor(std).view(shape)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n, h, w) maps at another (width, height), bilinear, corners at half pixels."""
+    """Maps (n, h, w) resized to (width, height), bilinear, pixel centers at half pixels."""
     if tuple(maps.shape[-2:]) == (size[1], size[0]):
         return maps
     return F.interpolate(maps[:, None], (size[1], size[0]), mode="bilinear")[:, 0]

@@ -1,4 +1,4 @@
-"""SAM 2.1 from its published file: our own image encoder, transformers' prompt encoder, mask decoder and memory."""
+"""SAM 2.1 (Ravi et al. 2024): own image encoder; prompt encoder, mask decoder and memory of transformers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from models.networks.weights import load_tensors, read_tensors
 from models.registry import WeightsError
 
 ENCODER = "image_encoder."
-IGNORED_POINT = -10
 
 
 class Sam2(nn.Module):
-    """Encoder and decoder.
+    """Image encoder and video decoder.
 
     Attributes:
-      encoder: pictures to features.
+      encoder: images to features.
       video: transformers' `Sam2VideoModel` without its own encoder.
     """
 
@@ -32,32 +31,32 @@ class Sam2(nn.Module):
         self.video, self._sine = _decoder()
 
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Sam2:
-        """Makes the loaded network ready to run. Places stay in float32: in bf16 they would be off by pixels."""
+        """Prepares the loaded network for inference. Point coordinates stay float32: bf16 is pixels off."""
         self.eval().requires_grad_(False).to(device)
         with torch.inference_mode():
             position = self.video.get_image_wide_positional_embeddings().to(dtype)
-        self._places = (copy.deepcopy(self.video.prompt_encoder).float(), position)
+        self._prompt_parts = (copy.deepcopy(self.video.prompt_encoder).float(), position)
         return self.to(dtype=dtype)
 
-    def embed(self, pictures: Tensor) -> list[Tensor]:
-        """Features of normalized pictures (n, 3, 1024, 1024) for the decoder: at 1/4, 1/8 and 1/16 of that size."""
-        fine, middle, coarse = self.encoder(pictures)
+    def embed(self, images: Tensor) -> list[Tensor]:
+        """Features of normalized images (n, 3, 1024, 1024) at strides 4, 8 and 16, for the decoder."""
+        fine, middle, coarse = self.encoder(images)
         decoder = self.video.mask_decoder
         return [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]
 
     def decode(self, features: list[Tensor], points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks of prompted things, each in a picture of its own.
+        """Masks of prompted objects, one image a prompt.
 
         Args:
-          features: of the picture of each of n prompts, as `embed` gives them.
-          points: (n, k, 2) float32 x, y in pixels of the 1024 x 1024 picture.
+          features: of the images of n prompts, from `embed`.
+          points: (n, k, 2) float32 x, y in pixels of the 1024 x 1024 image.
           labels: (n, k) int: 1 inside, 0 outside, 2 and 3 corners of a box, -10 none.
 
         Returns:
-          Logits (n, 256, 256), and the network's own guess of each mask's overlap with the truth (n,).
+          Logits (n, 256, 256) and predicted IoU (n,).
         """
         video = self.video
-        encode, position = self._places
+        encode, position = self._prompt_parts
         sparse, dense = encode(
             input_points=points[:, None], input_labels=labels[:, None], input_boxes=None, input_masks=None
         )
@@ -73,12 +72,12 @@ class Sam2(nn.Module):
         return masks[:, 0, 0], scores[:, 0, 0]
 
     def propagate(self, features: list[Tensor], mask: Tensor, seed: int) -> Tensor:
-        """Carries the mask of a thing through a clip, forward and backward from the frame in which it is known.
+        """Propagates the mask of an object through a clip, forward and backward from its frame.
 
         Args:
-          features: of the clip's n frames, as `embed` gives them.
-          mask: (1024, 1024) bool, the thing in that frame.
-          seed: index of the frame.
+          features: of the clip's n frames, from `embed`.
+          mask: (1024, 1024) bool.
+          seed: index of the mask's frame.
 
         Returns:
           Logits (n, 256, 256).
@@ -96,7 +95,7 @@ class Sam2(nn.Module):
                 inference_state_device=device,
                 dtype=dtype,
             )
-            # The features are there already: of the frames only their number is asked for.
+            # Features are given, so the session only needs the number of frames.
             session.processed_frames = dict.fromkeys(range(count))
             number = session.obj_id_to_idx(1)
             session.obj_with_new_inputs = [1]
@@ -105,8 +104,8 @@ class Sam2(nn.Module):
                 session.cache.clear_all()
                 levels = [_flat(level[frame : frame + 1]) for level in features]
                 session.cache.cache_vision_features(frame, {"vision_feats": levels, "vision_pos_embeds": positions})
-                found = self.video(session, frame_idx=frame, reverse=order.step < 0)
-                logits[frame] = found.pred_masks[0, 0].float()
+                output = self.video(session, frame_idx=frame, reverse=order.step < 0)
+                logits[frame] = output.pred_masks[0, 0].float()
         return logits
 
 
@@ -116,7 +115,7 @@ def _flat(maps: Tensor) -> Tensor:
 
 
 def load_sam2(path: str, size: HieraSize = LARGE) -> Sam2:
-    """Loads weights as their authors publish them.
+    """SAM 2.1 from its published checkpoint.
 
     Raises:
       WeightsError: if transformers is missing, or the weights do not fit.
@@ -130,7 +129,7 @@ def load_sam2(path: str, size: HieraSize = LARGE) -> Sam2:
 
 
 def to_transformers(state: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
-    """The published tensors but for the image encoder's, under the names that transformers has for them."""
+    """Published tensors without the image encoder's, renamed as in transformers."""
     try:
         points = [state[f"sam_prompt_encoder.point_embeddings.{i}.weight"] for i in range(4)]
         gaussian = state["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
@@ -194,8 +193,8 @@ def _rename(name: str) -> str:
         return f"memory_encoder.mask_downsampler.layers.{layer}.{('conv', 'layer_norm')[part]}.{found[2]}"
     if found := PERCEPTRON.match(name):
         last = 1 if found[1].endswith(".mlp") else 2
-        place = {0: "proj_in", last: "proj_out"}.get(int(found[2]), f"layers.{int(found[2]) - 1}")
-        return f"{found[1]}.{place}.{found[3]}"
+        layer_name = {0: "proj_in", last: "proj_out"}.get(int(found[2]), f"layers.{int(found[2]) - 1}")
+        return f"{found[1]}.{layer_name}.{found[3]}"
     return name
 
 
@@ -206,7 +205,7 @@ def _decoder() -> tuple[Any, Any]:
         raise WeightsError(
             f"masks by SAM 2.1 need transformers ({error}): pip install 'spatialbeam[models]'"
         ) from error
-    # The smallest encoder that it accepts, which is thrown away: ours takes its place.
+    # The smallest encoder that transformers accepts; it is dropped, since `HieraEncoder` takes its place.
     backbone = Sam2HieraDetConfig(
         hidden_size=8,
         blocks_per_stage=[1, 1, 1, 1],

@@ -1,4 +1,4 @@
-"""PP-OCRv5's text detector through transformers: pictures to maps of the probability of text."""
+"""Text detector of PP-OCRv5 in transformers: probability maps of text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.registry import WeightsError
 
 
 class TextDetector:
-    """The server detector of PP-OCRv5. Safe to use from several threads.
+    """Server detector of PP-OCRv5. Safe to use from several threads.
 
     Args:
       paths: of `config.json` and `model.safetensors`, as published.
-      device: where it runs.
+      device: of the network.
 
     Raises:
       WeightsError: if transformers is missing, or the files do not fit.
@@ -39,7 +39,7 @@ class TextDetector:
         self._network = network.eval().requires_grad_(False).to(self._device)
 
     def __call__(self, pixels: Float32Array) -> Float32Array:
-        """(h, w) probability of text of one prepared picture (1, 3, h, w)."""
+        """Text probability (h, w) of a preprocessed image (1, 3, h, w)."""
         with torch.inference_mode():
             found = self._network(torch.from_numpy(pixels).to(self._device)).last_hidden_state
         return np.asarray(found[0, 0].float().cpu().numpy())

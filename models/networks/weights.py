@@ -1,4 +1,4 @@
-"""Reading of weights files as tensors only, and loading them into networks."""
+"""Safe reading of weights files and loading into networks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from models.registry import WeightsError
 
 
 def read_checkpoint(path: str) -> Any:
-    """What a weights file holds, without running anything that it holds.
+    """Contents of a weights file, read without running code of it.
 
-    safetensors files by their own reader; TorchScript archives by torch's loader of these, whose tensors are taken;
-    all else by torch's loader in the mode that knows only tensors and plain containers.
+    safetensors files are read by that package, TorchScript archives by `torch.jit`, others by `torch.load` with
+    `weights_only`.
 
     Raises:
       WeightsError: if torch is missing, or the file is of another kind or holds code.
@@ -37,14 +37,14 @@ def read_checkpoint(path: str) -> Any:
 
 
 def read_tensors(path: str, group: str | None = None) -> dict[str, Any]:
-    """Named tensors of a weights file, as the network's authors published them.
+    """Named tensors of a weights file.
 
     Args:
       path: the file.
-      group: name of the mapping inside of the file that holds them, where it holds more than that.
+      group: key of their mapping, if the file holds more than that.
 
     Raises:
-      WeightsError: what `read_checkpoint` raises; if there is no such mapping of names to tensors.
+      WeightsError: see `read_checkpoint`; also if there is no such mapping of names to tensors.
     """
     import torch
 
@@ -58,7 +58,7 @@ def read_tensors(path: str, group: str | None = None) -> dict[str, Any]:
 
 
 def load_tensors(network: Any, state: Mapping[str, Any], path: str) -> None:
-    """Puts tensors into a network whose parameters have the same names and shapes, all of them.
+    """Loads tensors into a network whose parameters have exactly these names and shapes.
 
     Raises:
       WeightsError: if a name or shape differs, naming the first ones.

@@ -1,7 +1,8 @@
-"""The network of MegaSaM's tracker: two encoders and a recurrent operator that updates flow, in published key names.
+"""Tracking network of MegaSaM (Li et al. 2025) by its published parameter names.
 
-Li et al., "MegaSaM: Accurate, Fast, and Robust Structure and Motion from Casual Dynamic Videos" (2025), which extends
-Teed and Deng, "DROID-SLAM" (2021). Half precision and channels-last on a GPU, single precision on the CPU.
+It extends DROID-SLAM (Teed and Deng 2021): feature and context encoders, a convolutional GRU as update operator, and
+heads for flow updates, confidence, damping and motion probability.
+Half precision and channels-last on a GPU, single precision on the CPU.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ETA_SCALE = 0.01
 
 
 class DroidResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip, each with its norm."""
+    """Residual block: two 3 x 3 convolutions with norms."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, normalized: bool) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class DroidResidualBlock(nn.Module):
 
 
 class DroidEncoder(nn.Module):
-    """Pictures (n, 3, H, W), normalized, to features (n, outputs, H / 8, W / 8)."""
+    """Encoder of normalized images (n, 3, H, W) into features (n, outputs, H / 8, W / 8)."""
 
     def __init__(self, outputs: int, normalized: bool) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class DroidEncoder(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """Weights of the recurrent unit; `UpdateOperator` computes it, in fewer and larger convolutions."""
+    """Weights of the convolutional GRU; `UpdateOperator` runs it in fewer, larger convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,14 +80,14 @@ class ConvGRU(nn.Module):
 
 
 class DampingHead(nn.Module):
-    """Damping of a frame's inverse depths, from the hidden states of its edges."""
+    """Damping of a frame's inverse depths, from the hidden states of its edges (DROID-SLAM)."""
 
     def __init__(self) -> None:
         super().__init__()
         c = FEATURE_CHANNELS
         self.conv1, self.conv2 = nn.Conv2d(c, c, 3, padding=1), nn.Conv2d(c, c, 3, padding=1)
         self.eta = nn.Sequential(nn.Conv2d(c, 1, 3, padding=1))
-        self.upmask = nn.Sequential(nn.Conv2d(c, 576, 1))  # published; the tracker has no use for it
+        self.upmask = nn.Sequential(nn.Conv2d(c, 576, 1))  # published, but unused
 
     def forward(self, net: Tensor, groups: EdgeGroups) -> Tensor:
         frames = groups.mean(conv_relu(net, self.conv1.weight, self.conv1.bias))
@@ -95,7 +96,7 @@ class DampingHead(nn.Module):
 
 
 class StaticHead(nn.Module):
-    """How likely each pixel of an edge belongs to what stands still."""
+    """Static probability of each pixel of an edge: MegaSaM's motion probability head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class StaticHead(nn.Module):
             setattr(self, f"conv{k}", nn.Conv2d(c, c, 3, padding=1))
         for k in (0, 1, 3, 5):
             setattr(self, f"norm_{k}", nn.LayerNorm(c))
-        # Published, but nothing that the tracker uses depends on these.
+        # Published, but unused.
         self.conv4, self.norm_4 = nn.Conv2d(c + 1, c + 1, 3, padding=1), nn.LayerNorm(c + 1)
         self.eta = nn.Sequential(nn.Conv2d(c + 1, c, 3, padding=1), nn.GELU(), nn.Conv2d(c, 1, 3, padding=1))
         self.logits_2 = nn.Sequential(nn.Conv2d(c, c, 3, padding=1), nn.GELU(), nn.Conv2d(c, 1, 3, padding=1))
@@ -114,16 +115,16 @@ class StaticHead(nn.Module):
         self._biases: dict[int, Tensor] = {}
 
     def merge_weights(self) -> None:
-        """Takes the convolution of the spatial mean out of the first one: it is the same at all inner pixels."""
+        """Splits the spatial mean off the first convolution: its part is equal at all inner pixels."""
         c = FEATURE_CHANNELS
         weight = self.conv0.weight
         taps = weight[:, c : 2 * c].float()
         rows = [taps[:, :, 1:].sum(2), taps.sum(2), taps[:, :, :-1].sum(2)]
-        places = [part for row in rows for part in (row[..., 1:].sum(2), row.sum(2), row[..., :-1].sum(2))]
+        positions = [part for row in rows for part in (row[..., 1:].sum(2), row.sum(2), row[..., :-1].sum(2))]
         own = pad_channels(torch.cat([weight[:, :c], weight[:, 2 * c :]], 1))
         self._merged = {
             "own": own.contiguous(memory_format=torch.channels_last),
-            "places": torch.cat(places),
+            "positions": torch.cat(positions),
             "bias": self.conv0.bias.float(),
         }
         norms = {k: getattr(self, f"norm_{k}") for k in (0, 1, 3, 5)}
@@ -132,24 +133,24 @@ class StaticHead(nn.Module):
 
     def forward(self, net: Tensor, weight: Tensor, groups: EdgeGroups) -> Tensor:
         mean = net.mean((2, 3), dtype=torch.float32)
-        bias = (mean @ self._merged["places"].T).unflatten(1, (9, -1)) + self._merged["bias"]
+        bias = (mean @ self._merged["positions"].T).unflatten(1, (9, -1)) + self._merged["bias"]
         own = pad_channels(torch.cat([net, weight], 1))
         x = norm_gelu(functional.conv2d(own, self._merged["own"], padding=1), bias, *self._norms[0])
         for k in (1, 3):
             x = norm_gelu(self._convolve(k, x), self._biases[k], *self._norms[k], x)
         frames = norm_gelu(self._convolve(5, groups.mean(x)), self._biases[5], *self._norms[5])
-        return torch.sigmoid(self.logits_2(x + groups.spread(frames)))
+        return torch.sigmoid(self.logits_2(x + groups.expand(frames)))
 
     def _convolve(self, k: int, x: Tensor) -> Tensor:
         return functional.conv2d(x, getattr(self, f"conv{k}").weight, padding=1)
 
 
 class EdgeGroups:
-    """Which edges leave the same frame: means over them, and back.
+    """Edges grouped by source frame: means over groups, and expansion back to edges.
 
     Attributes:
-      frames: (g,) int64 sorted numbers of the frames that edges leave.
-      member: (e,) int64 index of each edge's frame among `frames`.
+      frames: (g,) int64 sorted source frames.
+      member: (e,) int64 index of each edge's source in `frames`.
     """
 
     def __init__(self, source: Int64Array, device: torch.device | str) -> None:
@@ -161,26 +162,26 @@ class EdgeGroups:
         self._average = torch.from_numpy(share).to(device, non_blocking=True)
 
     def mean(self, x: Tensor) -> Tensor:
-        """(e, c, h, w) to (g, c, h, w): as a matrix product, which adds in one order where scattering does not."""
+        """Group means (g, c, h, w) of (e, c, h, w), by a matrix product: unlike scatter it is deterministic."""
         rows = x.permute(0, 2, 3, 1)
         mean = self._average.to(x.dtype) @ rows.reshape(len(x), -1)
         return mean.reshape(-1, *rows.shape[1:]).permute(0, 3, 1, 2)
 
-    def spread(self, x: Tensor) -> Tensor:
-        """(g, ...) to (e, ...)."""
+    def expand(self, x: Tensor) -> Tensor:
+        """Values (e, ...) of each edge's group, from (g, ...)."""
         return x[self.member]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowUpdate:
-    """What the operator says of edges (i, j).
+    """Output of the update operator for edges (i, j).
 
     Attributes:
       net: (e, 128, h, w) new hidden state.
-      delta_px: (e, h, w, 2) float32 correction of the flow, in px of the features.
+      delta_px: (e, h, w, 2) float32 flow update, in px of the features.
       weight: (e, h, w, 2) float32 confidence from 0 to 1.
-      static: (e, h, w) float32 share of 0 to 1 that a pixel stands still; none where no groups were given.
-      eta: (g, h, w) float32 damping of the groups' frames; none where no groups were given.
+      static: (e, h, w) float32 static probability, 0 to 1; none without groups.
+      eta: (g, h, w) float32 damping of the groups' frames; none without groups.
     """
 
     net: Tensor
@@ -191,10 +192,10 @@ class FlowUpdate:
 
 
 class UpdateOperator(nn.Module):
-    """One recurrent step for each edge.
+    """Update operator (DROID-SLAM): one GRU step for each edge.
 
-    The context is the same in every step of an edge and for all edges of a frame: its share of the recurrent unit is
-    computed once a frame (`share_of_context`).
+    Context features are equal in all steps and for all edges of a frame, so their terms of the GRU gates are computed
+    once a frame (`context_terms`).
     """
 
     def __init__(self) -> None:
@@ -209,7 +210,7 @@ class UpdateOperator(nn.Module):
         self._merged: dict[str, Tensor] = {}
 
     def merge_weights(self) -> None:
-        """Joins convolutions of the same input; to be called after weights have changed or moved."""
+        """Merges convolutions of the same input; call it after weights have changed or moved."""
         gru, c = self.gru, FEATURE_CHANNELS
         gates = [gru.convz.weight, gru.convr.weight, gru.convq.weight]
         glo = (gru.convz_glo, gru.convr_glo, gru.convq_glo)
@@ -237,8 +238,8 @@ class UpdateOperator(nn.Module):
         }
         self.agg_motion.merge_weights()
 
-    def share_of_context(self, context: Tensor) -> Tensor:
-        """Context features (f, 128, h, w) to their share (f, 384, h, w) of the recurrent unit's gates."""
+    def context_terms(self, context: Tensor) -> Tensor:
+        """Terms (f, 384, h, w) of the GRU gates from context features (f, 128, h, w)."""
         return functional.conv2d(context, self._merged["context"], self._merged["context_bias"], padding=1)
 
     def forward(
@@ -250,22 +251,22 @@ class UpdateOperator(nn.Module):
         motion: Tensor,
         groups: EdgeGroups | None = None,
     ) -> FlowUpdate:
-        """One step.
+        """One step of the update operator.
 
         Args:
           net: (e, 128, h, w) hidden state.
-          context: (f, 384, h, w) shares of all frames from `share_of_context`.
+          context: (f, 384, h, w) terms of all frames from `context_terms`.
           source: (e,) int64 frames of the edges.
           correlation: (e, 200, h, w), see `correlate`.
-          motion: (e, 4, h, w) flow, and target minus the flow's end, within +-`MAX_MOTION_PX`.
-          groups: the edges' source frames; without them neither `static` nor `eta` are computed.
+          motion: (e, 4, h, w) induced flow and residual of the last target, within +-`MAX_MOTION_PX`.
+          groups: edges by source frame; without them `static` and `eta` are not computed.
         """
         merged = self._merged
         inputs = torch.cat([self._encode_correlation(correlation), self._encode_motion(motion)], 1)
-        net = self._recur(net, context, source, functional.conv2d(inputs, merged["inputs"], padding=1))
+        net = self._gru_step(net, context, source, functional.conv2d(inputs, merged["inputs"], padding=1))
         heads = conv_relu(net, merged["heads"], merged["heads_bias"])
-        said = functional.conv2d(heads, merged["last"], merged["last_bias"], padding=1)
-        weight, delta = torch.sigmoid(said[:, :2]), said[:, 2:].permute(0, 2, 3, 1).float()
+        outputs = functional.conv2d(heads, merged["last"], merged["last_bias"], padding=1)
+        weight, delta = torch.sigmoid(outputs[:, :2]), outputs[:, 2:].permute(0, 2, 3, 1).float()
         static = None if groups is None else self.agg_motion(net, weight, groups)[:, 0].float()
         eta = None if groups is None else self.agg(net, groups)
         return FlowUpdate(net=net, delta_px=delta, weight=weight.permute(0, 2, 3, 1).float(), static=static, eta=eta)
@@ -279,7 +280,7 @@ class UpdateOperator(nn.Module):
         padded = pad_channels(motion).contiguous(memory_format=torch.channels_last)
         return conv_relu(conv_relu(padded, self._merged["motion"], first.bias), second.weight, second.bias)
 
-    def _recur(self, net: Tensor, context: Tensor, source: Tensor, inputs: Tensor) -> Tensor:
+    def _gru_step(self, net: Tensor, context: Tensor, source: Tensor, inputs: Tensor) -> Tensor:
         merged = self._merged
         mean = gated_mean(functional.conv2d(net, self.gru.w.weight), merged["w_bias"], net)
         common = functional.linear(mean, merged["glo"], merged["glo_bias"])
@@ -295,7 +296,7 @@ def _pair(inputs: int, size: int, outputs: int) -> nn.Sequential:
 
 
 class TrackingNetwork(nn.Module):
-    """The whole network; make one with `build_tracking_network` or `load_tracking_network`."""
+    """MegaSaM's network; make one with `build_tracking_network` or `load_tracking_network`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -308,25 +309,25 @@ class TrackingNetwork(nn.Module):
         return self.fnet.conv1.weight.dtype
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """RGB pictures (n, 3, H, W) uint8 to features and hidden state (n, 128, h, w), and context (n, 384, h, w)."""
+        """Features and hidden state (n, 128, h, w), and context (n, 384, h, w) of RGB images (n, 3, H, W) uint8."""
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
         normalized = ((images.float() / 255 - mean) / std).to(self.dtype)
         net, context = self.cnet(normalized.contiguous(memory_format=torch.channels_last)).split(FEATURE_CHANNELS, 1)
-        return self.fnet(normalized), torch.tanh(net), self.update.share_of_context(functional.relu(context))
+        return self.fnet(normalized), torch.tanh(net), self.update.context_terms(functional.relu(context))
 
 
 def build_tracking_network(
     state: dict[str, Tensor] | None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> TrackingNetwork:
-    """The network with weights in the published key names; random ones of torch's own initialization for none.
+    """Network with published weights; with none, torch's random initialization.
 
     Args:
       state: keys with or without `module.`; the heads `delta` and `weight` may have a third row, which is dropped.
-      device: where it runs.
-      dtype: of weights and features; none for float16 on a GPU and float32 elsewhere.
+      device: of the network.
+      dtype: of weights and features; by default float16 on a GPU and float32 elsewhere.
 
     Raises:
-      ValueError: naming the keys that are missing, unknown or of another shape.
+      ValueError: names the keys that are missing, unknown or of another shape.
     """
     network = TrackingNetwork()
     if state is not None:
@@ -336,7 +337,7 @@ def build_tracking_network(
         try:
             network.load_state_dict({key: value for key, value in state.items() if value is not None})
         except RuntimeError as error:
-            raise ValueError(f"these are not the weights of MegaSaM's tracker: {error}") from error
+            raise ValueError(f"not the weights of MegaSaM's tracker: {error}") from error
     device = torch.device(device)
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     network.requires_grad_(False).eval().to(device, dtype)
@@ -349,5 +350,5 @@ def build_tracking_network(
 def load_tracking_network(
     path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> TrackingNetwork:
-    """Loads `megasam_final.pth` without running code of the file; see `build_tracking_network`."""
+    """Network from `megasam_final.pth`; no code of the file runs. See `build_tracking_network`."""
     return build_tracking_network(torch.load(path, map_location="cpu", weights_only=True), device, dtype)

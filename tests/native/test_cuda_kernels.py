@@ -43,7 +43,7 @@ def relative(found, expected):
 
 
 @pytest.mark.parametrize(("height", "width", "radius"), [(41, 73, 3), (9, 14, 3), (41, 73, 4)])
-def test_look_up(seed, height, width, radius):
+def test_lookup(seed, height, width, radius):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(3, 128, height, width, generator=generator).half()
     pyramid = correlation.FeaturePyramid.from_features(features)
@@ -52,10 +52,10 @@ def test_look_up(seed, height, width, radius):
     source, target = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 2, 0, 2])
     exact = correlation.FeaturePyramid(pyramid.rows.double(), height, width)
     volume = correlation.make_volume(exact, source, target)
-    expected = correlation.look_up(volume, exact, coords.double(), radius)
+    expected = correlation.lookup(volume, exact, coords.double(), radius)
     on_device = correlation.FeaturePyramid(pyramid.rows.cuda(), height, width)
     volume = correlation.make_volume(on_device, source.cuda(), target.cuda())
-    found = correlation.look_up(volume, on_device, coords.cuda(), radius)
+    found = correlation.lookup(volume, on_device, coords.cuda(), radius)
     assert found.shape == expected.shape
     assert relative(found, expected) < 1e-3
 

@@ -146,7 +146,7 @@ class TestBatchRunner:
                 raise torch.OutOfMemoryError("no memory left")
             return pictures.float().mean(dim=(1, 2, 3)), pictures[:, 0, 0, 0]
 
-        arguments = {"max_pictures": 16, "max_bytes": 1 << 20} | changes
+        arguments = {"max_images": 16, "max_bytes": 1 << 20} | changes
         return BatchRunner(compute, torch.device("cpu"), **arguments), tried
 
     def test_out_of_memory_halves_the_batch_and_goes_on(self, torch):

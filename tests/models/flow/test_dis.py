@@ -1,4 +1,4 @@
-"""Flow between pairs of frames, kept for all who ask."""
+"""DIS flow between pairs of frames and its cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_guess(*_: int) -> np.ndarray:
     return np.zeros((64, 96, 2), np.float32)
 
 
-def test_flow_leads_to_where_things_are_and_back():
+def test_flow_is_forward_backward_consistent():
     pairs = FlowCache(shifted(2), no_guess)
     inner = np.s_[8:-8, 8:-8]
     assert np.abs(pairs.flow(0, 1)[inner] - (3, 0)).max() < 0.3
@@ -32,27 +32,27 @@ def test_flow_leads_to_where_things_are_and_back():
 
 
 def test_a_pair_is_computed_once_for_all_threads(monkeypatch):
-    asked = []
-    pairs = FlowCache(shifted(3), lambda a, b: asked.append((a, b)) or no_guess())
+    computed = []
+    pairs = FlowCache(shifted(3), lambda a, b: computed.append((a, b)) or no_guess())
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: pairs.flow(0, 2), range(8)))
-    assert asked == [(0, 2)]
+    assert computed == [(0, 2)]
     assert all(one is found[0] for one in found)
 
 
-def test_what_is_kept_is_bounded_and_comes_out_the_same_again(monkeypatch):
-    monkeypatch.setattr(flow, "KEPT_MIB", 0)
+def test_the_cache_is_bounded_and_evicted_flow_is_recomputed_alike(monkeypatch):
+    monkeypatch.setattr(flow, "CACHE_MIB", 0)
     frames = shifted(12)
-    asked = []
-    pairs = FlowCache(frames, lambda a, b: asked.append((a, b)) or no_guess())
+    computed = []
+    pairs = FlowCache(frames, lambda a, b: computed.append((a, b)) or no_guess())
     first = pairs.flow(0, 1).copy()
     for k in range(1, 11):
         pairs.flow(k, k + 1)
     np.testing.assert_array_equal(pairs.flow(0, 1), first)
-    assert asked.count((0, 1)) == 2
+    assert computed.count((0, 1)) == 2
 
 
-def test_an_error_is_told_to_all_who_ask():
+def test_every_caller_gets_the_error():
     def fail(*_: int) -> np.ndarray:
         raise ValueError("no guess")
 
