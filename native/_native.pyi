@@ -28,7 +28,7 @@ class BlendSearch:
         lengths: Sequence[int],
         probes: Sequence[float],
         min_distance: float,
-        max_bend: float,
+        max_nonlinearity: float,
         max_residual: float,
         min_quality: float,
         /,
@@ -111,11 +111,11 @@ def frame_distance(
     /,
 ) -> DoubleArray: ...
 def align_patches(
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
     source: npt.NDArray[np.int32],
     target: npt.NDArray[np.int32],
-    at_px: SingleArray,
-    guess_px: SingleArray,
+    position_px: SingleArray,
+    initial_px: SingleArray,
     source_from_target: SingleArray,
     radius_px: int,
     iterations: int,

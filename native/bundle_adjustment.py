@@ -1,23 +1,24 @@
-"""Bundle adjustment of camera poses, inverse depths and the focal length of one clip, in native code.
+"""Bundle adjustment of camera poses, inverse depths and one focal length of a clip, in native code.
 
-The model is that of dense visual odometry (DROID-SLAM, MegaSaM): the points of a frame i are pixels with an inverse
-depth d each; an edge (i, j) says where they are seen in frame j, with a weight. A pixel's ray [x, y, 1, d] moves by
-the poses to [X, Y, Z, d] in frame j and projects to (fx X / Z + cx, fy Y / Z + cy); Z is the point's depth in j over
-its depth in i. The cost is
+The model is the dense bundle adjustment of DROID-SLAM (Teed and Deng 2021, eq. 4) and MegaSaM: the points of a frame i
+are pixels, each with an inverse depth d; an edge (i, j) observes them in frame j, with a weight. The homogeneous ray
+[x, y, 1, d] of a pixel is transformed to [X, Y, Z, d] in frame j and projects to (fx X / Z + cx, fy Y / Z + cy); Z is
+the ratio of the depth in j to the depth in i. The cost is
 
     sum of w rho(s) over observations + sum of m (d - d_prior)^2 over points + w_f (fx - f_prior)^2,
 
-where w rho(s) is wu ru^2 + wv rv^2 for residuals r in px. A robust kernel takes s = (wu ru^2 + wv rv^2) / w with w
-the mean of both weights (for equal weights the squared length of the residual): with k its scale, huber is
-rho = s up to k^2 and 2 k sqrt(s) - k^2 beyond, cauchy k^2 log(1 + s / k^2).
+where w rho(s) is wu ru^2 + wv rv^2 for residuals r in px. Robust losses take s = (wu ru^2 + wv rv^2) / w with w the
+mean of both weights (for equal weights the squared length of the residual). With k the loss scale, Huber is rho = s up
+to k^2 and 2 k sqrt(s) - k^2 beyond, Cauchy k^2 log(1 + s / k^2).
 
-Each step is Gauss-Newton with Levenberg-Marquardt damping, weights renewed at each step (iteratively reweighted least
-squares), points eliminated by the Schur complement, the rest solved by a Cholesky factorisation in double precision.
-Poses change by exp(xi) G, xi = (tau, phi), inverse depths by addition, the focal lengths together by a factor.
+Each iteration is a Gauss-Newton step with Levenberg-Marquardt damping (Marquardt 1963): iteratively reweighted least
+squares, points eliminated from the normal equations by the Schur complement (Triggs et al. 2000), the reduced system
+solved by Cholesky factorization in double precision. Poses are updated by exp(xi) G, xi = (tau, phi), inverse depths
+additively, both focal lengths by a common factor.
 
 Poses are cam_from_world [tx ty tz qx qy qz qw], camera axes x right, y down, z forward, pixel centers at integers.
-The same input gives the same bytes for any number of threads, with AVX2 and AVX-512, and from all compilers; x86
-processors without AVX2 round otherwise.
+Results are bit-identical for any number of threads, with AVX2 and AVX-512, and from all compilers; x86 processors
+without AVX2 (no FMA) round differently.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ SingleArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BundleProblem:
-    """One clip's poses, points and observations.
+    """Poses, points and observations of one clip.
 
-    Arrays of another type are converted, at the cost of a copy. Only observations may hold numbers that are not
-    finite: those with a weight that is not above 0 or not finite, or with a target that is not finite, do not count.
+    Arrays of other dtypes are converted, which costs a copy. All arrays must be finite, except observations: those with
+    a weight that is not positive and finite, or a target that is not finite, are ignored.
 
     Attributes:
       cam_from_world: (n, 7) float64.
-      inverse_depth: (n, p) float64, 1 / z-depth, at least 0; 0 is a point at infinity.
-      pixels: (p, 2) float32 for all frames, or (n, p, 2): the points' positions (u, v) in their own frame.
-      intrinsics: (4,) fx fy cx cy in px, of all frames.
-      source, target: (e,) int32 frames i and j of the edges, i never j. An edge may occur more than once.
-      target_px: (e, p, 2) float32: where the points of frame i are seen in frame j.
+      inverse_depth: (n, p) float64, 1 / z-depth, nonnegative; 0 is a point at infinity.
+      pixels: (p, 2) float32 for all frames, or (n, p, 2): positions (u, v) of the points in their source frame, px.
+      intrinsics: (4,) fx fy cx cy in px, shared by all frames.
+      source, target: (e,) int32 frames i and j of the edges, i != j. Edges may repeat.
+      target_px: (e, p, 2) float32: observed positions in frame j of the points of frame i.
       weight: (e, p, 2) float32 for u and v, or (e, p) for both: inverse variances in px^-2; 0 for no observation.
-        Stretches of points without an observation cost little time.
-      prior_inverse_depth, prior_weight: (n, p) float64, both or none: expected inverse depths, and how much an
-        error of 1 squared costs; 0 for no prior.
-      point_damping: (n, p) float64 or none: added to the points' own curvature, as a step limit that costs nothing.
-      fixed: (n,) bool: poses that stay as they are; none for the first one only.
+        Runs of points without observations cost little time.
+      prior_inverse_depth, prior_weight: (n, p) float64, both or neither: prior inverse depths and their weights m;
+        0 for no prior.
+      point_damping: (n, p) float64, optional: added to the diagonal of the points' Hessian; limits steps, adds no cost.
+      fixed: (n,) bool: poses that are held fixed; None for the first one only.
     """
 
     cam_from_world: npt.ArrayLike
@@ -72,34 +73,33 @@ class BundleProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleOptions:
-    """How to solve.
+    """Solver options.
 
     Attributes:
-      iterations: steps at most, rejected ones too.
-      optimize_poses, optimize_points, optimize_focal: what may change. Where points stay, their inverse depths stay
-        untouched, also those out of the limits below.
-      focal_prior_px, focal_prior_weight: expected fx and what 1 px^2 of error costs; weight 0 for none.
-      adaptive: whether a step is taken only if it lowers the cost, the damping falling after good steps and rising
-        after bad ones. If not, all steps are taken with the damping as it is, and no cost is compared, which
-        saves a tenth of the time: for a few steps inside a loop that looks at the images again.
-      damping: share of the curvature's diagonal that is added to it at first.
-      damping_up, damping_down, damping_min, damping_max: its factors after bad and good steps, and its limits.
-      pose_damping_floor, point_damping_floor: added to the diagonal for poses and focal length, and for points.
-        Without a prior the scale of a monocular clip is free: damping keeps the solve well posed, and the scale
-        near where it was.
-      tolerance: a step that promises to lower the cost by no more than this share of it ends the solve.
-      keep_scale: whether positions and inverse depths are at last scaled, about the fixed camera, so that the median
-        inverse depth is as before. Needs exactly one fixed pose, no prior of points, and poses and points to be
-        optimized.
-      min_depth_ratio: observations of points whose depth in the target is less than this share of that in their own
-        frame do not count, nor do those behind the camera.
-      min_inverse_depth, max_inverse_depth: limits of optimized points.
-      robust_kernel, robust_scale_px: see the module.
-      precision: of the inner loops; sums are double. "single" is 1.6 times as fast and errs by less than 1e-4 px.
-      residuals: whether the residuals and the last cost are measured; costs about a quarter of an iteration.
-      variances: whether the variances of poses and focal length are computed at the end.
-      num_threads: at least 1.
-      simd: code path of the inner loops: auto, portable, avx2 or avx512.
+      iterations: maximum number of iterations, rejected steps included.
+      optimize_poses, optimize_points, optimize_focal: free variables. Fixed inverse depths are
+        not clamped to the limits below.
+      focal_prior_px, focal_prior_weight: prior of fx and its weight in px^-2; 0 for none.
+      adaptive: whether a step is accepted only if it lowers the cost, and the damping adapts (Levenberg-Marquardt). If
+        not, all steps are accepted with constant damping and costs are not compared, which saves a tenth of the time:
+        for a few steps inside an outer loop that updates the observations.
+      damping: initial damping, relative to the diagonal of the Hessian.
+      damping_up, damping_down, damping_min, damping_max: its factors after rejected and accepted steps, and its limits.
+      pose_damping_floor, point_damping_floor: absolute damping of poses and focal length, and of points. The scale of a
+        monocular clip without a prior is a gauge freedom: damping keeps the system positive definite and the scale
+        near its initial value.
+      tolerance: relative decrease of the cost predicted by the linear model at which the solver has converged.
+      keep_scale: whether the result is rescaled about the fixed camera so that the median inverse depth is as before.
+        Needs exactly one fixed pose, no prior of points, and free poses and points.
+      min_depth_ratio: minimum ratio of a point's depth in the target to that in its source frame; observations below it
+        are ignored, as are points behind the camera.
+      min_inverse_depth, max_inverse_depth: limits of optimized inverse depths.
+      robust_kernel, robust_scale_px: robust loss and its scale, see the module.
+      precision: of the inner loops; sums are double. "single" is 1.6 times as fast, with errors below 1e-4 px.
+      residuals: whether residuals and the final cost are computed; takes about a quarter of an iteration.
+      variances: whether the marginal variances of poses and focal length are computed.
+      num_threads: at least 1; results do not depend on it.
+      simd: instruction set of the inner loops: auto, portable, avx2 or avx512.
     """
 
     iterations: int = 10
@@ -132,20 +132,20 @@ class BundleOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BundleResult:
-    """What bundle adjustment found.
+    """Result of bundle adjustment.
 
     Attributes:
       cam_from_world: (n, 7) float64.
       inverse_depth: (n, p) float64.
       intrinsics: (4,) float64.
-      cost_history: cost at the start of each iteration and, if residuals were asked for, at the end.
-      residual_px: (e, p) float32 lengths of the residuals, NaN where there is no observation; none if not asked for.
-      pose_variance: (n, 6) variances of (tau, phi) for weights that are inverse variances, 0 for fixed poses;
-        none if not asked for, or if the problem leaves a combination of the variables free.
-      focal_variance: variance of the focal length's logarithm; none in the same cases, or if it was fixed.
-      damping: that the next iteration would have begun with.
-      iterations: done, rejected steps included.
-      converged: whether the last step promised no more than the tolerance.
+      cost_history: cost at the start of each iteration and, if residuals were requested, at the end.
+      residual_px: (e, p) float32 residual lengths, NaN where there is no observation; None if not requested.
+      pose_variance: (n, 6) marginal variances of (tau, phi) if weights are inverse variances, 0 for fixed poses; None
+        if not requested, or if the Hessian is singular (gauge freedom).
+      focal_variance: variance of the logarithm of the focal length; None in the same cases, or if it is fixed.
+      damping: final damping.
+      iterations: number of iterations, rejected steps included.
+      converged: whether the predicted relative decrease of the last step was within the tolerance.
     """
 
     cam_from_world: DoubleArray
@@ -161,13 +161,12 @@ class BundleResult:
 
 
 class Reprojection(NamedTuple):
-    """Where points are in other frames.
+    """Points projected into other frames.
 
     Attributes:
       pixels: (e, p, 2) float32, NaN where not valid.
       depth: (e, p) float32 z-depth in the target frame, NaN where not valid, infinite for points at infinity.
-      valid: (e, p) bool: whether the depth is at least the least share of that in the source frame. Points out of
-        the picture are valid.
+      valid: (e, p) bool: whether the depth ratio is at least `min_depth_ratio`. Points outside the image are valid.
     """
 
     pixels: SingleArray
@@ -176,38 +175,38 @@ class Reprojection(NamedTuple):
 
 
 def bundle_adjust(problem: BundleProblem, options: BundleOptions | None = None) -> BundleResult:
-    """Finds the poses, inverse depths and focal length of least cost near the given ones.
+    """Optimizes poses, inverse depths and focal length from the given initial values.
 
-    Releases the interpreter lock while it computes. Time grows with the observations times the edges that leave a
-    frame, and with the third power of the number of free poses.
+    Releases the GIL. Time grows with the number of observations times the edges per frame, and with the cube of the
+    number of free poses.
 
     Raises:
-      ValueError: for arrays of wrong shapes, numbers that are not finite outside of observations, edges that do not
-        join two frames, or options out of their range.
+      ValueError: for arrays of wrong shape, non-finite values outside of observations, invalid edges, or options out of
+        range.
     """
     options = options or BundleOptions()
-    scene = _scene(problem.cam_from_world, problem.inverse_depth, problem.pixels, problem.intrinsics)
-    n = len(scene[0])
+    geometry = _check_geometry(problem.cam_from_world, problem.inverse_depth, problem.pixels, problem.intrinsics)
+    n = len(geometry[0])
     fixed = np.arange(n) == 0 if problem.fixed is None else np.asarray(problem.fixed, bool)
     _check_options(problem, options, fixed)
-    numbers = {field.name: getattr(options, field.name) for field in fields(options)}
-    numbers["focal_prior"] = numbers.pop("focal_prior_px")
-    numbers["single_precision"] = numbers.pop("precision") == "single"
-    found = _native.bundle_adjust(
-        *scene,
-        _frames("source", problem.source),
-        _frames("target", problem.target),
+    option_values = {field.name: getattr(options, field.name) for field in fields(options)}
+    option_values["focal_prior"] = option_values.pop("focal_prior_px")
+    option_values["single_precision"] = option_values.pop("precision") == "single"
+    result = _native.bundle_adjust(
+        *geometry,
+        _frame_indices("source", problem.source),
+        _frame_indices("target", problem.target),
         np.asarray(problem.target_px, np.float32),
         np.asarray(problem.weight, np.float32),
-        _finite_if_given("prior_inverse_depth", problem.prior_inverse_depth),
-        _finite_if_given("prior_weight", problem.prior_weight, lowest=0.0),
-        _finite_if_given("point_damping", problem.point_damping, lowest=0.0),
+        _check_optional("prior_inverse_depth", problem.prior_inverse_depth),
+        _check_optional("prior_weight", problem.prior_weight, minimum=0.0),
+        _check_optional("point_damping", problem.point_damping, minimum=0.0),
         np.asarray(fixed, np.uint8),
-        numbers,
+        option_values,
         options.robust_kernel,
         options.simd,
     )
-    poses, inverse_depth, intrinsics, history, residuals, pose_variance, focal_variance, damping, steps, done = found
+    poses, inverse_depth, intrinsics, history, residuals, pose_variance, focal_variance, damping, steps, done = result
     if options.keep_scale:
         poses, inverse_depth = _rescale(poses, inverse_depth, np.asarray(problem.inverse_depth, np.float64), fixed)
     return BundleResult(
@@ -235,16 +234,16 @@ def reproject(
     min_depth_ratio: float = 0.25,
     num_threads: int = 1,
 ) -> Reprojection:
-    """Where the points of the edges' source frames are in their target frames; arguments as in `BundleProblem`.
+    """Projects points of the edges' source frames into the target frames; arguments as in `BundleProblem`.
 
     Raises:
-      ValueError: for arrays of wrong shapes, numbers that are not finite, or edges that do not join two frames.
+      ValueError: for arrays of wrong shape, non-finite values, or invalid edges.
     """
-    scene = _scene(cam_from_world, inverse_depth, pixels, intrinsics)
-    edges = _frames("source", source), _frames("target", target)
+    geometry = _check_geometry(cam_from_world, inverse_depth, pixels, intrinsics)
+    edges = _frame_indices("source", source), _frame_indices("target", target)
     _check(min_depth_ratio > 0, "min_depth_ratio", min_depth_ratio, "above 0")
     _check(num_threads >= 1, "num_threads", num_threads, "at least 1")
-    moved_px, depth, valid = _native.reproject(*scene, *edges, min_depth_ratio, num_threads)
+    moved_px, depth, valid = _native.reproject(*geometry, *edges, min_depth_ratio, num_threads)
     return Reprojection(moved_px, depth, valid.view(np.bool_))
 
 
@@ -261,58 +260,59 @@ def frame_distance(
     min_share: float = 0.75,
     num_threads: int = 1,
 ) -> DoubleArray:
-    """(e,) float64: how far the edges' frames are from each other, in px of flow; arguments as in `BundleProblem`.
+    """(e,) float64 frame distances in px of induced flow, after DROID-SLAM; arguments as in `BundleProblem`.
 
-    The mean over the source's points of beta x the length of the flow + (1 - beta) x the length that it has without
-    the cameras' rotation (the target turned to look as the source does). Points count that are in front of the target
-    in both cases (`min_depth_ratio`). Infinite where fewer than `min_share` of them count. Not symmetric: for a
-    distance that is, take the mean of both directions. After the distance of DROID-SLAM, which adds the translation
-    along the target's axes to rays along the source's.
+    Mean over the source's points of beta x the flow magnitude + (1 - beta) x the magnitude of the flow by translation
+    alone (the target rotated to the orientation of the source). Points must be in front of the target in both cases
+    (`min_depth_ratio`); infinite if fewer than `min_share` of them are. Not symmetric: average both directions for a
+    symmetric distance. Unlike here, DROID-SLAM adds the translation along the target's axes to rays along the source's.
 
     Raises:
-      ValueError: for arrays of wrong shapes, numbers that are not finite, or edges that do not join two frames.
+      ValueError: for arrays of wrong shape, non-finite values, or invalid edges.
     """
-    scene = _scene(cam_from_world, inverse_depth, pixels, intrinsics)
-    edges = _frames("source", source), _frames("target", target)
+    geometry = _check_geometry(cam_from_world, inverse_depth, pixels, intrinsics)
+    edges = _frame_indices("source", source), _frame_indices("target", target)
     _check(0 <= beta <= 1, "beta", beta, "from 0 to 1")
     _check(min_depth_ratio > 0, "min_depth_ratio", min_depth_ratio, "above 0")
     _check(num_threads >= 1, "num_threads", num_threads, "at least 1")
-    return _native.frame_distance(*scene, *edges, beta, min_depth_ratio, min_share, num_threads)
+    return _native.frame_distance(*geometry, *edges, beta, min_depth_ratio, min_share, num_threads)
 
 
-def _scene(
+def _check_geometry(
     cam_from_world: npt.ArrayLike, inverse_depth: npt.ArrayLike, pixels: npt.ArrayLike, intrinsics: npt.ArrayLike
 ) -> tuple[DoubleArray, DoubleArray, SingleArray, DoubleArray]:
-    poses = _finite("cam_from_world", cam_from_world, np.float64)
+    poses = _check_finite("cam_from_world", cam_from_world, np.float64)
     if poses.ndim != 2 or poses.shape[1] != 7:
         raise ValueError(f"cam_from_world must have the shape (frames, 7), got {poses.shape}")
     if not np.all(np.linalg.norm(poses[:, 3:], axis=1) > 0.5):
         raise ValueError("the quaternions of cam_from_world must have unit norm")
-    camera = _finite("intrinsics", intrinsics, np.float64)
-    if camera.shape != (4,) or not (camera[:2] > 0).all():
-        raise ValueError(f"intrinsics must be four numbers fx fy cx cy with focal lengths above 0, got {camera}")
+    intrinsics_px = _check_finite("intrinsics", intrinsics, np.float64)
+    if intrinsics_px.shape != (4,) or not (intrinsics_px[:2] > 0).all():
+        raise ValueError(
+            f"intrinsics must be four option_values fx fy cx cy with focal lengths above 0, got {intrinsics_px}"
+        )
     return (
         se3.normalize(poses),
-        _finite("inverse_depth", inverse_depth, np.float64, lowest=0.0),
-        _finite("pixels", pixels, np.float32),
-        camera,
+        _check_finite("inverse_depth", inverse_depth, np.float64, minimum=0.0),
+        _check_finite("pixels", pixels, np.float32),
+        intrinsics_px,
     )
 
 
-def _finite(name: str, values: npt.ArrayLike, dtype: Any, lowest: float | None = None) -> Any:
+def _check_finite(name: str, values: npt.ArrayLike, dtype: Any, minimum: float | None = None) -> Any:
     array = np.asarray(values, dtype)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
-    if lowest is not None and array.size and array.min() < lowest:
-        raise ValueError(f"{name} must be at least {lowest:g}, got {array.min():g}")
+    if minimum is not None and array.size and array.min() < minimum:
+        raise ValueError(f"{name} must be at least {minimum:g}, got {array.min():g}")
     return array
 
 
-def _finite_if_given(name: str, values: npt.ArrayLike | None, lowest: float | None = None) -> DoubleArray | None:
-    return None if values is None else _finite(name, values, np.float64, lowest)
+def _check_optional(name: str, values: npt.ArrayLike | None, minimum: float | None = None) -> DoubleArray | None:
+    return None if values is None else _check_finite(name, values, np.float64, minimum)
 
 
-def _frames(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int32]:
+def _frame_indices(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int32]:
     array = np.asarray(values)
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, got {array.dtype}")
@@ -338,15 +338,15 @@ def _check_options(problem: BundleProblem, options: BundleOptions, fixed: npt.ND
     _check(o.pose_damping_floor >= 0, "pose_damping_floor", o.pose_damping_floor, "at least 0")
     _check(o.point_damping_floor >= 0, "point_damping_floor", o.point_damping_floor, "at least 0")
     _check(o.tolerance >= 0, "tolerance", o.tolerance, "at least 0")
-    limits_fit = 0 <= o.min_inverse_depth <= o.max_inverse_depth
-    _check(limits_fit, "min_inverse_depth", o.min_inverse_depth, "from 0 to max_inverse_depth")
+    has_valid_limits = 0 <= o.min_inverse_depth <= o.max_inverse_depth
+    _check(has_valid_limits, "min_inverse_depth", o.min_inverse_depth, "from 0 to max_inverse_depth")
     _check(o.focal_prior_weight >= 0, "focal_prior_weight", o.focal_prior_weight, "at least 0")
     if o.focal_prior_weight > 0:
         _check(0 < o.focal_prior_px < float("inf"), "focal_prior_px", o.focal_prior_px, "above 0 where it has a weight")
     if (problem.prior_inverse_depth is None) != (problem.prior_weight is None):
-        raise ValueError("prior_inverse_depth and prior_weight must be given both or not at all")
-    free_scale = o.optimize_poses and o.optimize_points and problem.prior_weight is None and fixed.sum() == 1
-    if o.keep_scale and not free_scale:
+        raise ValueError("prior_inverse_depth and prior_weight must be given together")
+    has_free_scale = o.optimize_poses and o.optimize_points and problem.prior_weight is None and fixed.sum() == 1
+    if o.keep_scale and not has_free_scale:
         raise ValueError("keep_scale needs exactly one fixed pose, free poses and points, and no prior of points")
 
 
@@ -356,7 +356,7 @@ def _rescale(
     new, old = np.median(inverse_depth), np.median(before)
     if not (new > 0 and old > 0):
         return poses, inverse_depth
-    # Camera centers move on their rays from the fixed one, which stays.
+    # Camera centers are scaled about the fixed one.
     world_from_cam = se3.invert(poses)
     center = world_from_cam[fixed, :3]
     world_from_cam[:, :3] = center + (world_from_cam[:, :3] - center) * (new / old)

@@ -1,7 +1,7 @@
-"""Elementary functions by the C library.
+"""Elementary functions of the C library, which give the same bits on every x86 processor.
 
-NumPy's own choose their code by the processor: with AVX-512 their last digits are others. (Of those that this project
-needs its sine, cosine, arctan2 and square root do not.)
+NumPy dispatches its own by instruction set: with AVX-512 the last digits differ (except sine, cosine, arctan2 and
+square root).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def exp(x: npt.ArrayLike) -> FloatArray:
-    """Exponentials of the numbers of an array, in double precision."""
+    """Elementwise exponential, float64."""
     return np.asarray(_native.exp(x), np.float64)
 
 
 def log(x: npt.ArrayLike) -> FloatArray:
-    """Natural logarithms; minus infinity at 0, NaN below."""
+    """Elementwise natural logarithm, float64; minus infinity at 0, NaN below."""
     return np.asarray(_native.log(x), np.float64)
 
 
 def arcsin(x: npt.ArrayLike) -> FloatArray:
-    """Radians from -pi / 2 to pi / 2; NaN beyond -1 and 1."""
+    """Elementwise inverse sine in radians, -pi / 2 to pi / 2; NaN outside [-1, 1]."""
     return np.asarray(_native.arcsin(x), np.float64)
 
 
 def arccos(x: npt.ArrayLike) -> FloatArray:
-    """Radians from 0 to pi; NaN beyond -1 and 1."""
+    """Elementwise inverse cosine in radians, 0 to pi; NaN outside [-1, 1]."""
     return np.asarray(_native.arccos(x), np.float64)

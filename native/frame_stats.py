@@ -1,4 +1,4 @@
-"""Numbers of each frame of a video, computed on the decoder's own planes in one pass of native code."""
+"""Per-frame statistics (VMAF motion, plane means, thumbnail) in one native pass over the decoder's planes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ MAX_SIDE = 32768
 
 
 class FrameStat(NamedTuple):
-    """What one frame gives.
+    """Statistics of one frame.
 
     Attributes:
-      motion: m[i] of VMAF's motion feature: mean absolute value of the blurred difference between the luma of
-        this frame and of the frame before, in 8-bit luma units (0 to 255); 0 for a first frame. Equal to
-        libvmaf's integer motion as of 2026; releases before that blur first and subtract then, and repeat
-        the last row and column, which changes the fourth decimal.
-      luma_mean, u_mean, v_mean: means of the planes, in 8-bit code units (0 to 255); u and v are 128 for gray.
-      luma_nominal_mean: mean of the luma clamped to the nominal range [16, 235] of limited-range video.
-      thumbnail: (36, 64, 3) uint8, channels Y, U, V: the rounded mean of each cell's samples. On a plane of
-        w x h samples, row r covers the plane's rows floor(r*h/36) up to, not including, floor((r+1)*h/36),
-        and at least one; columns likewise with w and 64.
+      motion: motion score of libvmaf's integer motion feature as of 2026: mean absolute value of the blurred difference
+        of the luma to the frame before, in 8-bit code values (0 to 255); 0 for the first frame. Older releases blur
+        before the subtraction and replicate the last row and column, which changes the fourth decimal.
+      luma_mean, u_mean, v_mean: means of the planes, in 8-bit code values (0 to 255); u and v are 128 for gray.
+      luma_nominal_mean: mean of the luma clamped to [16, 235], the nominal range of limited color range.
+      thumbnail: (36, 64, 3) uint8, channels Y, U, V: rounded box means. In a plane of w x h samples, thumbnail row r
+        covers rows floor(r * h / 36) to floor((r + 1) * h / 36), exclusive, and at least one; columns likewise with w
+        and 64.
     """
 
     motion: float
@@ -41,29 +40,29 @@ class FrameStat(NamedTuple):
 
 
 Plane = tuple[object, int]
-"""An object with the buffer protocol (bytes, an array, `av.VideoPlane`) and its line size in bytes."""
+"""A buffer (bytes, array or `av.VideoPlane`) and its line size in bytes."""
 
 
 def available_simd() -> tuple[str, ...]:
-    """Names of the code paths that this processor can run, slowest first; all give the same numbers."""
+    """Instruction sets that this processor supports, slowest first; all give the same numbers."""
     return tuple(_native.available_simd())
 
 
 class FrameStats:
-    """Numbers of the frames of one video, in order; all frames have the same size and format.
+    """Computes the statistics of the frames of one video, in order, all of one size and format.
 
-    No frame is copied: the planes of the last frame are held, and read again by the next `push`, so their
-    memory must not be overwritten until then (a decoder does not do that to planes that are still held).
-    `push` releases the interpreter lock while it computes; an object serves one thread at a time.
+    Frames are not copied: references to the planes of the last frame are kept and read again by the next `push`; their
+    memory must not be overwritten until then (a decoder does not overwrite referenced planes). `push` releases the GIL.
+    Not thread-safe.
 
     Args:
       width, height: of the luma plane, in samples.
       chroma_width, chroma_height: of each chroma plane; 0 and 0 for gray video.
-      bit_depth: 8 (one byte a sample) to 16 (above 8: two bytes in native order, value in the low bits).
+      bit_depth: 8 (one byte per sample) to 16 (above 8: two bytes in native order, value in the low bits).
       simd: one of `available_simd()`, or "auto" for the fastest.
 
     Raises:
-      ValueError: for sizes, depths or paths that are not possible.
+      ValueError: for invalid sizes, bit depths or instruction sets.
     """
 
     def __init__(
@@ -77,11 +76,11 @@ class FrameStats:
         simd: str = "auto",
     ) -> None:
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-            raise ValueError(f"a picture has 1 to {MAX_SIDE} samples on a side, got {width} x {height}")
+            raise ValueError(f"width and height must be from 1 to {MAX_SIDE} samples, got {width} x {height}")
         is_gray = chroma_width == 0 and chroma_height == 0
         if not is_gray and not (1 <= chroma_width <= width and 1 <= chroma_height <= height):
             raise ValueError(
-                f"a chroma plane has between one sample and the luma's {width} x {height}, or 0 x 0 for gray, "
+                f"a chroma plane must have from 1 x 1 to {width} x {height} samples (luma), or 0 x 0 for gray, "
                 f"got {chroma_width} x {chroma_height}"
             )
         if not 8 <= bit_depth <= 16:
@@ -89,10 +88,10 @@ class FrameStats:
         self._native = _native.FrameStats(width, height, chroma_width, chroma_height, bit_depth, simd)
 
     def push(self, y: Plane, u: Plane, v: Plane) -> FrameStat:
-        """Numbers of the next frame. Planes are read in place, never beyond the last row's last sample.
+        """Statistics of the next frame; planes are read in place, never past the last sample.
 
         Args:
-          y, u, v: the planes; u and v are not looked into for gray video. They are held until the next call.
+          y, u, v: the planes; u and v are ignored for gray video. References are kept until the next call.
 
         Raises:
           ValueError: if a line size is shorter than a row, or a buffer shorter than its rows.
@@ -101,15 +100,14 @@ class FrameStats:
         return FrameStat(*self._native.push(*y, *u, *v))
 
     def reset(self) -> None:
-        """Makes the next frame a first frame again, and lets go of the last one."""
+        """Forgets the last frame: the next one counts as the first."""
         self._native.reset()
 
 
 def motion2(motion: FloatArray) -> FloatArray:
-    """VMAF's `integer_motion2` of every frame from the m[i] of a whole video.
+    """Libvmaf's `integer_motion2` of each frame from the (n,) motion scores of a whole video.
 
-    (n,) float64 to (n,) float64: min(m[i], m[i+1]), which hides the jump at a cut; the first is 0 and the last is
-    m[n-1]. Rule of libvmaf's integer motion feature.
+    (n,) float64: min(m[i], m[i + 1]), which suppresses the peak at a cut; the first is 0, the last is m[n - 1].
     """
     result = np.array(motion, dtype=np.float64)
     if len(result) > 0:

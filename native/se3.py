@@ -1,17 +1,17 @@
-"""Rotations SO(3) and rigid motions SE(3), in batches, double precision, native code.
+"""Batched Lie group operations of SO(3) and SE(3), double precision, native code.
 
-A motion is [tx ty tz qx qy qz qw] and maps X to R X + t; a rotation is its quaternion [qx qy qz qw], Hamilton
-product, unit norm. Each function takes either kind and tells them by the last dimension; leading dimensions
-broadcast as in NumPy. Tangents are [tau phi] for motions and phi for rotations, in the units of t and in radians;
-a perturbation acts from the left: exp(xi) G. Results are float64, have unit quaternions, and of a rotation's two
-quaternions (q and -q) the one whose last component other than zero is positive.
+A rigid transform is [tx ty tz qx qy qz qw] and maps X to R X + t; a rotation is a unit quaternion [qx qy qz qw]
+(Hamilton product). Each function takes both, told apart by the last dimension; leading dimensions broadcast as in
+NumPy. Tangent vectors are [tau phi] for SE(3) and phi for SO(3), in the units of t and in radians; perturbations act
+from the left: exp(xi) G. Results are float64 with unit quaternions; of q and -q the one whose last nonzero component is
+positive.
 
-Formulas: closed forms of the exponential map (Sola, Deray, Atchuthan, "A micro Lie theory", 2018, appendices B and D;
-lietorch), by series below 0.25 rad, so that all digits hold near 0; logarithms go through atan2, so that they hold
-up to pi.
+Exponential and logarithm in closed form (Sola, Deray, Atchuthan, "A micro Lie theory", 2018, appendices B and D;
+Barfoot, "State Estimation for Robotics"), by Taylor series below 0.25 rad, exact to rounding near 0; the logarithm uses
+atan2 and is accurate up to pi.
 
-All functions raise ValueError for a last dimension that is none of theirs or leading ones that do not broadcast.
-Numbers that are not finite give numbers that are not finite.
+All functions raise ValueError for an unexpected last dimension, or leading dimensions that do not broadcast. Non-finite
+input gives non-finite output.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ IDENTITY.setflags(write=False)
 
 
 def exp(tangent: npt.ArrayLike) -> FloatArray:
-    """Tangents (..., 6) to motions (..., 7), or (..., 3) to rotations (..., 4)."""
+    """Exponential map: se(3) (..., 6) to SE(3) (..., 7), or so(3) (..., 3) to SO(3) (..., 4)."""
     return _map({6: (_native.se3_exp, (7,)), 3: (_native.so3_exp, (4,))}, tangent)
 
 
 def log(transform: npt.ArrayLike) -> FloatArray:
-    """Motions to tangents (..., 6), rotations to (..., 3); the angle is at most pi.
+    """Logarithm map: SE(3) to se(3) (..., 6), SO(3) to so(3) (..., 3); the angle is at most pi.
 
-    At an angle of exactly pi both signs of the axis serve: its last component other than zero is positive.
+    At exactly pi, where both signs of the axis are valid, its last nonzero component is positive.
     """
     return _map({7: (_native.se3_log, (6,)), 4: (_native.so3_log, (3,))}, transform)
 
 
 def compose(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
-    """`a` after `b`: maps X to a(b(X))."""
+    """Composition a b: maps X to a(b(X))."""
     return _map_pair({(7, 7): (_native.se3_compose, 7), (4, 4): (_native.so3_compose, 4)}, a, b)
 
 
 def invert(transform: npt.ArrayLike) -> FloatArray:
-    """The inverse motions or rotations."""
+    """Inverses of transforms."""
     return normalize(_map({7: (_native.se3_invert, (7,)), 4: (_native.so3_invert, (4,))}, transform))
 
 
 def act(transform: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
-    """Moves points (..., 3) or homogeneous ones (..., 4); leading dimensions broadcast against the transforms'.
+    """Transforms points (..., 3) or homogeneous points (..., 4); leading dimensions broadcast.
 
-    A homogeneous point (X, w) goes to (R X + t w, w): with w the inverse depth that is how a pixel's ray
-    [x, y, 1, w] moves, and w = 0 is a point at infinity.
+    A homogeneous point (X, w) is mapped to (R X + t w, w). With inverse depth w this transforms the ray [x, y, 1, w] of
+    a pixel; w = 0 is a point at infinity.
     """
     points = np.asarray(points, np.float64)
     if points.shape[-1:] == (4,) and np.shape(transform)[-1:] == (7,):
@@ -74,17 +74,17 @@ def act(transform: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
 
 
 def adjoint(transform: npt.ArrayLike) -> FloatArray:
-    """Matrices Ad with G exp(xi) = exp(Ad xi) G: (..., 6, 6) = [[R, [t] R], [0, R]], or (..., 3, 3) = R."""
+    """Adjoint matrices, G exp(xi) = exp(Ad xi) G: (..., 6, 6) [[R, [t] R], [0, R]], or (..., 3, 3) R."""
     return _map({7: (_native.se3_adjoint, (6, 6)), 4: (_native.so3_to_matrix, (3, 3))}, transform)
 
 
 def to_matrix(transform: npt.ArrayLike) -> FloatArray:
-    """Motions to matrices (..., 4, 4), rotations to (..., 3, 3)."""
+    """Transforms to matrices (..., 4, 4), rotations to (..., 3, 3)."""
     return _map({7: (_native.se3_to_matrix, (4, 4)), 4: (_native.so3_to_matrix, (3, 3))}, transform)
 
 
 def from_matrix(matrix: npt.ArrayLike) -> FloatArray:
-    """Matrices (..., 4, 4) to motions, (..., 3, 3) to rotations; the rotation part must be one, up to rounding."""
+    """Matrices (..., 4, 4) to transforms, (..., 3, 3) to rotations; orthonormal up to rounding."""
     matrix = np.asarray(matrix, np.float64)
     if matrix.ndim < 2 or matrix.shape[-2:] not in ((4, 4), (3, 3)):
         raise ValueError(f"expected matrices (..., 4, 4) or (..., 3, 3), got {matrix.shape}")
@@ -93,14 +93,14 @@ def from_matrix(matrix: npt.ArrayLike) -> FloatArray:
 
 
 def normalize(transform: npt.ArrayLike) -> FloatArray:
-    """Gives quaternions unit norm and the canonical sign."""
+    """Normalizes quaternions to unit norm and the canonical sign."""
     return _map({7: (_native.se3_normalize, (7,)), 4: (_native.so3_normalize, (4,))}, transform)
 
 
 def interpolate(a: npt.ArrayLike, b: npt.ArrayLike, alpha: npt.ArrayLike) -> FloatArray:
-    """Motions or rotations on the geodesic exp(alpha log(b a^-1)) a: `a` at alpha 0, `b` at 1; alpha broadcasts.
+    """Interpolates on the geodesic exp(alpha log(b a^-1)) a: `a` at alpha 0, `b` at 1; alpha broadcasts.
 
-    Beyond 0 to 1 the motion goes on at the same velocity.
+    Values outside [0, 1] extrapolate at constant velocity.
     """
     velocity = log(compose(b, invert(a)))
     return compose(exp(np.asarray(alpha, np.float64)[..., None] * velocity), a)
@@ -127,7 +127,7 @@ def _map_pair(functions: dict[tuple[int, int], tuple[_Binary, int]], a: npt.Arra
 
 
 def _rows(array: FloatArray, leading: tuple[int, ...]) -> FloatArray:
-    # A single row serves all others in native code, without copies.
+    # Native code broadcasts a single row without copies.
     if array.size == array.shape[-1] and 0 not in leading:
         return array.reshape(1, -1)
     return np.broadcast_to(array, (*leading, array.shape[-1])).reshape(-1, array.shape[-1])

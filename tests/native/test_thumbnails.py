@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from native.thumbnails import BlendSearch, mean_change, mean_luma_change
 
-LIMITS = {"min_distance": 9.0, "max_bend": 0.22, "max_residual": 0.48, "min_quality": 0.3}
+LIMITS = {"min_distance": 9.0, "max_nonlinearity": 0.22, "max_residual": 0.48, "min_quality": 0.3}
 PROBES = (0.25, 0.5, 0.75)
 
 

@@ -65,7 +65,7 @@ class GradualTransitionDetector:
             WINDOW_LENGTHS,
             PROBES,
             min_distance=MIN_DISTANCE,
-            max_bend=MAX_BEND,
+            max_nonlinearity=MAX_BEND,
             max_residual=MAX_RESIDUAL,
             min_quality=MIN_QUALITY_MOVING,
         )
