@@ -288,9 +288,7 @@ def _check_geometry(
         raise ValueError("the quaternions of cam_from_world must have unit norm")
     intrinsics_px = _check_finite("intrinsics", intrinsics, np.float64)
     if intrinsics_px.shape != (4,) or not (intrinsics_px[:2] > 0).all():
-        raise ValueError(
-            f"intrinsics must be four option_values fx fy cx cy with focal lengths above 0, got {intrinsics_px}"
-        )
+        raise ValueError(f"intrinsics must be fx fy cx cy with positive focal lengths, got {intrinsics_px}")
     return (
         se3.normalize(poses),
         _check_finite("inverse_depth", inverse_depth, np.float64, minimum=0.0),

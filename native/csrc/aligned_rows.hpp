@@ -1,4 +1,4 @@
-// Memory for rows that vector kernels work on.
+// Cache-aligned, padded rows for vector kernels.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace spatialbeam {
 
-// Rows of zeros; each begins at a cache line and has `padding` elements before and behind its `size`.
+// Zero-initialized rows; each starts at a cache line, with `padding` elements before and after its `size`.
 template <typename T>
 class AlignedRows {
  public:

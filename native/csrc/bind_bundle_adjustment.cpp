@@ -40,7 +40,7 @@ int as_int(py::ssize_t size) {
   return int(size);
 }
 
-// The arrays that every function takes: (frames, 7), (frames, points), pixels, (4,), (edges,), (edges,).
+// Arguments of all functions: (frames, 7), (frames, points), pixels, (4,), (edges,), (edges,).
 struct Scene {
   Doubles cam_from_world, inverse_depth;
   Floats pixels;
@@ -85,7 +85,7 @@ struct Scene {
   }
 };
 
-// Hands a vector's memory over to an array.
+// Moves a vector into an array without a copy.
 template <typename T>
 py::array_t<T> as_array(std::vector<T>&& values, const std::vector<py::ssize_t>& shape) {
   auto* held = new std::vector<T>(std::move(values));
@@ -100,7 +100,7 @@ bundle::RobustKernel robust_kernel(const std::string& name) {
   throw std::invalid_argument("the robust kernel must be none, huber or cauchy, got " + name);
 }
 
-// `values` maps the options' names to numbers.
+// Options from a dict of names to numbers.
 bundle::Options options_of(const py::dict& values, const std::string& kernel, const std::string& simd) {
   const auto number = [&](const char* name) { return values[name].cast<double>(); };
   const auto flag = [&](const char* name) { return values[name].cast<bool>(); };

@@ -14,7 +14,7 @@ namespace py = pybind11;
 namespace spatialbeam {
 namespace {
 
-// Keeps a contiguous buffer alive and in place.
+// Holds a reference to a contiguous buffer.
 class HeldBuffer {
  public:
   explicit HeldBuffer(py::handle object) {
@@ -24,7 +24,7 @@ class HeldBuffer {
   HeldBuffer(const HeldBuffer&) = delete;
   HeldBuffer& operator=(const HeldBuffer&) = delete;
 
-  // Throws std::invalid_argument if reading `height` rows of `width` samples would leave the buffer.
+  // Throws std::invalid_argument if `height` rows of `width` samples exceed the buffer.
   PlaneView plane(const char* name, std::ptrdiff_t stride, int width, int height, int sample_bytes) const {
     const std::ptrdiff_t row_bytes = std::ptrdiff_t(width) * sample_bytes;
     if (stride < row_bytes) {
@@ -70,9 +70,9 @@ class BoundFrameStats {
       hold(1, "u", u, u_stride, format_.chroma_width, format_.chroma_height);
       hold(2, "v", v, v_stride, format_.chroma_width, format_.chroma_height);
     }
-    py::tuple numbers = analyze(planes[0], planes[1], planes[2]);
+    py::tuple values = analyze(planes[0], planes[1], planes[2]);
     previous_ = std::move(buffers);
-    return numbers;
+    return values;
   }
 
   void reset() {
@@ -85,21 +85,21 @@ class BoundFrameStats {
   py::tuple analyze(PlaneView y, PlaneView u, PlaneView v) {
     py::array_t<std::uint8_t> thumbnail({kThumbnailHeight, kThumbnailWidth, 3});
     std::uint8_t* cells = thumbnail.mutable_data();
-    FrameNumbers numbers;
+    FrameStatValues values;
     is_busy_ = true;
     {
       py::gil_scoped_release release;
-      numbers = analyzer_->push(y, u, v, cells);
+      values = analyzer_->push(y, u, v, cells);
     }
     is_busy_ = false;
-    return py::make_tuple(numbers.motion, numbers.luma_mean, numbers.luma_nominal_mean, numbers.u_mean, numbers.v_mean,
+    return py::make_tuple(values.motion, values.luma_mean, values.luma_nominal_mean, values.u_mean, values.v_mean,
                           std::move(thumbnail));
   }
 
-  PictureFormat format_;
+  FrameFormat format_;
   std::unique_ptr<FrameAnalyzer> analyzer_;
-  std::array<std::unique_ptr<HeldBuffer>, 3> previous_;  // planes that the analyzer reads at the next push
-  bool is_busy_ = false;                                 // changed only while the interpreter lock is held
+  std::array<std::unique_ptr<HeldBuffer>, 3> previous_;  // planes that the analyzer reads in the next push
+  bool is_busy_ = false;                                 // changed only while the GIL is held
 };
 
 }  // namespace

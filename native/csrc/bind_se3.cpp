@@ -36,7 +36,7 @@ void define_unary(py::module_& module, const char* name) {
   });
 }
 
-// Defines name((n, a), (n, b)) -> (n, out); either may have a single row, which then serves all.
+// Defines name((n, a), (n, b)) -> (n, out); a single row is broadcast.
 template <Binary kFunction, int kA, int kB, int kOut>
 void define_binary(py::module_& module, const char* name) {
   module.def(name, [](const Array& a, const Array& b) {

@@ -30,13 +30,15 @@ void bind_thumbnails(py::module_& module) {
   module.def("mean_luma_change",
              [](const Bytes& a, const Bytes& b) { return mean_luma_change(thumbnail_of(a), thumbnail_of(b)); });
   py::class_<BlendSearch>(module, "BlendSearch")
-      .def(py::init([](std::vector<int> lengths, std::vector<double> probes, double min_distance, double max_bend,
-                       double max_residual, double min_quality) {
+      .def(py::init([](std::vector<int> lengths, std::vector<double> probes, double min_distance,
+                       double max_nonlinearity, double max_residual, double min_quality) {
         if (lengths.empty() || lengths.front() < 1 || !std::is_sorted(lengths.begin(), lengths.end()) ||
-            !(min_distance > 0) || !(max_bend >= 0 && max_bend <= 1)) {
-          throw std::invalid_argument("lengths must ascend from 1 on, min_distance be above 0, max_bend 0 to 1");
+            !(min_distance > 0) || !(max_nonlinearity >= 0 && max_nonlinearity <= 1)) {
+          throw std::invalid_argument(
+              "lengths must ascend from 1 on, min_distance be above 0, max_nonlinearity 0 to 1");
         }
-        return BlendSearch(std::move(lengths), std::move(probes), {min_distance, max_bend, max_residual, min_quality});
+        return BlendSearch(std::move(lengths), std::move(probes),
+                           {min_distance, max_nonlinearity, max_residual, min_quality});
       }))
       .def("push",
            [](BlendSearch& search, const Bytes& thumbnail) {

@@ -1,4 +1,4 @@
-// One function for each family of kernels: adds its classes and functions to the extension module.
+// Each function adds the classes and functions of one family of kernels to the extension module.
 #pragma once
 
 #include <pybind11/pybind11.h>

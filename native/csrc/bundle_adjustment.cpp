@@ -30,7 +30,7 @@ class Solver {
     state_.inverse_depth.assign(problem.inverse_depth, problem.inverse_depth + frames * problem.points);
     std::copy(problem.intrinsics, problem.intrinsics + 4, state_.intrinsics);
     if (options.points) {
-      for (double& d : state_.inverse_depth) d = frames_.limited(d);
+      for (double& d : state_.inverse_depth) d = frames_.clamp_inverse_depth(d);
     }
   }
 
@@ -45,15 +45,15 @@ class Solver {
         damping = std::min(damping * options_.damping_up, options_.damping_max);
         continue;
       }
-      const Costs costs = make_step(damping, trial_);
-      // What the model promises is within the costs' rounding: there is nothing left to gain.
-      const bool flat = costs.predicted <= options_.tolerance * cost;
-      if (!options_.adaptive || costs.now < costs.before || (flat && costs.now == costs.before)) {
+      const Costs costs = apply_step(damping, trial_);
+      // The predicted decrease is within rounding of the cost: converged.
+      const bool has_converged = costs.predicted <= options_.tolerance * cost;
+      if (!options_.adaptive || costs.now < costs.before || (has_converged && costs.now == costs.before)) {
         std::swap(state_, trial_);
         if (options_.adaptive) damping = std::max(damping * options_.damping_down, options_.damping_min);
-        result.converged = flat;
-      } else if (flat || damping >= options_.damping_max) {
-        result.converged = flat;
+        result.converged = has_converged;
+      } else if (has_converged || damping >= options_.damping_max) {
+        result.converged = has_converged;
         ++result.iterations;
         break;
       } else {
@@ -65,27 +65,27 @@ class Solver {
   }
 
  private:
-  // Fills the reduced system at the state; returns the cost.
+  // Builds the reduced system at the current state; returns the cost.
   double linearize(double damping) {
     system_.clear();
     std::vector<double> costs(problem_.frames, 0.0);
-    Turns turns;
+    OrderedSection in_order;
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
       auto& w = workspaces_[worker];
-      const bool takes = frames_.takes_part(frame);
-      if (takes) costs[frame] = Linearization<T>(frames_).run(state_, frame, damping, w);
-      turns.take(frame, [&] {
-        if (takes) add_local_system(frame, w);
+      const bool is_active = frames_.is_active(frame);
+      if (is_active) costs[frame] = Linearization<T>(frames_).run(state_, frame, damping, w);
+      in_order.run(frame, [&] {
+        if (is_active) add_local_system(frame, w);
       });
     });
     if (options_.focal && options_.focal_prior_weight > 0) {
       const double fx = state_.intrinsics[0];
-      const double curvature = options_.focal_prior_weight * fx * fx;
-      const double slope = options_.focal_prior_weight * fx * (options_.focal_prior - fx);
-      system_.add_block(&curvature, 1, frames_.focal_variable, frames_.focal_variable, 1, 1);
-      system_.curvature[frames_.focal_variable] += curvature;
-      system_.right[frames_.focal_variable] += slope;
-      system_.gradient[frames_.focal_variable] += slope;
+      const double hessian = options_.focal_prior_weight * fx * fx;
+      const double gradient = options_.focal_prior_weight * fx * (options_.focal_prior - fx);
+      system_.add_block(&hessian, 1, frames_.focal_variable, frames_.focal_variable, 1, 1);
+      system_.hessian_diagonal[frames_.focal_variable] += hessian;
+      system_.right[frames_.focal_variable] += gradient;
+      system_.gradient[frames_.focal_variable] += gradient;
     }
     double cost = frames_.focal_prior_cost(state_);
     for (const double c : costs) cost += c;
@@ -106,7 +106,7 @@ class Solver {
       for (int i = 0; i < width_of(a); ++i) {
         system_.right[row + i] += w.right[6 * a + i];
         system_.gradient[row + i] += w.gradient[6 * a + i];
-        system_.curvature[row + i] += w.diagonal[6 * a + i];
+        system_.hessian_diagonal[row + i] += w.diagonal[6 * a + i];
       }
       for (int b = 0; b <= a; ++b) {
         const int column = variable_of(b);
@@ -124,13 +124,13 @@ class Solver {
     step_.clear();
     if (system_.size() == 0) return true;
     system_.damp(damping, pose_damping());
-    if (!system_.factorise(0)) return false;
+    if (!system_.factorize(0)) return false;
     step_ = system_.solve();
     return std::all_of(step_.begin(), step_.end(), [](double x) { return std::isfinite(x); });
   }
 
-  // The state after the step; its costs are compared only if the steps are adaptive.
-  Costs make_step(double damping, State& trial) {
+  // Applies the step to `trial`; costs are compared only in adaptive mode.
+  Costs apply_step(double damping, State& trial) {
     trial.cam_from_world = state_.cam_from_world;
     std::copy(state_.intrinsics, state_.intrinsics + 4, trial.intrinsics);
     if (options_.points || trial.inverse_depth.empty()) trial.inverse_depth = state_.inverse_depth;
@@ -142,20 +142,21 @@ class Solver {
       se3::compose(motion, state_.cam_from_world.data() + se3::kPose * i, trial.cam_from_world.data() + se3::kPose * i);
     }
     if (options_.focal) {
-      // Farther than to the half or the double the linear model says nothing.
+      // The linear model does not hold beyond half or double the focal length.
       const double factor = std::exp(std::clamp(step_[frames_.focal_variable], -kMaxLogFocalStep, kMaxLogFocalStep));
       trial.intrinsics[0] *= factor;
       trial.intrinsics[1] *= factor;
     }
     for (int i = 0; i < system_.size(); ++i) {
       const double x = step_[i];
-      total.predicted += x * (system_.gradient[i] + (damping * system_.curvature[i] + options_.pose_damping_floor) * x);
+      total.predicted +=
+          x * (system_.gradient[i] + (damping * system_.hessian_diagonal[i] + options_.pose_damping_floor) * x);
     }
     if (!options_.points && !options_.adaptive) return total;
     const Step<T> step(frames_, state_, step_);
     std::vector<Costs> costs(problem_.frames);
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
-      if (frames_.takes_part(frame)) costs[frame] = step.run(frame, damping, trial, workspaces_[worker]);
+      if (frames_.is_active(frame)) costs[frame] = step.run(frame, damping, trial, workspaces_[worker]);
     });
     total.before = frames_.focal_prior_cost(state_);
     total.now = frames_.focal_prior_cost(trial);
@@ -166,18 +167,18 @@ class Solver {
   void finish(double damping, Result& result) {
     if (options_.residuals) {
       result.residuals.assign(std::size_t(problem_.edges) * problem_.points, std::numeric_limits<float>::quiet_NaN());
-      result.cost_history.push_back(measure(result.residuals.data()));
+      result.cost_history.push_back(compute_residuals(result.residuals.data()));
     }
     result.focal_variance = kNaN;
-    if (options_.variances && system_.size() > 0) measure_variances(result);
+    if (options_.variances && system_.size() > 0) compute_variances(result);
     result.damping = damping;
     result.cam_from_world = std::move(state_.cam_from_world);
     result.inverse_depth = std::move(state_.inverse_depth);
     std::copy(state_.intrinsics, state_.intrinsics + 4, result.intrinsics);
   }
 
-  // Writes the lengths of all residuals; returns the cost.
-  double measure(float* residuals) {
+  // Computes the lengths of all residuals; returns the cost.
+  double compute_residuals(float* residuals) {
     std::vector<double> costs(problem_.frames, 0.0);
     parallel_for(problem_.frames, options_.threads, [&](int frame, int worker) {
       auto& w = workspaces_[worker];
@@ -188,9 +189,9 @@ class Solver {
         frames_.load_points(state_, frame, first, count, w.points);
         for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
           for (const int e : frames_.groups[frame][g].edges) {
-            if (!frames_.observes(e, first)) continue;
+            if (!frames_.has_observation(e, first)) continue;
             float* to = residuals + std::size_t(e) * problem_.points + first;
-            costs[frame] += measure_tile(w.edges[g].model, frames_.observations(e, first, count), w, to);
+            costs[frame] += tile_residuals(w.edges[g].model, frames_.observations(e, first, count), w, to);
           }
         }
       });
@@ -200,7 +201,7 @@ class Solver {
     return cost;
   }
 
-  double measure_tile(const EdgeModel<T>& model, const Observations& observations, Workspace<T>& w, float* to) const {
+  double tile_residuals(const EdgeModel<T>& model, const Observations& observations, Workspace<T>& w, float* to) const {
     const double cost = frames_.kernels.project(w.points, model, observations, w.projected);
     const auto& p = w.projected;
     for (int k = 0; k < observations.count; ++k) {
@@ -210,11 +211,11 @@ class Solver {
     return cost;
   }
 
-  void measure_variances(Result& result) {
-    constexpr double kLeastPivot = 1e-11;
+  void compute_variances(Result& result) {
+    constexpr double kMinPivot = 1e-11;
     linearize(0);
     system_.damp(0, pose_damping());
-    if (!system_.factorise(kLeastPivot)) return;
+    if (!system_.factorize(kMinPivot)) return;
     const std::vector<double> variances = system_.inverse_diagonal();
     result.pose_variance.assign(std::size_t(problem_.frames) * 6, 0.0);
     for (int i = 0; i < problem_.frames; ++i) {
@@ -234,12 +235,12 @@ class Solver {
 };
 
 template <typename T>
-Kernels<T> choose_kernels(const std::string& simd) {
+Kernels<T> select_kernels(const std::string& simd) {
 #ifdef SPATIALBEAM_HAS_X86_BUNDLE_KERNELS
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  // Older processors with AVX-512 lower their clock when they use it, for all that runs on the core.
+  // Older processors lower the clock of the whole core while they use AVX-512.
   const bool prefers_avx512 = has_avx512 && __builtin_cpu_supports("avx512vnni");
   if (has_avx512 && (simd == "avx512" || (simd == "auto" && prefers_avx512))) return avx512_kernels<T>();
   if (has_avx2 && (simd == "avx2" || simd == "auto")) return avx2_kernels<T>();
@@ -251,8 +252,8 @@ Kernels<T> choose_kernels(const std::string& simd) {
 }  // namespace
 
 Result adjust(const Problem& problem, const Options& options) {
-  if (options.single_precision) return Solver<float>(problem, options, choose_kernels<float>(options.simd)).run();
-  return Solver<double>(problem, options, choose_kernels<double>(options.simd)).run();
+  if (options.single_precision) return Solver<float>(problem, options, select_kernels<float>(options.simd)).run();
+  return Solver<double>(problem, options, select_kernels<double>(options.simd)).run();
 }
 
 }  // namespace spatialbeam::bundle

@@ -1,5 +1,4 @@
-// Bundle adjustment of poses, inverse depths and a focal length; see native/bundle_adjustment.py for what the arrays
-// mean.
+// Bundle adjustment of poses, inverse depths and a focal length; native/bundle_adjustment.py documents the arrays.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +9,7 @@
 
 namespace spatialbeam::bundle {
 
-// Arrays belong to the caller; those said to be optional may be null.
+// Arrays are owned by the caller; optional ones may be null.
 struct Problem {
   int frames, points, edges;
   const double* cam_from_world;  // (frames, 7)
@@ -18,12 +17,12 @@ struct Problem {
   const float* pixels;           // (points, 2) or (frames, points, 2)
   bool shared_pixels;
   double intrinsics[4];
-  const std::int32_t* source;  // (edges,), as is target; in range, and never both the same frame
+  const std::int32_t* source;  // (edges,), as is target; valid frame indices that differ
   const std::int32_t* target;
   const float* target_px;  // (edges, points, 2)
   const float* weight;     // (edges, points, weight_channels)
   int weight_channels;
-  const double* prior_inverse_depth;  // (frames, points), optional together with its weight
+  const double* prior_inverse_depth;  // (frames, points), optional, together with its weight
   const double* prior_weight;
   const double* point_damping;  // (frames, points), optional
   const std::uint8_t* fixed;    // (frames,)
@@ -51,9 +50,9 @@ struct Result {
   std::vector<double> cam_from_world, inverse_depth;
   double intrinsics[4];
   std::vector<double> cost_history;
-  std::vector<float> residuals;       // (edges, points); empty if not asked for
-  std::vector<double> pose_variance;  // (frames, 6); empty if not asked for or not defined
-  double focal_variance;              // of the logarithm; NaN if not asked for or not defined
+  std::vector<float> residuals;       // (edges, points); empty if not requested
+  std::vector<double> pose_variance;  // (frames, 6); empty if not requested or undefined
+  double focal_variance;              // of the logarithm; NaN if not requested or undefined
   double damping;
   int iterations;
   bool converged;
@@ -68,10 +67,11 @@ struct Reprojection {
   std::vector<std::uint8_t> valid;  // (edges, points)
 };
 
-// Uses frames, points, edges, geometry and edges of the problem only.
+// Observations, priors and fixed poses of the problem are not used.
 Reprojection reproject(const Problem& problem, double min_depth_ratio, int threads);
 
-// Mean length of the points' flow in pixels, edge by edge; infinite where fewer than `min_share` of them are seen.
+// Mean magnitude of the induced flow of each edge in pixels; infinite if fewer than `min_share` of the points are
+// valid.
 std::vector<double> frame_distance(const Problem& problem, double beta, double min_depth_ratio, double min_share,
                                    int threads);
 

@@ -1,4 +1,4 @@
-// What all steps of bundle adjustment share: which frames and edges take part, and a thread's memory.
+// The problem ordered by source frames, the variables of the reduced system, and per-thread workspaces.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,8 @@ struct State {
   double intrinsics[4];
 };
 
-// An edge as linearized: the kernels' model and Ad of target from source. A change x of the target's pose and y of the
-// source's move the points in the target like x - Ad y.
+// A linearized edge: the kernels' model and the adjoint of target_from_source. Perturbations x of the target's pose and
+// y of the source's act on points in the target like x - Ad y.
 template <typename T>
 struct Edge {
   EdgeModel<T> model;
@@ -26,27 +26,27 @@ struct Costs {
   double before = 0, now = 0, predicted = 0;
 };
 
-// Memory of one thread.
+// Buffers of one thread.
 template <typename T>
 struct Workspace {
   TilePoints<T> points;
-  std::vector<TilePoints<T>> all_points;  // of a frame; only if points stay where they are
+  std::vector<TilePoints<T>> all_points;  // of a frame; only if points are fixed
   Projected<T> projected;
-  alignas(64) T curvature[kTile], slope[kTile], focal[kTile], root[kTile];
-  std::vector<T> rows;       // six of kTile for each group
-  std::vector<double> gram;  // products of the rows, those of the focal length's row and of the slopes
+  alignas(64) T point_hessian[kTile], point_gradient[kTile], focal[kTile], root[kTile];
+  std::vector<T> rows;       // J_pose^T W J_d: six of kTile for each group
+  std::vector<double> gram;  // products of these rows, the focal length's row and the gradient
   std::vector<PoseSums> sums;
   std::vector<Edge<T>> edges;           // one for each group
-  std::vector<Edge<T>> moved_edges;     // the same after a step
-  std::vector<double> local;            // the frame's part of the reduced system: source, targets, focal length
-  std::vector<double> adjoints, cross;  // of all edges, one below the other; of the source with the targets
+  std::vector<Edge<T>> moved_edges;     // after the step
+  std::vector<double> local;            // the frame's contribution to the reduced system: source, targets, focal length
+  std::vector<double> adjoints, cross;  // stacked adjoints of all edges; blocks of the source with the targets
   std::vector<double> right, gradient, diagonal;
   std::vector<const T*> gram_rows;
   std::vector<int> gram_index;
-  std::vector<T> kept_costs;
+  std::vector<T> stored_costs;
 };
 
-// A problem by its source frames, and the variables of its reduced system.
+// A problem by source frames, and the variables of its reduced system.
 template <typename T>
 class Frames {
  public:
@@ -63,8 +63,8 @@ class Frames {
     }
     if (options.focal) focal_variable = variable_count++;
     if (options.points) {
-      curvature.resize(std::size_t(problem.frames) * problem.points);
-      slope.resize(curvature.size());
+      point_hessian.resize(std::size_t(problem.frames) * problem.points);
+      point_gradient.resize(point_hessian.size());
     }
     for (const auto& of_frame : groups) {
       int* next = nullptr;
@@ -93,52 +93,54 @@ class Frames {
     return workspaces;
   }
 
-  double limited(double d) const { return std::min(std::max(d, options.min_inverse_depth), options.max_inverse_depth); }
+  double clamp_inverse_depth(double d) const {
+    return std::min(std::max(d, options.min_inverse_depth), options.max_inverse_depth);
+  }
 
   bool has_points_prior() const { return options.points && problem.prior_weight != nullptr; }
 
-  // Of a tile, after which the next edge's tile at the same place is looked at.
+  // Observations of a tile; the same tile of the next edge is prefetched.
   Observations observations(int edge, int first, int count, bool summed = false) const {
     return observations_of(problem, edge, first, count, next_edge_[edge], first, summed);
   }
 
-  // Of a tile, after which the edge's next tile is looked at.
+  // Observations of a tile; the next tile of the same edge is prefetched.
   Observations observations_along(int edge, int first, int count, bool summed) const {
     const bool at_end = first + count == problem.points;
     return observations_of(problem, edge, first, count, at_end ? next_edge_[edge] : edge, at_end ? 0 : first + count,
                            summed);
   }
 
-  // Points of a tile at their present inverse depth.
+  // Rays and inverse depths of a tile.
   void load_points(const State& state, int frame, int first, int count, TilePoints<T>& out) const {
     const std::size_t point = std::size_t(frame) * problem.points + first;
     const float* pixels = problem.pixels + 2 * (problem.shared_pixels ? std::size_t(first) : point);
     kernels.load_points(pixels, state.inverse_depth.data() + point, state.intrinsics, count, out);
   }
 
-  // Whether the observations of an edge move any pose.
-  bool moves(int source, int target) const { return variable[source] >= 0 || variable[target] >= 0; }
+  // Whether either pose of an edge is free.
+  bool has_free_pose(int source, int target) const { return variable[source] >= 0 || variable[target] >= 0; }
 
   int tile_size() const { return tiles_.size(); }
 
-  // Whether an edge has an observation of the tile that begins with the point `first`.
-  bool observes(int edge, int first) const { return tiles_.observes(edge, first); }
+  // Whether an edge has an observation in the tile that starts at the point `first`.
+  bool has_observation(int edge, int first) const { return tiles_.has_observation(edge, first); }
 
-  // Calls `work(first, count)` for all tiles of a frame's points that have any part in the problem.
+  // Calls work(first, count) for all tiles of a frame with an observation or a prior.
   template <typename Work>
   void for_each_tile(int frame, Work work) const {
     for (int first = 0; first < problem.points; first += tiles_.size()) {
-      const auto has_observation = [&](const Group& group) {
-        return std::any_of(group.edges.begin(), group.edges.end(), [&](int e) { return observes(e, first); });
+      const auto is_observed = [&](const Group& group) {
+        return std::any_of(group.edges.begin(), group.edges.end(), [&](int e) { return has_observation(e, first); });
       };
-      if (has_points_prior() || std::any_of(groups[frame].begin(), groups[frame].end(), has_observation)) {
+      if (has_points_prior() || std::any_of(groups[frame].begin(), groups[frame].end(), is_observed)) {
         work(first, std::min(tiles_.size(), problem.points - first));
       }
     }
   }
 
-  // Whether a frame's points and edges have any part in the problem.
-  bool takes_part(int frame) const { return !groups[frame].empty() || has_points_prior(); }
+  // Whether a frame has edges, or its points have priors.
+  bool is_active(int frame) const { return !groups[frame].empty() || has_points_prior(); }
 
   void prepare_edges(const State& state, int frame, std::vector<Edge<T>>& edges) const {
     for (std::size_t g = 0; g < groups[frame].size(); ++g) {
@@ -173,10 +175,10 @@ class Frames {
   const Options& options;
   const Kernels<T> kernels;
   const std::vector<std::vector<Group>> groups;
-  std::vector<int> variable;  // of a frame's pose, -1 for none
+  std::vector<int> variable;  // first variable of a frame's pose, -1 if fixed
   int focal_variable = -1;
   int variable_count = 0;
-  std::vector<T> curvature, slope;  // of the points, as eliminated
+  std::vector<T> point_hessian, point_gradient;  // of the points, damped
 
  private:
   static void reserve(Workspace<T>& w, std::size_t groups, std::size_t edges) {
@@ -192,11 +194,11 @@ class Frames {
     for (auto* values : {&w.right, &w.gradient, &w.diagonal}) values->resize(local);
     w.gram_rows.reserve(gram);
     w.gram_index.reserve(gram);
-    w.kept_costs.resize(edges * kTile);
+    w.stored_costs.resize(edges * kTile);
   }
 
   Tiles tiles_;
-  std::vector<int> next_edge_;  // in the order in which a frame's edges are looked at, -1 after the last
+  std::vector<int> next_edge_;  // in the order in which a frame's edges are processed, -1 after the last
 };
 
 }  // namespace spatialbeam::bundle

@@ -1,5 +1,4 @@
-// What all work on a problem's edges shares: which edges leave a frame, how a frame's points and an edge look to the
-// kernels.
+// Edges by source frame, relative poses, and the kernels' view of edges and observations.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +11,13 @@
 
 namespace spatialbeam::bundle {
 
-// Edges that join the same two frames.
+// Edges with the same source and target.
 struct Group {
   int target;
   std::vector<int> edges;
 };
 
-// The groups of each source frame, by target.
+// Edges of each source frame, grouped by target.
 inline std::vector<std::vector<Group>> group_edges(const Problem& problem) {
   std::vector<std::map<int, std::vector<int>>> found(problem.frames);
   for (int e = 0; e < problem.edges; ++e) found[problem.source[e]][problem.target[e]].push_back(e);
@@ -50,14 +49,14 @@ EdgeModel<T> edge_model(const double* target_from_source, const double* intrinsi
   model.min_depth_ratio = T(options.min_depth_ratio);
   model.kernel = options.kernel;
   model.kernel_px2 = T(options.kernel_px * options.kernel_px);
-  model.per_kernel_px2 = 1 / model.kernel_px2;
+  model.inverse_kernel_px2 = 1 / model.kernel_px2;
   model.with_points = options.points;
   model.with_focal = options.focal;
   model.with_residuals = model.with_costs = false;
   return model;
 }
 
-// `next_edge` and `next_first` say what is looked at next, -1 for no edge.
+// `next_edge` and `next_first` are prefetched; -1 for none.
 inline Observations observations_of(const Problem& problem, int edge, int first, int count, int next_edge,
                                     int next_first, bool summed) {
   const auto target = [&](int e, int f) { return problem.target_px + 2 * (std::size_t(e) * problem.points + f); };

@@ -1,4 +1,4 @@
-// Kernels of bundle adjustment for x86-64 processors with AVX512.
+// Kernels of bundle adjustment for x86-64 processors with AVX-512.
 #include "bundle_kernels.hpp"
 
 #ifdef SPATIALBEAM_HAS_X86_BUNDLE_KERNELS
@@ -21,7 +21,7 @@ namespace {
 TARGET __attribute__((always_inline)) inline __m512 square_root(__m512 v) { return _mm512_maskz_sqrt_ps(0xffff, v); }
 TARGET __attribute__((always_inline)) inline __m512d square_root(__m512d v) { return _mm512_maskz_sqrt_pd(0xff, v); }
 
-// Arrays seldom begin at a cache line: what is loaded twice is then read from two lines each time.
+// Arrays are rarely cache-aligned: a value that is reloaded costs two cache lines each time.
 template <typename V>
 TARGET __attribute__((always_inline)) inline void keep_in_register(V& v) {
   asm("" : "+v"(v));

@@ -1,13 +1,13 @@
-// The kernels of bundle adjustment, written once for all vector widths.
+// Kernels of bundle adjustment, one source for all vector widths.
 //
-// Included by one source file for each instruction set, inside a namespace of its own, after it has defined TARGET (the
-// attribute that lets functions use the set, so that no build flag is needed), VECTOR_BYTES, the gram kernel's block
-// GRAM_ROWS x GRAM_COLUMNS (whose sums must fit the registers), square_root, fused (a * b + c, rounded once), sum_lanes
-// (by halves) and keep_in_register for vectors of float and of double, and widen, which makes either of as many floats.
-// Indices are as wide as pointers: by Python's flags (-fwrapv) an int may wrap, which costs instructions in each loop.
+// Included by one source file per instruction set, in an anonymous namespace, after it has defined TARGET (the function
+// attribute of the instruction set, so that no build flag is needed), VECTOR_BYTES, the register block GRAM_ROWS x
+// GRAM_COLUMNS of the Gram kernel, and for vectors of float and double square_root, fused (a * b + c, rounded once),
+// sum_lanes (by halves), keep_in_register and widen (floats to either). Indices are pointer-sized: with Python's
+// -fwrapv an int may wrap, which costs instructions in each loop.
 //
-// All sets that can fuse give the same bits, and so do all compilers: sums have one order (see kSumLanes), and nothing
-// but `fused` fuses a product with a sum (setup.py forbids compilers to do it on their own).
+// All instruction sets with FMA and all compilers give the same bits: sums have one order (see kSumLanes), and only
+// `fused` contracts a product with a sum (setup.py passes -ffp-contract=off).
 
 #define INLINE TARGET __attribute__((always_inline)) inline
 
@@ -16,7 +16,7 @@
 #include "bundle_sums_body.hpp"
 
 template <typename T>
-TARGET void keep_costs(const Projected<T>& p, int count, T* costs) {
+TARGET void store_costs(const Projected<T>& p, int count, T* costs) {
   for (int k = 0; k < count; k += kLanes<T>) {
     const Vec<T> zero = Vec<T>{};
     store(costs + k, load(p.wu + k) + load(p.wv + k) > zero ? load(p.cost + k) : zero - T(1));
@@ -24,13 +24,13 @@ TARGET void keep_costs(const Projected<T>& p, int count, T* costs) {
 }
 
 template <typename T>
-TARGET void compare_costs(const Projected<T>& p, int count, const T* kept, double& before, double& now) {
+TARGET void compare_costs(const Projected<T>& p, int count, const T* stored, double& before, double& now) {
   const Vec<T> zero = Vec<T>{};
   Vec<T> all_before[kParts], all_now[kParts];
   for (int part = 0; part < kParts; ++part) {
     Vec<T> sum_before = {}, sum_now = {};
     for (int k = part * kLanes<T>; k < count; k += kSumLanes<T>) {
-      const Vec<T> old = load(kept + k);
+      const Vec<T> old = load(stored + k);
       const Vec<T> cost = load(p.wu + k) + load(p.wv + k) > zero ? load(p.cost + k) : old;
       sum_before += old >= zero ? old : zero;
       sum_now += old >= zero ? cost : zero;
@@ -133,9 +133,9 @@ template <typename T>
 Kernels<T> make_kernels() {
   return {load_points<T>,         project<T>,
           add_pose_sums<T>,       add_focal_sums<T>,
-          put_pose_rows<T>,       add_focal_row<T>,
+          store_pose_rows<T>,     add_focal_row<T>,
           add_point_sums<T>,      subtract_step<T>,
-          keep_costs<T>,          compare_costs<T>,
+          store_costs<T>,         compare_costs<T>,
           scale_row<T>,           add_gram<T>,
           add_transposed_product, dot};
 }

@@ -1,4 +1,4 @@
-// Kernels of bundle adjustment for any processor: vectors of 128 bits, which SSE2 and NEON have.
+// Kernels of bundle adjustment for any processor: 128-bit vectors (SSE2, NEON).
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -30,7 +30,7 @@ inline TwoDoubles widen(TwoFloats v) { return __builtin_convertvector(v, TwoDoub
 template <typename V>
 inline void keep_in_register(V&) {}
 
-// Processors that cannot fuse round twice: to do it for them takes hundreds of times as long.
+// Processors without FMA round twice: emulating it is hundreds of times slower.
 template <typename V>
 inline V fused(V a, V b, V c) {
 #if defined(__FP_FAST_FMA) || defined(__aarch64__)

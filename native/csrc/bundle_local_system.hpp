@@ -1,4 +1,4 @@
-// A frame's part of the reduced system: its source pose, the targets of its edges, and the focal length.
+// A frame's contribution to the reduced system: source pose, target poses of its edges, and focal length.
 #pragma once
 
 #include <algorithm>
@@ -7,15 +7,15 @@
 
 namespace spatialbeam::bundle {
 
-// The source's rows: minus T^T M for the targets, from which T^T M T for itself follows. `M` is whole, not half.
+// Blocks of the source: -T^T M with the targets, and from these T^T M T. Both triangles of M are read.
 template <typename T>
-void add_source_blocks(const Kernels<T>& kernels, int group_count, int size, bool targets_joined, Workspace<T>& w) {
+void add_source_blocks(const Kernels<T>& kernels, int group_count, int size, bool has_cross_blocks, Workspace<T>& w) {
   double* local = w.local.data();
   std::fill(w.cross.begin(), w.cross.end(), 0.0);
   const int columns = 6 * group_count, stride = int(w.cross.size() / 6);
   for (int a = 0; a < group_count; ++a) std::copy_n(w.edges[a].adjoint, 36, w.adjoints.data() + 36 * a);
   const double* targets = local + 6 * size + 6;
-  if (targets_joined) {
+  if (has_cross_blocks) {
     kernels.add_transposed_product(w.adjoints.data(), targets, columns, size, columns, stride, w.cross.data());
   } else {
     for (int k = 0; k < columns; ++k) {
@@ -37,27 +37,27 @@ void add_source_blocks(const Kernels<T>& kernels, int group_count, int size, boo
   for (int r = 0; r < 6; ++r) std::copy_n(source + 6 * r, 6, local + r * size);
 }
 
-// Writes J^T W J, whole, and J^T W r of a target's pose, from sums in the order of `add_pose_sums`.
+// J^T W J (both triangles) and J^T W r of a target's pose, from the sums of `add_pose_sums`.
 inline void motion_terms(const PoseSums& sums, double* h, double* v) {
   constexpr int kCount = kMotionSums - 6;
   constexpr int kEntries[kCount] = {0, 7, 2, 8, 14, 3, 4, 5, 9, 10, 11, 15, 16, 21, 22, 23, 28, 29, 35};
   constexpr int kSigns[kCount] = {1, 1, -1, -1, 1, -1, 1, -1, -1, 1, 1, 1, -1, 1, -1, 1, 1, -1, 1};
-  constexpr int kSlopeSigns[6] = {1, 1, -1, -1, 1, 1};
+  constexpr int kGradientSigns[6] = {1, 1, -1, -1, 1, 1};
   std::fill_n(h, 36, 0.0);
   for (int i = 0; i < kCount; ++i) h[kEntries[i]] = kSigns[i] * sums.motion[i];
   h[17] = -h[3] - h[10];
   for (int r = 0; r < 6; ++r) {
     for (int c = 0; c < r; ++c) h[r * 6 + c] = h[c * 6 + r];
-    v[r] = kSlopeSigns[r] * sums.motion[kCount + r];
+    v[r] = kGradientSigns[r] * sums.motion[kCount + r];
   }
 }
 
-// Turns sums over edges into the frame's part of the reduced system. With M the sums for the targets' poses and T the
-// matrix of all Ad, that is [[T^T M T, -T^T M], [-M T, M]] for the source and the targets.
+// The frame's contribution to the reduced system: [[T^T M T, -T^T M], [-M T, M]] for source and targets, with M the
+// Schur complement for the targets' poses and T the stacked adjoints.
 template <typename T>
 void build_local_system(const Kernels<T>& kernels, int group_count, bool points, Workspace<T>& w) {
   const int gram_size = 6 * group_count + 2, size = 6 * (group_count + 1) + 1;
-  const int focal_row = 6 * group_count, slope_row = focal_row + 1, focal = size - 1;
+  const int focal_row = 6 * group_count, gradient_row = focal_row + 1, focal = size - 1;
   const auto gram = [&](int r, int c) { return w.gram[r * gram_size + c]; };  // its lower triangle
   double* local = w.local.data();
   for (auto* values : {&w.right, &w.gradient, &w.diagonal}) std::fill(values->begin(), values->begin() + size, 0.0);
@@ -68,34 +68,34 @@ void build_local_system(const Kernels<T>& kernels, int group_count, bool points,
       }
     }
   } else {
-    // Nothing joins one target to another, and those blocks are not read.
+    // Blocks of two targets are zero and not read.
     for (int r = 0; r < 6 * group_count; ++r) std::fill_n(local + (6 + r) * size + 6 + r / 6 * 6, 6, 0.0);
   }
   std::fill_n(local + focal * size, size, 0.0);
   for (int a = 0; a < group_count; ++a) {
     const double* adjoint = w.edges[a].adjoint;
     const double* focal_sums = w.sums[a].focal;
-    double own[36], slope[6];
-    motion_terms(w.sums[a], own, slope);
+    double own[36], gradient[6];
+    motion_terms(w.sums[a], own, gradient);
     for (int r = 0; r < 6; ++r) {
       for (int c = 0; c < 6; ++c) local[(6 + 6 * a + r) * size + 6 + 6 * a + c] += own[r * 6 + c];
-      const double right = slope[r] - gram(slope_row, 6 * a + r);
+      const double right = gradient[r] - gram(gradient_row, 6 * a + r);
       const double cross = focal_sums[r] - gram(focal_row, 6 * a + r);
       w.right[6 + 6 * a + r] = right;
-      w.gradient[6 + 6 * a + r] = slope[r];
+      w.gradient[6 + 6 * a + r] = gradient[r];
       w.diagonal[6 + 6 * a + r] = own[r * 7];
       local[focal * size + 6 + 6 * a + r] = cross;
       for (int i = 0; i < 6; ++i) {
         w.right[i] -= adjoint[r * 6 + i] * right;
-        w.gradient[i] -= adjoint[r * 6 + i] * slope[r];
+        w.gradient[i] -= adjoint[r * 6 + i] * gradient[r];
         local[focal * size + i] -= adjoint[r * 6 + i] * cross;
       }
     }
     for (int i = 0; i < 6; ++i) {
       for (int k = 0; k < 6; ++k) {
-        double turned = 0;
-        for (int r = 0; r < 6; ++r) turned += adjoint[r * 6 + i] * own[r * 6 + k];
-        w.diagonal[i] += turned * adjoint[k * 6 + i];
+        double rotated = 0;
+        for (int r = 0; r < 6; ++r) rotated += adjoint[r * 6 + i] * own[r * 6 + k];
+        w.diagonal[i] += rotated * adjoint[k * 6 + i];
       }
     }
     local[focal * size + focal] += focal_sums[6];
@@ -104,7 +104,7 @@ void build_local_system(const Kernels<T>& kernels, int group_count, bool points,
     w.gradient[focal] += focal_sums[7];
   }
   local[focal * size + focal] -= gram(focal_row, focal_row);
-  w.right[focal] -= gram(slope_row, focal_row);
+  w.right[focal] -= gram(gradient_row, focal_row);
   add_source_blocks(kernels, group_count, size, points, w);
 }
 

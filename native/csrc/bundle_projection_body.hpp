@@ -1,4 +1,4 @@
-// The projection of a tile's points by an edge: a part of bundle_kernels_body.hpp.
+// Projection of a tile by an edge: part of bundle_kernels_body.hpp.
 
 template <typename T>
 TARGET void load_points(const float* pixels, const double* inverse_depth, const double* intrinsics, int count,
@@ -20,8 +20,8 @@ TARGET void load_points(const float* pixels, const double* inverse_depth, const 
   for (k = count; k < padded(count); ++k) out.x[k] = out.y[k] = out.d[k] = 0;
 }
 
-// Asks memory for the targets or the weights of a vector's observations that will be needed soon: targets while points
-// are projected and weights while sums are made, so that memory is busy all along.
+// Prefetches targets or weights of the next observations: targets during projection and weights during summation, so
+// that memory bandwidth is used evenly.
 template <typename T, int kChannels>
 INLINE void prefetch(const float* next, std::ptrdiff_t k) {
   constexpr int kLine = 64 / sizeof(float);
@@ -45,7 +45,7 @@ INLINE Observed<T> load_observations(const float* target, const float* weight) {
   return o;
 }
 
-// The last observations, fewer than a vector has lanes, padded with weights of 0.
+// The remaining observations, padded with weights of 0 to a whole vector.
 template <typename T, int kChannels>
 INLINE Observed<T> load_last_observations(const Observations& from, std::ptrdiff_t first) {
   float targets[2 * kLanes<T>] = {};
@@ -56,38 +56,37 @@ INLINE Observed<T> load_last_observations(const Observations& from, std::ptrdiff
   return load_observations<T, kChannels>(targets, weights);
 }
 
-// Points in the target as in `Projected`, 1 / Z, and the points in the source.
+// Points in the target as in `Projected`, 1 / Z, and their rays in the source.
 template <typename T>
 struct InTarget {
   Vec<T> x, y, h, wu, wv, pu, pv, ru, rv, cost;
   Vec<T> inverse_z, source_x, source_y;
 };
 
-// Multiplies weights by the robust kernel's slope and sets the cost. With w the mean of both weights the cost is
-// w rho(s), s in px^2: for equal weights the squared residual.
+// Robust loss: multiplies weights by rho'(s) and sets the cost w rho(s), with w the mean of both weights and s in px^2
+// (for equal weights the squared residual).
 template <typename T, RobustKernel kKernel>
 INLINE void make_robust(const EdgeModel<T>& model, Vec<T> wu, Vec<T> wv, InTarget<T>& p) {
   typedef typename Lanes<T>::Ints Ints;
   const Vec<T> zero = Vec<T>{};
   const Vec<T> mean = T(0.5) * (wu + wv);
   const Vec<T> s = p.cost / (mean > zero ? mean : zero + T(1));
-  Vec<T> slope;
+  Vec<T> robust_weight;
   if (kKernel == RobustKernel::kHuber) {
     const Ints outer = s > model.kernel_px2;
     const Vec<T> root = square_root(outer ? model.kernel_px2 * s : zero + T(1));
-    slope = outer ? model.kernel_px2 / root : zero + T(1);
+    robust_weight = outer ? model.kernel_px2 / root : zero + T(1);
     p.cost = outer ? mean * (T(2) * root - model.kernel_px2) : p.cost;
   } else {
-    const Vec<T> ratio = s * model.per_kernel_px2;
-    slope = T(1) / (T(1) + ratio);
+    const Vec<T> ratio = s * model.inverse_kernel_px2;
+    robust_weight = T(1) / (T(1) + ratio);
     p.cost = mean * model.kernel_px2 * log_of_one_plus<T>(ratio);
   }
-  p.wu *= slope, p.wv *= slope;
-  p.pu *= slope, p.pv *= slope;
+  p.wu *= robust_weight, p.wv *= robust_weight;
+  p.pu *= robust_weight, p.pv *= robust_weight;
 }
 
-// The points from `k` on. A number that is not finite shows in its difference from itself, which is not a number then
-// and fails every comparison.
+// Projects the points from `k` on. For a non-finite x, x - x is NaN and fails every comparison.
 template <typename T, RobustKernel kKernel>
 INLINE InTarget<T> in_target(const TilePoints<T>& points, const EdgeModel<T>& model, const Observed<T>& o,
                              std::ptrdiff_t k) {
@@ -99,29 +98,29 @@ INLINE InTarget<T> in_target(const TilePoints<T>& points, const EdgeModel<T>& mo
   InTarget<T> p;
   const Vec<T> z = fused(r[6], px, fused(r[7], py, fused(t[2], d, filled(r[8]))));
   const Vec<T> both = o.tu + o.tv;
-  const Ints seen = z + (both - both) >= model.min_depth_ratio;
-  const Ints counts_u = seen & (o.wu + (o.wu - o.wu) > zero);
-  const Ints counts_v = seen & (o.wv + (o.wv - o.wv) > zero);
-  p.inverse_z = seen ? T(1) / z : zero;
+  const Ints is_visible = z + (both - both) >= model.min_depth_ratio;
+  const Ints is_valid_u = is_visible & (o.wu + (o.wu - o.wu) > zero);
+  const Ints is_valid_v = is_visible & (o.wv + (o.wv - o.wv) > zero);
+  p.inverse_z = is_visible ? T(1) / z : zero;
   p.x = fused(r[0], px, fused(r[1], py, fused(t[0], d, filled(r[2])))) * p.inverse_z;
   p.y = fused(r[3], px, fused(r[4], py, fused(t[1], d, filled(r[5])))) * p.inverse_z;
   p.h = d * p.inverse_z;
-  p.ru = seen ? fused(model.scale_u, o.tu, -model.shift_u - p.x) : zero;
-  p.rv = seen ? fused(model.scale_v, o.tv, -model.shift_v - p.y) : zero;
-  p.wu = counts_u ? o.wu * model.square_u : zero;
-  p.wv = counts_v ? o.wv * model.square_v : zero;
+  p.ru = is_visible ? fused(model.scale_u, o.tu, -model.shift_u - p.x) : zero;
+  p.rv = is_visible ? fused(model.scale_v, o.tv, -model.shift_v - p.y) : zero;
+  p.wu = is_valid_u ? o.wu * model.square_u : zero;
+  p.wv = is_valid_v ? o.wv * model.square_v : zero;
   p.pu = p.wu * p.ru, p.pv = p.wv * p.rv;
   p.cost = fused(p.pu, p.ru, p.pv * p.rv);
   p.source_x = px, p.source_y = py;
   if (kKernel != RobustKernel::kNone) {
-    make_robust<T, kKernel>(model, counts_u ? o.wu : zero, counts_v ? o.wv : zero, p);
+    make_robust<T, kKernel>(model, is_valid_u ? o.wu : zero, is_valid_v ? o.wv : zero, p);
   }
   return p;
 }
 
-// `kOnlyPoses`: whether the model asks for nothing besides the derivatives by poses.
+// `kOnlyPoses`: only the Jacobians of poses are requested.
 template <typename T, bool kOnlyPoses>
-INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::ptrdiff_t k, Projected<T>& out) {
+INLINE void store_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::ptrdiff_t k, Projected<T>& out) {
   store(out.x + k, p.x), store(out.y + k, p.y), store(out.h + k, p.h);
   store(out.wu + k, p.wu), store(out.wv + k, p.wv), store(out.pu + k, p.pu), store(out.pv + k, p.pv);
   if (kOnlyPoses) return;
@@ -133,7 +132,7 @@ INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::
     store(out.dv + k, fused(-t[2], p.y, filled(t[1])) * p.inverse_z);
   }
   if (model.with_focal) {
-    // What of X, Y and Z comes from the slopes of the rays.
+    // The parts of X, Y and Z that depend on x and y of the ray.
     const T* r = model.rotation;
     const Vec<T> x = fused(r[0], p.source_x, r[1] * p.source_y), y = fused(r[3], p.source_x, r[4] * p.source_y);
     const Vec<T> z = fused(r[6], p.source_x, r[7] * p.source_y);
@@ -143,9 +142,9 @@ INLINE void put_projected(const InTarget<T>& p, const EdgeModel<T>& model, std::
 }
 
 template <typename T, RobustKernel kKernel, int kChannels, bool kOnlyPoses>
-INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_model, const Observations& given,
-                         Projected<T>& out) {
-  const EdgeModel<T> model = given_model;  // what is stored might be a part of the given one
+INLINE double project_tile(const TilePoints<T>& points, const EdgeModel<T>& given_model, const Observations& given,
+                           Projected<T>& out) {
+  const EdgeModel<T> model = given_model;  // a copy: stores cannot alias it
   const Observations observations = given;
   const float* next_weight = given.summed ? nullptr : given.next_weight;
   Vec<T> cost[kParts] = {};
@@ -155,27 +154,27 @@ INLINE double project_by(const TilePoints<T>& points, const EdgeModel<T>& given_
     if (next_weight) prefetch<T, kChannels>(next_weight, k);
     const auto o = load_observations<T, kChannels>(observations.target + 2 * k, observations.weight + kChannels * k);
     const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
-    put_projected<T, kOnlyPoses>(p, model, k, out);
+    store_projected<T, kOnlyPoses>(p, model, k, out);
     cost[k / kLanes<T> % kParts] += p.cost;
   }
   if (k < observations.count) {
     const auto o = load_last_observations<T, kChannels>(observations, k);
     const InTarget<T> p = in_target<T, kKernel>(points, model, o, k);
-    put_projected<T, kOnlyPoses>(p, model, k, out);
+    store_projected<T, kOnlyPoses>(p, model, k, out);
     cost[k / kLanes<T> % kParts] += p.cost;
   }
   return sum_parts<T>(cost);
 }
 
 template <typename T, RobustKernel kKernel>
-INLINE double project_with(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
-                           Projected<T>& out) {
+INLINE double project_dispatch(const TilePoints<T>& points, const EdgeModel<T>& model, const Observations& observations,
+                               Projected<T>& out) {
   const bool only_poses = !model.with_residuals && !model.with_costs && !model.with_points && !model.with_focal;
   if (observations.channels == 2) {
-    return only_poses ? project_by<T, kKernel, 2, true>(points, model, observations, out)
-                      : project_by<T, kKernel, 2, false>(points, model, observations, out);
+    return only_poses ? project_tile<T, kKernel, 2, true>(points, model, observations, out)
+                      : project_tile<T, kKernel, 2, false>(points, model, observations, out);
   }
-  return project_by<T, kKernel, 1, false>(points, model, observations, out);
+  return project_tile<T, kKernel, 1, false>(points, model, observations, out);
 }
 
 template <typename T>
@@ -183,10 +182,10 @@ TARGET double project(const TilePoints<T>& points, const EdgeModel<T>& model, co
                       Projected<T>& out) {
   switch (model.kernel) {
     case RobustKernel::kNone:
-      return project_with<T, RobustKernel::kNone>(points, model, observations, out);
+      return project_dispatch<T, RobustKernel::kNone>(points, model, observations, out);
     case RobustKernel::kHuber:
-      return project_with<T, RobustKernel::kHuber>(points, model, observations, out);
+      return project_dispatch<T, RobustKernel::kHuber>(points, model, observations, out);
     default:
-      return project_with<T, RobustKernel::kCauchy>(points, model, observations, out);
+      return project_dispatch<T, RobustKernel::kCauchy>(points, model, observations, out);
   }
 }

@@ -1,4 +1,4 @@
-// From a step of the poses to one of a frame's points, and what it does to the cost.
+// Back substitution of a step to the points of a frame, and comparison of costs.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ class Step {
   Step(const Frames<T>& frames, const State& state, const std::vector<double>& step)
       : frames_(frames), state_(state), step_(step) {}
 
-  // Moves the frame's points in `trial`, whose poses have been moved; costs are compared only if steps are adaptive.
+  // Updates the frame's points in `trial`, whose poses are updated; costs are compared only in adaptive mode.
   Costs run(int frame, double damping, State& trial, Workspace<T>& w) const {
     Costs costs;
     frames_.prepare_edges(state_, frame, w.edges);
@@ -29,7 +29,7 @@ class Step {
       costs.before += frames_.point_prior_cost(state_, frame, first, count);
       frames_.load_points(state_, frame, first, count, w.points);
       substitute_back(frame, first, count, w);
-      if (frames_.options.points) costs.predicted += move_points(frame, first, count, damping, trial, w);
+      if (frames_.options.points) costs.predicted += update_points(frame, first, count, damping, trial, w);
       if (!frames_.options.adaptive) return;
       costs.now += frames_.point_prior_cost(trial, frame, first, count);
       frames_.load_points(trial, frame, first, count, w.points);
@@ -39,29 +39,30 @@ class Step {
   }
 
  private:
-  // Takes the poses' part from the points' slopes, and keeps the costs.
+  // Subtracts the poses' part from the points' gradients, and stores the current costs.
   void substitute_back(int frame, int first, int count, Workspace<T>& w) const {
     if (frames_.options.points) {
       const std::size_t offset = std::size_t(frame) * frames_.problem.points + first;
-      std::copy_n(frames_.slope.data() + offset, count, w.slope);
+      std::copy_n(frames_.point_gradient.data() + offset, count, w.point_gradient);
     }
-    T* kept = w.kept_costs.data();
+    T* stored_costs = w.stored_costs.data();
     for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
       T motion[6];
-      relative_step(frame, frames_.groups[frame][g].target, w.edges[g].adjoint, motion);
+      relative_motion(frame, frames_.groups[frame][g].target, w.edges[g].adjoint, motion);
       const T focal = frames_.options.focal ? T(step_[frames_.focal_variable]) : T(0);
       for (const int e : frames_.groups[frame][g].edges) {
-        if (frames_.observes(e, first)) {
+        if (frames_.has_observation(e, first)) {
           frames_.kernels.project(w.points, w.edges[g].model, frames_.observations(e, first, count), w.projected);
-          if (frames_.options.points) frames_.kernels.subtract_step(w.projected, count, motion, focal, w.slope);
-          if (frames_.options.adaptive) frames_.kernels.keep_costs(w.projected, count, kept);
+          if (frames_.options.points)
+            frames_.kernels.subtract_step(w.projected, count, motion, focal, w.point_gradient);
+          if (frames_.options.adaptive) frames_.kernels.store_costs(w.projected, count, stored_costs);
         }
-        kept += kTile;
+        stored_costs += kTile;
       }
     }
   }
 
-  void relative_step(int source, int target, const double* adjoint, T* out) const {
+  void relative_motion(int source, int target, const double* adjoint, T* out) const {
     double motion[6] = {};
     if (frames_.variable[target] >= 0) std::copy_n(step_.data() + frames_.variable[target], 6, motion);
     if (frames_.variable[source] >= 0) {
@@ -73,34 +74,34 @@ class Step {
     std::transform(motion, motion + 6, out, [](double x) { return T(x); });
   }
 
-  // Returns the decrease of the cost that the model promises.
-  double move_points(int frame, int first, int count, double damping, State& trial, const Workspace<T>& w) const {
+  // Returns the decrease of the cost predicted by the linear model.
+  double update_points(int frame, int first, int count, double damping, State& trial, const Workspace<T>& w) const {
     double predicted = 0;
     const std::size_t offset = std::size_t(frame) * frames_.problem.points + first;
     for (int k = 0; k < count; ++k) {
       const std::size_t point = offset + k;
-      const double damped = frames_.curvature[point];
+      const double damped = frames_.point_hessian[point];
       if (!(damped > 0)) continue;
-      const double step = w.slope[k] / damped;
+      const double step = w.point_gradient[k] / damped;
       if (!std::isfinite(step)) continue;
       const double absolute = frames_.absolute_point_damping(point);
       const double damping_part = absolute + (damped - absolute) * damping / (1 + damping);
-      predicted += step * (frames_.slope[point] + damping_part * step);
-      trial.inverse_depth[point] = frames_.limited(state_.inverse_depth[point] + step);
+      predicted += step * (frames_.point_gradient[point] + damping_part * step);
+      trial.inverse_depth[point] = frames_.clamp_inverse_depth(state_.inverse_depth[point] + step);
     }
     return predicted;
   }
 
   void compare_tile(int frame, int first, int count, Workspace<T>& w, Costs& costs) const {
-    const T* kept = w.kept_costs.data();
+    const T* stored_costs = w.stored_costs.data();
     for (std::size_t g = 0; g < frames_.groups[frame].size(); ++g) {
       for (const int e : frames_.groups[frame][g].edges) {
-        if (frames_.observes(e, first)) {
+        if (frames_.has_observation(e, first)) {
           const Observations observations = frames_.observations(e, first, count);
           frames_.kernels.project(w.points, w.moved_edges[g].model, observations, w.projected);
-          frames_.kernels.compare_costs(w.projected, count, kept, costs.before, costs.now);
+          frames_.kernels.compare_costs(w.projected, count, stored_costs, costs.before, costs.now);
         }
-        kept += kTile;
+        stored_costs += kTile;
       }
     }
   }

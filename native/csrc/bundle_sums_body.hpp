@@ -1,6 +1,6 @@
-// What projected points add to the normal equations: a part of bundle_kernels_body.hpp.
+// Normal equations of projected points: part of bundle_kernels_body.hpp.
 
-// Rows a and b of the derivatives by the target's pose, but for their zeros.
+// Nonzero entries of the Jacobian rows a and b with respect to the target's pose.
 template <typename T>
 struct PoseRows {
   Vec<T> h, a2, a3, a4, a5, b2, b3, b4, b5;
@@ -13,9 +13,9 @@ INLINE PoseRows<T> pose_rows(const Projected<T>& p, std::ptrdiff_t k) {
   return {h, -h * x, -xy, fused(x, x, filled(T(1))), -y, -h * y, fused(-y, y, filled(T(-1))), xy, x};
 }
 
-// With g the rows of the projection's derivative by the point, [1, 0, -x] and [0, 1, -y], G = wu gu gu^T + wv gv gv^T
-// and P = [x, y, 1], the poses' part J^T W J is made of h^2 G, of h times N = G x P (row by row) and of P x N (column
-// by column), where most products serve several entries. See `motion_terms` for which sum is which.
+// With g the rows of the projection's Jacobian, [1, 0, -x] and [0, 1, -y], G = wu gu gu^T + wv gv gv^T and
+// P = [x, y, 1], J^T W J of a pose consists of h^2 G, h N with N = G x P (rowwise) and P x N (columnwise), which share
+// most products. `motion_terms` maps sums to entries.
 template <typename T>
 TARGET void add_pose_sums(const Projected<T>& p, const Observations& observations, PoseSums& sums) {
   const float* next_weight = observations.next_weight;
@@ -42,10 +42,10 @@ TARGET void add_pose_sums(const Projected<T>& p, const Observations& observation
       add_product<T>(total[11], h, n2v), add_product<T>(total[12], h, n2u);
       total[13] += fused(y, n2v, nv), total[16] += fused(x, n2u, nu);
       const Vec<T> uy = wu * y, vx = wv * x, uxy = ux * y, vxy = vx * y;
-      const Vec<T> turned = uxy - vxy;
+      const Vec<T> rotated = uxy - vxy;
       add_product<T>(total[5], h, uxy), add_product<T>(total[7], h, uy);
       add_product<T>(total[9], h, vxy), add_product<T>(total[10], h, vx);
-      total[14] += fused(x, n2v, uxy), total[15] += fused(y, turned, -vx), total[17] += fused(x, turned, uy);
+      total[14] += fused(x, n2v, uxy), total[15] += fused(y, rotated, -vx), total[17] += fused(x, rotated, uy);
       add_product<T>(total[18], uy, y), add_product<T>(total[18], vx, x);
     }
     all.put(part, total);
@@ -78,7 +78,7 @@ TARGET void add_focal_sums(const Projected<T>& p, int count, bool with_poses, Po
 }
 
 template <typename T, bool kAdd>
-INLINE void put_rows(const Projected<T>& p, int count, T* rows) {
+INLINE void store_rows(const Projected<T>& p, int count, T* rows) {
   for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const PoseRows<T> j = pose_rows(p, k);
     const Vec<T> qa = load(p.wu + k) * load(p.du + k), qb = load(p.wv + k) * load(p.dv + k);
@@ -96,11 +96,11 @@ INLINE void put_rows(const Projected<T>& p, int count, T* rows) {
 }
 
 template <typename T>
-TARGET void put_pose_rows(const Projected<T>& p, int count, bool add, T* rows) {
+TARGET void store_pose_rows(const Projected<T>& p, int count, bool add, T* rows) {
   if (add) {
-    put_rows<T, true>(p, count, rows);
+    store_rows<T, true>(p, count, rows);
   } else {
-    put_rows<T, false>(p, count, rows);
+    store_rows<T, false>(p, count, rows);
   }
 }
 
@@ -113,17 +113,17 @@ TARGET void add_focal_row(const Projected<T>& p, int count, T* row) {
 }
 
 template <typename T>
-TARGET void add_point_sums(const Projected<T>& p, int count, T* curvature, T* slope) {
+TARGET void add_point_sums(const Projected<T>& p, int count, T* hessian, T* gradient) {
   for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const Vec<T> du = load(p.du + k), dv = load(p.dv + k);
-    const Vec<T> by_u = fused(load(p.wu + k) * du, du, load(curvature + k));
-    store(curvature + k, fused(load(p.wv + k) * dv, dv, by_u));
-    store(slope + k, fused(load(p.pv + k), dv, fused(load(p.pu + k), du, load(slope + k))));
+    const Vec<T> by_u = fused(load(p.wu + k) * du, du, load(hessian + k));
+    store(hessian + k, fused(load(p.wv + k) * dv, dv, by_u));
+    store(gradient + k, fused(load(p.pv + k), dv, fused(load(p.pu + k), du, load(gradient + k))));
   }
 }
 
 template <typename T>
-TARGET void subtract_step(const Projected<T>& p, int count, const T* y, T f, T* slope) {
+TARGET void subtract_step(const Projected<T>& p, int count, const T* y, T f, T* gradient) {
   for (std::ptrdiff_t k = 0; k < count; k += kLanes<T>) {
     const PoseRows<T> j = pose_rows(p, k);
     Vec<T> du = fused(y[5], j.a5, fused(y[4], j.a4, fused(y[3], j.a3, fused(y[2], j.a2, y[0] * j.h))));
@@ -133,6 +133,6 @@ TARGET void subtract_step(const Projected<T>& p, int count, const T* y, T f, T* 
       dv = fused(f, load(p.fv + k), dv);
     }
     const Vec<T> qa = load(p.wu + k) * load(p.du + k), qb = load(p.wv + k) * load(p.dv + k);
-    store(slope + k, fused(-qb, dv, fused(-qa, du, load(slope + k))));
+    store(gradient + k, fused(-qb, dv, fused(-qa, du, load(gradient + k))));
   }
 }

@@ -8,7 +8,7 @@ namespace spatialbeam::bundle {
 ReducedSystem::ReducedSystem(int size, Dot dot)
     : right(size),
       gradient(size),
-      curvature(size),
+      hessian_diagonal(size),
       size_(size),
       dot_(dot),
       matrix_(std::size_t(size) * size),
@@ -17,7 +17,7 @@ ReducedSystem::ReducedSystem(int size, Dot dot)
 }
 
 void ReducedSystem::clear() {
-  for (auto* values : {&matrix_, &right, &gradient, &curvature}) std::fill(values->begin(), values->end(), 0.0);
+  for (auto* values : {&matrix_, &right, &gradient, &hessian_diagonal}) std::fill(values->begin(), values->end(), 0.0);
   for (int r = 0; r < size_; ++r) first_[r] = r;
 }
 
@@ -39,12 +39,12 @@ void ReducedSystem::add_block(const double* block, int stride, int row, int colu
 void ReducedSystem::damp(double relative, const std::vector<double>& absolute) {
   for (int i = 0; i < size_; ++i) {
     double& diagonal = row(i)[i];
-    diagonal += relative * curvature[i] + absolute[i];
-    if (curvature[i] == 0 && diagonal == 0) diagonal = 1;
+    diagonal += relative * hessian_diagonal[i] + absolute[i];
+    if (hessian_diagonal[i] == 0 && diagonal == 0) diagonal = 1;
   }
 }
 
-bool ReducedSystem::factorise(double least_pivot) {
+bool ReducedSystem::factorize(double min_pivot) {
   for (int i = 0; i < size_; ++i) {
     double* at = row(i);
     for (int j = first_[i]; j < i; ++j) {
@@ -53,7 +53,7 @@ bool ReducedSystem::factorise(double least_pivot) {
       at[j] /= row(j)[j];
     }
     const double pivot = at[i] - dot_(at + first_[i], at + first_[i], i - first_[i]);
-    if (!(pivot > 0) || !(pivot > least_pivot * at[i])) return false;
+    if (!(pivot > 0) || !(pivot > min_pivot * at[i])) return false;
     at[i] = std::sqrt(pivot);
   }
   return true;
@@ -72,7 +72,7 @@ std::vector<double> ReducedSystem::solve() const {
 }
 
 std::vector<double> ReducedSystem::inverse_diagonal() const {
-  // The inverse of the triangle, row by row; the inverse matrix's diagonal are its columns' squared norms.
+  // Inverts the triangle row by row; the diagonal of the inverse matrix are the squared norms of its columns.
   std::vector<double> inverse(std::size_t(size_) * size_, 0.0);
   std::vector<double> diagonal(size_, 0.0);
   for (int i = 0; i < size_; ++i) {

@@ -1,4 +1,4 @@
-// The reduced normal equations: those of the poses and the focal length, once the points have been eliminated.
+// The reduced system: normal equations of poses and focal length after elimination of the points.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@ namespace spatialbeam::bundle {
 
 using Dot = double (*)(const double* a, const double* b, int count);
 
-// A symmetric matrix by its lower triangle, whose rows are known to be zero before some column.
+// A symmetric matrix: lower triangle in skyline (envelope) storage, rows are zero before their first column.
 class ReducedSystem {
  public:
   ReducedSystem(int size, Dot dot);
@@ -15,24 +15,24 @@ class ReducedSystem {
   void clear();
   int size() const { return size_; }
 
-  // Adds block[r * stride + c] to the rows from `row` and the columns from `column` on, or its transpose to the columns
-  // and rows where that is the lower triangle. Of a block on the diagonal the lower triangle is read.
+  // Adds block[r * stride + c] at (row, column), or its transpose at (column, row) if that is in the lower triangle. Of
+  // a diagonal block the lower triangle is read.
   void add_block(const double* block, int stride, int row, int column, int rows, int columns);
 
-  // To the diagonal: `relative` x `curvature` + `absolute`, where `curvature` is the diagonal before the elimination of
-  // points; 1 for a variable that nothing depends on.
+  // Adds `relative` x `hessian_diagonal` + `absolute` to the diagonal (Levenberg-Marquardt); sets it to 1 for a
+  // variable without observations.
   void damp(double relative, const std::vector<double>& absolute);
 
-  // Factorises in place (Cholesky); false if a pivot is not above `least_pivot` x its diagonal element.
-  bool factorise(double least_pivot);
-  // After factorise().
+  // Cholesky factorization in place; false if a pivot is not above `min_pivot` x its diagonal element.
+  bool factorize(double min_pivot);
+  // After factorize().
   std::vector<double> solve() const;
-  // The diagonal of the inverse; after factorise().
+  // The diagonal of the inverse; after factorize().
   std::vector<double> inverse_diagonal() const;
 
-  std::vector<double> right;      // right-hand side, reduced
-  std::vector<double> gradient;   // right-hand side before the elimination of points
-  std::vector<double> curvature;  // diagonal before the elimination of points
+  std::vector<double> right;             // right-hand side
+  std::vector<double> gradient;          // right-hand side before elimination
+  std::vector<double> hessian_diagonal;  // diagonal before elimination
 
  private:
   double* row(int r) { return matrix_.data() + std::size_t(r) * size_; }
@@ -41,7 +41,7 @@ class ReducedSystem {
   int size_;
   Dot dot_;
   std::vector<double> matrix_;
-  std::vector<int> first_;  // first column of a row that may not be zero
+  std::vector<int> first_;  // first nonzero column of each row
 };
 
 }  // namespace spatialbeam::bundle

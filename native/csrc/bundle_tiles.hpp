@@ -1,4 +1,4 @@
-// How a problem's points are cut into tiles, and which edges have observations in which.
+// Tiles of points, and which of them have observations in each edge.
 #pragma once
 
 #include <algorithm>
@@ -10,26 +10,27 @@
 
 namespace spatialbeam::bundle {
 
-// Where most points have an observation in every edge, as pixels of dense depth have, long tiles are best: fewer sums
-// to close. Tracked corners are seen by a few frames each, and tiles without an observation are left out: short ones
-// are.
+// Long tiles are best where most points have an observation in every edge, as in dense depth: fewer horizontal sums.
+// Short tiles are best for tracked keypoints, observed in few frames each: tiles without observations are skipped.
 class Tiles {
  public:
   explicit Tiles(const Problem& problem) : channels_(problem.weight_channels), points_(problem.points) {
     size_ = is_sparse(problem) ? kSparseTile : kTile;
     per_edge_ = (points_ + size_ - 1) / size_;
-    observed_.resize(std::size_t(problem.edges) * per_edge_);
+    has_observation_.resize(std::size_t(problem.edges) * per_edge_);
     for (int e = 0; e < problem.edges; ++e) {
       for (int t = 0; t < per_edge_; ++t) {
         const int first = t * size_, count = std::min(size_, points_ - first);
-        observed_[std::size_t(e) * per_edge_ + t] = num_weights(problem, e, first, count, true) > 0;
+        has_observation_[std::size_t(e) * per_edge_ + t] = num_weights(problem, e, first, count, true) > 0;
       }
     }
   }
 
   int size() const { return size_; }
 
-  bool observes(int edge, int first) const { return observed_[std::size_t(edge) * per_edge_ + first / size_]; }
+  bool has_observation(int edge, int first) const {
+    return has_observation_[std::size_t(edge) * per_edge_ + first / size_];
+  }
 
  private:
   static constexpr int kSparseTile = 32;
@@ -45,7 +46,7 @@ class Tiles {
     return double(used) < kDenseShare * double(all);
   }
 
-  // Weights other than 0 of both signs; no more than one if only `any` is asked for.
+  // Number of nonzero weights; at most 1 if `any`.
   std::size_t num_weights(const Problem& problem, int edge, int first, int count, bool any) const {
     const float* weight = problem.weight + channels_ * (std::size_t(edge) * points_ + first);
     std::size_t found = 0;
@@ -54,7 +55,7 @@ class Tiles {
   }
 
   int channels_, points_, size_, per_edge_;
-  std::vector<std::uint8_t> observed_;
+  std::vector<std::uint8_t> has_observation_;
 };
 
 }  // namespace spatialbeam::bundle

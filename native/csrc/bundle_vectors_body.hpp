@@ -1,4 +1,4 @@
-// Vectors of numbers: a part of bundle_kernels_body.hpp.
+// Vector types and operations: part of bundle_kernels_body.hpp.
 
 template <typename T>
 struct Lanes;
@@ -6,7 +6,7 @@ struct Lanes;
 template <>
 struct Lanes<float> {
   typedef float Vec __attribute__((vector_size(VECTOR_BYTES)));
-  typedef float Floats __attribute__((vector_size(VECTOR_BYTES)));  // as many floats as there are lanes
+  typedef float Floats __attribute__((vector_size(VECTOR_BYTES)));  // one float per lane
   typedef std::int32_t Ints __attribute__((vector_size(VECTOR_BYTES)));
   typedef std::int32_t Int;
   static constexpr int kMantissaBits = 23;
@@ -31,8 +31,8 @@ using Vec = typename Lanes<T>::Vec;
 template <typename T>
 constexpr int kLanes = VECTOR_BYTES / sizeof(T);
 
-// Sums over points have as many lanes as the widest vectors, whatever the width of those at hand: the point k adds to
-// the lane k % kSumLanes, by kParts vectors. So all instruction sets add in the same order.
+// Sums over points have as many lanes as the widest vectors on every instruction set, in kParts vectors: point k is
+// added to lane k % kSumLanes, so that the order of sums is the same everywhere.
 template <typename T>
 constexpr int kSumLanes = 64 / sizeof(T);
 constexpr int kParts = 64 / VECTOR_BYTES;
@@ -56,7 +56,7 @@ INLINE Vec<T> load_floats(const float* from) {
   return widen(v);
 }
 
-// The values at even places of two vectors one behind the other, and those at odd places.
+// Deinterleaves two vectors into the values at even and at odd indices.
 template <typename V>
 INLINE void split_pairs(V low, V high, V& even, V& odd) {
   constexpr int kCount = sizeof(V) / sizeof(low[0]);

@@ -1,4 +1,4 @@
-// Exact box means of a plane on the thumbnail's grid, from sums of its columns.
+// Exact box means of a plane for one thumbnail channel, updated from frame differences.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,9 @@ inline CellRange cell_range(int index, int cells, int size) {
   return {at(index), std::max(at(index + 1), at(index) + 1)};
 }
 
-// Takes the steps of one plane's rows from the frame before, in order (the caller adds some to `columns()`, then calls
-// `end_rows`), and keeps the cells of one channel of the thumbnail and the plane's total up to date. A first frame is a
-// step from zeros. Distinct row ranges of cells never overlap and leave out no row; where the plane has fewer rows than
-// the thumbnail, neighboring cells share a range.
+// Updates the cells of a thumbnail channel and the plane's total from differences to the previous frame, row by row:
+// the caller adds rows to `columns()`, then calls `end_rows`. The first frame is a difference to zeros. Row ranges of
+// cells partition the plane; if it has fewer rows than the thumbnail, neighboring cells share a range.
 template <typename Samples>
 class CellSums {
  public:
@@ -40,7 +39,7 @@ class CellSums {
     for (int i = 0; i < kThumbnailHeight; ++i) row_ranges_[i] = cell_range(i, kThumbnailHeight, height);
   }
 
-  // All samples become zero.
+  // Sets all samples to zero.
   void reset() {
     for (auto& row : cells_) row.fill(0.0);
     total_ = 0;
@@ -48,42 +47,41 @@ class CellSums {
 
   void begin_plane() {
     cell_row_ = 0;
-    forget_rows();
+    reset_counters();
   }
 
   Sum* columns() { return columns_[0]; }
 
-  // How many rows from y on may be added before `end_rows`.
+  // Number of rows from y on that may be added before `end_rows`.
   int rows_to_add(int y) const { return std::min(kPair, row_ranges_[cell_row_].end - y); }
 
-  // The `count` rows before row `end` are complete; `thumbnail_channel` is written where a cell's rows are all there
-  // and have changed.
+  // The `count` rows before row `end` have been added; writes the cells that are complete and have changed.
   void end_rows(int end, int count, bool changed, std::uint8_t* thumbnail_channel) {
     columns_changed_ |= changed;
     summed_rows_ += count;
     const bool ends_cell = end == row_ranges_[cell_row_].end;
-    if (columns_changed_ && (ends_cell || summed_rows_ + kPair > kMaxSummedRows)) gather_columns();
+    if (columns_changed_ && (ends_cell || summed_rows_ + kPair > kMaxSummedRows)) flush_columns();
     if (ends_cell) end_cell_row(thumbnail_channel);
   }
 
-  // Mean of the samples in 8-bit code units.
+  // Mean of the samples in 8-bit code values.
   double mean() const { return double(total_) / (double(width_) * height_ * unit_); }
 
  private:
-  void forget_rows() {
+  void reset_counters() {
     cells_changed_ = columns_changed_ = false;
     summed_rows_ = 0;
   }
 
-  // Steps are from this frame back to the one before.
-  void gather_columns() {
-    std::array<std::int32_t, kThumbnailWidth> steps;
-    sum_cells_(columns_[0], ranges_.data(), kThumbnailWidth, steps.data());
+  // Differences are previous minus current.
+  void flush_columns() {
+    std::array<std::int32_t, kThumbnailWidth> differences;
+    sum_cells_(columns_[0], ranges_.data(), kThumbnailWidth, differences.data());
     std::fill_n(columns_[0], width_, Sum(0));
     for (int i = 0; i < kThumbnailWidth; ++i) {
-      cells_[cell_row_][i] -= steps[i];
-      // Cells of a narrow plane share columns, which count once.
-      if (i == 0 || !(ranges_[i] == ranges_[i - 1])) total_ -= steps[i];
+      cells_[cell_row_][i] -= differences[i];
+      // Cells of a narrow plane share columns, which are counted once.
+      if (i == 0 || !(ranges_[i] == ranges_[i - 1])) total_ -= differences[i];
     }
     cells_changed_ = true;
     columns_changed_ = false;
@@ -97,7 +95,7 @@ class CellSums {
       if (cells_changed_) write_cells(first, rows, thumbnail_channel + std::ptrdiff_t(cell_row_) * kThumbnailWidth * 3);
       ++cell_row_;
     } while (cell_row_ < kThumbnailHeight && row_ranges_[cell_row_] == row_ranges_[first]);
-    forget_rows();
+    reset_counters();
   }
 
   void write_cells(int row, double rows, std::uint8_t* out) const {
@@ -113,12 +111,12 @@ class CellSums {
   int unit_;
   decltype(RowKernels<Samples>::sum_cells) sum_cells_;
   decltype(RowKernels<Samples>::round_means) round_means_;
-  AlignedRows<Sum> columns_;  // of the rows since the last gathering
+  AlignedRows<Sum> columns_;  // summed over rows since the last flush
   std::array<CellRange, kThumbnailWidth> ranges_;
   std::array<CellRange, kThumbnailHeight> row_ranges_;
-  CellRow row_weights_;  // a cell's samples in one row, in 8-bit code units
+  CellRow row_weights_;  // samples per row of a cell, times the unit
   CellRow reciprocals_;
-  std::array<CellRow, kThumbnailHeight> cells_{};  // sums; of cells that share rows, only the first one's
+  std::array<CellRow, kThumbnailHeight> cells_{};  // sums; of cells that share rows, only the first
   std::int64_t total_ = 0;
   int cell_row_ = 0;
   int summed_rows_ = 0;

@@ -18,30 +18,33 @@ const typename Samples::Sample* row_of(PlaneView plane, int y) {
 }
 
 template <typename Samples>
-PictureRows<typename Samples::Sample> rows_of(PlaneView now, PlaneView before, int y, int count, bool compare_first) {
+RowPair<typename Samples::Sample> rows_of(PlaneView current, PlaneView previous, int y, int count, bool compare_first) {
   const int last = y + count - 1;
-  return {{row_of<Samples>(now, y), row_of<Samples>(now, last)},
-          {row_of<Samples>(before, y), row_of<Samples>(before, last)},
+  return {{row_of<Samples>(current, y), row_of<Samples>(current, last)},
+          {row_of<Samples>(previous, y), row_of<Samples>(previous, last)},
           count,
           compare_first};
 }
 
-// Whether so few of a row's blocks have changed that it pays to look for them in the rows below.
-bool are_few(int changed_blocks, int width) { return 4 * changed_blocks < 3 * block_count(width); }
+// Whether so few blocks have changed that comparing the next rows first is faster.
+bool is_sparse_change(int changed_blocks, int width) { return 4 * changed_blocks < 3 * block_count(width); }
 
-// A plane's mean and its channel of the thumbnail.
+// Mean and thumbnail channel of a chroma plane.
 template <typename Samples>
 class ChromaAnalyzer {
  public:
   ChromaAnalyzer(int width, int height, int bit_depth, const RowKernels<Samples>& kernels)
-      : width_(width), height_(height), add_steps_(kernels.add_steps), cells_(width, height, bit_depth, kernels) {}
+      : width_(width),
+        height_(height),
+        add_differences_(kernels.add_differences),
+        cells_(width, height, bit_depth, kernels) {}
 
   double push(PlaneView plane, PlaneView previous, std::uint8_t* thumbnail_channel) {
     cells_.begin_plane();
     for (int y = 0, count; y < height_; y += count) {
       count = cells_.rows_to_add(y);
-      const auto rows = rows_of<Samples>(plane, previous, y, count, are_few(changed_blocks_, width_));
-      changed_blocks_ = add_steps_(rows, width_, cells_.columns());
+      const auto rows = rows_of<Samples>(plane, previous, y, count, is_sparse_change(changed_blocks_, width_));
+      changed_blocks_ = add_differences_(rows, width_, cells_.columns());
       cells_.end_rows(y + count, count, changed_blocks_ != 0, thumbnail_channel);
     }
     return cells_.mean();
@@ -52,20 +55,20 @@ class ChromaAnalyzer {
  private:
   int width_;
   int height_;
-  decltype(RowKernels<Samples>::add_steps) add_steps_;
+  decltype(RowKernels<Samples>::add_differences) add_differences_;
   CellSums<Samples> cells_;
-  int changed_blocks_ = 0;  // in the rows taken last
+  int changed_blocks_ = 0;  // in the last rows
 };
 
-// All numbers follow from the steps to the frame before, so that what did not change costs little; a first frame's are
-// those from zeros.
+// All statistics are updated from differences to the previous frame, so that static content costs little; the first
+// frame is a difference to zeros.
 template <typename Samples>
 class RowFusedAnalyzer : public FrameAnalyzer {
   using Difference = typename Samples::Difference;
   using Chroma = ChromaAnalyzer<Samples>;
 
  public:
-  RowFusedAnalyzer(const PictureFormat& format, const RowKernels<Samples>& kernels)
+  RowFusedAnalyzer(const FrameFormat& format, const RowKernels<Samples>& kernels)
       : format_(format),
         kernels_(kernels),
         luma_(format.width, format.height, format.bit_depth, kernels),
@@ -78,16 +81,16 @@ class RowFusedAnalyzer : public FrameAnalyzer {
     reset();
   }
 
-  FrameNumbers push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) override {
-    FrameNumbers numbers;
-    push_luma(y, numbers);
+  FrameStatValues push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) override {
+    FrameStatValues values;
+    push_luma(y, values);
     if (format_.has_chroma()) {
-      numbers.u_mean = chroma_[0]->push(u, before(previous_[1]), &thumbnail_[1]);
-      numbers.v_mean = chroma_[1]->push(v, before(previous_[2]), &thumbnail_[2]);
+      values.u_mean = chroma_[0]->push(u, previous_or_zeros(previous_[1]), &thumbnail_[1]);
+      values.v_mean = chroma_[1]->push(v, previous_or_zeros(previous_[2]), &thumbnail_[2]);
     }
     previous_ = {y, u, v};
     std::copy(thumbnail_.begin(), thumbnail_.end(), thumbnail);
-    return numbers;
+    return values;
   }
 
   void reset() override {
@@ -102,32 +105,32 @@ class RowFusedAnalyzer : public FrameAnalyzer {
  private:
   bool is_first() const { return previous_[0].data == nullptr; }
 
-  PlaneView before(PlaneView previous) {
+  PlaneView previous_or_zeros(PlaneView previous) {
     return is_first() ? PlaneView{reinterpret_cast<const std::uint8_t*>(zeros_[0]), 0} : previous;
   }
 
-  // One pass over the rows: all that a row feeds is done while it is in the fastest cache.
-  void push_luma(PlaneView plane, FrameNumbers& numbers) {
+  // Single pass: each row is fully processed while it is in the L1 cache.
+  void push_luma(PlaneView plane, FrameStatValues& values) {
     const int height = format_.height;
-    const PlaneView previous = before(previous_[0]);
+    const PlaneView previous = previous_or_zeros(previous_[0]);
     std::uint64_t motion_sum = 0;
     int blurred = 0;
     luma_.begin_plane();
     for (int y = 0, count; y < height; y += count) {
       count = luma_.rows_to_add(y);
-      const auto rows = rows_of<Samples>(plane, previous, y, count, are_few(changed_blocks_, format_.width));
+      const auto rows = rows_of<Samples>(plane, previous, y, count, is_sparse_change(changed_blocks_, format_.width));
       const DifferenceRow<Difference> differences[] = {difference_row(y), difference_row(y + 1)};
-      changed_blocks_ =
-          kernels_.take_steps(rows, format_.width, format_.bit_depth, luma_.columns(), differences, nominal_sum_);
+      changed_blocks_ = kernels_.store_differences(rows, format_.width, format_.bit_depth, luma_.columns(), differences,
+                                                   nominal_sum_);
       luma_.end_rows(y + count, count, changed_blocks_ != 0, &thumbnail_[0]);
       const int complete = y + count < height ? y + count - kBlurRadius : height;
       for (; blurred + kPair <= complete; blurred += kPair) motion_sum += blur_and_sum(blurred, kPair);
     }
     if (blurred < height) motion_sum += blur_and_sum(blurred, 1);
     const double samples = double(format_.width) * height;
-    numbers.motion = double(motion_sum) / 256.0 / samples;
-    numbers.luma_mean = luma_.mean();
-    numbers.luma_nominal_mean = double(nominal_sum_) / (samples * format_.unit());
+    values.motion = double(motion_sum) / 256.0 / samples;
+    values.luma_mean = luma_.mean();
+    values.luma_nominal_mean = double(nominal_sum_) / (samples * format_.unit());
   }
 
   DifferenceRow<Difference> difference_row(int y) {
@@ -135,7 +138,7 @@ class RowFusedAnalyzer : public FrameAnalyzer {
     return {differences_[slot], changed_[slot].data()};
   }
 
-  // Of `count` rows of the difference from y on, once the rows below that they need have been taken.
+  // Blurs `count` rows of the difference from y on; the rows below that they need are available.
   std::uint64_t blur_and_sum(int y, int count) {
     if (is_first()) return 0;
     DifferenceRow<Difference> rows[kBlurRows];
@@ -148,25 +151,25 @@ class RowFusedAnalyzer : public FrameAnalyzer {
     return kernels_.blur_and_sum(rows, count, format_.width, format_.bit_depth, scratch);
   }
 
-  // A pair may be taken when two rows still wait for the one below them: these five, then, and the two.
+  // Two rows may still wait for the next one when a pair is added: five taps plus a pair.
   static constexpr int kHeldRows = kBlurTaps + kPair;
 
-  PictureFormat format_;
+  FrameFormat format_;
   RowKernels<Samples> kernels_;
   CellSums<Samples> luma_;
   std::array<std::unique_ptr<Chroma>, 2> chroma_;
-  std::array<PlaneView, 3> previous_;    // of the frame before, in its owner's memory; no data: this is the first
-  AlignedRows<Difference> differences_;  // to the frame before, of the last rows taken
-  std::array<std::array<std::uint64_t, kMaxWords>, kHeldRows> changed_{};  // blocks of these that may not be zero
+  std::array<PlaneView, 3> previous_;    // of the previous frame, not owned; null before the first frame
+  AlignedRows<Difference> differences_;  // to the previous frame, of the last rows
+  std::array<std::array<std::uint64_t, kMaxWords>, kHeldRows> changed_{};  // blocks of these that may be nonzero
   AlignedRows<std::int32_t> scratch_rows_;
   AlignedRows<typename Samples::Sample> zeros_;
-  int changed_blocks_ = 0;  // in the rows taken last
+  int changed_blocks_ = 0;  // in the last rows
   std::int64_t nominal_sum_ = 0;
   std::array<std::uint8_t, kThumbnailHeight * kThumbnailWidth * 3> thumbnail_;
 };
 
 template <typename Samples>
-std::unique_ptr<FrameAnalyzer> make_analyzer(const PictureFormat& format, [[maybe_unused]] const std::string& simd) {
+std::unique_ptr<FrameAnalyzer> make_analyzer(const FrameFormat& format, [[maybe_unused]] const std::string& simd) {
 #ifdef SPATIALBEAM_HAS_X86_KERNELS
   if constexpr (!std::is_same_v<Samples, Samples16>) {
     if (simd == "avx512") return std::make_unique<RowFusedAnalyzer<Samples>>(format, avx512_kernels<Samples>());
@@ -182,7 +185,7 @@ std::vector<std::string> available_simd() {
   std::vector<std::string> names{"portable"};
 #ifdef SPATIALBEAM_HAS_X86_KERNELS
   if (__builtin_cpu_supports("avx2")) names.emplace_back("avx2");
-  // Older processors with AVX-512 lower their clock when they use it, for all that runs on the core.
+  // Older processors lower the clock of the whole core while they use AVX-512.
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni") &&
       __builtin_cpu_supports("avx512vbmi2")) {
     names.emplace_back("avx512");
@@ -191,7 +194,7 @@ std::vector<std::string> available_simd() {
   return names;
 }
 
-std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const PictureFormat& format, const std::string& simd) {
+std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const FrameFormat& format, const std::string& simd) {
   const auto available = available_simd();
   const std::string path = simd == "auto" ? available.back() : simd;
   if (std::find(available.begin(), available.end(), path) == available.end()) {

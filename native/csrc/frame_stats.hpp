@@ -1,4 +1,4 @@
-// Per-frame arithmetic of the one-pass analysis: VMAF motion, plane means and a thumbnail.
+// Per-frame statistics of the analysis pass: VMAF motion, plane means and a thumbnail.
 #pragma once
 
 #include <cstddef>
@@ -12,26 +12,26 @@ namespace spatialbeam {
 constexpr int kThumbnailWidth = 64;
 constexpr int kThumbnailHeight = 36;
 
-// One plane of a picture: rows of `width` samples, 1 byte each at bit depth 8 and 2 above (native byte order).
+// One plane of a frame: rows of samples, 1 byte each at bit depth 8 and 2 above (native byte order).
 struct PlaneView {
   const std::uint8_t* data = nullptr;
   std::ptrdiff_t stride_bytes = 0;
 };
 
-struct PictureFormat {
+struct FrameFormat {
   int width = 0;
   int height = 0;
   int chroma_width = 0;  // 0: gray
   int chroma_height = 0;
   int bit_depth = 8;
 
-  int unit() const { return 1 << (bit_depth - 8); }  // samples for one step of 8 bits
+  int unit() const { return 1 << (bit_depth - 8); }  // sample values per 8-bit code value
   int sample_bytes() const { return bit_depth > 8 ? 2 : 1; }
   bool has_chroma() const { return chroma_width > 0; }
 };
 
-// Means are in 8-bit code units, whatever the bit depth.
-struct FrameNumbers {
+// Means are in 8-bit code values at every bit depth.
+struct FrameStatValues {
   double motion = 0;
   double luma_mean = 0;
   double luma_nominal_mean = 0;
@@ -42,16 +42,16 @@ struct FrameNumbers {
 class FrameAnalyzer {
  public:
   virtual ~FrameAnalyzer() = default;
-  // `thumbnail` has room for kThumbnailHeight x kThumbnailWidth x 3 bytes; u and v are unread for gray. The planes'
-  // memory is read again by the next push: it must stay as it is until then, or until reset.
-  virtual FrameNumbers push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) = 0;
+  // Writes kThumbnailHeight x kThumbnailWidth x 3 bytes to `thumbnail`; u and v are ignored for gray. The planes are
+  // read again by the next push: they must not change until then, or until reset.
+  virtual FrameStatValues push(PlaneView y, PlaneView u, PlaneView v, std::uint8_t* thumbnail) = 0;
   virtual void reset() = 0;
 };
 
-// Instruction sets of this build that this processor has, slowest first; "portable" is always there.
+// Instruction sets that the build and the processor support, slowest first; "portable" is always included.
 std::vector<std::string> available_simd();
 
-// `simd` is one of available_simd(), or "auto" for the fastest; throws std::invalid_argument for others.
-std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const PictureFormat& format, const std::string& simd);
+// `simd` is one of available_simd(), or "auto" for the fastest; throws std::invalid_argument otherwise.
+std::unique_ptr<FrameAnalyzer> make_frame_analyzer(const FrameFormat& format, const std::string& simd);
 
 }  // namespace spatialbeam

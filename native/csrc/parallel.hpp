@@ -1,4 +1,4 @@
-// Work shared by threads.
+// Parallel loops.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace spatialbeam {
 
-// Calls work(item, worker) for each item from 0 on, in order of their starts, on up to `threads` threads, of which each
-// has its number `worker`. The work must not throw.
+// Calls work(item, worker) for all items on up to `threads` threads; items start in ascending order, and `worker` is
+// the index of the thread. The work must not throw.
 template <typename Work>
 void parallel_for(int items, int threads, const Work& work) {
   threads = std::min(threads, items);
@@ -24,17 +24,17 @@ void parallel_for(int items, int threads, const Work& work) {
   try {
     for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
   } catch (const std::system_error&) {
-    // The system grants no more threads: those there are do all.
+    // No more threads available: the existing ones do all the work.
   }
   run(0);
   for (auto& other : others) other.join();
 }
 
-// Lets threads do a part of their items' work one after another, in the order of the items.
-class Turns {
+// A critical section that threads enter in the order of their items, so that sums have one order.
+class OrderedSection {
  public:
   template <typename Work>
-  void take(int item, const Work& work) {
+  void run(int item, const Work& work) {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [&] { return next_ == item; });
     work();

@@ -54,29 +54,29 @@ std::vector<double> frame_distance(const Problem& problem, double beta, double m
   std::vector<double> distance(problem.edges);
   const double fx = problem.intrinsics[0], fy = problem.intrinsics[1];
   parallel_for(problem.edges, threads, [&](int e, int) {
-    double g[se3::kPose], r[9], back[se3::kQuaternion], t[3];
+    double g[se3::kPose], r[9], inverse_rotation[se3::kQuaternion], t[3];
     relative_pose(problem.cam_from_world, problem.source[e], problem.target[e], g);
     se3::rotation_matrix(g + 3, r);
-    se3::invert_rotation(g + 3, back);
-    se3::rotate(back, g, t);  // the translation along the source camera's axes
+    se3::invert_rotation(g + 3, inverse_rotation);
+    se3::rotate(inverse_rotation, g, t);  // the translation along the source camera's axes
     double sum = 0;
-    int seen = 0;
+    int num_valid = 0;
     for_tiles(problem, problem.source[e], [&](int, int count, const TilePoints<double>& p) {
       for (int k = 0; k < count; ++k) {
         const double z = r[6] * p.x[k] + r[7] * p.y[k] + r[8] + g[2] * p.d[k];
-        const double moved_z = 1 + t[2] * p.d[k];
-        if (!(z >= min_depth_ratio && moved_z >= min_depth_ratio)) continue;
+        const double translated_z = 1 + t[2] * p.d[k];
+        if (!(z >= min_depth_ratio && translated_z >= min_depth_ratio)) continue;
         const double u = (r[0] * p.x[k] + r[1] * p.y[k] + r[2] + g[0] * p.d[k]) / z - p.x[k];
         const double v = (r[3] * p.x[k] + r[4] * p.y[k] + r[5] + g[1] * p.d[k]) / z - p.y[k];
-        const double moved_u = (p.x[k] + t[0] * p.d[k]) / moved_z - p.x[k];
-        const double moved_v = (p.y[k] + t[1] * p.d[k]) / moved_z - p.y[k];
+        const double translated_u = (p.x[k] + t[0] * p.d[k]) / translated_z - p.x[k];
+        const double translated_v = (p.y[k] + t[1] * p.d[k]) / translated_z - p.y[k];
         sum += beta * std::sqrt(fx * fx * u * u + fy * fy * v * v) +
-               (1 - beta) * std::sqrt(fx * fx * moved_u * moved_u + fy * fy * moved_v * moved_v);
-        ++seen;
+               (1 - beta) * std::sqrt(fx * fx * translated_u * translated_u + fy * fy * translated_v * translated_v);
+        ++num_valid;
       }
     });
-    const bool enough = seen > 0 && seen >= min_share * problem.points;
-    distance[e] = enough ? sum / seen : std::numeric_limits<double>::infinity();
+    const bool is_valid = num_valid > 0 && num_valid >= min_share * problem.points;
+    distance[e] = is_valid ? sum / num_valid : std::numeric_limits<double>::infinity();
   });
   return distance;
 }

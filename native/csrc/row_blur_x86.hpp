@@ -1,14 +1,13 @@
-// The blur of rows of a difference, for x86-64: a part of row_kernels_x86.hpp.
+// Separable blur of difference rows, for x86-64: part of row_kernels_x86.hpp.
 
-// The vertical blur of two neighboring rows; kBits is the bit depth where it is known when this is compiled, else 0.
-// The pointers are copies, so that the compiler knows that stores don't change them.
+// Vertical blur of two neighboring rows; kBits is the bit depth if known at compile time, else 0. The pointers are
+// copies, which stores cannot alias.
 template <int kBits>
 struct VerticalBlur {
   const std::int16_t* rows[kBlurRows];
   int bit_depth;
 
-  // A vector of columns of each row, 32 bits each, in the order that unpacking by 128 bits leaves, which `saturate`
-  // undoes.
+  // One vector of columns of each row in 32 bits, interleaved in 128-bit blocks; `saturate` restores the order.
   INLINE inline void at(int x, Widened (&blurs)[kPair]) const {
     Vec low[kBlurRows / 2];
     Vec high[kBlurRows / 2];
@@ -40,8 +39,8 @@ struct VerticalBlur {
   }
 };
 
-// The horizontal blur before its shift, 32 bits each, of the even and of the odd ones of a vector of columns.
-INLINE inline Widened blur_along(const std::int16_t* at, Vec round) {
+// Horizontal blur before the shift, in 32 bits, of the even and the odd columns of a vector.
+INLINE inline Widened blur_horizontal(const std::int16_t* at, Vec round) {
   const Vec left = load(at - 2);
   const Vec here = load(at);
   const Vec right = load(at + 2);
@@ -54,71 +53,71 @@ INLINE inline Widened blur_along(const std::int16_t* at, Vec round) {
   return {even, odd};
 }
 
-inline void extend_row(std::int16_t* row, int width) {
+inline void reflect_borders(std::int16_t* row, int width) {
   for (int i = 1; i <= kBlurRadius; ++i) {
     row[-i] = row[reflect(-i, width)];
     row[width - 1 + i] = row[reflect(width - 1 + i, width)];
   }
 }
 
-INLINE inline Vec absolute_narrow(const std::int16_t* at) {
-  const Widened blur = blur_along(at, set_all_32(1 << 15));
+INLINE inline Vec absolute_blur_16(const std::int16_t* at) {
+  const Widened blur = blur_horizontal(at, set_all_32(1 << 15));
   return absolute_16(high_halves(blur.low, blur.high));
 }
 
-// Sum over columns [begin, end), as 32-bit lanes.
-INLINE inline Vec sum_along_narrow(const std::int16_t* blurred, int begin, int end) {
+// Sums over columns [begin, end), in 32-bit lanes.
+INLINE inline Vec sum_blur_16(const std::int16_t* blurred, int begin, int end) {
   const Vec one = set_all_16(1);
   Vec sum = zero();
   int x = begin;
-  for (; x + kLanes16 <= end; x += kLanes16) sum = add_products(sum, absolute_narrow(blurred + x), one);
+  for (; x + kLanes16 <= end; x += kLanes16) sum = add_products(sum, absolute_blur_16(blurred + x), one);
   if (x == end) return sum;
-  return add_products(sum, bit_and(absolute_narrow(blurred + x), columns_before(end, x)), one);
+  return add_products(sum, bit_and(absolute_blur_16(blurred + x), columns_before(end, x)), one);
 }
 
-// Where the vertical blur has 17 bits, its halves, rounded down, and the bits lost by that are blurred on their own:
-// (2 a + b + 2^15) >> 16 is (a + ((b + 2^15) >> 1)) >> 15, and that fits 32 bits.
-INLINE inline Vec absolute_wide(Vec halves, Vec rounded_bits) {
+// A 17-bit vertical blur is split into its floored half a and its lowest bit b, which are blurred separately:
+// (2 a + b + 2^15) >> 16 equals (a + ((b + 2^15) >> 1)) >> 15, which fits 32 bits.
+INLINE inline Vec absolute_blur_17(Vec halves, Vec rounded_bits) {
   return absolute_32(shift_right_32<15>(add_32(halves, shift_right_32<1>(rounded_bits))));
 }
 
-INLINE inline Vec sum_along_wide(const std::int16_t* halves, const std::int16_t* bits, int begin, int end) {
+INLINE inline Vec sum_blur_17(const std::int16_t* halves, const std::int16_t* bits, int begin, int end) {
   Vec sum = zero();
   for (int x = begin; x < end; x += kLanes16) {
-    const Widened half = blur_along(halves + x, zero());
-    const Widened bit = blur_along(bits + x, set_all_32(1 << 15));
+    const Widened half = blur_horizontal(halves + x, zero());
+    const Widened bit = blur_horizontal(bits + x, set_all_32(1 << 15));
     const Vec valid = columns_before(end < x + kLanes16 ? end : x + kLanes16, x);
     const Vec even_valid = shift_right_32<16>(shift_left_32<16>(valid));
     const Vec odd_valid = shift_right_32<16>(valid);
-    sum = add_32(sum, bit_and(absolute_wide(half.low, bit.low), even_valid));
-    sum = add_32(sum, bit_and(absolute_wide(half.high, bit.high), odd_valid));
+    sum = add_32(sum, bit_and(absolute_blur_17(half.low, bit.low), even_valid));
+    sum = add_32(sum, bit_and(absolute_blur_17(half.high, bit.high), odd_valid));
   }
   return sum;
 }
 
-// Writes the vertical blur of columns [begin, end) of both rows; keeps track of its least and greatest values.
+// Vertical blur of columns [begin, end) of both rows; updates its minimum and maximum.
 template <int kBits>
-INLINE inline void blur_down(const VerticalBlur<kBits>& blur, int begin, int end, std::int16_t* const* blurred,
-                             Vec& least, Vec& most) {
+INLINE inline void blur_vertical(const VerticalBlur<kBits>& blur, int begin, int end, std::int16_t* const* blurred,
+                                 Vec& minimum, Vec& maximum) {
   for (int x = begin; x < end; x += kLanes16) {
     Widened blurs[kPair];
     blur.at(x, blurs);
     for (int i = 0; i < kPair; ++i) {
       const Vec saturated = saturate(blurs[i].low, blurs[i].high);
-      least = min_16(least, saturated);
-      most = max_16(most, saturated);
+      minimum = min_16(minimum, saturated);
+      maximum = max_16(maximum, saturated);
       store(blurred[i] + x, saturated);
     }
   }
 }
 
-// Whether values have been cut off: they may have 17 bits.
-INLINE inline bool is_cut_off(Vec least, Vec most) {
-  const Vec mirrored_least = bit_xor(least, set_all_16(-1));  // the ends of the range mirror to each other
-  return any_equal_16(max_16(most, mirrored_least), set_all_16(32767));
+// Whether values are saturated: they may have 17 bits.
+INLINE inline bool is_saturated(Vec minimum, Vec maximum) {
+  const Vec mirrored_minimum = bit_xor(minimum, set_all_16(-1));  // maps -32768 to 32767
+  return any_equal_16(max_16(maximum, mirrored_minimum), set_all_16(32767));
 }
 
-// Columns of the difference with none beside them. Their blur reaches two columns further.
+// A maximal range of changed columns. Its blur extends two columns further.
 struct Run {
   int begin;
   int end;
@@ -126,22 +125,23 @@ struct Run {
   int end_blurred(int width) const { return end + kBlurRadius < width ? end + kBlurRadius : width; }
 };
 
-// The sum of a run of columns, of which some have been cut off: where one reads such, the vertical blur is made again.
+// Sum of a run with saturated columns: there the vertical blur is recomputed in 17 bits.
 template <int kBits>
-TARGET __attribute__((noinline)) Vec sum_mixed(const VerticalBlur<kBits>& blur, int row, const std::int16_t* blurred,
-                                               Run run, int width, const Scratch& scratch) {
+TARGET __attribute__((noinline)) Vec sum_saturated_run(const VerticalBlur<kBits>& blur, int row,
+                                                       const std::int16_t* blurred, Run run, int width,
+                                                       const Scratch& scratch) {
   auto* halves = static_cast<std::int16_t*>(scratch.rows[kPair]);
   auto* bits = static_cast<std::int16_t*>(scratch.rows[kPair + 1]);
   const Vec one = set_all_32(1);
   const int last = run.end_blurred(width);
   Vec sum = zero();
-  int ready = 0;  // halves and bits are, before this column, as far as they will be read
+  int ready = 0;  // halves and bits are valid before this column
   for (int x = run.first_blurred(), end; x < last; x = end) {
     end = x + kLanes16 < last ? x + kLanes16 : last;
     const Vec left = load(blurred + x - kBlurRadius);
     const Vec right = load(blurred + x + kBlurRadius);
-    if (!is_cut_off(min_16(left, right), max_16(left, right))) {
-      sum = add_32(sum, sum_along_narrow(blurred, x, end));
+    if (!is_saturated(min_16(left, right), max_16(left, right))) {
+      sum = add_32(sum, sum_blur_16(blurred, x, end));
       continue;
     }
     int at = x < kLanes16 ? 0 : x - kLanes16;
@@ -155,30 +155,29 @@ TARGET __attribute__((noinline)) Vec sum_mixed(const VerticalBlur<kBits>& blur, 
     }
     ready = at;
     if (x < kLanes16 || at >= width) {
-      extend_row(halves, width);
-      extend_row(bits, width);
+      reflect_borders(halves, width);
+      reflect_borders(bits, width);
     }
-    sum = add_32(sum, sum_along_wide(halves, bits, x, end));
+    sum = add_32(sum, sum_blur_17(halves, bits, x, end));
   }
   return sum;
 }
 
-// Makes a row's blur good beside a run.
-INLINE inline void extend_run(std::int16_t* blurred, Run run, int width) {
+// Sets the blur beside a run to zero, or reflects it at the border.
+INLINE inline void pad_run(std::int16_t* blurred, Run run, int width) {
   store(blurred + run.end, zero());
   if (run.begin > 0) store(blurred + run.begin - kLanes16, zero());
-  if (run.begin == 0 || run.end + 2 * kBlurRadius > width) extend_row(blurred, width);
+  if (run.begin == 0 || run.end + 2 * kBlurRadius > width) reflect_borders(blurred, width);
 }
 
-// Which of 64 blocks have changed in any of the rows. A single one between two that have counts too: it costs less than
-// another run.
+// Mask of 64 blocks that have changed in any row. A single gap is filled: cheaper than another run.
 INLINE inline std::uint64_t changed_blocks(const DifferenceRow<std::int16_t>* rows, int word) {
   std::uint64_t bits = 0;
   for (int row = 0; row < kBlurRows; ++row) bits |= rows[row].changed[word];
   return bits | ((bits << 1) & (bits >> 1));
 }
 
-// The first block from `from` on whose bit is `value`; `blocks` if there is none.
+// First block from `from` on whose bit is `value`, else `blocks`.
 inline int find_block(const std::uint64_t* bits, int from, int blocks, bool value) {
   for (int word = from / 64; word * 64 < blocks; ++word) {
     std::uint64_t found = value ? bits[word] : ~bits[word];
@@ -190,7 +189,7 @@ inline int find_block(const std::uint64_t* bits, int from, int blocks, bool valu
   return blocks;
 }
 
-// All vertical blurs of the rows come before the horizontal ones, which read across what has just been written.
+// All vertical blurs come before the horizontal ones, which read the columns beside a run.
 template <int kBits>
 TARGET std::uint64_t blur_and_sum(const DifferenceRow<std::int16_t>* rows, int count, int width, int bit_depth,
                                   const Scratch& scratch) {
@@ -210,17 +209,17 @@ TARGET std::uint64_t blur_and_sum(const DifferenceRow<std::int16_t>* rows, int c
   for (int i = 0; i < kBlurRows; ++i) blur.rows[i] = rows[i].values;
   std::int16_t* const blurred[] = {static_cast<std::int16_t*>(scratch.rows[0]),
                                    static_cast<std::int16_t*>(scratch.rows[1])};
-  Vec least = zero();
-  Vec most = zero();
-  for (int i = 0; i < run_count; ++i) blur_down(blur, runs[i].begin, runs[i].end, blurred, least, most);
-  const bool is_any_cut_off = is_cut_off(least, most);
+  Vec minimum = zero();
+  Vec maximum = zero();
+  for (int i = 0; i < run_count; ++i) blur_vertical(blur, runs[i].begin, runs[i].end, blurred, minimum, maximum);
+  const bool any_saturated = is_saturated(minimum, maximum);
   Vec sum = zero();
   for (int i = 0; i < run_count; ++i) {
     for (int row = 0; row < count; ++row) {
       const Run run = runs[i];
-      extend_run(blurred[row], run, width);
-      sum = add_32(sum, is_any_cut_off ? sum_mixed(blur, row, blurred[row], run, width, scratch)
-                                       : sum_along_narrow(blurred[row], run.first_blurred(), run.end_blurred(width)));
+      pad_run(blurred[row], run, width);
+      sum = add_32(sum, any_saturated ? sum_saturated_run(blur, row, blurred[row], run, width, scratch)
+                                      : sum_blur_16(blurred[row], run.first_blurred(), run.end_blurred(width)));
     }
   }
   return sum_of_u32(sum);

@@ -72,10 +72,10 @@ OPERATION Vec unpack_high_32(Vec a, Vec b) { return _mm256_unpackhi_epi32(a, b);
 OPERATION Vec unpack_low_64(Vec a, Vec b) { return _mm256_unpacklo_epi64(a, b); }
 OPERATION Vec unpack_high_64(Vec a, Vec b) { return _mm256_unpackhi_epi64(a, b); }
 OPERATION Vec saturate(Vec low, Vec high) { return _mm256_packs_epi32(low, high); }
-// The upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
+// Upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
 OPERATION Vec high_halves(Vec even, Vec odd) { return _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xAA); }
 
-// Sums of eight bytes each.
+// Sums of eight bytes.
 OPERATION Vec sum_bytes(Vec v) { return _mm256_sad_epu8(v, zero()); }
 OPERATION std::uint64_t sum_of_u64(Vec v) {
   const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -85,7 +85,7 @@ OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm256_unpacklo_epi32(v, zero()), _mm256_unpackhi_epi32(v, zero())));
 }
 
-// The sum of the vector's parts of 128 bits, lane by lane.
+// Lane-wise sum of the 128-bit blocks.
 OPERATION __m128i sum_of_parts(Vec v) {
   return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
@@ -96,12 +96,14 @@ OPERATION __m128i sum_of_parts(Vec v) {
 
 template <>
 RowKernels<Samples8> avx2_kernels<Samples8>() {
-  return {add_steps<Samples8>, take_steps<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>, round_means};
+  return {add_differences<Samples8>, store_differences<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>,
+          round_means};
 }
 
 template <>
 RowKernels<Samples14> avx2_kernels<Samples14>() {
-  return {add_steps<Samples14>, take_steps<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>, round_means};
+  return {add_differences<Samples14>, store_differences<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>,
+          round_means};
 }
 
 }  // namespace spatialbeam

@@ -81,19 +81,19 @@ OPERATION Vec unpack_high_32(Vec a, Vec b) { return _mm512_unpackhi_epi32(a, b);
 OPERATION Vec unpack_low_64(Vec a, Vec b) { return _mm512_unpacklo_epi64(a, b); }
 OPERATION Vec unpack_high_64(Vec a, Vec b) { return _mm512_unpackhi_epi64(a, b); }
 OPERATION Vec saturate(Vec low, Vec high) { return _mm512_packs_epi32(low, high); }
-// The upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
+// Upper halves of 32-bit lanes: of `even` in even 16-bit lanes, of `odd` in odd ones.
 OPERATION Vec high_halves(Vec even, Vec odd) {
   return _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(even, 16), odd);
 }
 
-// Sums of eight bytes each.
+// Sums of eight bytes.
 OPERATION Vec sum_bytes(Vec v) { return _mm512_sad_epu8(v, zero()); }
 OPERATION std::uint64_t sum_of_u64(Vec v) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(v)); }
 OPERATION std::uint64_t sum_of_u32(Vec v) {
   return sum_of_u64(add_64(_mm512_unpacklo_epi32(v, zero()), _mm512_unpackhi_epi32(v, zero())));
 }
 
-// The sum of the vector's parts of 128 bits, lane by lane.
+// Lane-wise sum of the 128-bit blocks.
 OPERATION __m128i sum_of_parts(Vec v) {
   const __m256i two = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
   return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
@@ -105,12 +105,14 @@ OPERATION __m128i sum_of_parts(Vec v) {
 
 template <>
 RowKernels<Samples8> avx512_kernels<Samples8>() {
-  return {add_steps<Samples8>, take_steps<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>, round_means};
+  return {add_differences<Samples8>, store_differences<Samples8>, blur_and_sum<8>, sum_cells<std::int16_t>,
+          round_means};
 }
 
 template <>
 RowKernels<Samples14> avx512_kernels<Samples14>() {
-  return {add_steps<Samples14>, take_steps<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>, round_means};
+  return {add_differences<Samples14>, store_differences<Samples14>, blur_and_sum<0>, sum_cells<std::int32_t>,
+          round_means};
 }
 
 }  // namespace spatialbeam

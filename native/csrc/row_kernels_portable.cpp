@@ -1,4 +1,4 @@
-// Row kernels in plain C++: the definition that the vector kernels are tested against.
+// Row kernels in plain C++: the reference that the vector kernels are tested against.
 #include <algorithm>
 #include <cstdlib>
 #include <type_traits>
@@ -8,42 +8,43 @@
 namespace spatialbeam {
 namespace {
 
-// Blocks are not told apart: all have changed, or none.
+// Changes are tracked per row, not per block.
 template <typename Samples>
-int add_steps(const PictureRows<typename Samples::Sample>& rows, int width, typename Samples::ColumnSum* column_sums) {
-  int any_step = 0;
+int add_differences(const RowPair<typename Samples::Sample>& rows, int width,
+                    typename Samples::ColumnSum* column_sums) {
+  int any_difference = 0;
   for (int i = 0; i < rows.count; ++i) {
     for (int x = 0; x < width; ++x) {
-      const int step = rows.before[i][x] - rows.now[i][x];
-      column_sums[x] = static_cast<typename Samples::ColumnSum>(column_sums[x] + step);
-      any_step |= step;
+      const int difference = rows.previous[i][x] - rows.current[i][x];
+      column_sums[x] = static_cast<typename Samples::ColumnSum>(column_sums[x] + difference);
+      any_difference |= difference;
     }
   }
-  return any_step != 0 ? block_count(width) : 0;
+  return any_difference != 0 ? block_count(width) : 0;
 }
 
 template <typename Samples>
-int take_steps(const PictureRows<typename Samples::Sample>& rows, int width, int bit_depth,
-               typename Samples::ColumnSum* column_sums, const DifferenceRow<typename Samples::Difference>* differences,
-               std::int64_t& nominal_sum) {
+int store_differences(const RowPair<typename Samples::Sample>& rows, int width, int bit_depth,
+                      typename Samples::ColumnSum* column_sums,
+                      const DifferenceRow<typename Samples::Difference>* differences, std::int64_t& nominal_sum) {
   const int black = kNominalBlack << (bit_depth - 8);
   const int white = kNominalWhite << (bit_depth - 8);
-  const int changed_blocks = add_steps<Samples>(rows, width, column_sums);
+  const int changed_blocks = add_differences<Samples>(rows, width, column_sums);
   for (int i = 0; i < rows.count; ++i) {
     std::fill_n(differences[i].changed, word_count(width), changed_blocks != 0 ? ~std::uint64_t(0) : 0);
     for (int x = 0; x < width; ++x) {
-      const int now = rows.now[i][x];
-      const int before = rows.before[i][x];
-      differences[i].values[x] = static_cast<typename Samples::Difference>(before - now);
-      nominal_sum += std::clamp(now, black, white) - std::clamp(before, black, white);
+      const int current = rows.current[i][x];
+      const int previous = rows.previous[i][x];
+      differences[i].values[x] = static_cast<typename Samples::Difference>(previous - current);
+      nominal_sum += std::clamp(current, black, white) - std::clamp(previous, black, white);
     }
   }
   return changed_blocks;
 }
 
-// Right shifts of negative numbers round down, as in libvmaf (and in every compiler that this is built with).
+// Right shifts of negative numbers round down, as in libvmaf (and with all supported compilers).
 template <typename Accumulator>
-std::uint64_t blur_along_and_sum(const std::int32_t* blurred, int width) {
+std::uint64_t blur_horizontal_and_sum(const std::int32_t* blurred, int width) {
   std::uint64_t sum = 0;
   for (int x = 0; x < width; ++x) {
     const std::int32_t* at = blurred + x;
@@ -79,9 +80,9 @@ std::uint64_t blur_and_sum(const DifferenceRow<typename Samples::Difference>* ro
       blurred[-reach] = blurred[reflect(-reach, width)];
       blurred[width - 1 + reach] = blurred[reflect(width - 1 + reach, width)];
     }
-    // 17 bits of value times 16 bits of taps need 64 bits, but few rows have such values.
-    sum += largest < (1 << 15) - 1 ? blur_along_and_sum<std::int32_t>(blurred, width)
-                                   : blur_along_and_sum<std::int64_t>(blurred, width);
+    // 17-bit values times 16-bit taps need 64 bits, but are rare.
+    sum += largest < (1 << 15) - 1 ? blur_horizontal_and_sum<std::int32_t>(blurred, width)
+                                   : blur_horizontal_and_sum<std::int64_t>(blurred, width);
   }
   return sum;
 }
@@ -96,8 +97,9 @@ void sum_cells(const typename Samples::ColumnSum* column_sums, const CellRange* 
   }
 }
 
-// A mean is (2 sum + weight) / (2 weight), rounded down. With one half added, which changes no such quotient of
-// integers, it is far enough from the next integer for the product with a rounded reciprocal to be exact.
+// A mean is floor((2 sum + weight) / (2 weight)). Adding one half to the numerator does not change the floor of a
+// quotient of integers, and keeps it far enough from the next integer for the product with a rounded reciprocal to be
+// exact.
 void round_means(const double* sums, const double* weights, const double* reciprocals, double rows, int count,
                  std::int32_t* means) {
   const double rows_reciprocal = 1 / rows;
@@ -111,7 +113,7 @@ void round_means(const double* sums, const double* weights, const double* recipr
 
 template <typename Samples>
 RowKernels<Samples> portable_kernels() {
-  return {add_steps<Samples>, take_steps<Samples>, blur_and_sum<Samples>, sum_cells<Samples>, round_means};
+  return {add_differences<Samples>, store_differences<Samples>, blur_and_sum<Samples>, sum_cells<Samples>, round_means};
 }
 
 template RowKernels<Samples8> portable_kernels<Samples8>();

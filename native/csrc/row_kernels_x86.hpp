@@ -1,7 +1,7 @@
-// Row kernels for x86-64, written once for all vector widths.
+// Row kernels for x86-64, one source for all vector widths.
 //
-// Included by one source file for each instruction set, inside a namespace of its own, after it has defined TARGET (the
-// attribute that lets functions use the set, so that no build flag is needed), the type Vec and the operations on it.
+// Included by one source file per instruction set, in an anonymous namespace, after it has defined TARGET (the function
+// attribute of the instruction set, so that no build flag is needed), the type Vec and its operations.
 
 constexpr int kLanes16 = sizeof(Vec) / 2;
 constexpr int kLanes32 = sizeof(Vec) / 4;
@@ -9,12 +9,12 @@ constexpr int kLine = 64;  // bytes of a cache line
 
 #define INLINE TARGET __attribute__((always_inline))
 
-// Two 16-bit factors for each pair of lanes.
+// A pair of 16-bit factors, repeated.
 INLINE inline Vec factors(int first, int second) {
   return set_all_32(static_cast<int>((std::uint32_t(second) << 16) | (std::uint32_t(first) & 0xffff)));
 }
 
-// 16-bit lanes: of the columns before `end`, all ones.
+// Mask of the 16-bit lanes whose column is before `end`.
 INLINE inline Vec columns_before(int end, int x) { return greater_16(set_all_16(end - x), lane_numbers_16()); }
 
 struct Widened {
@@ -41,7 +41,7 @@ INLINE inline Vec cell_of(const std::int32_t* column_sums, CellRange range) {
   return add_32(sum, bit_and(load(column_sums + x), valid));
 }
 
-// The sums of four vectors' 32-bit lanes, from transposing them by parts of 128 bits.
+// Horizontal sums of four vectors, by transposition in 128-bit blocks.
 INLINE inline __m128i four_sums(Vec a, Vec b, Vec c, Vec d) {
   const Vec ab = add_32(unpack_low_32(a, b), unpack_high_32(a, b));
   const Vec cd = add_32(unpack_low_32(c, d), unpack_high_32(c, d));
@@ -57,7 +57,7 @@ TARGET void sum_cells(const ColumnSum* column_sums, const CellRange* ranges, int
   }
 }
 
-// As the portable one, for the compiler to use the vectors that the target has.
+// Same code as the portable kernel, vectorized by the compiler for the target.
 TARGET void round_means(const double* sums, const double* weights, const double* reciprocals, double rows, int count,
                         std::int32_t* __restrict means) {
   const double rows_reciprocal = 1 / rows;

@@ -1,7 +1,7 @@
-// Rotations and rigid motions in double precision.
+// SO(3) and SE(3) in double precision (Sola et al. 2018; Barfoot).
 //
-// A rotation is a unit quaternion [x y z w], a motion [tx ty tz qx qy qz qw]; tangents are phi and [tau phi]. All
-// functions write their result last; it must not overlap what they read.
+// A rotation is a unit quaternion [x y z w], a rigid transform [tx ty tz qx qy qz qw]; tangent vectors are phi and
+// [tau phi]. The last argument is the output; it must not alias the inputs.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@ constexpr int kPose = 7;
 constexpr int kQuaternion = 4;
 constexpr int kTangent = 6;
 
-// Below this angle the closed forms lose digits and series take over; their first term left out is below 1e-17.
+// Below this angle the closed forms cancel and Taylor series are used, with a truncation error below 1e-17.
 constexpr double kSeriesAngle = 0.25;
 
 inline double norm3(const double* v) { return std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]); }
@@ -23,7 +23,7 @@ inline void cross(const double* a, const double* b, double* out) {
   out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
-// Unit norm, and of the two quaternions of a rotation the one whose last component other than zero is above it.
+// Unit norm and canonical sign: the last nonzero component is positive.
 inline void normalize_rotation(const double* q, double* out) {
   double scale = 1 / std::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
   for (const int i : {3, 2, 1, 0}) {
@@ -63,8 +63,8 @@ inline void rotation_matrix(const double* q, double* m) {
   m[6] = 2 * (x * z - y * w), m[7] = 2 * (y * z + x * w), m[8] = 1 - 2 * (x * x + y * y);
 }
 
-// The component of greatest size is found first, the others by dividing by it (Shepperd 1978). `row` is the matrix's
-// row length: 3, or 4 for the upper left part of a motion's.
+// Quaternion of a matrix by its largest component (Shepperd 1978). `row` is the row stride of the matrix: 3, or 4 for a
+// 4 x 4 transform.
 inline void rotation_from_matrix(const double* m, int row, double* out) {
   const auto at = [&](int r, int c) { return m[r * row + c]; };
   const double trace = at(0, 0) + at(1, 1) + at(2, 2);
@@ -96,18 +96,18 @@ inline void exp_rotation(const double* phi, double* out) {
   normalize_rotation(q, out);
 }
 
-// The angle is at most pi; at pi, where both signs of the axis serve, the last component other than zero is above it.
+// The angle is at most pi; at pi, where both signs are valid, the last nonzero component is positive.
 inline void log_rotation(const double* q, double* out) {
   double unit[4];
   normalize_rotation(q, unit);
   const double n = norm3(unit);
-  // atan(x) / x for the angle's half: 1 - x^2 / 3 is exact to rounding below 1e-4.
+  // atan(x) / x of the half angle: 1 - x^2 / 3 is exact to rounding below 1e-4.
   const double ratio = n / unit[3];
   const double factor = n < 1e-4 ? 2 / unit[3] * (1 - ratio * ratio / 3) : 2 * std::atan2(n, unit[3]) / n;
   for (int i = 0; i < 3; ++i) out[i] = factor * unit[i];
 }
 
-// V(phi) tau with V = I + (1 - cos a) / a^2 [phi] + (a - sin a) / a^3 [phi]^2, a = |phi|.
+// Left Jacobian: V(phi) tau with V = I + (1 - cos a) / a^2 [phi] + (a - sin a) / a^3 [phi]^2, a = |phi|.
 inline void apply_left_jacobian(const double* phi, const double* tau, double* out) {
   const double a = norm3(phi);
   const double a2 = a * a;
@@ -125,7 +125,7 @@ inline void apply_left_jacobian(const double* phi, const double* tau, double* ou
   for (int i = 0; i < 3; ++i) out[i] = tau[i] + first * once[i] + second * twice[i];
 }
 
-// The inverse of V: I - [phi] / 2 + (1 - (a / 2) cot(a / 2)) / a^2 [phi]^2.
+// Inverse left Jacobian: I - [phi] / 2 + (1 - (a / 2) cot(a / 2)) / a^2 [phi]^2.
 inline void apply_inverse_left_jacobian(const double* phi, const double* t, double* out) {
   const double a = norm3(phi);
   const double a2 = a * a;
@@ -165,7 +165,7 @@ inline void invert(const double* g, double* out) {
   for (int i = 0; i < 3; ++i) out[i] = -out[i];
 }
 
-// (X, w) to (R X + t w, w).
+// Maps (X, w) to (R X + t w, w).
 inline void act(const double* g, const double* point, double* out) {
   rotate(g + 3, point, out);
   for (int i = 0; i < 3; ++i) out[i] += g[i] * point[3];

@@ -9,8 +9,8 @@
 namespace spatialbeam {
 namespace {
 
-// All sums are of integers: the compiler may reorder them, and they are the same on every processor. It makes a version
-// of each for wider vectors too, which is taken where the processor has them.
+// Integer sums: the same in any order and on every processor. The compiler also builds an AVX2 version of each
+// function, selected at run time.
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #define VECTORS __attribute__((target_clones("avx2", "default")))
 #else
@@ -23,7 +23,7 @@ VECTORS int sum_of_changes(const std::uint8_t* a, const std::uint8_t* b, int cou
   return sum;
 }
 
-// Writes `from` minus `base`; returns its product with itself.
+// Stores `from` - `base`; returns its squared norm.
 VECTORS int subtract(const std::uint8_t* from, const std::uint8_t* base, int count, std::int16_t* difference) {
   int energy = 0;
   for (int i = 0; i < count; ++i) {
@@ -39,12 +39,11 @@ VECTORS int product(const std::int16_t* a, const std::int16_t* b, int count) {
   return sum;
 }
 
-// Unit of blend factors where a picture is compared with a blend. Sums of 1728 differences of up to 2 x 255 fit 32
-// bits.
+// Fixed-point unit of blend factors: sums of 1728 differences of up to 2 x 255 fit 32 bits.
 constexpr int kFactorUnit = 4096;
 
-// Sum of the absolute values of kFactorUnit step - factor change.
-VECTORS std::uint32_t sum_unexplained(const std::int16_t* step, const std::int16_t* change, int factor, int count) {
+// Sum of |kFactorUnit step - factor change|.
+VECTORS std::uint32_t sum_blend_error(const std::int16_t* step, const std::int16_t* change, int factor, int count) {
   std::uint32_t sum = 0;
   for (int i = 0; i < count; ++i) {
     sum += static_cast<std::uint32_t>(std::abs(step[i] * kFactorUnit - factor * change[i]));
@@ -69,7 +68,7 @@ BlendSearch::BlendSearch(std::vector<int> lengths, std::vector<double> probes, B
 
 std::vector<BlendCandidate> BlendSearch::push(const std::uint8_t* thumbnail) {
   constexpr int kRow = kThumbnailWidth * 3;
-  Small& last = ring_[count_++ % ring_.size()];
+  HalfSize& last = ring_[count_++ % ring_.size()];
   for (int y = 0; y < kThumbnailHeight / 2; ++y) {
     const std::uint8_t* top = thumbnail + 2 * y * kRow;
     std::array<std::uint16_t, kRow> sums;
@@ -82,7 +81,8 @@ std::vector<BlendCandidate> BlendSearch::push(const std::uint8_t* thumbnail) {
   std::vector<BlendCandidate> found;
   for (const int length : lengths_) {
     if (std::uint64_t(length) >= count_) break;
-    const double distance = double(sum_of_changes(last.data(), small(length).data(), kSmallBytes)) / kSmallBytes;
+    const double distance =
+        double(sum_of_changes(last.data(), at_half_size(length).data(), kHalfSizeBytes)) / kHalfSizeBytes;
     if (distance < limits_.min_distance) continue;
     const double q = quality(length, distance);
     if (q >= limits_.min_quality) found.push_back({q, length, distance});
@@ -95,42 +95,42 @@ std::vector<double> BlendSearch::factors(int length) const {
   if (length < 1 || length >= int(ring_.size()) || std::uint64_t(length) >= count_) {
     throw std::invalid_argument("there are not that many thumbnails");
   }
-  const Small& first = small(length);
-  const Small& last = small(0);
-  std::array<std::int16_t, kSmallBytes> change;
-  std::array<std::int16_t, kSmallBytes> step;
-  subtract(last.data(), first.data(), kSmallBytes, change.data());
+  const HalfSize& first = at_half_size(length);
+  const HalfSize& last = at_half_size(0);
+  std::array<std::int16_t, kHalfSizeBytes> change;
+  std::array<std::int16_t, kHalfSizeBytes> step;
+  subtract(last.data(), first.data(), kHalfSizeBytes, change.data());
   std::vector<double> found;
   for (int back = length; back >= 0; --back) {
-    subtract(small(back).data(), first.data(), kSmallBytes, step.data());
-    found.push_back(product(step.data(), change.data(), kSmallBytes));
+    subtract(at_half_size(back).data(), first.data(), kHalfSizeBytes, step.data());
+    found.push_back(product(step.data(), change.data(), kHalfSizeBytes));
   }
   const double energy = std::max(found.back(), 1.0);
   for (double& factor : found) factor /= energy;
   return found;
 }
 
-// For the ends A and B and a picture M between them, the blend factor is the projection of M - A on B - A.
+// The blend factor of a frame M between the ends A and B is the projection of M - A on B - A.
 double BlendSearch::quality(int length, double distance) const {
-  const Small& first = small(length);
-  const Small& last = small(0);
-  std::array<std::int16_t, kSmallBytes> change;
-  std::array<std::int16_t, kSmallBytes> step;
-  const int energy = subtract(last.data(), first.data(), kSmallBytes, change.data());
-  double bend = 0;
+  const HalfSize& first = at_half_size(length);
+  const HalfSize& last = at_half_size(0);
+  std::array<std::int16_t, kHalfSizeBytes> change;
+  std::array<std::int16_t, kHalfSizeBytes> step;
+  const int energy = subtract(last.data(), first.data(), kHalfSizeBytes, change.data());
+  double nonlinearity = 0;
   double residual = 0;
   for (const double probe : probes_) {
-    const Small& middle = small(length - static_cast<int>(std::nearbyint(probe * length)));
-    subtract(middle.data(), first.data(), kSmallBytes, step.data());
-    const double factor = double(product(step.data(), change.data(), kSmallBytes)) / energy;
-    bend = std::max(bend, std::abs(factor - probe));
-    if (bend > limits_.max_bend) return 0;
+    const HalfSize& middle = at_half_size(length - static_cast<int>(std::nearbyint(probe * length)));
+    subtract(middle.data(), first.data(), kHalfSizeBytes, step.data());
+    const double factor = double(product(step.data(), change.data(), kHalfSizeBytes)) / energy;
+    nonlinearity = std::max(nonlinearity, std::abs(factor - probe));
+    if (nonlinearity > limits_.max_nonlinearity) return 0;
     const int scaled = static_cast<int>(std::lround(factor * kFactorUnit));
-    const std::uint32_t unexplained = sum_unexplained(step.data(), change.data(), scaled, kSmallBytes);
-    residual = std::max(residual, double(unexplained) / kFactorUnit / (kSmallBytes * distance));
+    const std::uint32_t error = sum_blend_error(step.data(), change.data(), scaled, kHalfSizeBytes);
+    residual = std::max(residual, double(error) / kFactorUnit / (kHalfSizeBytes * distance));
     if (residual > limits_.max_residual) return 0;
   }
-  return (1 - residual) * (1 - bend);
+  return (1 - residual) * (1 - nonlinearity);
 }
 
 }  // namespace spatialbeam

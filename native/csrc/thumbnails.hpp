@@ -1,4 +1,4 @@
-// Comparisons of the analysis pass's thumbnails: what shot detection asks of every frame.
+// Thumbnail differences for shot detection.
 #pragma once
 
 #include <array>
@@ -15,12 +15,12 @@ constexpr int kThumbnailBytes = kThumbnailHeight * kThumbnailWidth * 3;
 double mean_change(const std::uint8_t* a, const std::uint8_t* b);
 double mean_luma_change(const std::uint8_t* a, const std::uint8_t* b);
 
-// What a stretch of frames must be like to count as a linear blend of its two ends.
+// Limits for a window of frames to be a linear blend of its ends.
 struct BlendLimits {
-  double min_distance;  // mean absolute difference of the ends
-  double max_bend;      // of a blend factor from an even course
-  double max_residual;  // part of the ends' distance that a blend leaves unexplained
-  double min_quality;   // (1 - residual) * (1 - bend)
+  double min_distance;      // mean absolute difference of the ends
+  double max_nonlinearity;  // deviation of blend factors from linear in time
+  double max_residual;      // mean absolute error of the blend, relative to the distance of the ends
+  double min_quality;       // (1 - residual) * (1 - nonlinearity)
 };
 
 struct BlendCandidate {
@@ -29,31 +29,31 @@ struct BlendCandidate {
   double distance;
 };
 
-// Looks back from each thumbnail for windows that are a blend of their ends, on thumbnails of half the size.
+// Finds windows that end at each thumbnail and are a linear blend of their ends, at half resolution.
 class BlendSearch {
  public:
-  // `lengths` in ascending order; `probes` are the places inside a window that are looked at, 0 to 1.
+  // `lengths` in ascending order; `probes` are relative times in a window, 0 to 1.
   BlendSearch(std::vector<int> lengths, std::vector<double> probes, BlendLimits limits);
 
-  // Windows that end at this thumbnail, best first.
+  // Candidates that end at this thumbnail, best first.
   std::vector<BlendCandidate> push(const std::uint8_t* thumbnail);
 
-  // Blend factors of all thumbnails of the last window of that length, from 0 to 1; throws std::invalid_argument if
-  // there are not so many.
+  // Blend factors of the thumbnails of the last window of that length, from 0 to 1; throws std::invalid_argument if too
+  // few were added.
   std::vector<double> factors(int length) const;
 
  private:
-  static constexpr int kSmallBytes = kThumbnailBytes / 4;
-  using Small = std::array<std::uint8_t, kSmallBytes>;
+  static constexpr int kHalfSizeBytes = kThumbnailBytes / 4;
+  using HalfSize = std::array<std::uint8_t, kHalfSizeBytes>;
 
   // `back` thumbnails before the last one.
-  const Small& small(int back) const { return ring_[(count_ - 1 - back) % ring_.size()]; }
+  const HalfSize& at_half_size(int back) const { return ring_[(count_ - 1 - back) % ring_.size()]; }
   double quality(int length, double distance) const;
 
   std::vector<int> lengths_;
   std::vector<double> probes_;
   BlendLimits limits_;
-  std::vector<Small> ring_;
+  std::vector<HalfSize> ring_;
   std::uint64_t count_ = 0;
 };
 

@@ -1,4 +1,4 @@
-"""Faces of the kernels of dense bundle adjustment: tensors in, tensors out, on the current stream."""
+"""Dense bundle adjustment with CUDA kernels: tensors in, tensors out, on the current stream."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUMS = 35
-"""Of an edge: the upper triangle of its curvature (7, 7), row by row, and its gradient (7)."""
+"""Per edge: the upper triangle of the Hessian (7, 7), row-major, and the gradient (7)."""
 UPPER = 28
 MAX_VARIABLES = 361
-"""Of a system that `solve_systems` takes: what fits the shared memory of all GPUs."""
+"""Maximum size of a system for `solve_systems`: fits the shared memory of all supported GPUs."""
 
 
 def linearize_edges(
@@ -28,19 +28,18 @@ def linearize_edges(
     scale: float,
     min_depth: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of edges' residuals and derivatives by motion (6), focal length / (2 cx) and inverse depth.
+    """Normal equations of edges: relative motion (6), focal length / (2 cx) and inverse depth.
 
     Args:
       cameras: rotation, translation, intrinsics, clip and inverse depth (float32) of `Cameras`.
-      source, target: (n,) int64 their frames.
-      edge: (n,) int64 their rows in the next two; -1 gives zeros.
+      source, target: (n,) int64 frames of the edges.
+      edge: (n,) int64 rows of the edges in `target_px` and `weight`; -1 gives zeros.
       target_px, weight: (e, h, w, 2) float32.
-      scale: of the weights.
-      min_depth: pixels of less depth in the target, in units of their own depth, do not count.
+      scale: factor of the weights.
+      min_depth: minimum ratio of the depth in the target to that in the source; pixels below it are ignored.
 
     Returns:
-      (n, 35) see `SUMS`; (n, 7, p) products with the derivative by inverse depth; (n, 2, p) curvature and gradient by
-      inverse depth.
+      (n, 35) see `SUMS`; (n, 7, p) mixed Hessian with inverse depth; (n, 2, p) Hessian and gradient of inverse depth.
     """
     slots, (_, height, width) = len(source), cameras[-1].shape
     sums = cameras[-1].new_empty(slots, SUMS)
@@ -61,18 +60,18 @@ def eliminate(
     mixed: Tensor,
     points: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Takes inverse depths out of the systems of source frames (rows), each with its edges in d slots.
+    """Eliminates inverse depths by the Schur complement, per source frame (row) with d edge slots.
 
     Args:
       cameras: see `linearize_edges`.
       prior, eta: (f, h, w) float32, and alpha: (clips,) float32; see `models.slam.dense_ba.adjust`.
       frame: (rows,) int64, -1 for none.
-      edge: (rows d,) int64, -1 in empty slots, the last of a row.
+      edge: (rows d,) int64, -1 in empty slots, which are the last of a row.
       mixed, points: see `linearize_edges`.
 
     Returns:
-      1 / curvature, 0 for none, and gradient (rows, p) by inverse depth; (parts, rows, 7 d, 7 d + 1) what is to be
-      taken from curvature and gradient of the row's edges: the sum of the parts, in their lower triangles.
+      Inverse Hessian, 0 if singular, and gradient (rows, p) of inverse depth; (parts, rows, 7 d, 7 d + 1) to subtract
+      from the Hessian and gradient of the row's edges: the sum over parts, lower triangles.
     """
     rows, pixels = len(frame), points.shape[2]
     slots = len(edge) // rows
@@ -96,20 +95,19 @@ def build_systems(
     damping: float,
     floor: float,
 ) -> tuple[Tensor, Tensor]:
-    """The clips' systems (b, n + 1, n) float64 and `motion` for `move`.
+    """Reduced systems of the clips, (b, n + 1, n) float64, and `motion` for `move`.
 
     Args:
       cameras: see `linearize_edges`.
       plan, shape, poses: edge, source, target, source_column, target_column, frame and clips of `BundlePlan`; its shape
         and poses.
-      with_focal: (clips,) bool, or none.
+      with_focal: (clips,) bool, or None.
       sums: see `linearize_edges`.
-      taken: see `eliminate`; none where inverse depths stay.
-      damping, floor: share of the diagonal that is added to it, and what is added besides.
+      taken: see `eliminate`; None if inverse depths are fixed.
+      damping, floor: Levenberg-Marquardt damping relative to the diagonal, and absolute.
 
     Returns:
-      Lower triangles (what is above the diagonal has no meaning), and the right side in the last line; n is
-      6 poses + 1.
+      Lower triangles (the upper ones are undefined), with the right-hand side in the last row; n is 6 poses + 1.
     """
     count, rows, slots = shape
     size, inner = 6 * poses + 1, 7 * slots
@@ -124,9 +122,9 @@ def build_systems(
 
 
 def solve_systems(systems: Tensor) -> Tensor:
-    """Solutions (b, n) float64 of (b, n + 1, n) systems, see `build_systems`; 0 where one is not positive.
+    """Solutions (b, n) float64 of (b, n + 1, n) systems by Cholesky; 0 if not positive definite.
 
-    The systems are overwritten; n is at most `MAX_VARIABLES`.
+    See `build_systems`. The systems are overwritten; n is at most `MAX_VARIABLES`.
     """
     count, _, size = systems.shape
     steps = systems.new_empty(count, size)
@@ -147,14 +145,14 @@ def move(
     points: tuple[Tensor, Tensor, Tensor] | None,
     limits: tuple[float, float, float],
 ) -> None:
-    """Moves cameras in place by what the systems' solution says.
+    """Updates poses, focal lengths and inverse depths in place by the solution of the systems.
 
     Args:
       cameras, plan, shape, poses, with_focal: see `build_systems`.
       free, free_index: of `BundlePlan`.
       steps, motion: see `solve_systems` and `build_systems`.
-      points: `mixed` of the edges, 1 / curvature and gradient by inverse depth; none where inverse depths stay.
-      limits: least and largest inverse depth; largest change of a focal length, as a share of it.
+      points: `mixed` of the edges, inverse Hessian and gradient of inverse depth; None if inverse depths are fixed.
+      limits: minimum and maximum inverse depth; maximum relative change of a focal length.
     """
     rotation, translation, intrinsics, _, inverse_depth = cameras
     moved = (rotation, translation, intrinsics, inverse_depth)

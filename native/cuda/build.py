@@ -1,7 +1,7 @@
 """Builds the CUDA kernels: `python -m native.cuda.build`.
 
-Needs only `nvcc`, of the PATH, of CUDA_HOME or of the wheel nvidia-cuda-nvcc; the library knows neither Python nor
-torch, so that it serves all of their versions.
+Needs only `nvcc`, on the PATH, in CUDA_HOME or from the wheel nvidia-cuda-nvcc. The library does not link Python or
+torch, and works with all of their versions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ARCHITECTURES = (80, 86, 89, 90)
 
 
 def find_nvcc() -> str | None:
-    """The compiler's path; none if there is none."""
+    """Path of nvcc, or None."""
     homes = [Path(os.environ[key]) for key in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(key)]
     homes += sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/cu*"), reverse=True)
     homes.append(Path("/usr/local/cuda"))
@@ -28,7 +28,7 @@ def find_nvcc() -> str | None:
 
 
 def build(nvcc: str) -> None:
-    """Compiles for each architecture, and as PTX for later ones."""
+    """Compiles for each architecture, and to PTX for later ones."""
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
     newest = ARCHITECTURES[-1]
     codes.append(f"-gencode=arch=compute_{newest},code=compute_{newest}")

@@ -1,4 +1,4 @@
-// Cameras of many frames on the device, and the motion from one to another.
+// Camera poses and intrinsics of frames on the device, and relative poses of edges.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ inline Cameras MakeCameras(const void* rotation, const void* translation, const 
           static_cast<const float*>(inverse_depth)};
 }
 
-// Rotation (9), translation (3) and camera (4) of an edge, by the first threads of the block.
+// Relative rotation (9), translation (3) and intrinsics (4) of an edge, by the first threads of the block.
 __device__ inline void LoadEdge(const Cameras& cameras, int64_t i, int64_t j, float* edge) {
   const int k = threadIdx.x;
   const double *ri = cameras.rotation + 9 * i, *rj = cameras.rotation + 9 * j;
@@ -39,7 +39,7 @@ __device__ inline void LoadEdge(const Cameras& cameras, int64_t i, int64_t j, fl
   __syncthreads();
 }
 
-// The matrix (6, 6), row by row, that gives an edge's own motion from its source's: -Ad(G_j G_i^-1).
+// Row-major (6, 6) matrix from the source's perturbation to that of the edge: -Ad(G_j G_i^-1).
 __device__ inline void NegativeAdjoint(const Cameras& cameras, int64_t i, int64_t j, double* out) {
   const double *ri = cameras.rotation + 9 * i, *rj = cameras.rotation + 9 * j;
   const double *ti = cameras.translation + 3 * i, *tj = cameras.translation + 3 * j;

@@ -1,6 +1,6 @@
-// Solves dense symmetric systems in double precision, one block a system: Cholesky by panels of columns, each kept in
-// shared memory while it is factorised. The right side is the row below the matrix, so that factorising it solves it
-// forwards; then it is solved backwards.
+// Solves dense symmetric systems in double precision, one block per system: left-looking Cholesky factorization by
+// panels of columns in shared memory. The right-hand side is the row below the matrix: factorizing it is forward
+// substitution; back substitution follows.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -12,12 +12,12 @@ constexpr unsigned kAll = 0xffffffffu;
 
 struct Shared {
   double* panel;    // (rows of the panel, kStride)
-  double* before;   // (columns before the panel, kPanel): the panel's first rows there
+  double* before;   // (columns before the panel, kPanel): the first rows of the panel in them
   double* inverse;  // (kPanel): 1 / diagonal
   double* found;    // (size): the solution
 };
 
-// The panel's entries, less what the columns before it take: left-looking.
+// Subtracts the products of the columns before the panel (left-looking).
 __device__ void UpdatePanel(const double* system, int size, int first, int width, const Shared& shared) {
   for (int item = threadIdx.x; item < first * kPanel; item += kThreads) {
     const int k = item / kPanel, c = item % kPanel;
@@ -41,8 +41,8 @@ __device__ void UpdatePanel(const double* system, int size, int first, int width
   __syncthreads();
 }
 
-// Factorises the panel's first rows, one a lane of the first warp; false where it is not positive.
-__device__ bool FactoriseSquare(int width, const Shared& shared) {
+// Factorizes the square block of the panel, one row per lane of the first warp; false if not positive definite.
+__device__ bool FactorizeSquare(int width, const Shared& shared) {
   const int lane = threadIdx.x;
   double row[kPanel];
   for (int c = 0; c < kPanel; ++c) {
@@ -65,7 +65,7 @@ __device__ bool FactoriseSquare(int width, const Shared& shared) {
   return good;
 }
 
-// The rows below the square, and all of the panel back to the system.
+// Computes the rows below the square block, and stores the panel.
 __device__ void FinishPanel(double* system, int size, int first, int width, const Shared& shared) {
   const int rows = size + 1 - first;
   for (int r = width + threadIdx.x; r < rows; r += kThreads) {
@@ -90,7 +90,7 @@ __device__ void FinishPanel(double* system, int size, int first, int width, cons
   __syncthreads();
 }
 
-// Backwards, from the last panel to the first.
+// Back substitution, from the last panel to the first.
 __device__ void SolveBackwards(const double* system, int size, const Shared& shared) {
   constexpr int kLines = kThreads / kPanel;
   const int c = threadIdx.x % kPanel, line = threadIdx.x / kPanel;
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads) Solve(double* __restrict__ systems, 
   for (int first = 0; first < size; first += kPanel) {
     const int width = min(kPanel, size - first);
     UpdatePanel(system, size, first, width, shared);
-    if (threadIdx.x < 32 && !FactoriseSquare(width, shared) && threadIdx.x == 0) failed = true;
+    if (threadIdx.x < 32 && !FactorizeSquare(width, shared) && threadIdx.x == 0) failed = true;
     __syncthreads();
     if (failed) break;
     FinishPanel(system, size, first, width, shared);

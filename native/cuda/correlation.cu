@@ -1,5 +1,5 @@
-// Look-up in correlation volumes: one warp a pixel. A lane reads a row of one level's window and weighs it along x;
-// then the rows are weighed along y.
+// Bilinear lookup in correlation volumes, one warp per pixel: a lane interpolates a row of one level's window along x,
+// then the rows are interpolated along y.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 

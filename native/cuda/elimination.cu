@@ -1,4 +1,4 @@
-// Inverse depths are eliminated frame by frame from the sums over edges. Sums are taken in one order.
+// Schur complement: eliminates inverse depths per source frame. Sums have one order.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -11,7 +11,7 @@ using spatialbeam::kRows;
 
 constexpr int kThreads = 128;
 
-// Sums over the edges of a frame, with its prior and damping: 1 / curvature (0 for none) and gradient of each pixel.
+// Sums over the edges of a frame, with prior and damping: inverse Hessian (0 if singular) and gradient of each pixel.
 __global__ void SumPoints(const float* __restrict__ points, const int64_t* __restrict__ frame,
                           const int64_t* __restrict__ clip, const float* __restrict__ inverse_depth,
                           const float* __restrict__ prior, const float* __restrict__ eta,
@@ -19,23 +19,23 @@ __global__ void SumPoints(const float* __restrict__ points, const int64_t* __res
                           int64_t slots, int64_t pixels) {
   const int64_t row = blockIdx.y, k = int64_t{blockIdx.x} * kThreads + threadIdx.x, f = frame[row];
   if (k >= pixels) return;
-  float curved = 0, slope = 0;
+  float hessian = 0, row_gradient = 0;
   if (f >= 0) {
     const float* own = points + row * slots * 2 * pixels + k;
     for (int64_t s = 0; s < slots; ++s) {
-      curved += own[2 * s * pixels];
-      slope += own[(2 * s + 1) * pixels];
+      hessian += own[2 * s * pixels];
+      row_gradient += own[(2 * s + 1) * pixels];
     }
     const float expected = prior[f * pixels + k], strength = expected > 0 ? alpha[clip[f]] : 0.0f;
-    curved += strength > 0 ? strength : eta[f * pixels + k];
-    slope -= strength * (inverse_depth[f * pixels + k] - expected);
+    hessian += strength > 0 ? strength : eta[f * pixels + k];
+    row_gradient -= strength * (inverse_depth[f * pixels + k] - expected);
   }
-  inverse[row * pixels + k] = curved > 0 ? 1 / curved : 0.0f;
-  gradient[row * pixels + k] = slope;
+  inverse[row * pixels + k] = hessian > 0 ? 1 / hessian : 0.0f;
+  gradient[row * pixels + k] = row_gradient;
 }
 
-// What eliminating a row's inverse depths takes from its curvature and gradient: mixed diag(inverse) mixed^T, and mixed
-// diag(inverse) gradient in one more column. A block has 4 x 4 slots of the lower triangle and a part of the pixels.
+// Schur complement of a row's inverse depths: mixed diag(inverse) mixed^T, and mixed diag(inverse) gradient in one more
+// column. A block computes 4 x 4 slots of the lower triangle for a part of the pixels.
 constexpr int kTileRows = 4 * kRows, kTileColumns = kTileRows + 2, kDepth = 32, kEliminateThreads = 224;
 
 __global__ void __launch_bounds__(kEliminateThreads)
@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(kEliminateThreads)
   if (edge[row * slots + 4 * down] < 0) return;
   const int x = threadIdx.x % (kTileColumns / 2), y = threadIdx.x / (kTileColumns / 2);
   const int64_t begin = pixels * blockIdx.z / gridDim.z, end = pixels * (blockIdx.z + 1) / gridDim.z;
-  const float *own = mixed + row * inner * pixels, *weight = inverse + row * pixels, *slope = gradient + row * pixels;
+  const float *own = mixed + row * inner * pixels, *weight = inverse + row * pixels,
+              *row_gradient = gradient + row * pixels;
   float sum[2][2] = {};
   for (int64_t start = begin; start < end; start += kDepth) {
     for (int item = threadIdx.x; item < (kTileRows + kTileColumns) * kDepth; item += kEliminateThreads) {
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kEliminateThreads)
         reinterpret_cast<float*>(left[depth])[line] = value;
       } else {
         const int64_t r = kTileRows * across + other;
-        if (k < end && other == kTileRows) value = slope[k];
+        if (k < end && other == kTileRows) value = row_gradient[k];
         if (k < end && other < kTileRows && r < inner) value = own[r * pixels + k];
         reinterpret_cast<float*>(right[depth])[other] = value;
       }
@@ -92,7 +93,7 @@ unsigned Blocks(int64_t items) { return static_cast<unsigned>((items + kThreads 
 
 }  // namespace
 
-// Into how many parts the pixels of a row are split, so that some thousand blocks are under way.
+// Number of parts that the pixels of a row are split into, for about a thousand blocks.
 extern "C" int sb_elimination_parts(int64_t rows, int64_t slots) {
   const int64_t tiles = (slots + 3) / 4, blocks = rows * tiles * (tiles + 1) / 2;
   return static_cast<int>(blocks >= 1024 ? 1 : blocks <= 128 ? 8 : 1024 / blocks);

@@ -1,4 +1,4 @@
-// Where the pixels of a frame are in another, and how far two frames are apart: one block an edge.
+// Reprojection of pixels and frame distance, one block per edge.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -14,7 +14,7 @@ using spatialbeam::MakeCameras;
 constexpr int kThreads = 256;
 constexpr float kMinProjectedDepth = 0.1f;
 
-// Pixel in the target times its depth there, and that depth, in units of the source's.
+// Position in the target times the depth ratio z, and z (depth in the target / depth in the source).
 __device__ float3 Move(const float* e, float px, float py, float h, bool turn) {
   const float rx = (px - e[14]) / e[12], ry = (py - e[15]) / e[13];
   const float x = turn ? e[0] * rx + e[1] * ry + e[2] : rx, y = turn ? e[3] * rx + e[4] * ry + e[5] : ry;

@@ -1,4 +1,4 @@
-"""Faces of the CUDA kernels: tensors in, tensors out, on the current stream."""
+"""CUDA kernels of networks, losses and reprojection: tensors in, tensors out, on the current stream."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 def look_up_correlation(
     volume: Tensor, coords_px: Tensor, levels: Sequence[tuple[int, int, int]], radius: int
 ) -> Tensor:
-    """Bilinear look-up in windows on four levels.
+    """Bilinear lookup in a four-level correlation pyramid (RAFT, Teed and Deng 2020).
 
     Args:
       volume: (e, p, columns) float16.
-      coords_px: (e, p, 2) float32 places (x, y) on the first level.
+      coords_px: (e, p, 2) float32 positions (x, y) on the first level.
       levels: height, width and first column of the four levels.
       radius: 3 or 4.
 
     Returns:
-      (e, p, channels) float16: level, x offset, y offset; zero outside, and in those that fill up to a multiple of 8.
+      (e, p, channels) float16: level, x offset, y offset; zero outside the volume, zero-padded to a multiple of 8.
     """
     edges, pixels, columns = volume.shape
     channels = 4 * (2 * radius + 1) ** 2
@@ -48,18 +48,18 @@ def pair_loss(
     camera: Tensor,
     flow_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Depth ratio and flow losses of pairs of frames, means over counted pixels, and their gradients.
+    """Depth ratio and flow losses of frame pairs, averaged over valid pixels, and their gradients.
 
     Args:
       inverse_depth, certainty: (t, h, w) float32 above 0.
-      flow_px: (p, h, w, 2) float16 of pairs sorted by first frame; mask: (p, h, w) uint8 where it can be trusted.
-      motion: (p, 12) float32 rotation times inverse camera matrix row by row, and translation.
-      second: (p,) int64 second frames; first_pair: (t + 1,) int64 where each frame's pairs begin.
+      flow_px: (p, h, w, 2) float16 of pairs sorted by first frame; mask: (p, h, w) uint8 where the flow is valid.
+      motion: (p, 12) float32 rotation times inverse K, row-major, and translation.
+      second: (p,) int64 second frames; first_pair: (t + 1,) int64 offsets of each frame's pairs.
       camera: (4,) float32 fx fy cx cy.
-      flow_weight: of the flow loss.
+      flow_weight: weight of the flow loss.
 
     Returns:
-      Loss () float64, gradients (t, h, w) float32 by inverse depth and by certainty.
+      Loss () float64, gradients (t, h, w) float32 with respect to inverse depth and certainty.
     """
     import torch
 
@@ -84,9 +84,9 @@ def norm_gelu(
 
     Args:
       x: rows of channels.
-      bias: (128,) float32, or (n, 9, 128) for the nine places in a picture.
+      bias: (128,) float32, or (n, 9, 128) for the nine regions of an image (corners, borders, interior).
       weight, shift: (128,) float32.
-      residual: like `x`, or none.
+      residual: like `x`, or None.
       epsilon: of the norm.
     """
     import torch
@@ -140,7 +140,7 @@ def gated_sum(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
 
 
 def reproject(cameras: Sequence[Tensor], source: Tensor, target: Tensor) -> Tensor:
-    """(e, h, w, 2) float32 places in frames j of the pixels of frames i.
+    """(e, h, w, 2) float32 positions in frames j of the pixels of frames i.
 
     Args:
       cameras: rotation, translation, intrinsics, clip and inverse depth (float32) of `Cameras`.
@@ -162,7 +162,7 @@ def frame_distance(
     min_share: float,
     invalid: float,
 ) -> Tensor:
-    """(e,) float32 distances from frames i to j, see `models.slam.geometry`; arguments as there and above."""
+    """(e,) float32 frame distances from i to j; arguments as in `models.slam.geometry` and `reproject`."""
     _, height, width = cameras[-1].shape
     out = cameras[-1].new_empty(len(source))
     ends = (source.contiguous(), target.contiguous())

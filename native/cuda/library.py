@@ -1,4 +1,4 @@
-"""The library of CUDA kernels: whether it can be used, and how its functions are called."""
+"""Loads the library of CUDA kernels and calls its functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def usable_for(tensor: Tensor) -> bool:
-    """Whether the tensor is on a GPU that the kernels were built for; if not, PyTorch does their work."""
+    """Whether the tensor is on a GPU that the kernels support; otherwise PyTorch is used."""
     return bool(tensor.is_cuda) and _serves(tensor.device.index)
 
 
@@ -29,7 +29,7 @@ def _library() -> ctypes.CDLL | None:
 
 @lru_cache(maxsize=16)
 def _serves(device: int) -> bool:
-    """Whether the kernels run on this GPU; says once why not."""
+    """Whether the kernels run on this GPU; logs once why not."""
     import torch
 
     found = torch.cuda.get_device_capability(device)
@@ -40,14 +40,14 @@ def _serves(device: int) -> bool:
     else:
         return True
     name = torch.cuda.get_device_name(device)
-    logger.warning("PyTorch does the work of our CUDA kernels, slower: the GPU %s %s", name, reason)
+    logger.warning("PyTorch replaces our CUDA kernels, slower: the GPU %s %s", name, reason)
     return False
 
 
 def call(name: str, *arguments: Any) -> None:
     """Calls a kernel's launcher with pointers of tensors, on their device and its current stream.
 
-    Arguments are tensors, none (a null pointer), numbers (64-bit integers and single precision), or of ctypes.
+    Arguments are tensors, None (a null pointer), numbers (64-bit integers and single precision), or ctypes objects.
     """
     import torch
 
@@ -65,7 +65,7 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def ask(name: str, *numbers: int) -> int:
-    """What a function of the library answers to whole numbers."""
+    """Return value of a library function of integers."""
     library = _library()
     assert library is not None
     return int(getattr(library, name)(*(ctypes.c_int64(number) for number in numbers)))

@@ -1,4 +1,4 @@
-// Sums of one edge's residuals and derivatives over its pixels, for dense bundle adjustment: one block an edge.
+// Normal equations of an edge, summed over pixels (DROID-SLAM's dense bundle adjustment): one block per edge.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -17,7 +17,8 @@ using spatialbeam::MakeCameras;
 
 constexpr int kThreads = 256;
 
-// Derivatives of a projected pixel (u, v) by the edge's motion, the focal length and the inverse depth.
+// Jacobian of a projected pixel (u, v): relative motion of the edge, focal length and inverse depth; weights,
+// residuals.
 struct Pixel {
   float u[kRows], v[kRows], depth_u, depth_v, weight_u, weight_v, residual_u, residual_v;
 };
@@ -53,7 +54,7 @@ __device__ Pixel Differentiate(const float* pose, float px, float py, float h, f
 
 __global__ void __launch_bounds__(kThreads)
     Linearize(Cameras cameras, const int64_t* __restrict__ source, const int64_t* __restrict__ target,
-              const int64_t* __restrict__ edge, const float2* __restrict__ seen, const float2* __restrict__ weight,
+              const int64_t* __restrict__ edge, const float2* __restrict__ target_px, const float2* __restrict__ weight,
               float* __restrict__ sums, float* __restrict__ mixed, float* __restrict__ points, int64_t pixels,
               int64_t width, float scale, float min_depth) {
   __shared__ float pose[16];
@@ -67,11 +68,11 @@ __global__ void __launch_bounds__(kThreads)
   }
   LoadEdge(cameras, source[slot], target[slot], pose);
   const float* depth = cameras.inverse_depth + source[slot] * pixels;
-  const float2 *to = seen + edge[slot] * pixels, *sure = weight + edge[slot] * pixels;
+  const float2 *to = target_px + edge[slot] * pixels, *to_weight = weight + edge[slot] * pixels;
   float sum[kSums] = {};
   for (int64_t k = threadIdx.x; k < pixels; k += kThreads) {
     const Pixel p = Differentiate(pose, static_cast<float>(k % width), static_cast<float>(k / width), depth[k], to[k],
-                                  sure[k], scale, min_depth);
+                                  to_weight[k], scale, min_depth);
     const float du = p.weight_u * p.depth_u, dv = p.weight_v * p.depth_v;
     int s = 0;
 #pragma unroll
@@ -105,13 +106,13 @@ __global__ void __launch_bounds__(kThreads)
 
 extern "C" int sb_linearize_edges(const void* rotation, const void* translation, const void* intrinsics,
                                   const void* clip, const void* inverse_depth, const void* source, const void* target,
-                                  const void* edge, const void* seen, const void* weight, void* sums, void* mixed,
+                                  const void* edge, const void* target_px, const void* weight, void* sums, void* mixed,
                                   void* points, int64_t slots, int64_t pixels, int64_t width, float scale,
                                   float min_depth, void* stream) {
   if (slots == 0) return 0;
   Linearize<<<static_cast<unsigned>(slots), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       MakeCameras(rotation, translation, intrinsics, clip, inverse_depth), static_cast<const int64_t*>(source),
-      static_cast<const int64_t*>(target), static_cast<const int64_t*>(edge), static_cast<const float2*>(seen),
+      static_cast<const int64_t*>(target), static_cast<const int64_t*>(edge), static_cast<const float2*>(target_px),
       static_cast<const float2*>(weight), static_cast<float*>(sums), static_cast<float*>(mixed),
       static_cast<float*>(points), pixels, width, scale, min_depth);
   return cudaGetLastError();

@@ -1,4 +1,4 @@
-// The solution of bundle adjustment's systems, taken to poses, focal lengths and inverse depths.
+// Applies the solution of the systems to poses, focal lengths and inverse depths.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -14,7 +14,7 @@ using spatialbeam::Plan;
 
 constexpr int kThreads = 128;
 
-// Inverse depths' own step from that of poses and focal lengths.
+// Back substitution: steps of inverse depths from those of poses and focal lengths.
 __global__ void __launch_bounds__(kThreads)
     MovePoints(Plan plan, const float* __restrict__ mixed, const float* __restrict__ inverse,
                const float* __restrict__ gradient, const double* __restrict__ motion, const double* __restrict__ steps,
@@ -68,7 +68,7 @@ __device__ void Exp(const double* xi, double* r, double* t) {
   }
 }
 
-// Poses <- exp(xi) pose, the rotation taken one Newton step toward the nearest one; then focal lengths.
+// pose <- exp(xi) pose, with one Newton step of re-orthonormalization; then focal lengths.
 __global__ void Retract(const double* __restrict__ step, const int64_t* __restrict__ free,
                         const int64_t* __restrict__ place, const int64_t* __restrict__ clips,
                         double* __restrict__ rotation, double* __restrict__ translation,
@@ -113,7 +113,7 @@ unsigned Blocks(int64_t items) { return static_cast<unsigned>((items + kThreads 
 
 }  // namespace
 
-// Moves what the systems' solution says; `mixed` none where inverse depths stay.
+// Updates all variables; `mixed` is null if inverse depths are fixed.
 extern "C" int sb_move(const void* steps, const void* const* plan_columns, const void* with_focal, const void* free,
                        const void* place, const void* mixed, const void* inverse, const void* gradient,
                        const void* motion, void* rotation, void* translation, void* intrinsics, void* inverse_depth,

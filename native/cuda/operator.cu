@@ -1,5 +1,5 @@
-// What lies between the convolutions of the tracker's operator, on half precision maps in channels-last layout:
-// rows of channels, one row a pixel.
+// Pointwise operations between the convolutions of the update operator (DROID-SLAM), half precision, channels last: one
+// row of channels per pixel.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -36,8 +36,8 @@ __device__ void Store(const float* from, __half* to) {
   *reinterpret_cast<Half8*>(to) = raw;
 }
 
-// One warp a row: gelu(norm(x + bias)) + residual. The bias may be that of one of nine places in the picture (corners,
-// sides, middle) of the row's own map.
+// gelu(norm(x + bias)) + residual, one warp per row. The bias may differ between nine regions of the image (corners,
+// borders, interior).
 __global__ void NormGelu(const __half* __restrict__ x, const float* __restrict__ bias, const float* __restrict__ weight,
                          const float* __restrict__ shift, const __half* __restrict__ residual, __half* __restrict__ out,
                          int64_t rows, int height, int width, int placed, float epsilon) {
@@ -85,7 +85,7 @@ __global__ void NormGelu(const __half* __restrict__ x, const float* __restrict__
   *reinterpret_cast<Half4*>(out + row * kChannels + first) = result;
 }
 
-// Sum of what the three gates get besides the hidden state's own convolution, for eight channels of gate g.
+// Sum of all gate inputs except the convolution of the hidden state, for eight channels.
 __device__ void AddGiven(const __half* inputs, const __half* context, const float* global, int64_t row, int64_t edge,
                          int64_t context_row, int channel, float* value) {
   float more[kVector];
@@ -141,7 +141,7 @@ __global__ void GruState(const __half* __restrict__ own, const __half* __restric
   Store(value, out + row * kChannels + channel);
 }
 
-// Sums over a part of an edge's pixels of sigmoid(gate + bias) net, in float; parts are added afterwards.
+// Sums sigmoid(gate + bias) net over a part of an edge's pixels in float; parts are added afterwards.
 __global__ void __launch_bounds__(kThreads)
     GatedSum(const __half* __restrict__ gate, const float* __restrict__ bias, const __half* __restrict__ net,
              float* __restrict__ out, int64_t pixels) {

@@ -1,6 +1,6 @@
-// Consistency of depth between pairs of frames: losses and their gradients in one pass, one thread a pixel of a frame,
-// which goes over the pairs that begin in it. What a pair adds to the second frame's gradient is added in fixed point,
-// so that the sum does not depend on the order.
+// Depth consistency of frame pairs: losses and gradients in one pass, one thread per pixel of a frame, over the pairs
+// that start in it. Gradients of the second frame are added in fixed point, so that the sum does not depend on the
+// order.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 

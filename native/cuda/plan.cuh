@@ -1,5 +1,5 @@
-// Systems of dense bundle adjustment: slots are edges laid out by clip, source frame (row) and place; the empty ones of
-// a row are its last, with edge -1.
+// Layout of the systems of dense bundle adjustment: edges in slots by clip, source frame (row) and index; empty slots
+// are the last of a row, with edge -1.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ constexpr int kRows = 7, kPose = 6, kUpper = kRows * (kRows + 1) / 2, kSums = kU
 
 struct Plan {
   const int64_t *edge, *source, *target, *source_column, *target_column, *frame, *clips;
-  const uint8_t* with_focal;  // by clip, or none
+  const uint8_t* with_focal;  // by clip, or null
   int64_t systems, rows, slots, poses;
 
   __host__ __device__ int64_t Variables() const { return kPose * poses + 1; }

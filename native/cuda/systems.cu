@@ -1,5 +1,4 @@
-// What is left of the edges' sums without inverse depths goes from the edges' own variables to those of the clips.
-// Sums are taken in one order.
+// Builds the reduced systems of the clips from the edges' normal equations and Schur complements. Sums have one order.
 #include <cuda_runtime.h>
 
 #include <cstdint>
@@ -21,7 +20,7 @@ using spatialbeam::Plan;
 
 constexpr int kThreads = 128;
 
-// A row's system in its edges' own variables: entry (a of slot e, column c), the gradient in the last column.
+// A row's system in the variables of its edges: entry (a of slot e, column c), the gradient in the last column.
 struct RowSystem {
   const float *sums, *taken;
   int64_t row, rows, slots, parts;
@@ -36,7 +35,7 @@ struct RowSystem {
       const int b = static_cast<int>(c % kRows), low = min(a, b), high = max(a, b);
       value = own[low * kRows - low * (low - 1) / 2 + high - low];
     }
-    // Only the lower triangle is read, so that rounding cannot make the system unsymmetric.
+    // Only the lower triangle is read, so that the system is exactly symmetric.
     const int64_t place = c == inner ? r * (inner + 1) + inner : max(r, c) * (inner + 1) + min(r, c);
     for (int64_t part = 0; part < parts; ++part) {
       value -= taken[(part * rows + row) * inner * (inner + 1) + place];
@@ -45,9 +44,9 @@ struct RowSystem {
   }
 };
 
-// From the edges' own variables to poses on the left side: `half` has 6 lines of the source, 7 of each slot (of which
-// the first 6 are the target's) and one of the focal length; `motion` what the source's motion does to each edge's;
-// `damped` the diagonal that it brings to the source. One block a row.
+// Maps edge variables to poses on the left side: `half` has 6 rows of the source, 7 of each slot (the first 6 are the
+// target's) and one of the focal length; `motion` are the matrices from the source's perturbation to the edges';
+// `damped` their contributions to the source's diagonal. One block per row.
 __global__ void __launch_bounds__(kThreads)
     CarryRows(Plan plan, Cameras cameras, const float* __restrict__ sums, const float* __restrict__ taken,
               double* __restrict__ motion, double* __restrict__ half, double* __restrict__ damped, int64_t parts) {
@@ -92,7 +91,7 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int kSource = -1, kNone = -2, kFocal = -3, kGatherThreads = 64;
 
-// Where a pose, or the focal length, stands among a row's variables.
+// Index of a pose, or the focal length, in a row's variables.
 __device__ int Find(const Plan& plan, int64_t system, int64_t row, int64_t variable) {
   const int64_t first = row * plan.slots;
   if (plan.edge[first] < 0) return kNone;
@@ -104,7 +103,7 @@ __device__ int Find(const Plan& plan, int64_t system, int64_t row, int64_t varia
   return kNone;
 }
 
-// The blocks of the clips' systems, each from all rows that know both of its poses; the right side is one line below.
+// Blocks of the clips' systems, each summed over the rows that contain both poses; the right-hand side is the last row.
 __global__ void __launch_bounds__(kGatherThreads)
     GatherSystems(Plan plan, const float* __restrict__ sums, const double* __restrict__ motion,
                   const double* __restrict__ half, const double* __restrict__ damped, double* __restrict__ systems,
@@ -156,7 +155,7 @@ __global__ void __launch_bounds__(kGatherThreads)
 
 }  // namespace
 
-// `taken` none where inverse depths stay.
+// `taken` is null if inverse depths are fixed.
 extern "C" int sb_build_systems(const void* rotation, const void* translation, const void* intrinsics, const void* clip,
                                 const void* inverse_depth, const void* const* plan_columns, const void* with_focal,
                                 const void* sums, const void* taken, void* motion, void* half, void* damped,

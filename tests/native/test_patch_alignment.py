@@ -84,16 +84,16 @@ def test_wrong_options_are_refused(change):
         align(pictures(MATRIX, SHIFT), at, guess, **change)
 
 
-def test_shapes_and_numbers_of_pictures_are_checked():
+def test_shapes_and_image_indices_are_checked():
     stack = pictures(MATRIX, SHIFT)
     at = np.full((2, 2), 60.0)
-    with pytest.raises(ValueError, match="numbers of pictures"):
+    with pytest.raises(ValueError, match="image indices"):
         align_patches(stack, [0, 0], [1, 2], at, at, np.tile(np.eye(2), (2, 1, 1)))
     with pytest.raises(ValueError, match="warp"):
         align_patches(stack, [0, 0], [1, 1], at, at, np.eye(2))
 
 
-def test_the_spread_is_that_of_places_in_noisy_pictures():
+def test_sigma_is_that_of_positions_in_noisy_images():
     true, at, guess = queries(400, 0.5)
     stack = pictures(MATRIX, SHIFT, gain=0.4, offset=70).astype(float)
     noise = 3.0
