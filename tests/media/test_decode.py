@@ -29,7 +29,7 @@ NUM_FRAMES = {
 
 
 def check_spans(path: str, stamps: list[Stamp], time_base: Fraction, count: int, longest: int) -> None:
-    """Some spans of a video must give exactly what reading all of it gave."""
+    """Asserts that spans of a video give the same frames as decoding all of it."""
     rng = random.Random(len(stamps))
     total = len(stamps)
     spans = [(total - 1, total), (0, 1)]
@@ -55,7 +55,7 @@ def test_real_videos_give_all_frames_and_exact_spans(data: Path, name: str) -> N
 
 
 @pytest.mark.slow
-def test_made_videos_give_all_frames_and_exact_spans(hostile: dict[str, HostileCase]) -> None:
+def test_synthetic_videos_give_all_frames_and_exact_spans(hostile: dict[str, HostileCase]) -> None:
     for name, case in hostile.items():
         if case.expected != "ok" or name.startswith("name "):
             continue
@@ -84,7 +84,7 @@ def test_made_videos_give_all_frames_and_exact_spans(hostile: dict[str, HostileC
         ("clip.avi", {"codec": "mpeg4", "options": {"g": "40"}}),
     ],
 )  # fmt: skip
-def test_seeking_is_exact_whatever_the_key_frames_are(tmp_path: Path, name: str, how: dict) -> None:
+def test_seeking_is_exact_for_any_keyframes(tmp_path: Path, name: str, how: dict) -> None:
     path = str(tmp_path / name)
     make_shots_video(path, [(4, k) for k in range(5)], (96, 64), **how)
     stamps, time_base, repairs = read_all(path)
@@ -95,7 +95,7 @@ def test_seeking_is_exact_whatever_the_key_frames_are(tmp_path: Path, name: str,
             assert [stamp_of(d) for d in reader.frames_in(span)] == stamps[start : start + 15], start
 
 
-def test_damage_is_counted_and_survived(data: Path) -> None:
+def test_decode_errors_are_counted_and_skipped(data: Path) -> None:
     with VideoReader(str(data / "corrupt_h264_testcard.mp4")) as reader:
         assert sum(1 for _ in reader.frames()) == 49
         assert reader.decode_errors == 1 and reader.damaged_frames == 1
@@ -105,18 +105,18 @@ def test_damage_is_counted_and_survived(data: Path) -> None:
         assert reader.decode_errors == 1
 
 
-def test_frames_without_times_count_up(data: Path) -> None:
+def test_frames_without_pts_are_counted(data: Path) -> None:
     stamps, time_base, repairs = read_all(str(data / "highway_cctv.avi"))
     assert repairs > 0 and time_base == Fraction(1, 25)
     assert [s[1] for s in stamps] == list(range(3, 751))
 
 
-def test_edit_lists_hide_their_frames(data: Path) -> None:
+def test_edit_lists_discard_frames(data: Path) -> None:
     stamps, time_base, _ = read_all(str(data / "hevc_editlist_rot.mp4"))
     assert (stamps[0][1], time_base) == (0, Fraction(1, 600)) and {s[2] for s in stamps} == {20, 21}
 
 
-def test_a_clock_that_starts_anew_goes_on(hostile: dict[str, HostileCase]) -> None:
+def test_pts_continue_after_a_discontinuity(hostile: dict[str, HostileCase]) -> None:
     stamps, time_base, repairs = read_all(hostile["clock_reset"].path)
     assert repairs == 30
     assert {s[2] for s in stamps} == {3600} and time_base == Fraction(1, 90000)
@@ -126,12 +126,12 @@ def test_a_clock_that_starts_anew_goes_on(hostile: dict[str, HostileCase]) -> No
         assert found == stamps[start : start + 10]
 
 
-def test_double_times_are_told_apart(hostile: dict[str, HostileCase]) -> None:
+def test_duplicate_pts_are_separated(hostile: dict[str, HostileCase]) -> None:
     stamps, _, repairs = read_all(hostile["double_stamps"].path)
     assert repairs == 2 and stamps[11][1] == stamps[10][1] + 1
 
 
-def test_a_span_deep_in_a_long_video_is_sought(hostile: dict[str, HostileCase]) -> None:
+def test_a_late_span_of_a_long_video_is_found_by_seeking(hostile: dict[str, HostileCase]) -> None:
     base = Fraction(1, 16384)
     tick = 8192
     span = FrameSpan(start_frame=14000, end_frame=14010, start_pts=14000 * tick, end_pts=14010 * tick, time_base=base)
@@ -146,7 +146,7 @@ def test_threads_do_not_change_the_result(data: Path, hostile: dict[str, Hostile
         assert read_all(path, threads=3) == read_all(path)
 
 
-def test_a_gpus_decoder_gives_the_same_frames_and_is_not_needed(
+def test_hardware_decoding_gives_the_same_frames_and_is_optional(
     data: Path, hostile: dict[str, HostileCase], caplog: pytest.LogCaptureFixture
 ) -> None:
     source._warn_once.cache_clear()
@@ -156,7 +156,7 @@ def test_a_gpus_decoder_gives_the_same_frames_and_is_not_needed(
     assert len(caplog.messages) <= 1  # one, where no GPU is
 
 
-def test_decoding_goes_on_in_software_where_the_gpu_fails(
+def test_decoding_falls_back_to_software_if_the_gpu_fails(
     hostile: dict[str, HostileCase], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = hostile["plain"].path
@@ -174,7 +174,7 @@ def test_decoding_goes_on_in_software_where_the_gpu_fails(
     assert "no more surfaces" in caplog.text
 
 
-def test_a_reader_can_be_used_again_and_again(hostile: dict[str, HostileCase]) -> None:
+def test_a_reader_can_be_reused(hostile: dict[str, HostileCase]) -> None:
     path = hostile["plain"].path
     stamps, time_base, _ = read_all(path)
     with VideoReader(path) as reader:
@@ -206,21 +206,21 @@ def test_a_span_of_another_time_base_is_refused(hostile: dict[str, HostileCase])
         list(reader.frames_in(span))
 
 
-def test_resolution_may_change_on_the_way(hostile: dict[str, HostileCase]) -> None:
+def test_resolution_may_change_mid_stream(hostile: dict[str, HostileCase]) -> None:
     with VideoReader(hostile["resolution_change"].path) as reader:
         sizes = [(d.frame.width, d.frame.height) for d in reader.frames()]
     assert sizes == [(160, 120)] * 20 + [(320, 180)] * 20
 
 
-def test_few_frames_are_held(tmp_path: Path) -> None:
-    """Frames that were passed on are freed: the decoder gets by with few buffers."""
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Frames are freed after use: the decoder needs few buffers."""
     path = write_video(tmp_path / "clip.mp4", render_shot(1, 200, (160, 120)), options={"bf": "2"})
     with VideoReader(str(path)) as reader:
         places = {d.frame.planes[0].buffer_ptr for d in reader.frames()}
     assert len(places) < 40
 
 
-def test_no_frame_is_an_error_that_tells_the_first_cause(hostile: dict[str, HostileCase]) -> None:
+def test_no_frame_is_an_error_with_the_first_cause(hostile: dict[str, HostileCase]) -> None:
     with VideoReader(hostile["garbage_packets"].path) as reader, pytest.raises(ItemError) as caught:
         list(reader.frames())
     assert caught.value.error_class == "NoFrames"

@@ -44,7 +44,7 @@ def test_ranges():
         assert caught.value.error_class == "BadRange"
 
 
-def test_a_stretch_keeps_frames_and_times(tmp_path):
+def test_a_time_range_keeps_frames_and_pts(tmp_path):
     target = str(tmp_path / "part.nut")
     copy_range(str(VIDEO), target, 5.0, 7.0)
     with VideoReader(str(VIDEO)) as reader:
@@ -64,7 +64,7 @@ def test_a_page_is_downloaded(server, tmp_path):
     assert Path(path).read_bytes() == VIDEO.read_bytes()
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_partial_download_is_resumed(server, tmp_path):
     server.breaks["/watch?v=1"] = 4
     settings = DownloadSettings(pages=True, retries=0)
     with pytest.raises(ItemError) as caught:
@@ -77,7 +77,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_bad_pages_are_told(server, tmp_path):
+def test_bad_pages_are_errors(server, tmp_path):
     server.files["/text"] = ("text/html", b"<html><body>no video</body></html>")
     for page, error_class in (("/gone", "DownloadFailed"), ("/text", "DownloadFailed")):
         with pytest.raises(ItemError) as caught:

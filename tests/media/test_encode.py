@@ -34,8 +34,8 @@ def cut(path: str, start: int, end: int, output: Path, settings: CutSettings = F
     return result, span
 
 
-def pictures(path: str, span: FrameSpan | None = None, margin: int = 0) -> list[np.ndarray]:
-    """Upright RGB pictures, at most 320 wide, of a span (or all) of a video; a wider span by `margin`."""
+def rgb_frames(path: str, span: FrameSpan | None = None, margin: int = 0) -> list[np.ndarray]:
+    """Upright RGB rgb_frames, at most 320 wide, of a span (or all) of a video; a wider span by `margin`."""
     info = probe_video(path)
     how = {"rotation_deg": info.rotation_deg, "is_mirrored": info.is_mirrored}
     with VideoReader(path) as reader:
@@ -76,19 +76,19 @@ def test_clips_of_real_videos_are_exact(data: Path, tmp_path: Path, name: str, s
     stamps, *_ = read_all(path)
     result, span = cut(path, start, end, output)
     check_times(output, span, stamps, result)
-    clip, source = pictures(str(output)), pictures(path, span, margin=1)
+    clip, source = rgb_frames(str(output)), rgb_frames(path, span, margin=1)
     before = min(1, start)
-    for k, picture in enumerate(clip):
-        own = psnr_db(picture, source[k + before])
+    for k, frame in enumerate(clip):
+        own = psnr_db(frame, source[k + before])
         assert own > 30, f"frame {k}: {own:.1f} dB"
         for other in (k + before - 1, k + before + 1):
             if 0 <= other < len(source) and psnr_db(source[k + before], source[other]) < 40:
-                assert own > psnr_db(picture, source[other]) + 1, f"frame {k} looks like {other - before}"
+                assert own > psnr_db(frame, source[other]) + 1, f"frame {k} looks like {other - before}"
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.slow
-def test_clips_of_made_videos_are_exact(hostile: dict[str, HostileCase], tmp_path: Path, codec: str) -> None:
+def test_clips_of_synthetic_videos_are_exact(hostile: dict[str, HostileCase], tmp_path: Path, codec: str) -> None:
     settings = CutSettings(codec=codec, preset="superfast", crf=16)
     for name, case in hostile.items():
         if case.expected != "ok" or name.startswith("name ") or name == "resolution_change":
@@ -99,7 +99,7 @@ def test_clips_of_made_videos_are_exact(hostile: dict[str, HostileCase], tmp_pat
         result, span = cut(case.path, start, start + 30, output, settings)
         check_times(output, span, stamps, result)
         if name not in ("long", "interlaced"):
-            for k, (a, b) in enumerate(zip(pictures(str(output)), pictures(case.path, span), strict=True)):
+            for k, (a, b) in enumerate(zip(rgb_frames(str(output)), rgb_frames(case.path, span), strict=True)):
                 a, b = a[:120], b[: a.shape[0], : a.shape[1]][:120]
                 assert psnr_db(gray(a), gray(b)) > 28, f"{name} frame {k}"
 
@@ -120,7 +120,7 @@ def test_two_runs_give_the_same_bytes_without_names_and_dates(
 
 
 @pytest.mark.parametrize("asm", ["0", "SSE2", "AVX2"])
-def test_all_instruction_sets_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asm: str) -> None:
+def test_all_instruction_sets_encode_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asm: str) -> None:
     video = EXAMPLES / "carphone_pristine.mp4"
     cut(str(video), 0, 60, tmp_path / "own.mp4", CutSettings())
     make_options = mp4._encoder_options
@@ -134,7 +134,7 @@ def test_all_instruction_sets_code_the_same_bytes(monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "own.mp4").read_bytes() == (tmp_path / "limited.mp4").read_bytes()
 
 
-def test_key_frames_follow_the_settings_not_the_source(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_keyframes_follow_the_settings_not_the_source(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     for interval, count in ((60, 1), (10, 4)):
         settings = CutSettings(preset="veryfast", keyframe_interval=interval)
         cut(hostile["plain"].path, 5, 45, tmp_path / "clip.mp4", settings)
@@ -146,15 +146,15 @@ def test_key_frames_follow_the_settings_not_the_source(hostile: dict[str, Hostil
 def test_clips_are_upright(hostile: dict[str, HostileCase], tmp_path: Path, name: str) -> None:
     result, _ = cut(hostile[name].path, 0, 20, tmp_path / "clip.mp4")
     assert (result.width, result.height) == (160, 120)
-    for made, shown in zip(render_shot(6, 20, (160, 120)), pictures(str(tmp_path / "clip.mp4")), strict=True):
+    for made, shown in zip(render_shot(6, 20, (160, 120)), rgb_frames(str(tmp_path / "clip.mp4")), strict=True):
         assert psnr_db(gray(made), gray(shown)) > 30
 
 
-def test_sizes_are_even_and_shrink_to_the_limit(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_sizes_are_even_and_scaled_to_the_limit(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     odd, _ = cut(hostile["odd_size"].path, 0, 20, tmp_path / "odd.mp4")
     assert (odd.width, odd.height) == (160, 120)
-    cropped = pictures(hostile["odd_size"].path)[0][:120, :160]
-    assert psnr_db(pictures(str(tmp_path / "odd.mp4"))[0], cropped) > 30
+    cropped = rgb_frames(hostile["odd_size"].path)[0][:120, :160]
+    assert psnr_db(rgb_frames(str(tmp_path / "odd.mp4"))[0], cropped) > 30
     small = CutSettings(preset="ultrafast", max_short_side_px=65)
     assert (cut(hostile["plain"].path, 0, 9, tmp_path / "a.mp4", small)[0].width) == 86
     turned, _ = cut(hostile["portrait"].path, 0, 9, tmp_path / "b.mp4", small)
@@ -163,7 +163,7 @@ def test_sizes_are_even_and_shrink_to_the_limit(hostile: dict[str, HostileCase],
     assert (cut(hostile["plain"].path, 0, 9, tmp_path / "c.mp4", large)[0].height) == 120
 
 
-def test_pixel_shape_and_color_tags_are_kept(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_sample_aspect_ratio_and_color_tags_are_kept(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     cut(hostile["anamorphic"].path, 0, 20, tmp_path / "a.mp4")
     assert probe_video(str(tmp_path / "a.mp4")).sample_aspect_ratio == Fraction(12, 11)
     settings = CutSettings(codec="hevc", preset="ultrafast", pixel_format="source")
@@ -178,7 +178,7 @@ def test_pixel_shape_and_color_tags_are_kept(hostile: dict[str, HostileCase], tm
     assert cut(hostile["high444"].path, 0, 9, tmp_path / "e.mp4")[0].pixel_format == "yuv420p"
 
 
-def test_turned_pixels_turn_their_shape(tmp_path: Path) -> None:
+def test_rotation_inverts_the_sample_aspect_ratio(tmp_path: Path) -> None:
     def tags(stream: object) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)  # type: ignore[attr-defined]
         stream.set_display_rotation(-90)  # type: ignore[attr-defined]
@@ -188,7 +188,7 @@ def test_turned_pixels_turn_their_shape(tmp_path: Path) -> None:
     assert probe_video(str(tmp_path / "clip.mp4")).sample_aspect_ratio == Fraction(3, 4)
 
 
-def test_interlaced_frames_lose_their_combs(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_interlaced_frames_are_deinterlaced(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     path = hostile["interlaced"].path
     on, _ = cut(path, 0, 30, tmp_path / "on.mp4")
     off, _ = cut(path, 0, 30, tmp_path / "off.mp4", CutSettings(deinterlace="off", preset="ultrafast", crf=18))
@@ -196,7 +196,7 @@ def test_interlaced_frames_lose_their_combs(hostile: dict[str, HostileCase], tmp
     at_first_field = list(render_shot(31, 150, (160, 120)))[::5]
     clean, combed = (
         np.mean([psnr_db(gray(p), gray(t)) for p, t in zip(shown, at_first_field, strict=True)])
-        for shown in (pictures(str(tmp_path / "on.mp4")), pictures(str(tmp_path / "off.mp4")))
+        for shown in (rgb_frames(str(tmp_path / "on.mp4")), rgb_frames(str(tmp_path / "off.mp4")))
     )
     assert clean > combed + 2
     assert not cut(hostile["plain"].path, 0, 9, tmp_path / "p.mp4")[0].is_deinterlaced
@@ -221,9 +221,9 @@ def test_frames_are_dropped_on_a_time_grid(
     clip, time_base, _ = read_all(str(output))
     assert [round(c[1] * time_base * 25) for c in clip] == kept
     assert result.duration_s == span.duration_s and result.num_frames == len(kept)
-    source = pictures(hostile[name].path, span)
-    for k, picture in zip(kept, pictures(str(output)), strict=True):
-        assert psnr_db(picture, source[k]) > 30
+    source = rgb_frames(hostile[name].path, span)
+    for k, frame in zip(kept, rgb_frames(str(output)), strict=True):
+        assert psnr_db(frame, source[k]) > 30
 
 
 def test_a_change_of_resolution_is_an_error_and_leaves_no_file(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_span_that_the_video_does_not_have_is_a_mismatch(hostile: dict[str, Ho
         assert caught.value.error_class == "CutMismatch" and not output.exists()
 
 
-def test_a_place_that_cannot_be_written_is_an_error(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(hostile: dict[str, HostileCase], tmp_path: Path) -> None:
     with pytest.raises(ItemError) as caught:
         cut(hostile["plain"].path, 0, 5, tmp_path / "none" / "clip.mp4")
     assert caught.value.error_class == "EncodeFailed"

@@ -12,7 +12,7 @@ X265 = (*X264, "yuv420p12le", "yuv444p12le")
 
 
 @given(SIZES, SIZES, st.one_of(st.none(), st.integers(32, 4000)))
-def test_sizes_shrink_to_the_limit_and_never_grow(width: int, height: int, limit: int | None) -> None:
+def test_sizes_are_reduced_to_the_limit_and_never_enlarged(width: int, height: int, limit: int | None) -> None:
     new = fit_size(width, height, limit)
     if limit is None or min(width, height) <= limit:
         assert new == (width, height)

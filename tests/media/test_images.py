@@ -86,7 +86,7 @@ def test_images_fit_the_box_and_keep_their_aspect_ratio(
     assert image.shape == (*shape, 3) and image.dtype == np.uint8 and image.flags.c_contiguous
 
 
-def test_turned_videos_come_out_upright(hostile: dict[str, HostileCase]) -> None:
+def test_rotated_videos_become_upright(hostile: dict[str, HostileCase]) -> None:
     (upright,) = render_shot(6, 1, (160, 120))
     for name in ("rotated_90", "rotated_180", "rotated_270", "mirrored"):
         info = probe_video(hostile[name].path)
@@ -125,7 +125,7 @@ def test_the_reference_image_ignores_color_tags() -> None:
     assert np.abs(images[0][0, 0] - rgb_of((120, 90, 170), BT601, False)).max() < 3
 
 
-def test_turning_is_clockwise() -> None:
+def test_rotation_is_clockwise() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     for turns in range(4):
         expected = np.rot90(image, -turns)

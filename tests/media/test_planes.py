@@ -22,7 +22,7 @@ def make_frame(format_name: str, width: int = 64, height: int = 48) -> VideoFram
         ("yuv411p", (48, 16)), ("yuv420p10le", (24, 32)), ("yuv444p12le", (48, 64)), ("yuva420p", (24, 32)),
     ],
 )  # fmt: skip
-def test_planar_formats_are_handed_out_without_a_copy(format_name: str, chroma: tuple[int, int]) -> None:
+def test_planar_formats_are_not_copied(format_name: str, chroma: tuple[int, int]) -> None:
     frame = make_frame(format_name)
     found = planes(frame)
     assert found.y.buffer_ptr == frame.planes[0].buffer_ptr

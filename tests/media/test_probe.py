@@ -61,7 +61,7 @@ def test_real_videos(data: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_made_videos(hostile: dict[str, HostileCase], name: str) -> None:
+def test_synthetic_videos(hostile: dict[str, HostileCase], name: str) -> None:
     info = probe_video(hostile[name].path)
     for field, value in MADE[name].items():
         assert getattr(info, field) == value, field

@@ -19,7 +19,7 @@ def fail(uri: str) -> ItemError:
     return caught.value
 
 
-def test_every_bad_file_fails_with_its_class_and_tells_its_name(hostile: dict[str, HostileCase]) -> None:
+def test_every_bad_file_fails_with_its_class_and_name(hostile: dict[str, HostileCase]) -> None:
     bad = {name: case for name, case in hostile.items() if case.expected != "ok"}
     assert len(bad) >= 17
     for name, case in bad.items():
@@ -44,7 +44,7 @@ def test_every_bad_file_fails_with_its_class_and_tells_its_name(hostile: dict[st
         ("header_only", "Matroska"),
     ],
 )
-def test_messages_name_what_was_seen(hostile: dict[str, HostileCase], case: str, words: str) -> None:
+def test_messages_name_the_content(hostile: dict[str, HostileCase], case: str, words: str) -> None:
     assert words in str(fail(hostile[case].path))
 
 
@@ -74,7 +74,7 @@ def test_relative_names_with_colons_and_dashes(
     ],
 )
 @pytest.mark.parametrize("extension", [".mp4", ".m3u8", ".ffconcat", ".sdp", ".mpd"])
-def test_lists_cannot_make_it_open_other_files(
+def test_playlists_cannot_open_other_files(
     hostile: dict[str, HostileCase], tmp_path: Path, text: str, extension: str
 ) -> None:
     path = tmp_path / f"list{extension}"
@@ -90,7 +90,7 @@ def test_numbered_images_are_not_read_as_a_video(tmp_path: Path, hostile: dict[s
     assert fail(str(tmp_path / "shot000.png")).error_class == "NotAVideo"
 
 
-def test_pipes_are_refused_instead_of_waited_for(tmp_path: Path) -> None:
+def test_pipes_are_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     assert fail(str(tmp_path / "pipe.mp4")).error_class == "NotAVideo"
 
@@ -114,7 +114,7 @@ def test_unknown_protocols_are_named() -> None:
     assert error.error_class == "UnsupportedProtocol" and "nosuchthing" in str(error)
 
 
-def test_a_disk_that_fails_is_no_bad_video(hostile: dict[str, HostileCase], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_io_error_is_transient(hostile: dict[str, HostileCase], monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.memory import MemoryFile
 
     fsspec.filesystem("memory").pipe_file("memory://flaky.mp4", Path(hostile["faststart"].path).read_bytes())

@@ -1,4 +1,4 @@
-"""Which files may be taken over as clips byte for byte."""
+"""Which files can be copied as clips byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.rendering import render_shot, write_video
 
 
 def whole(path):
-    """Facts of a file, and the span of all its frames."""
+    """Metadata of a file, and the span of all its frames."""
     info = probe_video(str(path))
     with VideoReader(str(path)) as reader:
         frames = list(reader.frames())
@@ -57,7 +57,7 @@ def test_an_ordinary_mp4_is_copied_with_all_its_bytes(tmp_path, name, options):
         ("old.mp4", {"codec": "mpeg4"}, "codec is mpeg4"),
     ],
 )
-def test_what_cannot_be_copied_is_said(tmp_path, name, options, reason):
+def test_obstacles_to_a_copy_are_named(tmp_path, name, options, reason):
     path = written(tmp_path / name, **options)
     info, span = whole(path)
     assert reason in copy_obstacle(str(path), span, info)
@@ -74,7 +74,7 @@ def test_a_part_of_a_file_is_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"max_short_side_px": 32}, {"max_fps": 5}])
-def test_a_video_that_is_to_be_made_smaller_is_not_copied(tmp_path, settings):
+def test_a_video_that_needs_scaling_is_not_copied(tmp_path, settings):
     path = written(tmp_path / "video.mp4")
     info, span = whole(path)
     assert copy_clip(str(path), span, info, CutSettings(whole_video="copy", **settings), str(tmp_path / "c")) is None
@@ -87,7 +87,7 @@ def test_a_video_with_a_display_matrix_is_not_copied(tmp_path):
     assert "display matrix" in copy_obstacle(str(turned), span, info)
 
 
-def test_frames_that_an_edit_list_hides_forbid_a_copy(tmp_path):
+def test_frames_discarded_by_an_edit_list_prevent_a_copy(tmp_path):
     path = written(tmp_path / "video.mp4", fps=Fraction(10))
     cut = tmp_path / "cut.mp4"
     with av.open(str(path)) as source, av.open(str(cut), "w") as target:

@@ -27,7 +27,7 @@ def available_paths():
 
 
 class Scene:
-    """A camera that moves through random points, the truth of all it sees, and a start beside the truth."""
+    """A moving camera and random points: ground truth, observations, and a perturbed initial state."""
 
     def __init__(self, seed, frames, points, shared_pixels, pose_error, depth_error):
         rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ class Scene:
         return BundleProblem(**{**arrays, **changes})
 
     def pose_error(self, poses):
-        """Greatest part of the poses' tangents from the truth."""
+        """Maximum error of the poses in tangent space."""
         return np.abs(se3.log(se3.compose(poses, se3.invert(self.cam_from_world)))).max()
 
 
@@ -76,7 +76,7 @@ def scene(seed=0, frames=4, points=30, shared_pixels=True, pose_error=0.02, dept
 SIMD = available_paths()
 
 
-# The reference: one dense system of all variables, derivatives by complex steps, which are exact to rounding.
+# The reference: one dense system of all variables, with complex-step derivatives, exact to rounding.
 
 
 def moved_points(problem, xi, delta, s):
@@ -123,7 +123,7 @@ def split(step, n, p):
 
 
 def robust(problem, options, r, weight):
-    """Slope and value of the kernel at each observation."""
+    """Derivative and value of the robust loss at each observation."""
     mean = weight.mean(axis=-1)
     s = (weight * r**2).sum(axis=-1) / np.where(mean > 0, mean, 1)
     k2 = options.robust_scale_px**2
@@ -273,7 +273,7 @@ def test_points_of_more_than_one_tile():
 
 @pytest.mark.parametrize("simd", SIMD)
 @pytest.mark.parametrize("precision", ["single", "double"])
-def test_poses_alone_move_as_with_points_that_cannot(precision, simd):
+def test_motion_only_equals_points_with_infinite_damping(precision, simd):
     """Edge by edge over several tiles, the last of them not full, as tile by tile over all edges."""
     s = scene(seed=8, points=1101)
     weight = s.weight * s.rng.uniform(0.5, 2, s.weight.shape).astype(np.float32)
@@ -301,7 +301,7 @@ def test_single_precision_takes_nearly_the_same_step(simd):
 # Convergence to the truth.
 
 
-def test_full_adjustment_finds_the_truth_up_to_scale():
+def test_full_adjustment_converges_up_to_scale():
     s = scene(seed=1, frames=5, points=200)
     found = bundle_adjust(s.problem(), BundleOptions(iterations=20))
     assert found.converged
@@ -343,7 +343,7 @@ def test_two_fixed_poses_give_the_scale():
     assert s.pose_error(found.cam_from_world) < 1e-5
 
 
-def test_motion_alone_leaves_the_points():
+def test_motion_only_keeps_the_points():
     s = scene(seed=4, frames=5, points=100, pose_error=0.05)
     found = bundle_adjust(s.problem(inverse_depth=s.inverse_depth), BundleOptions(optimize_points=False))
     assert s.pose_error(found.cam_from_world) < 1e-6
@@ -357,7 +357,7 @@ def test_the_focal_length_is_found():
     np.testing.assert_allclose(found.intrinsics, K, rtol=1e-5)
 
 
-def test_a_focal_prior_holds_what_the_images_leave_open():
+def test_a_focal_prior_fixes_an_unobservable_focal_length():
     s = scene(seed=6, frames=3, points=50)
     options = BundleOptions(iterations=5, optimize_focal=True, focal_prior_px=430.0, focal_prior_weight=1.0)
     found = bundle_adjust(s.problem(weight=np.zeros_like(s.weight)), options)
@@ -366,7 +366,7 @@ def test_a_focal_prior_holds_what_the_images_leave_open():
 
 
 @pytest.mark.parametrize("kernel", ["huber", "cauchy"])
-def test_robust_kernels_bear_outliers(kernel):
+def test_robust_losses_suppress_outliers(kernel):
     s = scene(seed=7, frames=6, points=200, pose_error=0.01, depth_error=0.05)
     wrong = s.rng.uniform(size=s.weight.shape[:2]) < 0.3
     target = s.target_px.copy()
@@ -468,7 +468,7 @@ def test_variances_are_those_of_the_dense_system():
     assert not found.pose_variance[:2].any()
 
 
-def test_variances_are_none_where_the_scale_is_free():
+def test_variances_are_none_with_a_gauge_freedom():
     s = scene(seed=11, frames=3, points=20)
     found = bundle_adjust(
         s.problem(), BundleOptions(variances=True, pose_damping_floor=0, point_damping_floor=0, iterations=20)
@@ -479,7 +479,7 @@ def test_variances_are_none_where_the_scale_is_free():
 # Observations that are none, threads, refusals.
 
 
-def test_what_is_not_finite_or_not_weighted_does_not_count():
+def test_non_finite_or_unweighted_observations_are_ignored():
     s = scene(seed=12, frames=3, points=40)
     target, weight = s.target_px.copy(), s.weight.copy()
     weight[0, :10] = 0
@@ -497,7 +497,7 @@ def test_what_is_not_finite_or_not_weighted_does_not_count():
     assert np.isnan(bundle_adjust(s.problem(weight=weight, target_px=target)).residual_px[0, :14]).all()
 
 
-def test_points_behind_the_target_do_not_count():
+def test_points_behind_the_target_are_ignored():
     s = scene(seed=12, frames=2, points=40)
     start = s.cam_from_world.copy()
     start[1] = se3.exp([0, 0, -0.9, 0, 0, 0])  # one step ahead, past the nearest points
@@ -614,13 +614,13 @@ def test_reprojection_follows_the_matrices(seed):
     assert np.isnan(found.depth[~valid]).all()
 
 
-def test_points_at_infinity_have_no_end_of_depth():
+def test_points_at_infinity_have_infinite_depth():
     s = scene()
     found = reproject(s.start, np.zeros_like(s.inverse_depth), s.pixels, K, s.source, s.target)
     assert np.isposinf(found.depth[found.valid]).all()
 
 
-def test_distance_of_frames_is_their_flow():
+def test_frame_distance_is_the_induced_flow():
     s = scene(seed=20, frames=3, points=500)
     geometry = (s.inverse_depth, s.pixels, K, s.source, s.target)
     seen = reproject(s.cam_from_world, *geometry)
@@ -636,7 +636,7 @@ def test_distance_of_frames_is_their_flow():
     assert (frame_distance(turned, *geometry) > frame_distance(s.cam_from_world, *geometry) + 1).all()
 
 
-def test_frames_that_do_not_see_the_same_are_infinitely_far():
+def test_frames_without_overlap_are_infinitely_far():
     s = scene(seed=20, frames=2, points=50)
     behind = np.stack([se3.IDENTITY, se3.exp([0, 0, 0, 0, np.pi, 0])])
     distance = frame_distance(behind, s.inverse_depth, s.pixels, K, [0, 1, 0], [1, 0, 1])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.models
     ("capability", "built", "said"),
     [((7, 5), True, "compute capability 7.5"), ((9, 0), False, "make cuda"), ((8, 0), True, None)],
 )
-def test_a_gpu_that_is_too_old_or_without_kernels_is_said_once(capability, built, said, monkeypatch, caplog):
+def test_an_unsupported_gpu_is_logged_once(capability, built, said, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
     monkeypatch.setattr(library, "_library", lambda: object() if built else None)

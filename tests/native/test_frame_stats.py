@@ -66,7 +66,7 @@ def as_plane(array, padding=0):
     return padded.reshape(-1)[:used].tobytes(), padded.strides[0]
 
 
-def draw_picture(rng, kind, shape, bit_depth, before):
+def draw_frame(rng, kind, shape, bit_depth, before):
     top = (1 << bit_depth) - 1
     if kind == "noise":
         return rng.integers(0, top + 1, shape)
@@ -74,10 +74,10 @@ def draw_picture(rng, kind, shape, bit_depth, before):
         return rng.integers(0, 2, shape) * top
     if kind == "small steps":
         return np.clip(before + rng.integers(-3, 4, shape), 0, top)
-    picture = before.copy()  # a flat patch on a still picture: blocks without change beside extreme ones
+    frame = before.copy()  # a flat patch on a still frame: blocks without change beside extreme ones
     rows, columns = (np.sort(rng.integers(0, n + 1, 2)) for n in shape)
-    picture[rows[0] : rows[1], columns[0] : columns[1]] = rng.choice([0, top])
-    return picture
+    frame[rows[0] : rows[1], columns[0] : columns[1]] = rng.choice([0, top])
+    return frame
 
 
 @settings(max_examples=150, deadline=None)
@@ -104,7 +104,7 @@ def test_numbers_equal_plain_integer_arithmetic_on_every_path(
     before = None
     for kind in kinds:
         base = rng.integers(0, 1 << bit_depth, (height, width)) if before is None else before.astype(np.int64)
-        y = draw_picture(rng, kind, (height, width), bit_depth, base).astype(dtype)
+        y = draw_frame(rng, kind, (height, width), bit_depth, base).astype(dtype)
         u, v = (rng.integers(0, 1 << bit_depth, chroma).astype(dtype) for _ in "uv")
         for stats in paths:
             stat = stats.push(as_plane(y, padding), as_plane(u, padding), as_plane(v, padding))
@@ -129,7 +129,7 @@ def test_differences_that_end_near_the_edge_of_a_block(simd, edge, level, side):
 
 @pytest.mark.parametrize("simd", available_simd())
 @pytest.mark.parametrize(("width", "height", "bit_depth"), [(4100, 300, 8), (70, 9300, 8), (70, 9300, 16)])
-def test_large_white_pictures_overflow_no_sum(simd, width, height, bit_depth):
+def test_large_white_frames_overflow_no_sum(simd, width, height, bit_depth):
     top = (1 << bit_depth) - 1
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     stats = FrameStats(width, height, chroma_width=0, chroma_height=0, bit_depth=bit_depth, simd=simd)
@@ -159,7 +159,7 @@ def test_gray_has_neutral_chroma():
     assert (stat.thumbnail[..., 1:] == 128).all()
 
 
-def test_a_first_frame_has_no_motion_also_after_a_reset():
+def test_the_first_frame_has_no_motion_also_after_a_reset():
     stats = FrameStats(8, 8, chroma_width=0, chroma_height=0)
     assert stats.push((bytes(64), 8), NO_PLANE, NO_PLANE).motion == 0
     assert stats.push((b"\xff" * 64, 8), NO_PLANE, NO_PLANE).motion == 255
@@ -228,7 +228,7 @@ def test_what_is_no_buffer_is_refused():
         {"simd": "mmx"},
     ],
 )
-def test_senseless_formats_are_refused(changes):
+def test_invalid_formats_are_refused(changes):
     values = {"width": 8, "height": 8, "chroma_width": 0, "chroma_height": 0, **changes}
     with pytest.raises(ValueError):
         FrameStats(values.pop("width"), values.pop("height"), **values)
@@ -272,7 +272,7 @@ def test_nothing_is_read_behind_a_plane(simd):
         ([0.0, 3.0, 90.0, 2.0, 4.0], [0.0, 3.0, 2.0, 2.0, 4.0]),
     ],
 )
-def test_motion2_is_the_lesser_of_a_frame_and_the_next(motion, expected):
+def test_motion2_is_the_minimum_of_a_frame_and_the_next(motion, expected):
     given = np.array(motion)
     assert motion2(given).tolist() == expected
     assert given.tolist() == motion

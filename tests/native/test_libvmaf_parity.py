@@ -1,7 +1,7 @@
 """Motion against libvmaf itself, in the static ffmpeg of imageio-ffmpeg.
 
-The command turns pictures upright as their metadata says, which decoders don't: it is told not to, since the blur
-rounds after its vertical pass and so gives slightly other numbers for a turned picture.
+ffmpeg applies the display matrix, which decoders do not: `-noautorotate` disables it, since the blur rounds after its
+vertical pass and gives slightly different numbers for a rotated frame.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_group_laws(a, b, c):
 
 
 @given(motions(), motions(), tangents())
-def test_adjoint_moves_tangents_across(a, b, xi):
+def test_adjoint_transports_tangents(a, b, xi):
     small = 1e-1 * xi
     across = se3.compose(se3.exp(se3.adjoint(a) @ small), a)
     np.testing.assert_allclose(se3.to_matrix(se3.compose(a, se3.exp(small))), se3.to_matrix(across), atol=1e-11)
@@ -106,7 +106,7 @@ def test_adjoint_moves_tangents_across(a, b, xi):
 
 
 @given(motions(), st.integers(0, 1000))
-def test_points_move_like_their_matrices(g, seed):
+def test_act_equals_the_matrix_product(g, seed):
     points = np.random.default_rng(seed).normal(size=(5, 4))
     expected = points @ se3.to_matrix(g).T
     np.testing.assert_allclose(se3.act(g, points), expected, atol=1e-12)
@@ -117,7 +117,7 @@ def test_points_move_like_their_matrices(g, seed):
 
 
 @given(motions())
-def test_matrices_give_the_motion_back(g):
+def test_matrices_round_trip(g):
     if g[6] > 1e-7:  # else rounding may choose the other quaternion
         np.testing.assert_allclose(se3.from_matrix(se3.to_matrix(g)), g, atol=1e-9)
     np.testing.assert_allclose(se3.to_matrix(se3.from_matrix(se3.to_matrix(g))), se3.to_matrix(g), atol=1e-14)
@@ -125,7 +125,7 @@ def test_matrices_give_the_motion_back(g):
 
 
 @given(motions(), motions(), st.floats(0, 1))
-def test_interpolation_is_even_and_meets_both_ends(a, b, alpha):
+def test_interpolation_has_constant_velocity_and_meets_both_ends(a, b, alpha):
     np.testing.assert_allclose(se3.interpolate(a, b, 0.0), a, atol=1e-12)
     np.testing.assert_allclose(se3.to_matrix(se3.interpolate(a, b, 1.0)), se3.to_matrix(b), atol=1e-11)
     velocity = se3.log(se3.compose(b, se3.invert(a)))

@@ -10,7 +10,7 @@ import numpy as np
 from storage.shard_members import npz_bytes
 
 
-def test_an_archive_has_the_plainest_headers_and_is_numpys():
+def test_an_archive_avoids_zip64_and_is_read_by_numpy():
     """Sizes of 64 bits, as NumPy asks for them, would give other bytes with other releases of Python."""
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((0, 2), bool)}
     data = npz_bytes(arrays)

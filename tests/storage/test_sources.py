@@ -56,7 +56,7 @@ def test_a_glob_takes_any_extension(tmp_path):
     assert [v.uri for v in listed(f"{tmp_path}/*.bin")] == [str(tmp_path / "x.bin")]
 
 
-def test_one_place_has_one_spelling(tmp_path, monkeypatch):
+def test_uris_are_normalized(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {normalize_uri(u) for u in ("x.mp4", "./x.mp4", f"file://{tmp_path}/x.mp4", "a/../x.mp4")} == {
         f"{tmp_path}/x.mp4"
@@ -115,7 +115,7 @@ def test_bad_rows_become_failures_and_their_neighbors_stay(tmp_path):
     ]
 
 
-def test_a_number_that_is_none_becomes_null(tmp_path):
+def test_nan_becomes_null(tmp_path):
     path = tmp_path / "m.parquet"
     pq.write_table(pa.table({"uri": ["a.mp4", "b.mp4"], "score": [float("nan"), 2.5]}), path)
     assert [video.extra["score"] for video in list_videos(make_spec(str(path)))] == [None, 2.5]
@@ -132,7 +132,7 @@ def test_a_manifest_without_uris_is_an_error(tmp_path):
     ("name", "carried"),
     [("license", "license"), ("fps", "manifest_fps"), ("a b", "a_b"), ("1st", "manifest_1st")],
 )
-def test_carried_columns_never_clash_with_ours(name, carried):
+def test_extra_columns_never_clash_with_reserved_names(name, carried):
     assert column_name(name) == carried
 
 
@@ -146,7 +146,7 @@ def test_a_name_that_is_not_utf8_is_a_failure_of_its_own(tmp_path):
     assert good.failure is None
 
 
-class Endless(fsspec.AbstractFileSystem):
+class InfiniteFileSystem(fsspec.AbstractFileSystem):
     """Folders without end; keeps count of those that were listed."""
 
     protocol = "endless"
@@ -167,17 +167,17 @@ class Endless(fsspec.AbstractFileSystem):
 
 
 @pytest.mark.parametrize("name", ["endless://videos", "endless://videos/**/*.mp4"])
-def test_no_more_is_listed_than_is_taken(name):
-    fsspec.register_implementation("endless", Endless, clobber=True)
-    Endless.listed = 0
+def test_listing_is_lazy(name):
+    fsspec.register_implementation("endless", InfiniteFileSystem, clobber=True)
+    InfiniteFileSystem.listed = 0
     spec = make_spec(name)
-    assert Endless.listed <= 1
+    assert InfiniteFileSystem.listed <= 1
     videos = [video.uri for video in itertools.islice(list_videos(spec), 5)]
     assert videos[:3] == ["endless://videos/a.mp4", "endless://videos/b.mp4", "endless://videos/videosx/a.mp4"]
-    assert Endless.listed <= 4
+    assert InfiniteFileSystem.listed <= 4
 
 
-class Pages(fsspec.AbstractFileSystem):
+class PagedBucket(fsspec.AbstractFileSystem):
     """A bucket of the Google store's protocol as its service answers: page by page."""
 
     protocol = ("gs",)
@@ -196,7 +196,7 @@ class Pages(fsspec.AbstractFileSystem):
 
 def test_a_bucket_is_listed_page_by_page(monkeypatch):
     monkeypatch.setattr(listing, "PAGE_OBJECTS", 3)
-    fs = Pages()
+    fs = PagedBucket()
     found = listing.stream_files(fs, "bucket/in")
     assert (next(found), fs.asked) == ("bucket/in/00.mp4", 1)
     assert [*found] == [f"bucket/{name}" for name in fs.names[1:]]
@@ -204,7 +204,7 @@ def test_a_bucket_is_listed_page_by_page(monkeypatch):
 
 
 @pytest.mark.parametrize("pattern", ["*.mp4", "s?b/[a-y]*.mp4", "**/*.mp4", "**", "*/*/*", "none*", "*"])
-def test_a_pattern_means_what_it_means_elsewhere(tmp_path, pattern):
+def test_globs_follow_fsspec(tmp_path, pattern):
     for name in ("a.mp4", "sub/b.mp4", "sub/deep/c.mp4", "sub/z.mp4", ".hidden.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -215,7 +215,7 @@ def test_a_pattern_means_what_it_means_elsewhere(tmp_path, pattern):
     assert sorted(listing.stream_files(fs, f"{tmp_path}/{pattern}")) == expected
 
 
-def test_what_holds_no_video_is_a_failure_of_its_own(tmp_path):
+def test_a_source_without_videos_is_a_failure(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"x")
     (tmp_path / "rows.csv").write_text("uri,id\n")
     for path in (tmp_path, tmp_path / "rows.csv"):

@@ -9,7 +9,7 @@ from core.digest import digest_bytes
 from storage.store import Store
 
 
-def test_what_is_written_is_read_back_with_its_digest(tmp_path):
+def test_objects_round_trip_with_their_digest(tmp_path):
     store = Store(str(tmp_path / "a b#%"))
     ref = store.write_bytes("stage/x.bin", b"data", "application/octet-stream")
     assert store.read_bytes(ref.path) == b"data"
@@ -44,7 +44,7 @@ def test_other_file_systems_work():
         assert file.read() == b"hello"
 
 
-def test_a_finished_file_is_moved_in(tmp_path):
+def test_a_local_file_is_moved_into_the_store(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"abc")
     store = Store(str(tmp_path / "store"))
@@ -54,7 +54,7 @@ def test_a_finished_file_is_moved_in(tmp_path):
     assert not source.exists()
 
 
-def test_a_store_can_be_sent_to_a_worker(tmp_path):
+def test_a_store_can_be_pickled(tmp_path):
     store = Store(str(tmp_path))
     store.write_bytes("x", b"1", "text/plain")
     assert pickle.loads(pickle.dumps(store)).read_bytes("x") == b"1"
