@@ -80,16 +80,16 @@ def test_positions_outside_the_image_or_not_finite_fail():
 )
 def test_wrong_options_are_refused(change):
     _, at, initial = queries(2, 1.0)
-    with pytest.raises(ValueError, correlation="must be"):
+    with pytest.raises(ValueError, match="must be"):
         align(warped_pair(MATRIX, SHIFT), at, initial, **change)
 
 
 def test_shapes_and_image_indices_are_checked():
     stack = warped_pair(MATRIX, SHIFT)
     at = np.full((2, 2), 60.0)
-    with pytest.raises(ValueError, correlation="image indices"):
+    with pytest.raises(ValueError, match="image indices"):
         align_patches(stack, [0, 0], [1, 2], at, at, np.tile(np.eye(2), (2, 1, 1)))
-    with pytest.raises(ValueError, correlation="warp"):
+    with pytest.raises(ValueError, match="warp"):
         align_patches(stack, [0, 0], [1, 1], at, at, np.eye(2))
 
 
