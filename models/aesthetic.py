@@ -1,7 +1,7 @@
-"""Aesthetic score: a linear head on CLIP ViT-L/14 image embeddings (LAION's improved-aesthetic-predictor).
+"""LAION's aesthetic predictor: a head on CLIP ViT-L/14 image embeddings (Radford et al. 2021).
 
-The head has five linear layers and nothing between them, so it is folded into one affine map. Torch and
-open_clip are imported only when the model is loaded.
+The head (improved-aesthetic-predictor) has five linear layers without activations, so it is folded into one affine
+map. Torch and open_clip are imported only when the model is loaded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class AestheticSettings(Settings):
-    """Which model scores how sample images look."""
+    """The aesthetic model, which scores sample images."""
 
     model: Literal["none", "clip-l14-laion"] = Field(
         "none",
@@ -73,7 +73,7 @@ class AffineHead:
 
 
 def fold_head(state: Mapping[str, NDArray[np.floating[Any]]]) -> AffineHead:
-    """Multiplies the head's layers into one affine map, in float64.
+    """Folds the head's linear layers into one affine map, in float64.
 
     Args:
       state: `layers.<i>.weight` (outputs, inputs) and `layers.<i>.bias` (outputs,) for i in 0, 2, 4, 6, 7,
@@ -100,9 +100,7 @@ def fold_head(state: Mapping[str, NDArray[np.floating[Any]]]) -> AffineHead:
 
 
 def preprocess_image(image_rgb_u8: UInt8Array) -> Float32Array:
-    """CLIP's own preprocessing: shorter side to 224 by Pillow's bicubic, center crop, normalization.
-
-    Of a 640x360 image the middle 360x360 is seen.
+    """CLIP's preprocessing: shorter side to 224 by Pillow's bicubic filter, center crop, normalization.
 
     Args:
       image_rgb_u8: (h, w, 3) uint8.
@@ -129,17 +127,17 @@ def preprocess_image(image_rgb_u8: UInt8Array) -> Float32Array:
 
 
 class ImageEncoder(Protocol):
-    """Turns prepared images into embeddings."""
+    """Maps preprocessed images to embeddings."""
 
     def encode(self, pixels: Float32Array) -> Float32Array:
         """Embeddings (n, 768) of images (n, 3, 224, 224)."""
 
 
 class ClipEncoder:
-    """CLIP's image tower in torch, through open_clip. Safe to use from several threads at once.
+    """CLIP's image encoder (open_clip, torch). Thread-safe.
 
     Args:
-      weights_path: TorchScript archive as OpenAI published it (`ViT-L-14.pt`); its text tower is not kept.
+      weights_path: TorchScript archive as OpenAI published it (`ViT-L-14.pt`); its text encoder is dropped.
       device: "cpu" or "cuda".
       precision: "fp32" or "fp16".
       batch_images: images per forward pass.
@@ -183,8 +181,8 @@ class ClipEncoder:
     def encode(self, pixels: Float32Array) -> Float32Array:
         """Embeddings (n, 768) float32 of images (n, 3, 224, 224) float32.
 
-        Every forward pass has the same number of images (the last is filled up), so that an embedding does
-        not depend on what shares its batch. Where memory runs out, passes are halved from then on.
+        Every forward pass has the same batch size (the last batch is padded), so that an embedding does not depend on
+        its batch. After an out-of-memory error the batch size is halved.
         """
         torch = self._torch
         parts: list[Float32Array] = []
@@ -210,7 +208,7 @@ class ClipEncoder:
 
 
 def load_head(weights_path: str) -> AffineHead:
-    """Reads and folds a head's checkpoint (a plain state dict; nothing in it is executed).
+    """Loads and folds a head's checkpoint (a plain state dict; nothing in it is executed).
 
     Raises:
       WeightsError: if torch is missing or the file is not such a checkpoint.
@@ -231,7 +229,7 @@ def load_head(weights_path: str) -> AffineHead:
 
 
 class AestheticModel:
-    """Scores images by an encoder and a head."""
+    """Aesthetic scores of images from an encoder and a head."""
 
     def __init__(self, encoder: ImageEncoder, head: AffineHead) -> None:
         self._encoder = encoder

@@ -1,4 +1,4 @@
-"""Near-duplicates by their images: perceptual hashes, the keys under which likely pairs meet, and the comparison."""
+"""Near-duplicate clips: perceptual hashes (pHash), LSH banding for candidate pairs, and Hamming distances."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.settings import Settings
 HASH_BITS = 256
 SIDE_PX, FREQUENCIES = 64, 16
 MIN_CONTRAST = 6.0
-"""Pictures whose gray levels spread less than this (standard deviation, 0 to 255) have no hash: nothing is in them."""
+"""Minimum standard deviation of the gray levels (0 to 255) of an image with a hash."""
 BANDS, BAND_BITS = 12, 21
 
 
 class DuplicateSettings(Settings):
-    """Finding of clips that show the same, within and across videos."""
+    """Detection of near-duplicate clips, within and across videos."""
 
-    find: bool = Field(True, description="Whether near-duplicates are looked for, by the sample images.")
+    find: bool = Field(True, description="Whether to detect near-duplicates by the sample images.")
     max_distance: float = Field(
         0.1,
         ge=0,
@@ -36,37 +36,37 @@ class DuplicateSettings(Settings):
 
 
 def perceptual_hash(rgb: UInt8Array) -> bytes | None:
-    """256-bit perceptual hash of an (h, w, 3) uint8 image; None if it is too flat to be told from others.
+    """256-bit pHash (Zauner 2010) of an (h, w, 3) uint8 image; None if its contrast is too low.
 
-    The signs of its 16x16 lowest DCT frequencies against their median, on the 64x64 gray image (Zauner's
-    pHash, with more frequencies). About 0.1 ms plus the shrinking.
+    The 16x16 lowest DCT frequencies of the 64x64 gray image, each compared with their median (pHash has 8x8 of 32x32).
+    About 0.1 ms plus the resizing.
     """
     gray = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     if gray.std() < MIN_CONTRAST:
         return None
-    waves = cv2.dct(gray.astype(np.float32))[:FREQUENCIES, :FREQUENCIES].ravel()
-    # The first is the mean brightness, which copies change most.
-    bits = waves[1:] > np.median(waves[1:])
+    coefficients = cv2.dct(gray.astype(np.float32))[:FREQUENCIES, :FREQUENCIES].ravel()
+    # The DC coefficient is left out: brightness changes most between copies.
+    bits = coefficients[1:] > np.median(coefficients[1:])
     return np.packbits(np.append(bits, False)).tobytes()
 
 
 def lsh_keys(image_hash: bytes) -> list[str]:
-    """Keys of a hash: two hashes that differ by a share d have one in common with a chance of 1 - (1 - (1-d)^21)^12.
+    """LSH band keys of a hash: 12 bands of 21 bits.
 
-    With three images a clip that is 0.99998 at d = 0.06 and 0.98 at 0.1. A key has 21 bits, so that among millions
-    of images few meet by chance.
+    Hashes with a share d of differing bits have a key in common with probability 1 - (1 - (1-d)^21)^12. With three
+    images per clip that is 0.99998 at d = 0.06 and 0.98 at 0.1. With 21 bits few of millions of images collide.
     """
     bits = np.unpackbits(np.frombuffer(image_hash, np.uint8))
-    # Each band takes every 12th bit, so that all have low frequencies, which are steady, and high ones.
+    # Each band takes every 12th bit, so that all bands hold stable low frequencies and high ones.
     return [f"{band}:{np.packbits(bits[band::BANDS][:BAND_BITS]).tobytes().hex()}" for band in range(BANDS)]
 
 
 def first_near_duplicates(clips: Sequence[Sequence[bytes]], max_distance: float) -> list[int]:
-    """For each clip the index of the first clip that it is a near-duplicate of; its own if there is none before it.
+    """Index of the first near-duplicate of each clip; its own index without an earlier one.
 
-    The distance of two clips is the mean over the images of one of the share of bits by which the nearest
-    image of the other differs, in the direction in which that is larger: neither order nor number of
-    images need be the same.
+    The distance of two clips is a symmetric average Hausdorff distance: the mean over the images of one clip of the
+    normalized Hamming distance to the nearest image of the other, the larger of both directions. Order and number of
+    images may differ.
 
     Args:
       clips: hashes of each clip's images, at least one each.

@@ -1,8 +1,7 @@
-"""Text boxes from a DB detector's probability map, and the share of an image that they cover.
+"""Text boxes from the probability map of a DBNet detector, and the share of an image that they cover.
 
-Post-processing of "Real-time Scene Text Detection with Differentiable Binarization" (Liao et al., 2020)
-in the form that PaddleOCR runs it (its DBPostProcess): contours, least-area rectangles, mean probability,
-expansion.
+Post-processing of "Real-time Scene Text Detection with Differentiable Binarization" (Liao et al. 2020) as in
+PaddleOCR's DBPostProcess: contours, minimum-area rectangles, mean probability, unclipping.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ ARC_TOLERANCE_PX = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextBoxes:
-    """Detected lines of text of one image.
+    """Detected text lines of one image.
 
     Attributes:
-      quads_px: (n, 4, 2) float32, corners (x, y) in pixels of the image, clockwise on the screen, first
-        the one nearest to the top left. Pixel (0, 0) covers [0, 1) x [0, 1). Corners may lie outside.
-      scores: (n,) float64, mean probability of text in the box before expansion, 0 to 1.
+      quads_px: (n, 4, 2) float32, corners (x, y) in pixels, clockwise on the screen from the top left one.
+        Pixel (0, 0) covers [0, 1) x [0, 1). Corners may lie outside of the image.
+      scores: (n,) float64, mean text probability in the box before unclipping, 0 to 1.
     """
 
     quads_px: Float32Array
@@ -51,15 +50,15 @@ def find_boxes(
     unclip_ratio: float,
     max_boxes: int,
 ) -> TextBoxes:
-    """Boxes of the connected regions where the probability of text is above a threshold.
+    """Text boxes of the connected regions whose text probability is above a threshold.
 
     Args:
-      probability: (h, w) map of the network, 0 to 1.
+      probability: (h, w) probability map of the network, 0 to 1.
       image_size: (width, height) of the image in pixels; boxes are scaled to it.
       map_threshold: pixels above it belong to a region.
-      box_threshold: least mean probability in a region's least-area rectangle.
-      unclip_ratio: above 0; a rectangle grows on all sides by area x ratio / perimeter, since the network
-        marks text lines shrunk.
+      box_threshold: minimum mean probability in a region's minimum-area rectangle.
+      unclip_ratio: above 0; a rectangle is dilated by area x ratio / perimeter, since the network is trained on
+        shrunk text regions (Liao et al. 2020).
       max_boxes: regions beyond this number are ignored.
     """
     mask = (probability > map_threshold).astype(np.uint8)
@@ -93,8 +92,7 @@ def find_boxes(
 def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
     """Share of the image's pixels whose center lies in at least one box, 0 to 1.
 
-    Overlaps count once and slanted boxes count with their own area. Exact for upright boxes with
-    integer corners.
+    Overlaps count once. Exact for axis-aligned boxes with integer corners.
     """
     width, height = image_size
     covered = np.zeros((height, width), np.bool_)
@@ -110,24 +108,11 @@ def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
     return float(covered.mean())
 
 
-def bounding_box_area_px(quads_px: Float32Array, image_size: tuple[int, int]) -> int:
-    """Sum of the areas of the boxes' upright hulls, in square pixels, as SpatialVID's OCR score takes it.
-
-    Corners are rounded and clipped to the image first; overlaps count as often as they occur.
-    """
-    corners = np.clip(np.round(quads_px), 0, np.array(image_size, np.float32)).astype(np.int64)
-    if not len(corners):
-        return 0
-    return int(np.prod(corners.max(axis=1) - corners.min(axis=1), axis=1).sum())
-
-
 def _offset(rectangle: Float32Array, distance_px: float) -> Float32Array:
-    """Outline of a rectangle grown by a distance with round joins.
+    """Polygon of a rectangle dilated by a distance with round joins.
 
-    The plain rectangle with its sides moved out would do, but for parity: PaddleOCR grows boxes with the
-    Clipper library, which cuts corners to integers and builds arcs of integer points. On map pixels that
-    moves sides by up to 1 px and can turn a slightly slanted box upright, so its arithmetic is followed
-    (arc tolerance 0.25, ClipperOffset with JoinType Round).
+    Follows the arithmetic of the Clipper library (ClipperOffset, JoinType Round, arc tolerance 0.25), which PaddleOCR
+    uses: it truncates corners to integers and builds arcs of integer points, which moves sides by up to 1 px.
     """
     corners = np.trunc(rectangle.astype(np.float64))
     edges = np.roll(corners, -1, axis=0) - corners
@@ -151,7 +136,7 @@ def _offset(rectangle: Float32Array, distance_px: float) -> Float32Array:
 
 
 def _mean_inside(probability: Float32Array, quad: Float32Array) -> float:
-    """Mean of the map over a rectangle, whose corners are cut to whole pixels as the reference does."""
+    """Mean of the map over a rectangle, with corners truncated to pixels as in PaddleOCR."""
     height, width = probability.shape
     left, top = np.clip(np.floor(quad.min(axis=0)).astype(int), 0, (width - 1, height - 1))
     right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int), 0, (width - 1, height - 1))
@@ -166,7 +151,7 @@ def _shorter_side(quad: Float64Array) -> float:
 
 
 def _order_corners(quad: Float64Array) -> Float64Array:
-    """Corners clockwise on the screen, from the one nearest to the top left."""
+    """Corners clockwise on the screen, from the top left one."""
     following = np.roll(quad, -1, axis=0)
     doubled_area = float(np.sum(quad[:, 0] * following[:, 1] - following[:, 0] * quad[:, 1]))
     if doubled_area < 0:

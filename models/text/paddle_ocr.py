@@ -1,4 +1,4 @@
-"""PP-OCRv5's text detector through PaddleOCR itself, from files that are there: nothing is fetched."""
+"""PP-OCRv5's text detector run by PaddleOCR, from local files: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from core.arrays import UInt8Array
 from models.text.boxes import TextBoxes
 
 MODEL_NAME = "PP-OCRv5_server_det"
-# Else paddlex asks four hosts for models before it reads the folder that it is given.
+# Without it paddlex contacts four model hosts before it reads the local folder.
 OFFLINE = "PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"
 
 
 class PaddleDetector:
-    """PaddleOCR's own detector, pre- and post-processing. Safe to use from several threads, which take turns.
+    """PaddleOCR's detector with its pre- and post-processing. Thread-safe; calls run one at a time.
 
     Args:
-      paths: of the files of PaddleOCR's inference format, by name.
-      device: where it runs.
+      paths: files of PaddleOCR's inference format, by name.
+      device: device of the detector.
       limit_side_len_px, limit_type, map_threshold, box_threshold, unclip_ratio: as in `models.text.scorer`.
     """
 
@@ -42,7 +42,7 @@ class PaddleDetector:
         from paddleocr import TextDetection
 
         self._lock = Lock()
-        # It takes a folder in which the files have their own names; copies in a cache have others.
+        # PaddleOCR expects a folder with the original file names; cached copies have others.
         with tempfile.TemporaryDirectory(prefix="spatialbeam-paddle-") as folder:
             for name, path in paths.items():
                 os.symlink(os.path.abspath(path), os.path.join(folder, name))

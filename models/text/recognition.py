@@ -1,7 +1,7 @@
-"""Legibility of large text boxes: how sure a recognizer is of the characters that it reads in them.
+"""Legibility of large text boxes: confidence of a text recognizer in them.
 
-A text detector takes a single object that fills the image (an animal, a drawing) for one huge character.
-A recognizer that cannot read it exposes that; what it reads is thrown away.
+A text detector takes a single object that fills the image (an animal, a drawing) for one huge character; low
+recognition confidence exposes such false positives. The recognized text is discarded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLANK = 0
 
 
 class TextRecognizer:
-    """PP-OCR recognizer (CTC), used for its confidence only.
+    """PP-OCR text recognizer with a CTC head (Graves et al. 2006), used for its confidence only.
 
     Args:
       weights_path: ONNX file that maps (n, 3, 48, w) to (n, t, classes) probabilities, class 0 blank.
@@ -31,12 +31,11 @@ class TextRecognizer:
         self._input = self._session.get_inputs()[0].name
 
     def legibility(self, image_rgb_u8: UInt8Array, quad_px: Float32Array) -> float:
-        """How surely characters are read in a box: sum of their confidences / (their number + 1), 0 to 1.
+        """Recognition confidence of a box: sum of character confidences / (characters + 1), 0 to 1.
 
-        The one more in the divisor asks few characters for more confidence each than many (a lone one
-        reaches 0.5 at most): with thousands of characters to choose from, some resemble any shape. Text may
-        run in either direction along the box's longer side: the better reading counts. Of a long line only
-        the middle is read, so every box costs the same.
+        The added 1 demands more confidence of few characters than of many (a single one reaches 0.5 at most): among
+        thousands of classes some character resembles any shape. The better of both reading directions along the
+        longer side counts. Of a long line only the middle is recognized, so every box costs the same.
 
         Args:
           image_rgb_u8: (h, w, 3) uint8.
@@ -57,7 +56,7 @@ class TextRecognizer:
 
 
 def _cut_line(image_rgb_u8: UInt8Array, quad_px: Float32Array) -> UInt8Array:
-    """The box, straightened, at the reader's height; at most the middle of it that fits its width."""
+    """Box rectified to the recognizer's input height, cropped at the middle to its input width."""
     along, down = (float(np.linalg.norm(quad_px[i] - quad_px[j])) for i, j in ((0, 1), (0, 3)))
     width, height = max(round(along), 1), max(round(down), 1)
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)

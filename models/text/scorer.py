@@ -1,7 +1,7 @@
-"""Text area: the share of a clip's images that is covered by text, from a text detector.
+"""Text area: the share of a clip's sample images that text covers.
 
-The detector is PP-OCRv6-small, run by ONNX Runtime, or PP-OCRv5's server detector, run by torch, with the
-post-processing of `models.text.boxes`; or the latter through PaddleOCR, with its own.
+Detectors: PP-OCRv6-small by ONNX Runtime and PP-OCRv5's server detector by torch, both with the DBNet post-processing
+of `models.text.boxes`; or PP-OCRv5's server detector by PaddleOCR, with its own.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from models.registry import (
     resolve_model,
     resolve_weights,
 )
-from models.text.boxes import TextBoxes, bounding_box_area_px, covered_share, find_boxes
+from models.text.boxes import TextBoxes, covered_share, find_boxes
 from models.text.recognition import TextRecognizer
+from models.text.reference import source_area_ratio
 
-# The training's own normalization, in the channel order of the training (blue, green, red).
+# Normalization of the training (ImageNet's mean and standard deviation, applied to BGR).
 MEAN_BGR = np.array([0.485, 0.456, 0.406], np.float32)
 STD_BGR = np.array([0.229, 0.224, 0.225], np.float32)
 STRIDE_PX = 32
@@ -39,12 +40,12 @@ MAX_SIDE_PX = 4000
 
 
 class TextSettings(Settings):
-    """How text in sample images is found and measured."""
+    """Text detection in sample images, and the text area."""
 
     model: Literal["none", "ppocrv6-small", "ppocrv5-server", "ppocrv5-server-paddle"] = Field(
         "ppocrv6-small",
         description="`none`: null with a reason; `ppocrv6-small`: packaged PP-OCRv6 detector; `ppocrv5-server`: "
-        "PP-OCRv5's server detector, as in SpatialVID, through transformers; `ppocrv5-server-paddle`: the same through "
+        "PP-OCRv5's server detector, as in SpatialVID, by transformers; `ppocrv5-server-paddle`: the same by "
         "PaddleOCR, where that is installed.",
     )
     device: Literal["cpu", "cuda"] = Field(
@@ -61,30 +62,30 @@ class TextSettings(Settings):
         description="`max`: images whose longer side is above limit_side_len_px are scaled down to it; "
         "`min`: images whose shorter side is below it are scaled up (SpatialVID: 736).",
     )
-    map_threshold: float = Field(0.3, gt=0, lt=1, description="Least probability of a text pixel.")
-    box_threshold: float = Field(0.6, ge=0, le=1, description="Least mean probability of a text box.")
-    unclip_ratio: float = Field(1.5, gt=0, description="Growth of boxes: by area x ratio / perimeter.")
-    max_boxes: int = Field(1000, ge=1, description="Most regions looked at in an image.")
+    map_threshold: float = Field(0.3, gt=0, lt=1, description="Minimum probability of a text pixel.")
+    box_threshold: float = Field(0.6, ge=0, le=1, description="Minimum mean probability of a text box.")
+    unclip_ratio: float = Field(1.5, gt=0, description="Dilation of boxes by area x ratio / perimeter (DBNet).")
+    max_boxes: int = Field(1000, ge=1, description="Maximum number of regions in an image.")
     confirm_side_share: float | None = Field(
         0.15,
         gt=0,
         le=1,
         description="Boxes whose shorter side is at least this share of the image's shorter side count "
-        "only if a recognizer can read them: the detector takes large single objects for characters. "
+        "only if a recognizer confirms them: the detector takes large single objects for characters. "
         "null: all boxes count.",
     )
     confirm_legibility: float = Field(
         0.48,
         ge=0,
         le=1,
-        description="Least sum of character confidences / (characters + 1) of a large box: a lone "
+        description="Minimum of the sum of character confidences / (characters + 1) of a large box: a single "
         "character needs a confidence of 0.96, two need 0.72 on average, many 0.48.",
     )
     parity: bool = Field(
         False,
-        description="Area as SpatialVID takes it: upright hulls, overlaps counted twice, divided by the area "
-        "of the source video instead of the analyzed image. All of SpatialVID's score takes "
-        "limit_type: min, limit_side_len_px: 736 and confirm_side_share: null, too.",
+        description="SpatialVID's text area: axis-aligned bounding boxes, overlaps counted twice, divided by the area "
+        "of the source video instead of the analyzed image. SpatialVID's whole score also needs "
+        "limit_type: min, limit_side_len_px: 736 and confirm_side_share: null.",
     )
     detector_uri: str | None = Field(
         None,
@@ -97,7 +98,7 @@ class TextSettings(Settings):
 
 
 class TextModel:
-    """Finds text and measures its area. Safe to use from several threads at once.
+    """Detects text and computes its area. Thread-safe.
 
     Raises:
       WeightsError: if a weights file is missing or not the registered one.
@@ -105,6 +106,7 @@ class TextModel:
 
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
+        self._area_ratio = source_area_ratio if settings.parity else _image_area_ratio
         self._detector = _load_detector(settings)
         self._reader: TextRecognizer | None = None
         if settings.confirm_side_share is not None:
@@ -116,26 +118,16 @@ class TextModel:
         return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
 
     def text_share(self, image_rgb_u8: UInt8Array, source_size: tuple[int, int] | None = None) -> float:
-        """Share of an image that is covered by text.
+        """Share of an image that text covers: area of the boxes' union over the image's area, 0 to 1.
 
-        By default the union of the boxes over the image's area, 0 to 1: a slanted line counts with its
-        own area, since its upright hull is mostly background, and overlaps count once. In parity mode the
-        sum of the boxes' upright hulls over the area of the source video.
+        With `text.parity`: `models.text.reference.source_area_ratio`.
 
         Args:
           image_rgb_u8: (h, w, 3) uint8.
-          source_size: (width, height) of the source video in pixels; parity mode only.
-
-        Raises:
-          ValueError: in parity mode without a source size.
+          source_size: (width, height) of the source video in pixels; needed with `text.parity`.
         """
-        boxes = self.find_text(image_rgb_u8)
         image_size = (image_rgb_u8.shape[1], image_rgb_u8.shape[0])
-        if not self.settings.parity:
-            return covered_share(boxes.quads_px, image_size)
-        if source_size is None or min(source_size) < 1:
-            raise ValueError(f"text.parity needs the source video's size in pixels, got {source_size!r}")
-        return bounding_box_area_px(boxes.quads_px, image_size) / (source_size[0] * source_size[1])
+        return self._area_ratio(self.find_text(image_rgb_u8).quads_px, image_size, source_size)
 
     def score_clips(
         self, clips_rgb_u8: Sequence[Sequence[UInt8Array]], source_sizes: Sequence[tuple[int, int]]
@@ -161,8 +153,12 @@ class TextModel:
         return boxes.select(np.array(keep))
 
 
+def _image_area_ratio(quads_px: Float32Array, image_size: tuple[int, int], _: tuple[int, int] | None) -> float:
+    return covered_share(quads_px, image_size)
+
+
 class _MapDetector:
-    """A network that maps the probability of text, and our way from there to boxes."""
+    """A network that gives a text probability map, with our DBNet post-processing."""
 
     def __init__(self, probability: Callable[[Float32Array], Float32Array], settings: TextSettings) -> None:
         self.probability = probability
@@ -183,7 +179,7 @@ class _MapDetector:
 
 
 def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -> tuple[int, int]:
-    """Detector input (width, height) of an image: scaled to the limit, then to multiples of 32.
+    """Input size (width, height) of the detector: scaled to the limit, then to multiples of 32.
 
     The longer side never exceeds 4000 pixels.
     """
@@ -195,7 +191,7 @@ def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -
 
 
 def detector_card(settings: TextSettings) -> ModelCard:
-    """The registry's row of the detector that the settings name."""
+    """Model card of the detector that the settings name."""
     others = {"ppocrv5-server": PPOCR_V5_SERVER_DET, "ppocrv5-server-paddle": PPOCR_V5_SERVER_DET_PADDLE}
     return others.get(settings.model, PPOCR_V6_SMALL_DET)
 
@@ -216,7 +212,7 @@ def check_detector(settings: TextSettings) -> ResolvedModel:
 
 
 def _load_detector(settings: TextSettings) -> Callable[[UInt8Array], TextBoxes]:
-    """What finds the boxes in an image."""
+    """Loads the detector: a function from an image to its text boxes."""
     found = check_detector(settings)
     if settings.model == "ppocrv5-server":
         from models.networks.text_detector import TextDetector

@@ -1,4 +1,4 @@
-"""The one decode of a video: shots, clip intervals, luminance, motion and sample images in one pass."""
+"""One-pass analysis of a video: shots, clip intervals, luminance, motion and sample images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.annotations import ClipCandidate, Shot, VideoAnalysis
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame, VideoReader
 from models.video_analysis.frame_series import FrameSeries
-from models.video_analysis.reference import ReferenceAnalyzer
+from models.video_analysis.reference import ReferenceAnalyzer, SpatialVidAnalyzer
 from models.video_analysis.settings import AnalysisSettings
 from models.video_analysis.streaming import ImageWriter, MeasuredFrame, VideoAnalyzer
 from models.video_analysis.whole_video import WholeVideoAnalyzer
@@ -21,7 +21,7 @@ __all__ = ["AnalysisSettings", "analyze_measured", "analyze_video"]
 
 
 class Analyzer(Protocol):
-    """What turns frames into shots and clips."""
+    """Turns frames into shots and candidate clips."""
 
     series: FrameSeries
     shots: list[Shot]
@@ -31,7 +31,7 @@ class Analyzer(Protocol):
         """Takes the next frame in display order."""
 
     def finish(self) -> None:
-        """Decides what is still open. Call after the last frame."""
+        """Closes the last shot. Call after the last frame."""
 
 
 def analyze_video(
@@ -41,20 +41,21 @@ def analyze_video(
     write_image: ImageWriter,
     on_frames: Callable[[int], Any] = lambda count: None,
 ) -> VideoAnalysis:
-    """Decodes a video once and returns its shots and candidate clips with scores.
+    """Shots and candidate clips with scores, from one decode of a video.
 
     Args:
       uri: local path or fsspec URI.
-      info: what `probe_video` said of it.
+      info: result of `probe_video`.
       write_image: stores a named JPEG and returns its reference.
-      on_frames: told now and then how many further frames are done.
+      on_frames: progress callback with the number of frames since the last call.
 
     Raises:
       ItemError: if no frame can be decoded.
     """
     analyzer: Analyzer
     if settings.shots.mode == "reference":
-        analyzer = ReferenceAnalyzer(uri, info, settings, write_image)
+        reference = SpatialVidAnalyzer if settings.parity else ReferenceAnalyzer
+        analyzer = reference(uri, info, settings, write_image)
     elif settings.shots.mode == "whole":
         analyzer = WholeVideoAnalyzer(uri, info, settings, write_image)
     else:

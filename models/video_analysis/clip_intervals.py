@@ -1,14 +1,10 @@
-"""From shots to clip intervals: trims, shortest and longest clip, splitting of long shots.
+"""Splits shots into clip intervals of bounded length, on exact timestamps.
 
-Two rules. `split_shot` works on exact timestamps, leaves transitions out and loses no remainder; it can
-run while a shot is still open, so that memory does not grow with its length. `reference_intervals`
-gives the numbers of SpatialVID's scripts.
+It works on open shots too, so that memory does not grow with the length of a shot.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -18,16 +14,16 @@ from core.settings import Settings
 
 
 class ClipSettings(Settings):
-    """Which intervals of a shot become candidate clips."""
+    """Intervals of a shot that become candidate clips."""
 
-    trim_start_s: float = Field(0.3, ge=0, description="Seconds left out after a shot's first frame.")
-    trim_end_s: float = Field(0.3, ge=0, description="Seconds left out before a shot's end.")
+    trim_start_s: float = Field(0.3, ge=0, description="Trim after a shot's first frame, seconds.")
+    trim_end_s: float = Field(0.3, ge=0, description="Trim before a shot's end, seconds.")
     min_s: float = Field(3.0, gt=0, description="Shortest clip in seconds (inclusive).")
     max_s: float = Field(15.0, gt=0, description="Longest clip in seconds (inclusive).")
     split: Literal["even", "greedy"] = Field(
         "even",
         description="How a shot longer than max_s is split: `even` halves the last one to two max_s, so "
-        "that nothing is lost; `greedy` cuts max_s pieces and drops a remainder below min_s (SpatialVID).",
+        "that nothing is dropped; `greedy` cuts pieces of max_s and drops a remainder below min_s (SpatialVID).",
     )
 
     @model_validator(mode="after")
@@ -38,22 +34,21 @@ class ClipSettings(Settings):
 
 
 def exact(seconds: float) -> Fraction:
-    """The decimal number that a user wrote, as a fraction: 0.3 means 3/10."""
+    """A decimal number of the configuration as an exact fraction: 0.3 is 3/10."""
     return Fraction(repr(seconds))
 
 
 def split_shot(
     start: Fraction, end: Fraction, settings: ClipSettings, *, shot_is_closed: bool
 ) -> tuple[list[tuple[Fraction, Fraction]], Fraction]:
-    """Splits the usable part `[start, end)` of a shot (trims already taken off) into clip intervals.
+    """Splits the trimmed part `[start, end)` of a shot into clip intervals.
 
     Args:
-      start, end: seconds. For an open shot `end` is how far it is known to reach.
-      shot_is_closed: whether `end` is final. If not, only intervals that no later end can change are
-        returned.
+      start, end: seconds. For an open shot `end` is the end known so far.
+      shot_is_closed: whether `end` is final. If not, only intervals that are independent of a later end are returned.
 
     Returns:
-      The intervals, and the time from which the rest is still undecided (`end` for a closed shot).
+      The intervals, and the start of the part that is not split yet (`end` for a closed shot).
     """
     longest, shortest = exact(settings.max_s), exact(settings.min_s)
     pieces: list[tuple[Fraction, Fraction]] = []
@@ -73,32 +68,3 @@ def split_shot(
     elif rest >= shortest:
         pieces.append((start, end))
     return pieces, end
-
-
-def reference_intervals(shots: Sequence[tuple[int, int]], fps: float, settings: ClipSettings) -> list[tuple[int, int]]:
-    """Clip intervals in frames `[start, end)` as SpatialVID computes them (its scene_detect and get_clip).
-
-    Count-based time (frame / fps), shot bounds rounded to 1 ms, trims, greedy pieces, bounds written
-    with 1 ms resolution, then frames by rounding half to even. Args: `shots` in frames, `[start, end)`.
-    """
-    intervals: list[tuple[int, int]] = []
-    for first, last in shots:
-        begin, finish = _to_ms(first / fps), _to_ms(last / fps)
-        if finish - begin < settings.trim_start_s + settings.trim_end_s:
-            continue
-        begin, finish = begin + settings.trim_start_s, finish - settings.trim_end_s
-        pieces: list[tuple[float, float]] = []
-        if finish - begin > settings.max_s:
-            while begin + settings.max_s <= finish:
-                pieces.append((begin, begin + settings.max_s))
-                begin += settings.max_s
-        if finish - begin >= settings.min_s:
-            pieces.append((begin, finish))
-        intervals += [(round(_to_ms(a) * fps), round(_to_ms(b) * fps)) for a, b in pieces]
-    return [(a, b) for a, b in intervals if b > a]
-
-
-def _to_ms(seconds: float) -> float:
-    """Seconds after a detour through a `HH:MM:SS.mmm` timecode."""
-    minutes, rest = divmod(seconds, 60)
-    return minutes * 60 + round(rest, 3) if math.isfinite(seconds) else seconds

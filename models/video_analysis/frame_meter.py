@@ -1,4 +1,4 @@
-"""From decoded frames to the native kernels' numbers."""
+"""Frame statistics of decoded frames, by the native kernels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from native.frame_stats import FrameStat, FrameStats
 
 
 class FrameMeter:
-    """Feeds frames to the native kernels; a new image size or format starts a new comparison."""
+    """Computes statistics of consecutive frames; a new frame size or format resets the comparison."""
 
     def __init__(self) -> None:
         self._format: tuple[int, int, str] | None = None
         self._stats: FrameStats | None = None
 
     def push(self, frame: av.VideoFrame) -> tuple[FrameStat, bool]:
-        """Numbers of the next frame, and whether its format differs from the frame before."""
+        """Statistics of the next frame, and whether its size or format differs from the previous frame."""
         frame_format = (frame.width, frame.height, frame.format.name)
         is_new = frame_format != self._format
         own = planar_frame(frame).planes
@@ -37,5 +37,5 @@ class FrameMeter:
 
 
 def upright_size(frame: av.VideoFrame, info: VideoInfo) -> tuple[int, int]:
-    """Width and height of a frame after the rotation of its video, in pixels."""
+    """Width and height of a frame after display rotation, pixels."""
     return (frame.height, frame.width) if info.rotation_deg in (90, 270) else (frame.width, frame.height)

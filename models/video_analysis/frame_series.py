@@ -1,4 +1,4 @@
-"""Numbers per frame of one video, and the scores of any interval of it."""
+"""Per-frame luminance and motion of one video, and the scores of any interval of it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _KR_KB = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627,
 class LuminanceFormula:
     """Mean luminance 0.2126 R + 0.7152 G + 0.0722 B (gamma-coded, 0 to 255) from mean Y', Cb, Cr.
 
-    The formula is linear, so means of planes give the mean over pixels exactly, but for pixels whose
-    R, G or B would be clipped; luma outside of the nominal range is clamped per pixel before.
+    The formula is linear, so plane means give the pixel mean exactly, except for pixels whose R, G or B would be
+    clipped; luma outside of the nominal range is clamped per pixel before.
 
     Attributes:
       kr, kb: luma weights of the stream's matrix (ITU-R BT.601, BT.709, BT.2020).
@@ -43,13 +43,13 @@ class LuminanceFormula:
 
     @classmethod
     def of(cls, info: VideoInfo) -> LuminanceFormula:
-        """The formula for a video; an untagged one counts as BT.709 from 720 lines on, else BT.601."""
+        """Formula of a video; untagged video is BT.709 from 720 lines on, else BT.601."""
         fallback = "bt709" if min(info.display_width, info.display_height) >= 720 else "bt601"
         kr, kb = _KR_KB[_matrix_family(info.color_matrix) or fallback]
         return cls(kr, kb, info.color_range == "full")
 
     def rgb_matrix(self) -> Float64Array:
-        """(3, 4) matrix from 8-bit Y', Cb, Cr, and 1, to R, G, B of 0 to 255."""
+        """(3, 4) affine matrix from 8-bit Y', Cb, Cr to R, G, B, 0 to 255."""
         luma_gain, chroma_gain, black = (1.0, 1.0, 0.0) if self.full_range else (255.0 / 219.0, 255.0 / 224.0, 16.0)
         red, blue = 2 * (1 - self.kr) * chroma_gain, 2 * (1 - self.kb) * chroma_gain
         kg = 1 - self.kr - self.kb
@@ -85,7 +85,7 @@ def _matrix_family(color_matrix: str | None) -> str | None:
 
 
 class FrameSeries:
-    """Timestamps, motion and luminance of all frames so far: 40 bytes a frame."""
+    """Timestamps, motion and luminance of all frames so far, 40 bytes per frame."""
 
     def __init__(self, time_base: Fraction, luminance: LuminanceFormula) -> None:
         self._time_base = time_base
@@ -111,7 +111,7 @@ class FrameSeries:
         self._motion_normalized.append(self._change_since_gap(stat.thumbnail))
 
     def _change_since_gap(self, thumbnail: UInt8Array) -> float:
-        """Mean absolute change of the luma thumbnail over `MOTION_GAP_S`, scaled from the nearest pair."""
+        """Mean absolute difference of luma thumbnails `MOTION_GAP_S` apart, scaled from the nearest pair."""
         recent = self._recent
         recent.append((self.last_time_s, thumbnail))
         limit = self.last_time_s - MOTION_GAP_S + 1e-6
@@ -124,11 +124,11 @@ class FrameSeries:
         return mean_luma_change(thumbnail, past) * (MOTION_GAP_S / elapsed)
 
     def pts(self, frame: int) -> int:
-        """Timestamp of a frame; that of the end of the video for the frame after the last one."""
+        """Timestamp of a frame; the end of the video for the frame after the last one."""
         return self._pts[frame] if frame < len(self._pts) else self._end_pts
 
     def time(self, frame: int) -> Fraction:
-        """Seconds of a frame on the video's timeline (see `pts`)."""
+        """Time of a frame in seconds (see `pts`)."""
         return self.pts(frame) * self._time_base
 
     def span(self, start: Fraction, end: Fraction) -> FrameSpan | None:
@@ -147,19 +147,15 @@ class FrameSeries:
             time_base=self._time_base,
         )
 
-    def scores(
-        self, span: FrameSpan, sample_luminance: Sequence[float], *, inclusive_motion: bool = False
-    ) -> ClipScores:
+    def scores(self, span: FrameSpan, sample_luminance: Sequence[float]) -> ClipScores:
         """Scores of an interval.
 
         Args:
-          span: frames that have all been appended, and the one behind them if there is one.
+          span: frames that have all been appended, and the one after them if there is one.
           sample_luminance: mean luminance of each sample image.
-          inclusive_motion: average the motion over the frame behind the interval too (SpatialVID).
         """
         luminance = np.asarray(self._luminance[span.start_frame : span.end_frame])
         samples = sample_luminance or [float(luminance.mean())]
-        motion_end = min(span.end_frame + inclusive_motion, len(self))
         return ClipScores(
             luminance_score=float(np.mean(samples)),
             luminance_min=float(min(samples)),
@@ -167,12 +163,12 @@ class FrameSeries:
             luminance_all_mean=float(luminance.mean()),
             luminance_all_min=float(luminance.min()),
             luminance_all_max=float(luminance.max()),
-            motion_score=self.motion_mean(span.start_frame, motion_end),
+            motion_score=self.motion_mean(span.start_frame, span.end_frame),
             motion_normalized=float(np.mean(self._motion_normalized[span.start_frame : span.end_frame])),
         )
 
     def shot(self, start_frame: int, end_frame: int, kind: str, touched_from: int, confidence: float | None) -> Shot:
-        """The shot `[start_frame, end_frame)` with its means; the other arguments describe its boundary."""
+        """The shot `[start_frame, end_frame)` with its means; the other arguments describe its first boundary."""
         return Shot(
             start_frame=start_frame,
             end_frame=end_frame,
@@ -195,7 +191,7 @@ class FrameSeries:
         return float(self._motion2(start_frame, end_frame).mean())
 
     def _motion2(self, start: int, end: int) -> Float64Array:
-        """Libvmaf's motion2 of the frames `[start, end)`: the lesser of a frame's motion and the next one's."""
+        """motion2 of libvmaf for the frames `[start, end)`: the minimum of a frame's motion and the next one's."""
         motion = np.asarray(self._motion[start:end])
         following = np.asarray(self._motion[start + 1 : end + 1])
         motion[: len(following)] = np.minimum(motion[: len(following)], following)

@@ -1,4 +1,4 @@
-"""Pictures that may become a clip's samples: kept until their clip is decided, rendered when they are chosen."""
+"""Buffer of candidate frames for a clip's sample images, rendered when they are selected."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.video_analysis.frame_series import mean_luminance
 from models.video_analysis.settings import SAMPLE_POSITIONS, AnalysisSettings, SampleSettings
 
 MAX_FRAME_BYTES = 64 << 20
-"""Decoded frames held at most; beyond, the oldest are rendered, which is the same image in less memory."""
+"""Maximum size of buffered decoded frames; beyond it the oldest are rendered, which takes less memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """A rendered image: mean luminance, 0 to 255, and JPEG of the upright image in the size of the settings."""
+    """A rendered sample image: mean luminance, 0 to 255, and JPEG of the upright, resized frame."""
 
     luminance: float
     jpeg: bytes
@@ -31,7 +31,7 @@ class RenderedImage:
 
 @dataclass(frozen=True, slots=True)
 class SelectedSample:
-    """A chosen image: frame index in the video, timestamp in the video's time base, and what it shows."""
+    """A selected sample: frame index in the video, timestamp in the video's time base, and image."""
 
     frame: int
     pts: int
@@ -39,7 +39,7 @@ class SelectedSample:
 
 
 @dataclass(slots=True)
-class _Held:
+class _Candidate:
     frame: int
     pts: int
     content: VideoFrame | UInt8Array | RenderedImage
@@ -47,14 +47,14 @@ class _Held:
 
 
 def sample_step(settings: AnalysisSettings, time_base: Fraction) -> Fraction:
-    """Ticks between images so that the shortest clip has one for each place of a sample."""
+    """Ticks between candidates, so that the shortest clip has one per sample position."""
     return exact(settings.clips.min_s) / len(SAMPLE_POSITIONS) / time_base
 
 
 class SampleGrid:
-    """Which frames are held: the first one in each cell of `every` ticks of the timeline.
+    """Selects candidates: the first frame in each cell of `every` ticks of the timeline.
 
-    So it depends on a frame and the one before it alone, wherever decoding began.
+    This depends only on a frame and its predecessor, wherever decoding starts.
     """
 
     def __init__(self, every: Fraction) -> None:
@@ -69,76 +69,76 @@ class SampleGrid:
         return True
 
     def coarsen(self) -> None:
-        """Makes cells twice as long, from the frame after the last due one on."""
+        """Doubles the cell length, from the frame after the last due one on."""
         self.every *= 2
         if self._next_pts is not None:
             self._next_pts = ceil(ceil(self._next_pts / self.every) * self.every)
 
 
 class SampleImageBuffer:
-    """Holds a frame of the open stretch of video every so often, and renders those that clips choose.
+    """Buffers candidate frames of the undecided part of a video, and renders those that clips select.
 
     Args:
-      info: the video, for rotation and pixel shape.
-      settings: sizes of the images.
-      every: ticks of a cell of the grid of held frames.
+      info: the video, for rotation and sample aspect ratio.
+      settings: image sizes.
+      every: cell length of the candidate grid, ticks.
     """
 
     def __init__(self, info: VideoInfo, settings: SampleSettings, every: Fraction) -> None:
         self._info = info
         self._settings = settings
         self._grid = SampleGrid(every)
-        self._held: list[_Held] = []
+        self._candidates: list[_Candidate] = []
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._candidates)
 
     def offer(self, decoded: DecodedFrame) -> None:
-        """Takes the next frame in display order; holds it if its time has come."""
+        """Takes the next frame in display order; buffers it if it is due."""
         if not self._grid.is_due(decoded.pts):
             return
         num_bytes = sum(plane.buffer_size for plane in decoded.frame.planes)
-        self._held.append(_Held(decoded.index, decoded.pts, decoded.frame, num_bytes))
-        excess = sum(held.num_bytes for held in self._held) - MAX_FRAME_BYTES
-        for held in self._held:
+        self._candidates.append(_Candidate(decoded.index, decoded.pts, decoded.frame, num_bytes))
+        excess = sum(candidate.num_bytes for candidate in self._candidates) - MAX_FRAME_BYTES
+        for candidate in self._candidates:
             if excess <= 0:
                 break
-            excess -= held.num_bytes
-            if isinstance(held.content, VideoFrame):
-                held.content, held.num_bytes = _render(held.content, self._info, self._settings), 0
+            excess -= candidate.num_bytes
+            if isinstance(candidate.content, VideoFrame):
+                candidate.content, candidate.num_bytes = _render(candidate.content, self._info, self._settings), 0
 
     def hold(self, frame: int, pts: int, image: RenderedImage) -> None:
-        """Takes an image that was due and is rendered already."""
-        self._held.append(_Held(frame, pts, image, 0))
+        """Buffers a candidate that is already rendered."""
+        self._candidates.append(_Candidate(frame, pts, image, 0))
 
-    def choose(self, span: FrameSpan) -> list[SelectedSample]:
-        """The held images nearest to 1/6, 1/2 and 5/6 of an interval, in order; fewer where fewer are held."""
-        inside = [held for held in self._held if span.start_frame <= held.frame < span.end_frame]
-        wanted = [span.start_pts + p * (span.end_pts - span.start_pts) for p in SAMPLE_POSITIONS]
-        chosen = {min(inside, key=lambda held: abs(held.pts - w)).frame for w in wanted} if inside else set()
-        return [SelectedSample(h.frame, h.pts, self._finished(h)) for h in inside if h.frame in chosen]
+    def select(self, span: FrameSpan) -> list[SelectedSample]:
+        """Candidates nearest to 1/6, 1/2 and 5/6 of an interval, in order and without repetition."""
+        inside = [candidate for candidate in self._candidates if span.start_frame <= candidate.frame < span.end_frame]
+        targets = [span.start_pts + p * (span.end_pts - span.start_pts) for p in SAMPLE_POSITIONS]
+        selected = {min(inside, key=lambda c: abs(c.pts - t)).frame for t in targets} if inside else set()
+        return [SelectedSample(c.frame, c.pts, self._rendered(c)) for c in inside if c.frame in selected]
 
     def thin(self) -> None:
-        """Lets go of every other image, and holds half as many from now on."""
-        self._held = self._held[::2]
+        """Drops every other candidate, and doubles the distance of the next ones."""
+        self._candidates = self._candidates[::2]
         self._grid.coarsen()
 
     def drop_before(self, frame: int) -> None:
-        """Lets go of all images before a frame."""
-        self._held = [held for held in self._held if held.frame >= frame]
+        """Drops all candidates before a frame."""
+        self._candidates = [candidate for candidate in self._candidates if candidate.frame >= frame]
 
-    def _finished(self, held: _Held) -> RenderedImage:
-        if isinstance(held.content, RenderedImage):
-            return held.content
-        rgb = held.content
+    def _rendered(self, candidate: _Candidate) -> RenderedImage:
+        if isinstance(candidate.content, RenderedImage):
+            return candidate.content
+        rgb = candidate.content
         if isinstance(rgb, VideoFrame):
             rgb = _render(rgb, self._info, self._settings)
-        return _finish(rgb, self._settings)
+        return _encode(rgb, self._settings)
 
 
 def render_image(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> RenderedImage:
-    """The image of a decoded frame."""
-    return _finish(_render(frame, info, settings), settings)
+    """Renders the sample image of a decoded frame."""
+    return _encode(_render(frame, info, settings), settings)
 
 
 def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> UInt8Array:
@@ -152,5 +152,5 @@ def _render(frame: VideoFrame, info: VideoInfo, settings: SampleSettings) -> UIn
     )
 
 
-def _finish(rgb: UInt8Array, settings: SampleSettings) -> RenderedImage:
+def _encode(rgb: UInt8Array, settings: SampleSettings) -> RenderedImage:
     return RenderedImage(mean_luminance(rgb), encode_jpeg(rgb, settings.jpeg_quality))

@@ -9,14 +9,14 @@ from models.video_analysis.clip_intervals import ClipSettings
 from models.video_analysis.shots import ShotSettings
 
 SAMPLE_POSITIONS = (1 / 6, 1 / 2, 5 / 6)
-"""Where in a clip its sample images are taken, as shares of its length."""
+"""Positions of the sample images in a clip, as shares of its duration."""
 
 
 class SampleSettings(Settings):
-    """Pictures taken from each clip for the scorers that look at single images."""
+    """Sample images of each clip, for scores of single images."""
 
-    max_width_px: int = Field(640, ge=64, description="Widest sample image; aspect ratio is kept.")
-    max_height_px: int = Field(640, ge=64, description="Tallest sample image; aspect ratio is kept.")
+    max_width_px: int = Field(640, ge=64, description="Maximum width of a sample image; the aspect ratio is kept.")
+    max_height_px: int = Field(640, ge=64, description="Maximum height of a sample image; the aspect ratio is kept.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of stored sample images.")
 
 
@@ -28,8 +28,8 @@ class AnalysisSettings(Settings):
     samples: SampleSettings = Field(default_factory=SampleSettings, description="Sample images.")
     parity: bool = Field(
         False,
-        description="Reproduce SpatialVID's numbers bug for bug: no cut means no clip, count-based "
-        "times, sample images at 0, 1/3 and 2/3 squeezed to 640x360 with BT.601 colors, motion over "
+        description="Reproduce SpatialVID's numbers bug for bug: no clips without a cut, count-based "
+        "times, sample images at 0, 1/3 and 2/3 stretched to 640x360 with BT.601 colors, motion over "
         "one frame too many. Needs shots.mode=reference and decodes sample frames a second time.",
     )
 

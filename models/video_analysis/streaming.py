@@ -1,4 +1,4 @@
-"""Shots and clips of a video while it is decoded, in bounded memory."""
+"""Streaming analysis: shots and clips of a video while it is decoded, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ ImageWriter = Callable[[str, bytes], Ref]
 BATCH_FRAMES = 16
 
 
-class Detector(Protocol):
-    """Finds shot boundaries in a stream of thumbnails."""
+class ShotBoundaryDetector(Protocol):
+    """Detects shot boundaries in a stream of thumbnails."""
 
     @property
     def num_final_frames(self) -> int:
-        """Frames from the start in which all boundaries are known."""
+        """Number of frames from the start whose boundaries are final."""
 
     def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
-        """Takes the next frame; returns the boundaries that are now certain, in order."""
+        """Takes the next frame; returns newly final boundaries, in order."""
 
     def finish(self) -> list[Boundary]:
-        """The last boundaries."""
+        """The remaining boundaries. Call after the last frame."""
 
 
 class MeasuredFrame(NamedTuple):
-    """What is left of a frame once it is measured.
+    """Measured values of a frame.
 
     Attributes:
       pts, duration: in ticks of the video's time base.
-      stat: the kernels' numbers.
-      size: width and height of the upright image, pixels.
-      format_changed: whether size or format differ from the frame's before.
-      image: rendered, where the frame may become a sample.
+      stat: frame statistics of the native kernels.
+      size: width and height of the upright frame, pixels.
+      format_changed: whether size or format differ from the previous frame.
+      image: sample image of a candidate frame, else None.
     """
 
     pts: int
@@ -59,8 +59,8 @@ class MeasuredFrame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    """How a shot begins: first frame touched, first frame fully its own, kind, confidence."""
+class _ShotStart:
+    """Start of a shot: first frame of the transition, first frame of the shot, kind, confidence."""
 
     start_frame: int
     frame: int
@@ -69,16 +69,16 @@ class _Opening:
 
     @classmethod
     def of(cls, boundary: Boundary, offset: int) -> Self:
-        """A detector's boundary, with frames counted from the start of the video."""
+        """From a detector's boundary, with frames counted from the start of the video."""
         return cls(boundary.start_frame + offset, boundary.frame + offset, str(boundary.kind), boundary.confidence)
 
 
 class VideoAnalyzer:
-    """Consumes a video's frames in order and yields its shots and candidate clips.
+    """Finds shots and candidate clips in a stream of frames.
 
-    Memory is bounded: images are held only for the undecided end of the open shot (about two times
-    the longest clip); per frame 40 bytes of numbers are kept. Frames are looked at one by one, their numbers
-    in batches: what runs in Python between two frames runs with cold caches, which costs several times more.
+    Memory is bounded: frames are buffered only for the undecided end of the open shot (about twice the longest clip),
+    plus 40 bytes per frame. Statistics are processed in batches: Python code between two frames runs with cold CPU
+    caches and costs several times more.
     """
 
     def __init__(self, info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter) -> None:
@@ -96,7 +96,7 @@ class VideoAnalyzer:
         self._size: tuple[int, int] | None = None
         self._pending: list[tuple[int, int, FrameStat]] = []
         self._start_segment(0)
-        self._open_shot(_Opening(0, 0, "start", None))
+        self._open_shot(_ShotStart(0, 0, "start", None))
 
     def push(self, decoded: DecodedFrame) -> None:
         """Takes the next frame in display order."""
@@ -104,59 +104,59 @@ class VideoAnalyzer:
         if format_changed or self._size is None:
             self._start_format(upright_size(decoded.frame, self._info))
         self._samples.offer(decoded)
-        self._take(decoded.pts, decoded.duration, stat)
+        self._append(decoded.pts, decoded.duration, stat)
 
     def replay(self, measured: MeasuredFrame) -> None:
-        """Takes the next frame in display order as what was measured of it before."""
+        """Takes the measured values of the next frame in display order."""
         if measured.format_changed or self._size is None:
             self._start_format(measured.size)
         if measured.image is not None:
             self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.image)
-        self._take(measured.pts, measured.duration, measured.stat)
+        self._append(measured.pts, measured.duration, measured.stat)
 
     def finish(self) -> None:
         """Closes the last shot. Call after the last frame."""
-        self._take_pending()
+        self._flush()
         for boundary in self._detector.finish():
-            self._close_shot(_Opening.of(boundary, self._segment_start))
+            self._close_shot(_ShotStart.of(boundary, self._segment_start))
         self._close_shot(None)
 
-    def _take(self, pts: int, duration: int, stat: FrameStat) -> None:
+    def _append(self, pts: int, duration: int, stat: FrameStat) -> None:
         self._pending.append((pts, duration, stat))
         if len(self._pending) == BATCH_FRAMES:
-            self._take_pending()
+            self._flush()
 
-    def _take_pending(self) -> None:
-        """Looks at the numbers of the frames since the last time."""
+    def _flush(self) -> None:
+        """Processes the statistics of the frames since the last call."""
         for pts, duration, stat in self._pending:
             self.series.append(pts, duration, stat)
             for boundary in self._detector.push(stat.thumbnail, self.series.last_time_s):
-                self._close_shot(_Opening.of(boundary, self._segment_start))
+                self._close_shot(_ShotStart.of(boundary, self._segment_start))
         self._pending.clear()
-        self._plan_open_shot()
+        self._split_open_shot()
 
     def _start_segment(self, frame: int) -> None:
         self._segment_start = frame
         shots = self._settings.shots
         if shots.mode == "transnetv2":
-            self._detector: Detector = TransNetDetector(shots.transnetv2, self._rgb_from_yuv)
+            self._detector: ShotBoundaryDetector = TransNetDetector(shots.transnetv2, self._rgb_from_yuv)
         else:
             self._detector = ShotDetector(shots)
 
     def _start_format(self, size: tuple[int, int]) -> None:
-        """A new image size or format inside the stream always begins a new shot."""
+        """Starts a new shot at a new frame size or format."""
         is_first, self._size = self._size is None, self._size or size
         if is_first:
             return
-        self._take_pending()
+        self._flush()
         frame = len(self.series)
         for boundary in self._detector.finish():
-            self._close_shot(_Opening.of(boundary, self._segment_start))
-        self._close_shot(_Opening(frame, frame, "format_change", None))
+            self._close_shot(_ShotStart.of(boundary, self._segment_start))
+        self._close_shot(_ShotStart(frame, frame, "format_change", None))
         self._start_segment(frame)
         self._size = size
 
-    def _open_shot(self, boundary: _Opening) -> None:
+    def _open_shot(self, boundary: _ShotStart) -> None:
         self._boundary = boundary
         self._undecided_from: Fraction | None = None
 
@@ -166,15 +166,15 @@ class VideoAnalyzer:
             self._undecided_from = self.series.time(self._boundary.frame) + trim
         return self._undecided_from
 
-    def _plan_open_shot(self) -> None:
-        settled = self._segment_start + self._detector.num_final_frames
-        if settled <= self._boundary.frame:
+    def _split_open_shot(self) -> None:
+        final = self._segment_start + self._detector.num_final_frames
+        if final <= self._boundary.frame:
             return
-        end = self.series.time(min(settled, len(self.series) - 1)) - exact(self._settings.clips.trim_end_s)
+        end = self.series.time(min(final, len(self.series) - 1)) - exact(self._settings.clips.trim_end_s)
         pieces, self._undecided_from = split_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=False)
         self._add_clips(pieces)
 
-    def _close_shot(self, boundary: _Opening | None) -> None:
+    def _close_shot(self, boundary: _ShotStart | None) -> None:
         """Ends the open shot at `boundary` (None: at the end of the video) and opens the next one."""
         end_frame = boundary.frame if boundary else len(self.series)
         usable_end = boundary.start_frame if boundary else len(self.series)
@@ -182,10 +182,8 @@ class VideoAnalyzer:
             end = self.series.time(usable_end) - exact(self._settings.clips.trim_end_s)
             pieces, _ = split_shot(self._usable_start(), end, self._settings.clips, shot_is_closed=True)
             self._add_clips(pieces)
-        opening = self._boundary
-        self.shots.append(
-            self.series.shot(opening.frame, end_frame, opening.kind, opening.start_frame, opening.confidence)
-        )
+        start = self._boundary
+        self.shots.append(self.series.shot(start.frame, end_frame, start.kind, start.start_frame, start.confidence))
         if boundary:
             self._open_shot(boundary)
             self._samples.drop_before(boundary.frame)
@@ -198,7 +196,7 @@ class VideoAnalyzer:
                 self._samples.drop_before(span.end_frame)
 
     def _clip(self, span: FrameSpan) -> ClipCandidate:
-        samples = self._samples.choose(span)
+        samples = self._samples.select(span)
         width, height = self._size or (0, 0)
         images = tuple(
             SampleImage(

@@ -1,4 +1,4 @@
-"""A video that is one clip as it is: no shots, no shortest or longest clip, nothing left out."""
+"""Analysis of a video as one shot and one clip, of any length and without trims."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from models.video_analysis.settings import AnalysisSettings
 from models.video_analysis.streaming import ImageWriter
 
 FIRST_STEP_S = Fraction(1, 5)
-MAX_PICTURES = 48
-"""Pictures held at a time: a sample lies within 1/48 of the video's length of its place."""
+MAX_CANDIDATES = 48
+"""Maximum number of buffered candidates: a sample is within 1/48 of the video's duration of its position."""
 
 
 class WholeVideoAnalyzer:
-    """Consumes a video's frames in order and yields one shot and one clip, both the whole video.
+    """Makes one shot and one clip of a stream of frames.
 
-    Memory does not grow with the length: where samples lie is known only at the end, so images are held at a
-    distance that doubles whenever they become too many.
+    Sample positions are known only at the end, so the distance of candidates doubles whenever there are too many:
+    memory does not grow with the duration.
     """
 
     def __init__(self, uri: str, info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter) -> None:
@@ -42,7 +42,7 @@ class WholeVideoAnalyzer:
         """Takes the next frame in display order.
 
         Raises:
-          ItemError: FormatChange if the images change their size or format.
+          ItemError: FormatChange if the frame size or format changes.
         """
         stat, format_changed = self._meter.push(decoded.frame)
         if format_changed:
@@ -55,7 +55,7 @@ class WholeVideoAnalyzer:
             self._size = upright_size(decoded.frame, self._info)
         self.series.append(decoded.pts, decoded.duration, stat)
         self._samples.offer(decoded)
-        if len(self._samples) > MAX_PICTURES:
+        if len(self._samples) > MAX_CANDIDATES:
             self._samples.thin()
 
     def finish(self) -> None:
@@ -65,7 +65,7 @@ class WholeVideoAnalyzer:
             return
         self.shots.append(self.series.shot(0, count, "start", 0, None))
         span = self.series.frame_span(0, count)
-        samples = self._samples.choose(span)
+        samples = self._samples.select(span)
         images = []
         for sample in samples:
             image = self._write_image(f"frame-{sample.frame:09d}.jpg", sample.image.jpeg)

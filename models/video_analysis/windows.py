@@ -1,8 +1,8 @@
-"""Long videos in windows: what each frame yields is measured in parallel, decisions are taken over the whole.
+"""Long videos in windows: frames are measured in parallel, then analyzed in sequence.
 
-A window is decoded from a key frame before its start. The frames up to its start, its lead, belong to the window
-before; they are measured here too, and only if every number of every one of them is equal on both sides do the
-windows join. What joins is fed to the analyzer of unsplit videos, so that the result is the same by construction.
+A window is decoded from a keyframe before its start. The frames before its start, its lead, overlap the previous
+window; windows join only if all measured values of the overlap are equal. The joined frames go through the analyzer
+of unsplit videos, so the result is the same by construction.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ _SCHEMA = pa.schema(
         ("format_changed", pa.bool_()),
         ("picture_luminance", pa.float64()),
         ("picture_jpeg", pa.binary()),
-        # As differences to the thumbnail before, modulo 256; the first of a batch as it is.
+        # Difference to the previous thumbnail, modulo 256; the first of a batch unchanged.
         ("thumbnail", pa.binary(int(np.prod(_THUMBNAIL_SHAPE)))),
     ]
 )
 
 
 STREAMED_MODES = ("default", "transnetv2")
-"""Shot detectors that need no more of a frame than is kept of it."""
+"""Shot detectors that need only the measured values of frames."""
 
 
 class UnfitWindowError(Exception):
-    """Windows do not join to what an unsplit analysis would see; the message says why."""
+    """Windows do not join; the message says why."""
 
 
 def plan_windows(info: VideoInfo, settings: AnalysisSettings, window_s: float) -> list[PtsRange]:
-    """Windows of about `window_s` seconds; none for videos that are analyzed in one piece.
+    """Windows of about `window_s` seconds; none for videos that are not split.
 
-    These are videos shorter than one and a half windows or of unknown length, containers that do not state each
-    frame's time, and shot detectors that need whole frames or the whole video.
+    Not split are videos shorter than 1.5 windows or of unknown duration, containers without frame timestamps, and
+    shot detectors that need whole frames or the whole video.
     """
     if settings.shots.mode not in STREAMED_MODES or info.duration_s is None or info.container not in TIMED_CONTAINERS:
         return []
@@ -81,13 +81,13 @@ def measure_window(
     path: str,
     on_frames: Callable[[int], Any] = lambda count: None,
 ) -> MeasuredWindow:
-    """Measures the frames of a window and its lead into a local Arrow file.
+    """Measures the frames of a window and its lead, and writes them to a local Arrow file.
 
     Args:
       uri: local path or fsspec URI.
-      info: what `probe_video` said of it.
+      info: result of `probe_video`.
       path: file to write.
-      on_frames: told now and then how many further frames are done.
+      on_frames: progress callback with the number of frames since the last call.
 
     Raises:
       ItemError: if the file cannot be read.
@@ -106,7 +106,7 @@ def measure_window(
                 measurer.next_pts = decoded.pts
                 break
             batch.append(measurer.measure(decoded))
-            if measurer.is_far_off(batch[-1]):
+            if measurer.is_lead_too_long(batch[-1]):
                 break
             if len(batch) == BATCH_FRAMES:
                 writer.write_batch(_to_batch(batch))
@@ -115,7 +115,7 @@ def measure_window(
         if batch:
             writer.write_batch(_to_batch(batch))
             on_frames(len(batch))
-        return measurer.facts(reader)
+        return measurer.summary(reader)
 
 
 def _frames(reader: VideoReader, start_pts: int | None) -> Iterator[DecodedFrame]:
@@ -125,7 +125,7 @@ def _frames(reader: VideoReader, start_pts: int | None) -> Iterator[DecodedFrame
 
 
 class _Measurer:
-    """Measures frame after frame of one window."""
+    """Measures the frames of one window."""
 
     def __init__(self, info: VideoInfo, settings: AnalysisSettings, start_pts: int | None) -> None:
         self._info = info
@@ -135,11 +135,11 @@ class _Measurer:
         self._grid = SampleGrid(sample_step(settings, info.time_base))
         self._num_lead = 0
         self._first_pts: int | None = None
-        self._is_far_off = False
+        self._lead_too_long = False
         self.next_pts: int | None = None
 
     def measure(self, decoded: DecodedFrame) -> MeasuredFrame:
-        """The next frame's numbers, and its image if the window owns it and it may become a sample."""
+        """Measured values of the next frame, with its image if it is a candidate inside the window."""
         start_pts = self._start_pts
         is_lead = start_pts is not None and decoded.pts < start_pts
         self._num_lead += is_lead
@@ -152,17 +152,17 @@ class _Measurer:
         size = upright_size(decoded.frame, self._info)
         return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, image)
 
-    def is_far_off(self, measured: MeasuredFrame) -> bool:
-        """Whether decoding has begun so far before the window that the lead would cost more than it is worth."""
+    def is_lead_too_long(self, measured: MeasuredFrame) -> bool:
+        """Whether decoding started more than `MAX_LEAD_S` before the window."""
         start_pts = self._start_pts
         if start_pts is not None and (start_pts - measured.pts) * self._info.time_base > MAX_LEAD_S:
-            self._is_far_off = True
-        return self._is_far_off
+            self._lead_too_long = True
+        return self._lead_too_long
 
-    def facts(self, reader: VideoReader) -> MeasuredWindow:
-        """What is to be said at the end."""
+    def summary(self, reader: VideoReader) -> MeasuredWindow:
+        """Bounds of the window, and why it cannot be joined, if so."""
         unfit = None
-        if self._is_far_off:
+        if self._lead_too_long:
             unfit = f"there is no key frame in the {MAX_LEAD_S} s before a window"
         elif reader.decode_errors or reader.damaged_frames:
             unfit = f"frames are damaged ({reader.first_error or 'concealed by the decoder'})"
@@ -174,14 +174,14 @@ class _Measurer:
 
 
 def join_windows(parts: Sequence[MeasuredWindow], open_part: Callable[[int], Any]) -> Iterator[MeasuredFrame]:
-    """The frames of a whole video from its measured windows, each once.
+    """The frames of a whole video from its measured windows, each frame once.
 
     Args:
-      parts: facts of the windows, in order.
-      open_part: context manager of a part's file as a local path.
+      parts: the measured windows, in order.
+      open_part: context manager of a window's file as a local path.
 
     Raises:
-      UnfitWindowError: as soon as windows do not join.
+      UnfitWindowError: as soon as two windows do not join.
     """
     for part in parts:
         if part.unfit is not None:
@@ -211,12 +211,12 @@ def join_windows(parts: Sequence[MeasuredWindow], open_part: Callable[[int], Any
 
 
 def _check_join(tail: Sequence[MeasuredFrame], lead: Sequence[MeasuredFrame]) -> None:
-    """Compares a window's lead with the same frames as the windows before have them."""
-    known = [frame for frame in tail if frame.pts >= lead[0].pts]
-    if [f.pts for f in known] != [f.pts for f in lead]:
+    """Compares a window's lead with the same frames of the previous windows."""
+    expected = [frame for frame in tail if frame.pts >= lead[0].pts]
+    if [f.pts for f in expected] != [f.pts for f in lead]:
         raise UnfitWindowError("two windows see other frames where they overlap")
-    for number, (a, b) in enumerate(zip(known, lead, strict=True)):
-        # The lead's first frame has none before it to be compared with.
+    for number, (a, b) in enumerate(zip(expected, lead, strict=True)):
+        # The motion of the lead's first frame is undefined: it has no previous frame.
         start = 0 if number else 1
         same = (
             a.stat[start:5] == b.stat[start:5]

@@ -1,4 +1,4 @@
-"""Shot boundaries: the default detector and a network on thumbnails, and the reference's two detectors."""
+"""Shot boundary detectors: the default and TransNetV2 on thumbnails, and SpatialVID's two."""
 
 from models.video_analysis.shots.detector import Boundary, BoundaryKind, ShotDetector
 from models.video_analysis.shots.reference import ReferenceShotDetector, bgr_as_opencv

@@ -1,4 +1,4 @@
-"""Shot boundaries from thumbnails, while the video is decoded: cuts, dissolves and fades."""
+"""Streaming shot boundary detection on thumbnails: hard cuts, dissolves and fades."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from native.thumbnails import mean_change
 LOOKAHEAD_FRAMES = 6
 NEIGHBOR_WEIGHTS = (1.0, 0.85, 0.65, 0.5)
 NEIGHBOR_FLOOR = 1.0
-DOUBTFUL_RATIO = 1.15
+AMBIGUOUS_RATIO = 1.15
 COMPENSATED_RATIO = 1.4
 FLASH_REACH = 5
 MIN_CHANGE_ACROSS = 0.6
@@ -26,14 +26,14 @@ MAX_GROUP_FRAMES = 300
 
 
 class BoundaryKind(StrEnum):
-    """How one shot gives way to the next."""
+    """Kind of the transition between two shots."""
 
     CUT = "cut"
     DISSOLVE = "dissolve"
     FADE_IN = "fade_in"
     FADE_OUT = "fade_out"
     GRADUAL = "gradual"
-    """Of a kind that the detector cannot tell."""
+    """A gradual transition of unknown kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,8 @@ class Boundary:
     """A boundary between two shots.
 
     Attributes:
-      start_frame: first frame that the transition touches; equal to `frame` for a cut.
-      frame: first frame that is fully of the new shot.
+      start_frame: first frame of the transition; equal to `frame` for a hard cut.
+      frame: first frame of the new shot after the transition.
       confidence: 0 to 1.
     """
 
@@ -53,11 +53,11 @@ class Boundary:
 
 
 class ShotDetector:
-    """Finds shot boundaries in a stream of thumbnails; memory does not grow with the video.
+    """Detects shot boundaries in a stream of thumbnails, in bounded memory.
 
-    A cut is a change between two frames that stands out among its neighbors' and is still there some
-    frames later (a flash is not). A gradual boundary is what `GradualTransitionDetector` finds. Decisions depend on a
-    bounded stretch of frames around each boundary.
+    A hard cut is a frame difference that exceeds its neighbors' by a ratio (an adaptive threshold) and is not a flash.
+    Dissolves and fades come from `GradualTransitionDetector`. A decision depends on a bounded number of frames around
+    the boundary.
     """
 
     def __init__(self, settings: ShotSettings) -> None:
@@ -65,42 +65,42 @@ class ShotDetector:
         self._count = 0
         self._thumbnails: deque[UInt8Array] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
         self._changes: deque[float] = deque(maxlen=2 * LOOKAHEAD_FRAMES + 2)
-        self._blends = GradualTransitionDetector()
+        self._gradual = GradualTransitionDetector()
         self._best: GradualTransition | None = None
-        self._waiting: list[Boundary] = []
+        self._pending: list[Boundary] = []
 
     def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
         """Takes the next frame's (36, 64, 3) YUV thumbnail and its time in seconds.
 
         Returns:
-          Newly confirmed boundaries, in order.
+          Newly final boundaries, in order.
         """
         last = self._thumbnails[-1] if self._thumbnails else thumbnail
         self._thumbnails.append(thumbnail)
         self._changes.append(mean_change(thumbnail, last))
-        blend = self._blends.push(self._count, thumbnail, time_s)
+        gradual = self._gradual.push(self._count, thumbnail, time_s)
         self._count += 1
-        self._look_for_cut(len(self._changes) - 1 - LOOKAHEAD_FRAMES)
-        if blend:
-            self._take_blend(blend)
-        if self._best and self._best.end_frame < self._blends.oldest_frame:
-            self._settle_blend()
+        self._test_cut(len(self._changes) - 1 - LOOKAHEAD_FRAMES)
+        if gradual:
+            self._keep_best(gradual)
+        if self._best and self._best.end_frame < self._gradual.oldest_frame:
+            self._confirm_best()
         return self._emit(self.num_final_frames)
 
     def finish(self) -> list[Boundary]:
-        """Decides what is still open and returns the last boundaries."""
+        """The remaining boundaries. Call after the last frame."""
         for at in range(max(len(self._changes) - LOOKAHEAD_FRAMES, 0), len(self._changes)):
-            self._look_for_cut(at)
-        self._settle_blend()
+            self._test_cut(at)
+        self._confirm_best()
         return self._emit(self._count)
 
     @property
     def num_final_frames(self) -> int:
-        """Every boundary before this frame has been returned."""
-        open_from = self._best.start_frame if self._best else self._blends.oldest_frame
+        """Number of frames from the start whose boundaries have all been returned."""
+        open_from = self._best.start_frame if self._best else self._gradual.oldest_frame
         return max(min(self._count - LOOKAHEAD_FRAMES, open_from), 0)
 
-    def _look_for_cut(self, at: int) -> None:
+    def _test_cut(self, at: int) -> None:
         settings, changes = self._settings, self._changes
         if at < 1 or changes[at] < settings.min_change:
             return
@@ -112,17 +112,17 @@ class ShotDetector:
         ]
         ratio = changes[at] / (max(neighbors, default=0.0) + NEIGHBOR_FLOOR)
         if ratio < settings.min_ratio:
-            if ratio < DOUBTFUL_RATIO:
+            if ratio < AMBIGUOUS_RATIO:
                 return
             ratio = self._compensated_ratio(at) / COMPENSATED_RATIO * settings.min_ratio
-        if ratio < settings.min_ratio or self._goes_back(at):
+        if ratio < settings.min_ratio or self._is_flash(at):
             return
         confidence = min(1.0, ratio / (FULL_CONFIDENCE_RATIO * settings.min_ratio))
         frame = self._count - len(changes) + at
-        self._waiting.append(Boundary(start_frame=frame, frame=frame, kind=BoundaryKind.CUT, confidence=confidence))
+        self._pending.append(Boundary(start_frame=frame, frame=frame, kind=BoundaryKind.CUT, confidence=confidence))
 
     def _compensated_ratio(self, at: int) -> float:
-        """As the ratio of changes, but with motion taken out: for cuts from or to fast motion."""
+        """Ratio of motion-compensated differences, for cuts next to fast motion."""
         thumbnails = self._thumbnails
         change = motion_compensated_difference(thumbnails[at - 1], thumbnails[at])
         if change < self._settings.min_change:
@@ -135,8 +135,8 @@ class ShotDetector:
         ]
         return change / (max(neighbors, default=0.0) + NEIGHBOR_FLOOR)
 
-    def _goes_back(self, at: int) -> bool:
-        """Whether the image some frames later is like the one some frames before: a flash."""
+    def _is_flash(self, at: int) -> bool:
+        """Whether frames after the change resemble frames before it."""
         thumbnails = self._thumbnails
         across = [
             mean_change(thumbnails[at + reach], thumbnails[at - 1 - reach])
@@ -145,34 +145,33 @@ class ShotDetector:
         ]
         return min(across, default=np.inf) < MIN_CHANGE_ACROSS * self._changes[at]
 
-    def _take_blend(self, blend: GradualTransition) -> None:
-        """Of blends that overlap, the best counts."""
+    def _keep_best(self, found: GradualTransition) -> None:
+        """Keeps the best of overlapping gradual transitions."""
         best = self._best
-        if best and (blend.start_frame > best.end_frame or self._count - best.start_frame > MAX_GROUP_FRAMES):
-            self._settle_blend()
+        if best and (found.start_frame > best.end_frame or self._count - best.start_frame > MAX_GROUP_FRAMES):
+            self._confirm_best()
             best = None
-        if best is None or blend.quality > best.quality:
-            self._best = blend
+        if best is None or found.quality > best.quality:
+            self._best = found
 
-    def _settle_blend(self) -> None:
-        blend, self._best = self._best, None
-        if blend is None:
+    def _confirm_best(self) -> None:
+        """Makes the best gradual transition a boundary, unless it contains a hard cut."""
+        best, self._best = self._best, None
+        if best is None:
             return
-        if any(blend.start_frame - 1 <= b.frame <= blend.end_frame + 1 for b in self._waiting):
+        if any(best.start_frame - 1 <= b.frame <= best.end_frame + 1 for b in self._pending):
             return
         kind = BoundaryKind.DISSOLVE
-        if blend.starts_flat or blend.ends_flat:
-            kind = BoundaryKind.FADE_IN if blend.starts_flat else BoundaryKind.FADE_OUT
-        self._waiting.append(
-            Boundary(
-                start_frame=blend.start_frame, frame=blend.end_frame, kind=kind, confidence=round(blend.quality, 6)
-            )
+        if best.starts_flat or best.ends_flat:
+            kind = BoundaryKind.FADE_IN if best.starts_flat else BoundaryKind.FADE_OUT
+        self._pending.append(
+            Boundary(start_frame=best.start_frame, frame=best.end_frame, kind=kind, confidence=round(best.quality, 6))
         )
 
     def _emit(self, before_frame: int) -> list[Boundary]:
-        if not self._waiting:
+        if not self._pending:
             return []
-        ready = sorted((b for b in self._waiting if b.frame < before_frame), key=lambda b: b.frame)
+        ready = sorted((b for b in self._pending if b.frame < before_frame), key=lambda b: b.frame)
         if ready:
-            self._waiting = [b for b in self._waiting if b.frame >= before_frame]
+            self._pending = [b for b in self._pending if b.frame >= before_frame]
         return ready

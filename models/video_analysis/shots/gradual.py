@@ -1,4 +1,4 @@
-"""Dissolves and fades: stretches of video that are a linear blend of their two ends."""
+"""Detection of gradual transitions: dissolves and fades, linear blends of the frames at their ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from core.arrays import UInt8Array
 from native.thumbnails import BlendSearch
 
-# In looked-at frames; frames closer than MIN_STEP_S are skipped, so that a window lasts at least 0.25 s.
+# In sampled frames; frames closer than MIN_STEP_S are skipped, so that a window lasts at least 0.25 s.
 WINDOW_LENGTHS = (8, 12, 18, 26, 38, 54)
 MIN_STEP_S = 0.03
 SMALL_SIZE = (32, 18)
@@ -20,8 +20,8 @@ PROBES = (0.25, 0.5, 0.75)
 MIN_DISTANCE = 9.0
 MAX_RESIDUAL = 0.48
 MAX_BEND = 0.22
-# A dissolve of still shots is a good blend by itself. With motion much is left unexplained, but images that
-# have nothing to do with each other average out: the spread of luma dips in the middle.
+# A dissolve between still shots has a small residual. With motion the residual is large, but unrelated frames
+# average out: the standard deviation of luma dips in the middle.
 MIN_QUALITY_STILL = 0.87
 MIN_QUALITY_MOVING = 0.52
 MAX_SPREAD_DIP = 0.88
@@ -34,13 +34,13 @@ FLAT_SPREAD = 6.0
 
 @dataclass(frozen=True, slots=True)
 class GradualTransition:
-    """A stretch whose frames are a blend of its ends: from the last old to the first new frame.
+    """A gradual transition, from the last frame of the old to the first of the new shot.
 
     Attributes:
-      start_frame: first frame that the transition touches.
-      end_frame: first frame that is fully new.
-      quality: 0 to 1: how well the middle is explained and how even it goes.
-      starts_flat, ends_flat: whether an end is one color (black, white), as in a fade.
+      start_frame: first frame of the transition.
+      end_frame: first frame of the new shot.
+      quality: 0 to 1, from the residual of the blend and its linearity over time.
+      starts_flat, ends_flat: whether an end is a uniform color (black, white), as in a fade.
     """
 
     start_frame: int
@@ -51,12 +51,11 @@ class GradualTransition:
 
 
 class GradualTransitionDetector:
-    """Looks back from each frame for a blend that ends there.
+    """Tests at each frame whether a gradual transition ends there.
 
-    For images A and B at the ends of a window and M between them, the blend factor of M is the
-    projection of M - A on B - A. In a dissolve the factors grow evenly from 0 to 1 and little of M is left
-    unexplained; camera and object motion leave much. Ends that are the same image in another
-    brightness, or shifted by a few cells, are no transition.
+    For frames A and B at the ends of a window and M between them, the blend factor of M is the projection of M - A
+    on B - A. In a dissolve the factors grow linearly from 0 to 1 with a small residual; camera and object motion leave
+    a large one. Ends that show the same scene, at another brightness or slightly shifted, are no transition.
     """
 
     def __init__(self) -> None:
@@ -75,19 +74,19 @@ class GradualTransitionDetector:
 
     @property
     def oldest_frame(self) -> int:
-        """First frame that a blend found from now on can touch."""
+        """First frame that a later transition can contain."""
         return self._frames[0] if self._frames else 0
 
     def push(self, frame: int, thumbnail: UInt8Array, time_s: float) -> GradualTransition | None:
-        """Takes the next (36, 64, 3) thumbnail; returns the best blend that ends at it, if there is one."""
+        """Takes the next (36, 64, 3) thumbnail; returns the best transition that ends at it, or None."""
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
         self._last_time_s = time_s
         self._thumbnails.append(thumbnail)
         self._frames.append(frame)
         for candidate in self._search.push(thumbnail):
-            if blend := self._judge(*candidate):
-                return blend
+            if found := self._validate(*candidate):
+                return found
         return None
 
     def _small(self, back: int) -> UInt8Array:
@@ -95,8 +94,8 @@ class GradualTransitionDetector:
         thumbnail = self._thumbnails[-1 - back]
         return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def _judge(self, quality: float, length: int, distance: float) -> GradualTransition | None:
-        """The transition that a well-blended window holds, if it is one."""
+    def _validate(self, quality: float, length: int, distance: float) -> GradualTransition | None:
+        """The transition in a window with a good blend, or None."""
         first, end = self._small(length), self._small(0)
         starts_flat, ends_flat = _is_flat(first), _is_flat(end)
         is_fade = starts_flat or ends_flat
@@ -117,7 +116,7 @@ class GradualTransitionDetector:
         return sum(middle) / len(middle) <= MAX_SPREAD_DIP * ends
 
     def _extent(self, length: int) -> tuple[int, int]:
-        """First frame inside a window that the blend touches, and first one that is fully new."""
+        """First frame of the transition in a window, and first frame of the new shot."""
         factors = self._search.factors(length)
         first = len(self._frames) - 1 - length
         touched = next((k for k, f in enumerate(factors) if f > 1 - DONE_FACTOR), length)
@@ -126,12 +125,12 @@ class GradualTransitionDetector:
 
 
 def _luma_spread(small: UInt8Array) -> float:
-    """Standard deviation of an image's luma."""
+    """Standard deviation of luma."""
     return float(cv2.meanStdDev(small)[1][0, 0])
 
 
 def _is_flat(small: UInt8Array) -> bool:
-    """Whether an image is nearly one color, a small part (a logo) left aside."""
+    """Whether luma is nearly uniform, ignoring a small part such as a logo."""
     luma = small[..., 0].reshape(-1)
     low, high = round(0.08 * luma.size), round(0.92 * luma.size)
     ordered = np.partition(luma, (low, high))
@@ -139,7 +138,7 @@ def _is_flat(small: UInt8Array) -> bool:
 
 
 def _is_same_scene(first: UInt8Array, end: UInt8Array, distance: float) -> bool:
-    """Whether two images show one scene: alike up to brightness and contrast, or shifted."""
+    """Whether two frames show one scene: equal up to brightness and contrast (NCC), or shifted."""
     a, b = first[..., 0].astype(np.float32), end[..., 0].astype(np.float32)
     if float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0]) > MAX_LIKENESS:
         return True

@@ -1,4 +1,4 @@
-"""How much of a change between two frames is left once motion is taken out."""
+"""Motion-compensated difference of two frames."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ REACH_CELLS = 3
 def motion_compensated_difference(before: UInt8Array, after: UInt8Array) -> float:
     """Mean absolute difference of two (36, 64, 3) thumbnails after block matching, 8-bit levels.
 
-    Each of the twelve blocks of the later image is searched in the earlier one, up to 3 of 32 cells
-    away (a tenth of the image's width). About 0.2 ms: for doubtful frames only.
+    Each of the twelve blocks of the later frame is searched in the earlier one, up to 3 of 32 cells away (a tenth of
+    the frame's width). About 0.2 ms: for ambiguous frames only.
     """
     first = cv2.resize(before, SMALL_SIZE, interpolation=cv2.INTER_AREA)
     second = cv2.resize(after, SMALL_SIZE, interpolation=cv2.INTER_AREA)

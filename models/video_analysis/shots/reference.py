@@ -1,8 +1,8 @@
-"""Shot cuts exactly as SpatialVID's scoring half finds them.
+"""Hard cuts exactly as SpatialVID's scoring scripts detect them.
 
-Two rules of PySceneDetect 0.6.5.2 (content difference with its flash filter, and adaptive ratio) run on
-every third frame, scaled to 256 pixels, over differences of 8-bit HSV planes; the cuts are their union.
-Rewritten from the described behavior; PySceneDetect itself is only used to check it.
+Two rules of PySceneDetect 0.6.5.2 (ContentDetector with its flash filter, and AdaptiveDetector) on every third frame,
+resized to 256 pixels, over differences of 8-bit HSV planes; the cuts are their union. Reimplemented from the described
+behavior; PySceneDetect itself is used only in tests.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ _QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
 def bgr_as_opencv(
     frame: VideoFrame, *, honor_color_tags: bool = False, reformatter: VideoReformatter | None = None
 ) -> UInt8Array:
-    """Convert a decoded frame to the image that OpenCV's `VideoCapture` would give.
+    """Converts a decoded frame to the image that OpenCV's `VideoCapture` returns.
 
-    OpenCV 4 (SpatialVID's is 4.11) converts with BT.601 whatever the stream says; OpenCV 5 honors the
-    stream's matrix. The display rotation is applied, as OpenCV does by default. Byte-identical to OpenCV for
-    8-bit material; for HDR transfer curves OpenCV 5 also maps tones, which is not imitated.
+    OpenCV 4 (SpatialVID's is 4.11) always converts with BT.601; OpenCV 5 honors the stream's matrix. The display
+    rotation is applied. Byte-identical to OpenCV for 8-bit video; OpenCV 5's tone mapping of HDR is not reproduced.
 
     Args:
       frame: any pixel format that swscale reads.
       honor_color_tags: false for OpenCV 4, true for OpenCV 5.
-      reformatter: reused between frames of one stream, it saves setting the scaler up again.
+      reformatter: reused between frames of one stream, which saves the scaler's setup.
 
     Returns:
       (H, W, 3) uint8, blue first, full range, H and W after rotation.
@@ -47,10 +46,10 @@ def bgr_as_opencv(
 
 
 class FlashFilter:
-    """Turns frames above the content threshold into cuts, merging bursts (PySceneDetect's MERGE mode).
+    """Turns frames above the content threshold into cuts (PySceneDetect's FlashFilter in MERGE mode).
 
-    A burst of peaks closer than `min_scene_len` keeps the filter open; the cut then comes late, at the burst's
-    last peak, once that many quiet frames have passed. A burst open at the end of the video gives no cut.
+    Peaks closer than `min_scene_len` are merged: the cut is at their last peak, once that many frames without a peak
+    have passed. Peaks that are still being merged at the end of the video give no cut.
 
     Args:
       min_scene_len: smallest distance of two cuts, source frames.
@@ -63,7 +62,7 @@ class FlashFilter:
         self._merge_start: int | None = None
 
     def push(self, frame_index: int, above: bool) -> list[int]:
-        """Take the next processed frame and return the cuts that are now certain (none or one)."""
+        """Takes the next processed frame; returns the newly final cuts (none or one)."""
         if self._length <= 0:
             return [frame_index] if above else []
         if self._last_above is None:
@@ -87,10 +86,10 @@ class FlashFilter:
 
 
 class AdaptiveWindow:
-    """Cuts where a frame's score stands out from the mean of its two neighbors on either side.
+    """Cuts where a frame's score exceeds the mean of its neighbors by a ratio (PySceneDetect's AdaptiveDetector).
 
-    The distance to the previous cut is taken from the newest frame of the window, as version 0.6 does, so two
-    cuts may be closer than `min_scene_len` by the window's half width.
+    As in version 0.6 the distance to the previous cut is taken from the newest frame of the window, so two cuts may
+    be closer than `min_scene_len` by the window's half width.
 
     Args:
       ratio: smallest score / mean of the neighbors.
@@ -108,7 +107,7 @@ class AdaptiveWindow:
         self._last_cut: int | None = None
 
     def push(self, frame_index: int, score: float) -> list[int]:
-        """Take the next processed frame's score and return the cut that is now certain, if any."""
+        """Takes the next processed frame's score; returns the newly final cut, if any."""
         if self._last_cut is None:
             self._last_cut = frame_index
         self._window.append((frame_index, score))
@@ -127,11 +126,10 @@ class AdaptiveWindow:
 
 
 class ReferenceShotDetector:
-    """Cuts of one video as SpatialVID finds them. Frames are pushed in display order.
+    """Hard cuts of one video as SpatialVID detects them. Frames are pushed in display order.
 
     Cuts lie on the grid of processed frames (0, 3, 6, ... by default), so a true change lies in the three frames up
-    to the cut. SpatialVID keeps *no shot at all* of a video without any cut: that switch belongs to the caller,
-    who alone knows whether to imitate it; here such a video gives an empty list of cuts.
+    to the cut. A video without cuts gives an empty list; SpatialVID then keeps no shot (see `SpatialVidAnalyzer`).
 
     Args:
       shot_settings: its group `reference` holds the thresholds and the frame grid.
@@ -154,13 +152,13 @@ class ReferenceShotDetector:
         self._cuts: set[int] = set()
 
     def wants(self, frame_index: int) -> bool:
-        """Whether this frame (0-based display index) has to be pushed; the others may be skipped unconverted."""
+        """Whether the frame with this 0-based display index must be pushed; others may be skipped."""
         return frame_index == self._next_frame
 
     def push(self, frame_index: int, bgr: UInt8Array) -> None:
-        """Process a wanted frame.
+        """Processes a wanted frame.
 
-        A frame whose size differs from the first one is left out, and the grid goes on from the next frame.
+        A frame whose size differs from the first one is skipped, and the grid continues from the next frame.
 
         Args:
           frame_index: 0-based display index; must be the wanted one.
@@ -184,7 +182,7 @@ class ReferenceShotDetector:
         self._cuts.update(self._adaptive.push(frame_index, value_only))
 
     def finish(self, num_frames: int) -> list[int]:
-        """Return the sorted cuts (first frame of each new shot) of a video with `num_frames` frames.
+        """Sorted cuts (first frame of each new shot) of a video with `num_frames` frames.
 
         Shots are `[0, c1), [c1, c2), ..., [ck, num_frames)`.
 
@@ -202,7 +200,7 @@ class ReferenceShotDetector:
         if previous is None:
             return 0.0, 0.0
         pixels = float(hsv.shape[0] * hsv.shape[1])
-        # Hue is circular, but the reference takes the plain difference.
+        # Hue is circular, but the reference takes the absolute difference.
         hue, saturation, value = (total / pixels for total in cv2.sumElems(cv2.absdiff(hsv, previous))[:3])
         return (hue + saturation + value) / 3.0, value
 

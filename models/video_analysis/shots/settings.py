@@ -12,27 +12,27 @@ from core.settings import OPERATIONAL, Settings
 class ReferenceShotSettings(Settings):
     """Thresholds of SpatialVID's two detectors. The defaults are those of its scripts."""
 
-    frame_skip: int = Field(2, ge=0, description="Frames left out between two processed ones.")
-    longest_side_px: int = Field(256, ge=16, description="Longer side of the processed image, pixels.")
-    min_scene_len: int = Field(15, ge=0, description="Shortest distance of two cuts, source frames.")
+    frame_skip: int = Field(2, ge=0, description="Frames skipped between two processed ones.")
+    longest_side_px: int = Field(256, ge=16, description="Longer side of the processed frame, pixels.")
+    min_scene_len: int = Field(15, ge=0, description="Minimum distance of two cuts, source frames.")
     content_threshold: float = Field(
-        21.0, gt=0.0, description="Content rule: smallest mean HSV difference of a cut, 8-bit levels."
+        21.0, gt=0.0, description="Content rule: minimum mean HSV difference of a cut, 8-bit levels."
     )
     adaptive_ratio: float = Field(
         3.0,
         gt=0.0,
-        description="Adaptive rule: smallest ratio of a frame's difference to its neighbors' mean.",
+        description="Adaptive rule: minimum ratio of a frame's difference to its neighbors' mean.",
     )
     adaptive_min_score: float = Field(
-        15.0, ge=0.0, description="Adaptive rule: smallest mean difference of HSV value, 8-bit levels."
+        15.0, ge=0.0, description="Adaptive rule: minimum mean difference of HSV value, 8-bit levels."
     )
 
 
 class TransNetSettings(Settings):
-    """The network TransNetV2 (extra `shots`), whose weights lie in its package."""
+    """The network TransNetV2 (extra `shots`), with the weights of its package."""
 
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs.", json_schema_extra=OPERATIONAL)
-    threshold: float = Field(0.5, gt=0, lt=1, description="Smallest probability of a transition.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="Minimum probability of a transition.")
     batch_windows: int = Field(
         4,
         ge=1,
@@ -43,7 +43,7 @@ class TransNetSettings(Settings):
 
 
 class ShotSettings(Settings):
-    """How shot boundaries are found."""
+    """Shot boundary detection."""
 
     mode: Literal["default", "reference", "transnetv2", "whole"] = Field(
         "default",
@@ -52,9 +52,11 @@ class ShotSettings(Settings):
         "whole: each video is one shot and one clip as it is, of any length, whatever analysis.clips says.",
     )
     min_change: float = Field(
-        7.0, gt=0, description="default mode: smallest mean change of the thumbnail at a cut, 8-bit levels."
+        7.0, gt=0, description="default mode: minimum mean difference of thumbnails at a cut, 8-bit levels."
     )
-    min_ratio: float = Field(2.2, gt=1, description="default mode: how much a cut's change must exceed its neighbors'.")
+    min_ratio: float = Field(
+        2.2, gt=1, description="default mode: minimum ratio of a cut to its neighbors' differences."
+    )
     reference: ReferenceShotSettings = Field(
         default_factory=ReferenceShotSettings, description="Only for mode=reference."
     )

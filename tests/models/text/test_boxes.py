@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.text.boxes import bounding_box_area_px, covered_share, find_boxes
+from models.text.boxes import covered_share, find_boxes
+from models.text.reference import bounding_box_area_px
 
 THRESHOLDS = {"map_threshold": 0.3, "box_threshold": 0.6, "unclip_ratio": 1.5, "max_boxes": 1000}
 

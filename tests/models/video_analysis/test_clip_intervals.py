@@ -5,7 +5,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.video_analysis.clip_intervals import ClipSettings, reference_intervals, split_shot
+from models.video_analysis.clip_intervals import ClipSettings, split_shot
+from models.video_analysis.reference import reference_intervals
 
 SETTINGS = ClipSettings()
 seconds = st.fractions(0, 200, max_denominator=30)
