@@ -21,7 +21,8 @@ from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
 from models.annotation.files import instructions_file, mask_shares
-from models.captions.motion_labels import label_motion, label_voted, to_instructions
+from models.captions.motion_labels import detection, to_instructions
+from models.captions.motion_labels import reference as labels_reference
 from models.depth.mono_depth_file import MonoDepths
 from models.geometry import trajectory, trajectory_reference
 from models.geometry.camera_path import interpolate_missing_poses, registered_span
@@ -209,22 +210,19 @@ class LabelMotion(Stage[ClipRecord]):
         if geometry.masks is not None:
             shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]
         metrics = trajectory_reference if self.settings.parity else trajectory
+        labeler = labels_reference if self.settings.parity else detection
         facts = metrics.measure_trajectory(poses, times_s=times_s, has_translation=moves, dynamic_ratios=shares)
-        sentence: str | None = None
-        if self.settings.parity:
-            segments = label_voted(poses, facts.move_dist)
-        else:
-            labels = label_motion(
-                poses,
-                times_s=times_s,
-                scene_depth=geometry.scene_depth,
-                has_translation=moves,
-                settings=self.settings.labels,
-            )
-            segments, sentence = labels.segments, labels.sentence
-            if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > UNTOLD_S:
-                sentence = f"From {times_s[0]:.1f} s to {times_s[-1]:.1f} s: {sentence}"
-        words = instructions_file(to_instructions(segments, span.start))
+        labels = labeler.label_motion(
+            poses,
+            times_s=times_s,
+            scene_depth=geometry.scene_depth,
+            has_translation=moves,
+            settings=self.settings.labels,
+        )
+        sentence = labels.sentence
+        if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > UNTOLD_S:
+            sentence = f"From {times_s[0]:.1f} s to {times_s[-1]:.1f} s: {sentence}"
+        words = instructions_file(to_instructions(labels.segments, span.start))
         instructions = output.write("instructions.json", words, JSON)
         return {
             "camera_motion": CameraMotion(

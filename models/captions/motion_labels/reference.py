@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.arrays import Float64Array
+from models.captions.motion_labels.detection import MotionLabels
 from models.captions.motion_labels.segments import MotionSegment, merge_steps
+from models.captions.motion_labels.settings import MotionLabelSettings
 from models.captions.motion_labels.vocabulary import NUM_TRANSLATIONS, OPPOSITES, STAY, name_directions
 from models.geometry.camera_path import conjugate, multiply, rotate, validate_poses
 from models.geometry.trajectory_reference import measure_trajectory
@@ -36,6 +38,18 @@ MIN_TRANSLATION = 0.01
 GAP = 3
 KEPT_SHARE = 0.5
 MAX_LABELS = 4
+
+
+def label_motion(
+    cam_from_world: npt.ArrayLike,
+    *,
+    times_s: npt.ArrayLike,
+    scene_depth: float | None,
+    has_translation: bool = True,
+    settings: MotionLabelSettings | None = None,
+) -> MotionLabels:
+    """Labels of `label_voted`, without a sentence. Arguments as in `detection`; only the poses are used."""
+    return MotionLabels(segments=label_voted(cam_from_world), sentence=None, reason="SpatialVID writes no sentence")
 
 
 def label_plain(cam_from_world: npt.ArrayLike) -> tuple[MotionSegment, ...]:
