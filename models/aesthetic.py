@@ -18,7 +18,8 @@ from pydantic import Field
 
 from core.arrays import Float32Array, Float64Array, UInt8Array
 from core.settings import OPERATIONAL, Settings
-from models.registry import CLIP_VIT_L14, LAION_AESTHETIC_V2, WeightsError, resolve_weights
+from models.registry import WeightsError, resolve_weights
+from models.registry.table import CLIP_VIT_L14, LAION_AESTHETIC_V2
 
 EMBEDDING_SIZE = 768
 INPUT_SIDE_PX = 224

@@ -18,7 +18,8 @@ from core.records import ClipRecord, VideoRecord, VideoWindow, make_clip_id
 from core.serialization import from_json_text, to_json_text
 from core.stage import StageContract
 from core.video_info import VideoInfo
-from models.registry import TRANSNET_V2, resolve_model
+from models.registry import resolve_model
+from models.registry.table import TRANSNET_V2
 from models.video_analysis import AnalysisSettings, analyze_measured, analyze_video
 from models.video_analysis.windows import UnfitWindowError, join_windows, measure_window, plan_windows
 from storage.stage_output import StageOutput

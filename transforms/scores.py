@@ -14,7 +14,8 @@ from core.settings import Settings
 from core.stage import StageContract
 from models import aesthetic
 from models.aesthetic import NO_MODEL_REASON, AestheticSettings
-from models.registry import CLIP_VIT_L14, LAION_AESTHETIC_V2, PPOCR_V6_SMALL_REC, ModelCard, resolve_model
+from models.registry import ModelCard, resolve_model
+from models.registry.table import CLIP_VIT_L14, LAION_AESTHETIC_V2, PPOCR_V6_SMALL_REC
 from models.text.scorer import TextModel, TextSettings, check_detector, detector_card
 from storage.stage_output import StageOutput
 from transforms.handlers.images import ClipImages

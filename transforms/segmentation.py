@@ -12,7 +12,7 @@ from core.arrays import BoolArray
 from core.records import ClipRecord, ClipStatus
 from core.stage import StageContract
 from models.annotation import AnnotationSettings
-from models.registry import SAM_21_LARGE
+from models.registry.table import SAM_21_LARGE
 from models.segmentation.sam_refinement import check_mask_model
 from storage.shard_members import masks_bytes
 from storage.stage_output import StageOutput

@@ -12,7 +12,8 @@ from core.annotations import TrackedCamera
 from core.records import ClipRecord, ClipStatus
 from core.stage import StageContract
 from models.annotation import AnnotationSettings
-from models.registry import MEGASAM, RAFT_THINGS, WeightsError, resolve_model
+from models.registry import WeightsError, resolve_model
+from models.registry.table import MEGASAM, RAFT_THINGS
 from models.slam.tracked_frames import TrackedFrames
 from storage.stage_output import StageOutput
 from transforms.annotation import known_intrinsics

@@ -13,14 +13,8 @@ from models.flow.raft import RaftNetwork
 from models.networks.depth_anything import DepthAnythingV2
 from models.networks.hiera import LARGE
 from models.networks.moge import MoGe2
-from models.registry import (
-    DEPTH_ANYTHING_V2_LARGE,
-    MEGASAM,
-    MOGE_2_VITL,
-    RAFT_THINGS,
-    SAM_21_LARGE,
-    ModelCard,
-)
+from models.registry import ModelCard
+from models.registry.table import DEPTH_ANYTHING_V2_LARGE, MEGASAM, MOGE_2_VITL, RAFT_THINGS, SAM_21_LARGE
 from models.slam.network import TrackingNetwork
 
 

@@ -9,15 +9,8 @@ from typing import Literal, Protocol
 
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from models.depth.settings import DepthSettings
-from models.registry import (
-    DEPTH_ANYTHING_V2_LARGE,
-    MOGE_2_VITL,
-    UNIDEPTH_V2_VITL14,
-    ModelCard,
-    ResolvedModel,
-    WeightsError,
-    resolve_model,
-)
+from models.registry import ModelCard, ResolvedModel, WeightsError, resolve_model
+from models.registry.table import DEPTH_ANYTHING_V2_LARGE, MOGE_2_VITL, UNIDEPTH_V2_VITL14
 
 DepthKind = Literal["relative", "metric"]
 DEPTH_KINDS: tuple[DepthKind, ...] = ("relative", "metric")

@@ -1,4 +1,4 @@
-"""The registry of models: what each computes, where it comes from, its license, and where its weights are."""
+"""Registry of models: what each computes, its source, license, and where its weights are."""
 
 from models.registry.cards import HubRepo, ModelCard, PackageFile, WeightsError, WeightsFile
 from models.registry.resolve import (
@@ -11,40 +11,14 @@ from models.registry.resolve import (
     resolve_weights,
 )
 from models.registry.table import (
-    CLIP_VIT_L14,
-    DEPTH_ANYTHING_V2_LARGE,
-    LAION_AESTHETIC_V2,
-    MEGASAM,
-    MOGE_2_VITL,
-    PPOCR_V5_SERVER_DET,
-    PPOCR_V5_SERVER_DET_PADDLE,
-    PPOCR_V6_SMALL_DET,
-    PPOCR_V6_SMALL_REC,
-    RAFT_THINGS,
     REGISTRY,
-    SAM_21_LARGE,
-    TRANSNET_V2,
-    UNIDEPTH_V2_VITL14,
     get_card,
 )
 
 __all__ = [
     "CACHE_VARIABLE",
-    "CLIP_VIT_L14",
-    "DEPTH_ANYTHING_V2_LARGE",
-    "LAION_AESTHETIC_V2",
-    "MEGASAM",
     "MODELS_VARIABLE",
-    "MOGE_2_VITL",
-    "PPOCR_V5_SERVER_DET",
-    "PPOCR_V5_SERVER_DET_PADDLE",
-    "PPOCR_V6_SMALL_DET",
-    "PPOCR_V6_SMALL_REC",
-    "RAFT_THINGS",
     "REGISTRY",
-    "SAM_21_LARGE",
-    "TRANSNET_V2",
-    "UNIDEPTH_V2_VITL14",
     "HubRepo",
     "ModelCard",
     "PackageFile",

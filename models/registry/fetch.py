@@ -1,4 +1,7 @@
-"""Getting weights from where they are published into the models folder."""
+"""Download of published weights into the models folder.
+
+pooch and huggingface_hub write to local caches only: the models folder can be any fsspec URI, so files are copied here.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,16 @@ CHUNK_BYTES = 1 << 20
 
 
 def fetch_model(card: ModelCard, from_uri: str | None = None) -> Iterator[str]:
-    """Puts a model's files into the models folder, those that are not there yet; yields each one's place.
+    """Fetches a model's missing files into the models folder; yields the URI of each file.
 
-    A file is checked before it appears under its name, and appears whole or not at all.
+    A file is verified, then appears atomically.
 
     Args:
       card: the model.
-      from_uri: folder or fsspec URI of a mirror that holds the files by their names; else they come from the URLs of
-        the registry.
+      from_uri: folder or fsspec URI of a mirror with files of these names; by default the registered URLs.
 
     Raises:
-      WeightsError: if a file has no URL, cannot be read, or is another one than the registered.
+      WeightsError: if a file has no URL, cannot be read, or is not the registered one.
     """
     if card.packaged is not None:
         raise WeightsError(f"model {card.model_id} is carried by a package. {card.how_to_get}")

@@ -1,9 +1,10 @@
-"""From a row of the registry to local files that are the right ones.
+"""Resolution of a registry row to verified local files.
 
-Looked for in this order: the path or URI that a setting gives, the package that carries the file, the models folder
-(`$SPATIALBEAM_MODELS`, a local folder or any fsspec URI; else `models` in the cache folder), the cache of the Hugging
-Face hub. What lies on another machine is copied into the cache folder (`$SPATIALBEAM_CACHE`, else
-`~/.cache/spatialbeam`) once.
+Search order: the path or URI of a setting, the package that carries the file, the models folder (`$SPATIALBEAM_MODELS`,
+a local folder or any fsspec URI; else `models` in the cache folder), the cache of the Hugging Face Hub. Remote files
+are copied once into the cache folder (`$SPATIALBEAM_CACHE`, else `~/.cache/spatialbeam`).
+The Hub's cache is read by its documented layout: `huggingface_hub` is not a dependency of the default installation, and
+its `try_to_load_from_cache` would replace five lines. pooch knows no fsspec URIs.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ MODELS_VARIABLE = "SPATIALBEAM_MODELS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """A model whose files are all there.
+    """Model whose files are all present.
 
     Attributes:
       paths: local path of each of the card's files, by the name at the source.
-      digest: SHA-256 over the contents of all files: of the file itself, if there is one only.
+      digest: SHA-256 of the file, or over the digests of several files.
     """
 
     paths: dict[str, str]
@@ -45,15 +46,15 @@ class ResolvedModel:
 def resolve_model(card: ModelCard, override_uri: str | None = None) -> ResolvedModel:
     """Local, verified paths of all files of a model.
 
-    A file with a registered digest must have it. Of the others the size is checked where it is known, and that they
-    are no web pages; their digest is measured, so that outputs name what was used.
+    Files must have their registered digest. Without one, size (if known) and that it is no web page are checked, and
+    the digest is computed for the outputs.
 
     Args:
       card: the model.
-      override_uri: path or fsspec URI that the user has set: of the file, or of the folder that holds the files.
+      override_uri: path or fsspec URI of the file or the folder of the files, from the settings.
 
     Raises:
-      WeightsError: if a file is missing, unreadable or another one. Says how to get it.
+      WeightsError: if a file is missing, unreadable or not the registered one. Tells how to get it.
     """
     paths = {file.name: _resolve_file(card, file, override_uri) for file in card.files}
     digests = [_digest_of(path) for path in paths.values()]
@@ -67,10 +68,10 @@ def resolve_weights(card: ModelCard, override_uri: str | None = None) -> str:
 
 
 def locate(card: ModelCard, file: WeightsFile, override_uri: str | None = None) -> str | None:
-    """Path or URI at which a file would be taken from, unverified; None if it is nowhere.
+    """Path or URI at which a file is found, unverified; None if it is nowhere.
 
     Raises:
-      WeightsError: if the user's own path or URI cannot be opened or holds nothing.
+      WeightsError: if the user's path or URI cannot be opened or has no such file.
     """
     if override_uri is not None:
         return _in_override(card, file, override_uri)
@@ -85,16 +86,16 @@ def models_folder() -> str:
 
 
 def cache_folder() -> Path:
-    """Local folder of what this program keeps between runs."""
+    """Local cache folder of this program."""
     root = os.environ.get(CACHE_VARIABLE)
     return Path(root) if root else Path.home() / ".cache" / "spatialbeam"
 
 
 def check_file(card: ModelCard, file: WeightsFile, path: str, shown: str | None = None) -> None:
-    """Checks that a local file is the registered one, as far as the registry knows it.
+    """Verifies a local file by what the registry states of it.
 
     Raises:
-      WeightsError: if it is another one.
+      WeightsError: if it is not the registered one.
     """
     shown = repr(shown or path)
     remedy = f"it is damaged or another version. {card.how_to_get}"
@@ -223,7 +224,7 @@ def _copy_to_cache(card: ModelCard, file: WeightsFile, uri: str) -> str:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[str]:
-    """A file of its own name in a folder, gone at the end: processes that start together must not share one."""
+    """Unique temporary file in a folder, removed at the end: concurrent processes must not share one."""
     handle, path = tempfile.mkstemp(prefix=".tmp-", dir=folder)
     os.close(handle)
     try:
@@ -239,6 +240,6 @@ def _digest_of(path: str) -> str:
 
 @lru_cache(maxsize=64)
 def _file_sha256(path: str, size_bytes: int, mtime_ns: int) -> str:
-    """Digest of a file; size and time are part of the key, so that a changed file is read again."""
+    """SHA-256 of a file; size and time are part of the cache key, so that a changed file is read again."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

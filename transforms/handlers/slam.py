@@ -11,7 +11,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.references import Ref
 from models.depth.mono_depth_file import MonoDepths
-from models.registry import MEGASAM, RAFT_THINGS, resolve_weights
+from models.registry import resolve_weights
+from models.registry.table import MEGASAM, RAFT_THINGS
 from models.sfm.estimate import Intrinsics, IntrinsicsMode
 from models.slam.settings import MegasamSettings
 from models.slam.tracked_frames import TrackedFrames

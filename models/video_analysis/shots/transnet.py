@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.arrays import Float32Array, Float64Array, UInt8Array
-from models.registry import TRANSNET_V2, resolve_weights
+from models.registry import resolve_weights
+from models.registry.table import TRANSNET_V2
 from models.video_analysis.shots.detector import Boundary, BoundaryKind
 from models.video_analysis.shots.settings import TransNetSettings
 

@@ -12,11 +12,7 @@ import pytest
 
 from models.registry import (
     CACHE_VARIABLE,
-    CLIP_VIT_L14,
-    LAION_AESTHETIC_V2,
     MODELS_VARIABLE,
-    PPOCR_V6_SMALL_DET,
-    PPOCR_V6_SMALL_REC,
     REGISTRY,
     HubRepo,
     ModelCard,
@@ -29,6 +25,7 @@ from models.registry import (
     resolve_weights,
 )
 from models.registry.fetch import fetch_model
+from models.registry.table import CLIP_VIT_L14, LAION_AESTHETIC_V2, PPOCR_V6_SMALL_DET, PPOCR_V6_SMALL_REC
 
 CONTENT = b"weights of a toy model"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from models.registry import PPOCR_V6_SMALL_REC, resolve_weights
+from models.registry import resolve_weights
+from models.registry.table import PPOCR_V6_SMALL_REC
 from models.text.recognition import TextRecognizer
 from models.text.scorer import TextSettings
 
