@@ -8,11 +8,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from scripts.fetch_test_data import DATA, digest, main, read_manifest
+from scripts.fetch_test_data import DATA, convert_realestate10k, digest, main, read_manifest
 
-COLUMNS = "file\trepository\tpath\tcommit\tfirst_bytes\tsha256\tlicense\tnote"
+COLUMNS = "file\trepository\tpath\tcommit\tmade_from\tfirst_bytes\tsha256\tlicense\tnote"
 VIDEO = b"a video" * 1000
 
 
@@ -50,7 +51,7 @@ def run(tmp_path, host, *rows: str) -> int:
 
 
 def row(file: str, path: str, digest: str, first_bytes: str = "") -> str:
-    return f"{file}\towner/name\t{path}\tabc123\t{first_bytes}\t{digest}\tMIT\t"
+    return f"{file}\towner/name\t{path}\tabc123\t\t{first_bytes}\t{digest}\tMIT\t"
 
 
 def test_right_file_is_stored(tmp_path, host):
@@ -95,9 +96,31 @@ def test_host_that_does_not_answer_is_a_failure(tmp_path, capsys):
 
 
 def test_what_has_no_address_is_reported_and_no_failure(tmp_path, host, capsys):
-    excerpt = f"seq/poses.tum\t\t\t\t\t{'0' * 64}\tMIT\tconverted from elsewhere"
+    excerpt = f"seq/poses.tum\t\t\t\t\t\t{'0' * 64}\tMIT\tconverted from elsewhere"
     assert run(tmp_path, host, excerpt) == 0
     assert "unpublished  seq/poses.tum: converted from elsewhere" in capsys.readouterr().out
+
+
+def test_cameras_of_realestate10k_are_converted():
+    numbers = "1 0.5 0.75 0.5 0.5 0 0 0 -1 0 2 1 0 0 3 0 0 1 4"
+    poses = convert_realestate10k(f"address\n{numbers}\n", "poses.tum").splitlines()[1].split()
+    # cam_from_world turns by 90 degrees about z: the center is -R^T t, the quaternion that of -90 degrees.
+    np.testing.assert_allclose(np.float64(poses), [0, -3, 2, -4, 0, 0, -(0.5**0.5), 0.5**0.5], atol=1e-8)
+    intrinsics = convert_realestate10k(f"address\n{numbers}\n", "intrinsics.txt").splitlines()[1]
+    assert intrinsics == "192.0 192.0 192.0 128.0 384 256"
+
+
+def test_what_is_converted_comes_after_its_source(tmp_path, host, capsys):
+    cameras = f"address\n{' '.join(map(str, range(19)))}\n".encode()
+    (tmp_path / "host/owner/name/abc123/cameras.txt").write_bytes(cameras)
+    made = convert_realestate10k(cameras.decode(), "intrinsics.txt").encode()
+    rows = [
+        f"seq/intrinsics.txt\t\t\t\tseq/cameras.txt\t\t{sha256(made)}\tMIT\t",
+        row("seq/cameras.txt", "cameras.txt", sha256(cameras)),
+    ]
+    assert run(tmp_path, host, *rows) == 0
+    assert (tmp_path / "data/seq/intrinsics.txt").read_bytes() == made
+    assert "converted    seq/intrinsics.txt" in capsys.readouterr().out
 
 
 def test_committed_manifest_is_complete():
