@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from core.arrays import UInt8Array
@@ -66,10 +67,22 @@ class ScoreSpec:
         """What a stage's contract calls it: a key of the record's field `scores`."""
         return f"scores.{self.name}"
 
+    @property
+    def value_column(self) -> str:
+        return f"{self.name}_score"
+
+    @property
+    def reason_column(self) -> str:
+        return f"{self.name}_reason"
+
+    @property
+    def model_column(self) -> str:
+        return f"{self.name}_model"
+
     def columns(self) -> tuple[Column, ...]:
         """Columns of the value, of the reason why there is none, and of the model."""
         value = Column(
-            name=f"{self.name}_score",
+            name=self.value_column,
             type=float,
             meaning=self.meaning,
             path=f"{self.field}.value",
@@ -80,17 +93,12 @@ class ScoreSpec:
             stage=self.stage,
             tier=Tier.MODEL,
         )
-        texts = {"reason": f"why there is no {value.name}", "model": f"id and digest of the model behind {value.name}"}
-        return value, *(
-            Column(
-                name=f"{self.name}_{part}",
-                type=str,
-                meaning=meaning,
-                path=f"{self.field}.{part}",
-                stage=self.stage,
-                tier=Tier.MODEL,
-            )
-            for part, meaning in texts.items()
+        text = partial(Column, type=str, stage=self.stage, tier=Tier.MODEL)
+        why, which = f"why there is no {value.name}", f"id and digest of the model behind {value.name}"
+        return (
+            value,
+            text(name=self.reason_column, meaning=why, path=f"{self.field}.reason"),
+            text(name=self.model_column, meaning=which, path=f"{self.field}.model"),
         )
 
 
@@ -113,3 +121,5 @@ AESTHETIC = ScoreSpec(
 
 SCORES = (TEXT_AREA, AESTHETIC)
 """All scores, in the order of their columns."""
+
+SCORE_COLUMNS = {spec.value_column: spec for spec in SCORES}

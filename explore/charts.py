@@ -165,7 +165,7 @@ def draw_histogram(histogram: Histogram) -> str:
         is_last = math.isclose(tick, high) and histogram.num_beyond > 0
         text = ("≥ " if is_last else "") + format_number(tick)
         drawn.append(f'<text x="{x:.1f}" y="{_PLOT_BOTTOM + 18}" class="tick" text-anchor="{anchor}">{text}</text>')
-    title = f"histogram of {histogram.spec.column}, {histogram.num_values} clips, at most {peak} in a bar"
+    title = f"histogram of {histogram.column.name}, {histogram.num_values} clips, at most {peak} in a bar"
     size = f"0 0 {_HIST_WIDTH} {_HIST_HEIGHT}"
     return f'<svg class="hist" viewBox="{size}" role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
 

@@ -10,48 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from core.arrays import Float64Array, Int64Array
+from core.columns import Column
+from core.scores import SCORE_COLUMNS
 from core.thresholds import Limit
 from explore.outputs import fetch_pairs, fetch_rows
 
 STATUSES = ("kept", "rejected", "failed")
 _TAIL = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramSpec:
-    """A column of the clip table whose histogram is shown.
-
-    Attributes:
-      column: name in the clip table.
-      title: display name.
-      unit: unit or scale.
-      domain: fixed range of the axis, if any.
-      bins: number of bins; with a fixed range, round limits fall on bin edges.
-    """
-
-    column: str
-    title: str
-    unit: str
-    domain: tuple[float, float] | None = None
-    bins: int = 40
-
-
-SCORES = (
-    HistogramSpec("luminance_score", "Luminance", "mean of the sample images, 0 to 255", (0.0, 255.0), bins=51),
-    HistogramSpec("motion_score", "Motion", "VMAF motion at native size, luma units a frame"),
-    HistogramSpec("motion_normalized", "Motion, normalized", "thumbnail change in 0.1 s, luma units"),
-    HistogramSpec("ocr_score", "Text", "share of the image under text, 0 to 1", (0.0, 1.0), bins=50),
-    HistogramSpec("aesthetic_score", "Aesthetic", "LAION score, about 0 to 10", (0.0, 10.0), bins=50),
-    HistogramSpec("duration_s", "Duration", "seconds"),
-)
-MOTION_SCORES = (
-    HistogramSpec("move_dist", "Length of the path", "units in which the 98th percentile of inverse depth is 2"),
-    HistogramSpec("rot_angle", "Rotation", "radians, summed"),
-    HistogramSpec("dynamic_ratio", "Moving pixels", "mean share, 0 to 1", (0.0, 1.0), bins=50),
-    HistogramSpec("depth_valid_share", "Pixels with depth", "share, 0 to 1", (0.0, 1.0), bins=50),
-)
-REASON_COLUMNS = {"ocr_score": "ocr_reason", "aesthetic_score": "aesthetic_reason"}
-MODEL_COLUMNS = {"ocr_score": "ocr_model", "aesthetic_score": "aesthetic_model"}
+_BINS, _BINS_OF_RANGE = 40, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +34,7 @@ class Histogram:
       models: models that computed the values.
     """
 
-    spec: HistogramSpec
+    column: Column
     limit: Limit
     num_values: int
     edges: Float64Array
@@ -84,32 +50,33 @@ class Histogram:
 def make_histogram(
     database: duckdb.DuckDBPyConnection,
     clips: pa.Table,
-    spec: HistogramSpec,
+    column: Column,
     limit: Limit,
     *,
     with_missing: bool = True,
 ) -> Histogram:
     """Histogram of a column over `clips`; models and reasons of missing values come from the view `clips`."""
-    column = clips[spec.column].to_numpy(zero_copy_only=False).astype(np.float64)
-    is_null = clips[spec.column].is_null().to_numpy(zero_copy_only=False).astype(bool)
-    is_value = np.isfinite(column)
-    values = column[is_value]
-    low, high = spec.domain or _axis_range(values, limit)
-    if values.size and spec.domain:
+    numbers = clips[column.name].to_numpy(zero_copy_only=False).astype(np.float64)
+    is_null = clips[column.name].is_null().to_numpy(zero_copy_only=False).astype(bool)
+    is_value = np.isfinite(numbers)
+    values = numbers[is_value]
+    low, high = column.range or _axis_range(values, limit)
+    bins = _bins_of_range(low, high) if column.range else _BINS
+    if values.size and column.range:
         low, high = min(low, float(np.floor(values.min()))), max(high, float(np.ceil(values.max())))
-    edges = np.linspace(low, high, spec.bins + 1)
+    edges = np.linspace(low, high, bins + 1)
     status = clips["status"].to_numpy(zero_copy_only=False)
     counts = {
-        name: np.histogram(np.minimum(column[is_value & (status == name)], high), bins=edges)[0] for name in STATUSES
+        name: np.histogram(np.minimum(numbers[is_value & (status == name)], high), bins=edges)[0] for name in STATUSES
     }
     quantiles = tuple(float(q) for q in np.quantile(values, (0, 0.05, 0.5, 0.95, 1))) if values.size else None
-    missing = _missing_reasons(database, spec) if with_missing else ()
+    missing = _missing_reasons(database, column.name) if with_missing else ()
     if bad := int((~is_value & ~is_null).sum()):
         missing += (("not a finite number", bad),)
-    model = MODEL_COLUMNS.get(spec.column)
-    models = fetch_rows(database, f"SELECT DISTINCT {model} AS m FROM clips ORDER BY 1") if model else []
+    score = SCORE_COLUMNS.get(column.name)
+    models = fetch_rows(database, f"SELECT DISTINCT {score.model_column} AS m FROM clips ORDER BY 1") if score else []
     return Histogram(
-        spec=spec,
+        column=column,
         limit=limit,
         num_values=values.size,
         edges=edges,
@@ -121,6 +88,13 @@ def make_histogram(
         missing=missing,
         models=tuple(row["m"] for row in models if row["m"]),
     )
+
+
+def _bins_of_range(low: float, high: float) -> int:
+    """About 50 bins whose width is 1, 2 or 5 times a power of ten, so that round limits fall on their edges."""
+    width = (high - low) / _BINS_OF_RANGE
+    power = 10.0 ** np.floor(np.log10(width))
+    return round((high - low) / min((s * power for s in (1, 2, 5, 10)), key=lambda step: abs(step - width)))
 
 
 def _axis_range(values: Float64Array, limit: Limit) -> tuple[float, float]:
@@ -145,11 +119,11 @@ def _round_up(value: float) -> float:
     return float(next(s * power for s in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 20) if s * power >= value))
 
 
-def _missing_reasons(database: duckdb.DuckDBPyConnection, spec: HistogramSpec) -> tuple[tuple[str, int], ...]:
+def _missing_reasons(database: duckdb.DuckDBPyConnection, column: str) -> tuple[tuple[str, int], ...]:
     """Counts of clips without a value, by their recorded reason or their status."""
-    given = REASON_COLUMNS.get(spec.column, "NULL")
+    given = SCORE_COLUMNS[column].reason_column if column in SCORE_COLUMNS else "NULL"
     sql = (
         f"SELECT coalesce({given}, CASE status WHEN 'failed' THEN 'the clip failed' ELSE 'no reason recorded' "
-        f"END) AS reason, count(*) FROM clips WHERE {spec.column} IS NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+        f"END) AS reason, count(*) FROM clips WHERE {column} IS NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return tuple(fetch_pairs(database, sql).items())

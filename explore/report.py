@@ -202,8 +202,8 @@ def _render_scores(summary: RunSummary) -> str:
 
 
 def _render_histogram(histogram: Histogram) -> str:
-    score = histogram.spec
-    head = f'<h3>{score.title} <code class="soft">{score.column}</code></h3><p class="soft">{score.unit}</p>'
+    column = histogram.column
+    head = f'<h3>{column.title} <code class="soft">{column.name}</code></h3><p class="soft">{column.description}</p>'
     notes = []
     if histogram.quantiles:
         least, low, median, high, largest = map(format_number, histogram.quantiles)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from core.schema import LATE_COLUMNS
-from core.scores import NOT_SCORED_REASON, SCORES
+from core.schema import LATE_COLUMNS, MODEL_COLUMNS
+from core.scores import NOT_SCORED_REASON, SCORE_COLUMNS
 from core.thresholds import ThresholdSettings, Verdict, apply_limits
 from explore.outputs import read_table
 from storage.store import Store
@@ -23,7 +23,6 @@ from storage.uris import normalize_uri
 MAX_IDS_SHOWN = 20
 CUT_COLUMN = "clip_codec"
 """Null in clips that were never cut, and so were never annotated."""
-REASON_COLUMNS = {f"{spec.name}_score": f"{spec.name}_reason" for spec in SCORES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def rethreshold(output_uri: str, settings: ThresholdSettings, write_to: str | No
       OutputError: if the folder is no finished run.
     """
     limited = sorted(column for column, limit in settings.limits.items() if limit is not None)
-    reasons = [REASON_COLUMNS[column] for column in limited if column in REASON_COLUMNS]
+    reasons = [SCORE_COLUMNS[column].reason_column for column in limited if column in SCORE_COLUMNS]
     groups = ["duplicate_group"] if settings.reject_duplicates else []
     columns = dict.fromkeys(["clip_id", "status", CUT_COLUMN, *groups, *limited, *reasons])
     table = read_table(output_uri, "clips", list(columns))
@@ -91,10 +90,11 @@ def _status(verdict: Verdict | None) -> str:
 
 def _lacks_scores(row: dict[str, object], verdict: Verdict, settings: ThresholdSettings) -> bool:
     """Whether the verdict on a clip depends on scores or annotations that it lacks."""
-    unscored = [c for c in verdict.unchecked if row.get(REASON_COLUMNS.get(c, "")) == NOT_SCORED_REASON]
+    models = [c for c in verdict.unchecked if c in SCORE_COLUMNS]
+    unscored = [c for c in models if row[SCORE_COLUMNS[c].reason_column] == NOT_SCORED_REASON]
     if row["status"] == "rejected" and row[CUT_COLUMN] is None:
         unscored += [c for c in verdict.unchecked if c in LATE_COLUMNS]
-    return bool(unscored) and apply_limits(row, settings, skip=LATE_COLUMNS.union(REASON_COLUMNS)).is_kept
+    return bool(unscored) and apply_limits(row, settings, skip=LATE_COLUMNS | MODEL_COLUMNS).is_kept
 
 
 def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str], write_to: str) -> None:

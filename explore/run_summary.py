@@ -10,13 +10,17 @@ import duckdb
 import pyarrow.compute as pc
 
 from core.accounting import Accounting
+from core.columns import Tier
+from core.schema import CHARTED_COLUMNS, MODEL_COLUMNS
 from core.thresholds import Limit
-from explore.histograms import MODEL_COLUMNS, MOTION_SCORES, REASON_COLUMNS, SCORES, STATUSES, Histogram, make_histogram
+from explore.histograms import STATUSES, Histogram, make_histogram
 from explore.outputs import fetch_pairs, fetch_rows, fetch_scalar, read_accounting, read_run, read_table
 from explore.stats import CLIP_COLUMNS, StatsTable, collect_stats
 from storage.store import Store
 
 MAX_ROWS = 200
+# Small integers are shown as bars of their values.
+_HISTOGRAMS = tuple(column for column in CHARTED_COLUMNS if column.type is float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +86,7 @@ def gather_run_summary(output_uri: str, limits: Mapping[str, Limit]) -> RunSumma
       OutputError: if the folder is no finished run.
     """
     columns = {"shot_index", "unchecked_limits", "pose_reason", "caption_reason", "caption_model", *CLIP_COLUMNS}
-    columns |= {spec.column for spec in (*SCORES, *MOTION_SCORES)}
-    columns |= {*REASON_COLUMNS.values(), *MODEL_COLUMNS.values()}
+    columns |= {column.name for column in CHARTED_COLUMNS} | MODEL_COLUMNS
     clips = read_table(output_uri, "clips", sorted(columns))
     kept = clips.filter(pc.equal(clips["status"], "kept"))
     # One thread: floating-point sums must not depend on thread order.
@@ -109,11 +112,14 @@ def gather_run_summary(output_uri: str, limits: Mapping[str, Limit]) -> RunSumma
                 ).items()
             ),
             histograms=tuple(
-                make_histogram(database, clips, spec, limits.get(spec.column, Limit())) for spec in SCORES
+                make_histogram(database, clips, column, limits.get(column.name, Limit()))
+                for column in _HISTOGRAMS
+                if column.tier is not Tier.LATE
             ),
             motion=tuple(
-                make_histogram(database, kept, spec, limits.get(spec.column, Limit()), with_missing=False)
-                for spec in MOTION_SCORES
+                make_histogram(database, kept, column, limits.get(column.name, Limit()), with_missing=False)
+                for column in _HISTOGRAMS
+                if column.tier is Tier.LATE
             ),
             pose_failures=_reasons_without(database, "pose_reason", "NOT pose_ok"),
             caption_failures=_reasons_without(database, "caption_reason", "caption_reason IS NOT NULL"),

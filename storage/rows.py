@@ -17,7 +17,7 @@ def clip_row(clip: ClipRecord) -> Row:
     """The clip table's row of a record."""
     row = row_of(clip, CLIP_COLUMNS)
     if clip.status is ClipStatus.REJECTED:
-        row |= {f"{spec.name}_reason": NOT_SCORED_REASON for spec in SCORES if spec.name not in clip.scores}
+        row |= {spec.reason_column: NOT_SCORED_REASON for spec in SCORES if spec.name not in clip.scores}
     return row | dict(clip.extra)
 
 

@@ -79,6 +79,9 @@ def test_a_new_score_is_a_column(scored):
     assert scores and all(score > 0 for score in scores)
 
 
-def test_a_new_score_has_a_limit(scored):
+def test_a_new_score_has_a_limit_and_a_histogram(scored):
     reasons = pq.read_table(scored / "clips.parquet")["rejection_reasons"].to_pylist()
     assert all(reason == ["sharpness_score below 1e+06"] for reason in reasons)
+    page = (scored / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<h3>Sharpness <code class="soft">sharpness_score</code></h3>' in page
+    assert f"histogram of sharpness_score, {len(reasons)} clips" in page

@@ -16,7 +16,7 @@ from tests.support.runs import clip_row, failure_row, make_run, small_tables, vi
 
 
 def histogram_of(summary, column):
-    return next(d for d in summary.histograms if d.spec.column == column)
+    return next(d for d in summary.histograms if d.column.name == column)
 
 
 def clips_with(column, values):
