@@ -1,4 +1,4 @@
-"""Every command that README and the pages of docs/ show is run, on small data, or named here with why it is not."""
+"""Every command that README, CONTRIBUTING and docs/ show is run, on small data, or named here with why not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beam_pipeline.cli.main import main
 from tests.support.annotated import make_annotated_run
 from tests.support.paths import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 # Why a command is not run here: by what it begins with or holds, after `.venv/bin/` and `python` are taken off.
 NOT_RUN = {
