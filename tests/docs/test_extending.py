@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.paths import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.slow
 ROOMS = ("beam_pipeline", "configs", "core", "explore", "media", "models", "native", "storage", "transforms")
 
 
