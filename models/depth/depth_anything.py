@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -75,12 +75,13 @@ def _to_patches(length_px: float) -> int:
     return near if near >= SHORT_SIDE_PX else math.ceil(length_px / PATCH_PX) * PATCH_PX
 
 
-def load_depth_anything(path: str, settings: DepthSettings, encoder: str = "vitl") -> DepthAnything:
+def load_depth_anything(paths: Mapping[str, str], settings: DepthSettings, encoder: str = "vitl") -> DepthAnything:
     """Loads weights as their authors publish them.
 
     Raises:
       WeightsError: if they do not fit.
     """
+    (path,) = paths.values()
     network = DepthAnythingV2(encoder)
     load_tensors(network, read_tensors(path), path)
     return DepthAnything(network.prepare(DTYPES[settings.precision]), settings)

@@ -120,12 +120,13 @@ def fit_camera(points: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(enough, focal, one).float(), torch.where(enough, shift, zero).float()
 
 
-def load_moge(path: str, settings: DepthSettings) -> MoGe:
+def load_moge(paths: Mapping[str, str], settings: DepthSettings) -> MoGe:
     """Loads weights as their authors publish them, with the configuration that lies beside them.
 
     Raises:
       WeightsError: if they do not fit.
     """
+    (path,) = paths.values()
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint, Mapping) or not {"model", "model_config"} <= set(checkpoint):
         raise WeightsError(f"{path!r} is not a MoGe checkpoint: it has no `model` and `model_config`")

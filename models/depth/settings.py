@@ -1,26 +1,31 @@
-"""Settings of the networks that see depth in single frames."""
+"""Settings of monocular depth and of consistent video depth."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from core.settings import OPERATIONAL, Settings
+from models.registry import model_ids
+
+
+def _choices(task: str) -> str:
+    return " or ".join(model_ids(task))
 
 
 class DepthSettings(Settings):
-    """Which networks see depth in single frames, beside the depth that the camera's motion gives."""
+    """Monocular depth networks, which fill and scale the depth from multi-view stereo."""
 
-    relative: Literal["none", "depth-anything-v2-large"] = Field(
+    relative: str = Field(
         "none",
-        description="Network for inverse depth up to scale and shift; its maps are fitted to the depth that the "
-        "camera's motion gives and fill it.",
+        description=f"Network for inverse depth up to scale and shift: none or {_choices('relative depth')}. Its maps "
+        "are aligned with the depth from multi-view stereo and fill it.",
     )
-    metric: Literal["none", "moge-2-vitl", "unidepth-v2-vitl14"] = Field(
+    metric: str = Field(
         "none",
-        description="Network for depth in meters: gives the scale of poses and depth, and depth where the camera does "
-        "not travel. unidepth-v2-vitl14 needs the package unidepth.",
+        description=f"Network for depth in meters: none or {_choices('metric depth')}. It gives the scale of poses and "
+        "depth, and depth where the camera does not translate.",
     )
     relative_uri: str | None = Field(
         None, description="Path or URI of depth_anything_v2_vitl.pth.", json_schema_extra=OPERATIONAL
@@ -35,7 +40,7 @@ class DepthSettings(Settings):
         "fp16", description="Number format of the networks; the halves are for GPUs."
     )
     input_max_side_px: int = Field(
-        1280, ge=14, description="Longest side at which frames are decoded for the networks; they resize them further."
+        1280, ge=14, description="Longest side at which frames are decoded for the networks, which resize them further."
     )
     batch_frames: int = Field(
         16, ge=1, description="Most frames in a batch; halved where memory runs out.", json_schema_extra=OPERATIONAL
@@ -50,8 +55,16 @@ class DepthSettings(Settings):
         4, ge=1, description="Clips decoded ahead of the networks, each on a thread.", json_schema_extra=OPERATIONAL
     )
     moge_tokens: int = Field(
-        2400, ge=100, le=3600, description="Patches that MoGe-2 cuts a frame into: more are finer and slower."
+        2400, ge=100, le=3600, description="Patches (ViT tokens) of a frame in MoGe-2: more are finer and slower."
     )
+
+    @field_validator("relative", "metric")
+    @classmethod
+    def _check_model(cls, value: str, info: ValidationInfo) -> str:
+        known = ["none", *model_ids(f"{info.field_name} depth")]
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value
 
     @property
     def has_network(self) -> bool:
@@ -60,12 +73,14 @@ class DepthSettings(Settings):
 
 
 class ConsistencySettings(Settings):
-    """Optimization of depth over a clip."""
+    """Consistent video depth: optimization of depth maps over a clip."""
 
-    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift to each frame.")
-    refine_steps: int = Field(400, ge=1, description="Steps that change each pixel.")
-    normal_weight: float = Field(5.0, ge=0, description="Weight of surface normals against the first maps.")
-    gradient_weight: float = Field(2.0, ge=0, description="Weight of slopes against the first maps.")
+    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift per frame.")
+    refine_steps: int = Field(400, ge=1, description="Steps that refine each pixel.")
+    normal_weight: float = Field(
+        5.0, ge=0, description="Weight of the loss on surface normals against the initial maps."
+    )
+    gradient_weight: float = Field(2.0, ge=0, description="Weight of the loss on gradients against the initial maps.")
     parity: bool = Field(
         False, description="One step of each kind, as SpatialVID's code takes: its update stands behind the loop."
     )

@@ -13,6 +13,7 @@ from models.registry.resolve import (
 from models.registry.table import (
     REGISTRY,
     get_card,
+    model_ids,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "WeightsFile",
     "get_card",
     "locate",
+    "model_ids",
     "models_folder",
     "resolve_model",
     "resolve_weights",

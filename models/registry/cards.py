@@ -61,7 +61,7 @@ class ModelCard:
 
     Attributes:
       model_id: stable name that outputs and settings use.
-      task: what it is for: text, aesthetic, depth, masks, tracking, flow, shots.
+      task: what it is for: text, aesthetic, relative depth, metric depth, masks, tracking, flow, shots.
       computes: what the model computes, in a few words.
       source: package with version, or the project's URL.
       revision: version, commit or publication that fixes the weights.
@@ -71,6 +71,8 @@ class ModelCard:
       setting: the configuration key that takes a path or URI of the file (of the folder, if there are several).
       hub: the hub repository that holds the files.
       packaged: where an installed package carries the file; None if the user must provide it.
+      loader: `module:function` that loads the network, where several networks share an interface.
+      packages: packages that it needs besides torch.
       notes: what a user should know besides the license's text; may be empty.
     """
 
@@ -85,6 +87,8 @@ class ModelCard:
     setting: str
     hub: HubRepo | None = None
     packaged: PackageFile | None = None
+    loader: str = ""
+    packages: tuple[str, ...] = ()
     notes: str = ""
 
     @property

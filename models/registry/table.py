@@ -141,7 +141,7 @@ LAION_AESTHETIC_V2 = ModelCard(
 
 DEPTH_ANYTHING_V2_LARGE = ModelCard(
     model_id="depth-anything-v2-large",
-    task="depth",
+    task="relative depth",
     computes="relative inverse depth of each pixel",
     source="https://github.com/DepthAnything/Depth-Anything-V2",
     revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9",
@@ -156,11 +156,12 @@ DEPTH_ANYTHING_V2_LARGE = ModelCard(
     commercial_use=False,
     setting="annotate.depth.relative_uri",
     hub=HubRepo(repo="depth-anything/Depth-Anything-V2-Large", revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9"),
+    loader="models.depth.depth_anything:load_depth_anything",
 )
 
 UNIDEPTH_V2_VITL14 = ModelCard(
     model_id="unidepth-v2-vitl14",
-    task="depth",
+    task="metric depth",
     computes="metric depth of each pixel, intrinsics",
     source="https://github.com/lpiccinelli-eth/UniDepth",
     revision="52b349b514bd8b47642f67ac78cb7b5dc5c51dd9",
@@ -175,12 +176,14 @@ UNIDEPTH_V2_VITL14 = ModelCard(
     commercial_use=False,
     setting="annotate.depth.metric_uri",
     hub=HubRepo(repo="lpiccinelli/unidepth-v2-vitl14", revision="52b349b514bd8b47642f67ac78cb7b5dc5c51dd9"),
+    loader="models.depth.unidepth:load_unidepth",
+    packages=("unidepth",),
     notes="Needs the package unidepth, which is not on PyPI: install it from its repository.",
 )
 
 MOGE_2_VITL = ModelCard(
     model_id="moge-2-vitl",
-    task="depth",
+    task="metric depth",
     computes="metric depth of each pixel, focal length, validity",
     source="https://github.com/microsoft/MoGe",
     revision="MoGe-2 ViT-L, 2025-06",
@@ -189,6 +192,7 @@ MOGE_2_VITL = ModelCard(
     commercial_use=True,
     setting="annotate.depth.metric_uri",
     hub=HubRepo(repo="Ruicheng/moge-2-vitl", revision="main"),
+    loader="models.depth.moge:load_moge",
 )
 
 SAM_21_LARGE = ModelCard(
@@ -251,6 +255,11 @@ MEGASAM = ModelCard(
 
 REGISTRY = {card.model_id: card for card in tuple(globals().values()) if isinstance(card, ModelCard)}
 """All rows by id, in the order above."""
+
+
+def model_ids(task: str) -> list[str]:
+    """Ids of all models for a task."""
+    return [card.model_id for card in REGISTRY.values() if card.task == task]
 
 
 def get_card(model_id: str) -> ModelCard:

@@ -86,3 +86,19 @@ def test_a_new_score_has_a_limit_and_a_histogram(scored):
     page = (scored / "report" / "index.html").read_text(encoding="utf-8")
     assert '<h3>Sharpness <code class="soft">sharpness_score</code></h3>' in page
     assert f"histogram of sharpness_score, {len(reasons)} clips" in page
+
+
+def test_a_new_depth_network_is_two_files(tmp_path):
+    assert extend("A new depth network", tmp_path) == {"models/depth/plane.py", "models/registry/table.py"}
+    (tmp_path / "plane.json").write_text('{"depth_m": 2.5}', encoding="utf-8")
+    code = """
+import importlib.util, numpy as np
+importlib.util.find_spec = lambda name: object()
+from models.depth.mono_depth import load_depth_models
+from models.depth.settings import DepthSettings
+(network,) = load_depth_models(DepthSettings(metric="plane", metric_uri="plane.json"))
+found = network.predict([np.zeros((48, 64, 3), np.uint8)] * 2, (32, 24))
+assert found.maps.shape == (2, 24, 32) and (found.maps == 2.5).all()
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)

@@ -75,7 +75,7 @@ class TestDepthModels:
             patch.setattr(module, "SHORT_SIDE_PX", 56)
             patch.setattr(module, "read_tensors", lambda path: network.state_dict())
             model = load_depth_anything(
-                "weights", DepthSettings(device="cpu", precision="fp32", batch_frames=2), "vits"
+                {"vits.pth": "weights"}, DepthSettings(device="cpu", precision="fp32", batch_frames=2), "vits"
             )
             together = model.predict(frames, (40, 30))
             alone = model.predict(frames[2:], (40, 30))
@@ -96,17 +96,17 @@ class TestDepthModels:
         state = network.state_dict() | {"normal_head.x": torch.zeros(1)}
         torch.save({"model": state, "model_config": small_moge_config()}, path)
         settings = DepthSettings(device="cpu", precision="fp32", moge_tokens=120)
-        model = load_moge(str(path), settings)
+        model = load_moge({"model.pt": str(path)}, settings)
         seen = model.predict(list(wavy_pictures(2, 36, 64)), (32, 18))
         assert seen.maps.shape == seen.is_valid.shape == (2, 18, 32)
         assert (seen.maps[seen.is_valid] > 0).all() and (seen.maps[~seen.is_valid] == 0).all()
         assert seen.focal_px.shape == (2,) and np.isfinite(seen.focal_px).all()
         torch.save({"model": {}, "model_config": small_moge_config()}, path)
         with pytest.raises(WeightsError, match="does not fit MoGe2"):
-            load_moge(str(path), settings)
+            load_moge({"model.pt": str(path)}, settings)
         torch.save({"model": {}}, path)
         with pytest.raises(WeightsError, match="not a MoGe checkpoint"):
-            load_moge(str(path), settings)
+            load_moge({"model.pt": str(path)}, settings)
 
     def test_focal_length_and_shift_are_found_for_several_pictures_at_once(self, torch):
         from models.depth.moge import fit_camera
