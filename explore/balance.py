@@ -1,4 +1,4 @@
-"""Selects a subset of clips that is balanced over tags and motion, by a stated greedy rule."""
+"""Selects subsets of clips that are balanced over tags and motion, by a greedy rule."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def balance(
     clips_per_shard: int = 500,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Selection, Accounting | None]:
-    """Selects clips and, given a folder, writes them as a data set with the rule in its manifest.
+    """Selects clips and writes them as a data set, if a folder is given.
+
+    The manifest of the data set holds the rule.
 
     Args:
       output_uri: folder of a finished run.

@@ -1,4 +1,4 @@
-"""Charts as SVG text: the funnel of a run and histograms. Colors come from the style sheet."""
+"""Charts as SVG: the funnel of a run and histograms, with colors of the style sheet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Segment:
 
 
 def draw_funnel(summary: RunSummary) -> str:
-    """Funnel from videos to kept clips as SVG: each bar splits the passed part of the one before."""
+    """Funnel from videos to kept clips; each bar splits the passed part of the last."""
     totals = summary.accounting
     stages = (
         (
@@ -116,7 +116,7 @@ def _draw_bar(x: float, title: str, total: int, segments: Sequence[_Segment]) ->
 
 
 def _label_positions(segments: Sequence[_Segment]) -> list[float]:
-    """Vertical positions of labels: at the tops of their segments, pushed apart, clamped at the lower end."""
+    """Vertical positions of labels: at the tops of their segments, but never overlapping."""
     positions: list[float] = []
     for segment in segments:
         least = positions[-1] + _LABEL_STEP if positions else 0.0
@@ -137,7 +137,7 @@ def _draw_ribbon(left: float, right: float, segment: _Segment) -> str:
 
 
 def draw_histogram(histogram: Histogram) -> str:
-    """Stacked histogram of clips by score and status as SVG; ranges beyond the limits are shaded."""
+    """Stacked histogram of clips by status; ranges beyond the limits are shaded."""
     low, high = float(histogram.edges[0]), float(histogram.edges[-1])
     scale = (_PLOT_RIGHT - _PLOT_LEFT) / (high - low)
     stacked = np.cumsum([histogram.counts[name] for name in STATUSES], axis=0)

@@ -1,4 +1,4 @@
-"""Reads kept clips of a finished data set: rows selected by SQL, and files from the shards."""
+"""Reads kept clips of a finished data set: rows by SQL, files from the shards."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def find_clips(output_uri: str, where: str | None = None) -> list[ClipRow]:
 
 
 class ShardReader:
-    """Random access to the files of clips in a data set's shards; caches the shards' indices.
+    """Random access to the files of clips in shards; caches the indices of shards.
 
     Raises:
       OutputError: if a shard is missing or does not hold a clip that its row names.

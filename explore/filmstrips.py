@@ -1,4 +1,4 @@
-"""Filmstrips of clips: frames side by side in one image, which a page plays without scripts."""
+"""Filmstrips of clips: frames side by side in one image, for animation by CSS."""
 
 from __future__ import annotations
 

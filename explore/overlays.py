@@ -18,7 +18,7 @@ _PATH, _PAST, _CAMERA = (255, 255, 255), (64, 224, 190), (255, 196, 61)
 
 
 def depth_range(maps: DepthMaps) -> tuple[float, float]:
-    """(low, high) inverse depth that the color map spans: 2nd and 98th percentile over a clip."""
+    """(low, high) range of the color map: 2nd and 98th percentile of inverse depth."""
     inverse = 1 / maps.depth[maps.is_valid].astype(np.float32)
     if not inverse.size:
         return 0.0, 1.0
@@ -27,7 +27,7 @@ def depth_range(maps: DepthMaps) -> tuple[float, float]:
 
 
 def color_depth(depth: npt.NDArray[np.floating], is_valid: BoolArray, inverse_range: tuple[float, float]) -> UInt8Array:
-    """(h, w, 3) colors of inverse depth, red near to blue far, dark gray where invalid."""
+    """(h, w, 3) colors of inverse depth: red near, blue far, dark gray where invalid."""
     z = depth.astype(np.float32)
     inverse = np.divide(1, z, out=np.zeros_like(z), where=is_valid & (z > 0))
     low, high = inverse_range
@@ -58,7 +58,7 @@ class TrajectoryMap:
         self._forward = pose_matrices(world_from_cam)[:, :3, 2][:, [0, 2]]
 
     def draw_on(self, image: UInt8Array, i: int) -> UInt8Array:
-        """The image with the map in its lower right corner, the camera at the i-th frame."""
+        """The image with the map in a corner, the camera at the i-th frame."""
         if not self._has_pose[i]:
             return image
         height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""SQL over the tables of a finished run: prints rows, writes a file, or a subset of clips."""
+"""SQL over the tables of a finished run: prints or writes rows, or writes clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_ROWS_SHOWN = 1000
 
 
 def print_query(output_uri: str, sql: str, console: Console) -> None:
-    """Prints the rows of a query: on a terminal as a table, else as tab-separated lines.
+    """Prints the rows of a query, as a table or, off a terminal, as tab-separated lines.
 
     Raises:
       OutputError: if the folder is no finished run, or the query is wrong.

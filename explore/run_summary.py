@@ -25,7 +25,7 @@ _HISTOGRAMS = tuple(column for column in CHARTED_COLUMNS if column.type is float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonCount:
-    """A rejection reason: clips that have it, their total seconds, and clips that have no other."""
+    """A rejection reason: clips with it, their seconds, and clips with it alone."""
 
     reason: str
     clips: int

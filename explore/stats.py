@@ -1,4 +1,4 @@
-"""Statistics of a data set, as in SpatialVID's paper: counts, hours, distributions of tags and motion."""
+"""Statistics of a data set as in SpatialVID's paper: counts, hours, tags, motion."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def check_warehouse(table: str, location: str | None = None) -> None:
 
 
 def load_clips(output_uri: str, table: str, disposition: Disposition = "merge", location: str | None = None) -> int:
-    """Loads the clip table of a finished run into BigQuery and returns its number of rows.
+    """Loads the clip table of a run into BigQuery and returns its number of rows.
 
     The table is made if there is none: partitioned by `run_date`, clustered by status and video. Rows go by one load
     job of one Parquet file into a table of their own, and from there by one statement, so that readers see all or

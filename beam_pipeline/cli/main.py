@@ -1,4 +1,4 @@
-"""The command line: finds and runs a command, and turns errors into messages and exit codes."""
+"""The command line: dispatches commands and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the rows of the query or its SQL, or writes its rows or its clips."""
+    """Prints rows or SQL of the query, or writes its rows or clips."""
     if (options.sql is None) == (options.saved is None):
         raise UsageError("give SQL or --saved NAME")
     sql = options.sql if options.saved is None else saved_query(options.saved).sql

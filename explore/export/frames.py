@@ -1,4 +1,4 @@
-"""Frames of a clip with a pose, with images, depth maps, dynamic masks and points for export."""
+"""Frames with a pose: images, depth maps, dynamic masks and points for export."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class ExportFrames:
         return self.clip.images(self.frames.tolist())
 
     def depth_map(self, i: int) -> Float32Array | None:
-        """(h, w) z-depth of the i-th frame at the clip's size, 0 where invalid; None without depth."""
+        """(h, w) z-depth of a frame at clip size, 0 where invalid; None without depth."""
         if self.clip.depth is None:
             return None
         return resize_nearest(self.clip.depth.depth[self.ordinals[i]].astype(np.float32), self.clip.size)
 
     def dynamic_mask(self, i: int) -> BoolArray | None:
-        """(h, w) dynamic mask of the i-th frame at the clip's size; None without masks."""
+        """(h, w) dynamic mask of a frame at clip size; None without masks."""
         if self.clip.is_moving is None:
             return None
         return resize_nearest(self.clip.is_moving[self.ordinals[i]].astype(np.uint8), self.clip.size).astype(bool)

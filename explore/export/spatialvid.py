@@ -159,7 +159,7 @@ def depth_archive(frames: ExportFrames) -> bytes:
 
 
 def depth_size(clip_size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of published depth maps: 584 x 328 for 16:9, both sides multiples of 8."""
+    """(width, height) of published depth maps: multiples of 8, 584 x 328 for 16:9."""
     scale = DEPTH_LONGER_SIDE / max(clip_size)
     width, height = (max(1, round(side * scale / DEPTH_MULTIPLE)) * DEPTH_MULTIPLE for side in clip_size)
     return width, height

@@ -128,7 +128,7 @@ def fetch_clips(
 
 
 def _extract(stream: BinaryIO, wanted: set[str], kind: str, folder: str) -> int:
-    """Writes the members of wanted clips and stops after the last; returns the number of files."""
+    """Writes the members of wanted clips until all are found; returns their number."""
     count = 0
     left = {clip_id: set(_names(kind, clip_id)) for clip_id in wanted}
     with tarfile.open(fileobj=stream, mode="r|*") as archive:

@@ -77,7 +77,7 @@ class ResumingStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Reads at most `len(buffer)` bytes, with retries and exponential backoff; 0 at the end of the file."""
+        """Reads at most `len(buffer)` bytes with retries and exponential backoff."""
         for attempt in range(RETRIES + 1):
             try:
                 if self._response is None:

@@ -31,7 +31,7 @@ _NOW_STYLE = "position:absolute;top:-3px;bottom:-3px;width:2px;background:#111"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """Camera in world coordinates: center, world_from_cam rotation (w x y z), vertical field of view, aspect ratio."""
+    """A camera in world coordinates, with the rotation of world_from_cam and the vertical field of view."""
 
     center: Float64Array
     wxyz: Float64Array
@@ -40,7 +40,7 @@ class Camera:
 
 
 class ShownClip:
-    """Annotated frames of a clip, or evenly spaced ones where it was not annotated, at display size.
+    """Frames of a clip at display size: annotated ones, else evenly spaced ones.
 
     Attributes:
       clip: the clip.
@@ -121,7 +121,7 @@ class ShownClip:
         )
 
     def scene_size(self) -> float:
-        """Length that scales frusta and points: scene depth, else the extent of the camera path, else 1."""
+        """Length that scales frusta and points: scene depth or extent of the camera path."""
         depth = self.clip.row["scene_depth"]
         if depth:
             return float(depth)
