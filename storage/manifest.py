@@ -24,13 +24,7 @@ TAR, PARQUET = "application/x-tar", "application/vnd.apache.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """A file of the data set.
-
-    Attributes:
-      path: below the output folder.
-      count: rows or clips.
-      size_bytes, sha256: of its content.
-    """
+    """A file of the data set: path below its folder, rows or clips, size and SHA-256."""
 
     path: str
     count: int
@@ -54,13 +48,9 @@ def table_path(table: str, index: int, files: int) -> str:
 
 
 def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | Path]], num_clips: int) -> OutputFile:
-    """Writes a WebDataset shard (tar) with constant owner, time and mode.
+    """Writes a WebDataset shard (tar) of members: name, and content or a local file with it.
 
-    Args:
-      output: the data set's folder.
-      path: below it.
-      members: name and content, or a local file with the content, in their order in the shard.
-      num_clips: clips in the shard.
+    Members keep their order; owner, time and mode are constant.
     """
     with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
         local = os.path.join(folder, "shard.tar")
