@@ -1,8 +1,9 @@
-"""Imports point down only: between rooms and between the floors of `models`."""
+"""Imports point down only: between rooms and between the floors of `models`; no files import each other in a circle."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 
 from tests.support.paths import ROOT
 
@@ -38,6 +39,7 @@ def _imports(tree: ast.Module) -> set[str]:
 PATHS = [ROOT / "launcher.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
 NAMES = {p: ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in sorted(PATHS)}
 IMPORTS = {name: _imports(ast.parse(path.read_text(encoding="utf-8"))) for path, name in NAMES.items()}
+FILES = {n: {m if m in IMPORTS else m.rpartition(".")[0] for m in found} & set(IMPORTS) for n, found in IMPORTS.items()}
 PAIRS = [(name, other) for name, found in sorted(IMPORTS.items()) for other in sorted(found)]
 
 
@@ -56,3 +58,7 @@ def test_floors_of_models_import_only_floors_below():
 def test_beam_is_imported_in_transforms_and_above_only():
     importers = {a.partition(".")[0] for a, b in PAIRS if b.partition(".")[0] == "apache_beam"}
     assert importers <= {"transforms", "beam_pipeline"}
+
+
+def test_no_files_import_each_other_in_a_circle():
+    TopologicalSorter({name: found - {name} for name, found in FILES.items()}).prepare()

@@ -57,7 +57,7 @@ def test_images_are_the_requested_frames(annotated):
         list(clip.images([0, 99]))
 
 
-def test_depth_and_poses_of_two_frames_tell_the_same_points(annotated):
+def test_depth_and_poses_of_two_frames_give_the_same_points(annotated):
     """Points of one frame, taken to the world and seen by the other camera, have the depth that its map holds."""
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[1])
     trajectory, maps = clip.trajectory, clip.depth

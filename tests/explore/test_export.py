@@ -215,7 +215,7 @@ def test_equal_clips_give_equal_files(annotated, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_what_cannot_be_exported_is_said(annotated, tmp_path, capsys):
+def test_skipped_clips_are_reported(annotated, tmp_path, capsys):
     with pytest.raises(OutputError, match="no kept clip meets"):
         export(annotated, tmp_path, "csv", "num_frames > 1000")
     command = ["export", annotated.path, "--format", "nerfstudio", "--to", str(tmp_path / "n")]

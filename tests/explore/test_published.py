@@ -125,7 +125,7 @@ def test_a_folder_is_as_good_as_an_address(tmp_path):
     assert (done.files, done.missing) == (2, {})
 
 
-def test_what_cannot_be_chosen_is_told(server):
+def test_a_wrong_selection_is_an_error(server):
     for change, words in (({"ids": ["x"]}, "first 'x'"), ({"where": "nothing > 1"}, "nothing"), ({"ids": []}, None)):
         choice = {"ids": [], "where": None} | change
         if words is None:

@@ -43,7 +43,7 @@ def test_a_pipe_gets_all_rows_as_lines(output, capsys):
     assert len(many) == 3 * MAX_ROWS_SHOWN + 8
 
 
-def test_a_terminal_gets_a_table_and_is_told_of_what_is_cut(output):
+def test_a_terminal_gets_a_table_and_a_note_on_truncation(output):
     shown = on_terminal(output, "SELECT clip_id, status FROM clips ORDER BY 1")
     assert "aaaa_00000" in shown and "clip_id" in shown and "only the first" not in shown
     assert "only the first 1000 rows" in on_terminal(output, f"SELECT * FROM range({MAX_ROWS_SHOWN + 1})")

@@ -65,7 +65,7 @@ def report_of(output: str, limits=None) -> Page:
         return Page(file.read())
 
 
-def test_the_page_tells_what_happened(tmp_path):
+def test_the_page_shows_the_run(tmp_path):
     output = make_run(tmp_path)
     assert write_report(output, LIMITS) == os.path.join(output, "report/index.html")
     page = report_of(output, LIMITS)
@@ -189,7 +189,7 @@ def test_an_empty_run_has_a_page(tmp_path):
         assert words in page.text
 
 
-def test_totals_that_do_not_balance_are_shouted(tmp_path):
+def test_totals_that_do_not_balance_are_an_alert(tmp_path):
     tables = small_tables()
     tables["videos"][0]["num_clips"] = 99
     page = report_of(make_run(tmp_path, tables))
@@ -252,7 +252,7 @@ def test_tables_are_paged(tmp_path):
     assert "Captions of 1 clips by some <model> ." in page.text
 
 
-def test_motion_stages_and_models_are_told(annotated, tmp_path):
+def test_motion_stages_and_models_are_shown(annotated, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(annotated.path, copy)
     run = json.loads((copy / "run.json").read_text())
@@ -279,7 +279,7 @@ def test_motion_stages_and_models_are_told(annotated, tmp_path):
         assert words in page.text, words
 
 
-def test_missing_captions_are_told_by_cause(tmp_path):
+def test_missing_captions_are_counted_by_cause(tmp_path):
     tables = small_tables()
     kept = [row for row in tables["clips"] if row["status"] == "kept"]
     for row, tokens in zip(kept[:2], (600, 1200), strict=True):

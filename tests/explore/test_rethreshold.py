@@ -61,7 +61,7 @@ def test_clips_that_were_never_annotated_are_named(tmp_path):
     assert set(changes.unscored) == {key for key in waiting if rows[key]["motion_score"] >= 1} != set()
 
 
-def test_limits_are_inclusive_and_missing_values_pass_unless_told(tmp_path):
+def test_limits_are_inclusive_and_missing_values_pass_by_default(tmp_path):
     output = make_run(tmp_path, images=False)
     assert rethreshold(output, limits(motion_score=(0.4, 4.5))).kept_after == 4
     strict = ThresholdSettings(limits={"aesthetic_score": Limit(min=4)}, reject_unscored=True)

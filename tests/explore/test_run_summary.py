@@ -51,7 +51,7 @@ def test_missing_scores_say_why(tmp_path):
     assert histogram_of(summary, "motion_score").missing == (("the clip failed", 1),)
 
 
-def test_a_score_that_is_missing_without_a_reason_is_said_to_be(tmp_path):
+def test_a_score_that_is_missing_without_a_reason_is_counted(tmp_path):
     tables = small_tables()
     tables["clips"][3]["motion_score"] = None
     summary = gather_run_summary(make_run(tmp_path, tables), {})
