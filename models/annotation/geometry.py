@@ -12,10 +12,10 @@ import numpy as np
 from core.arrays import BoolArray, Float32Array
 from media.clip_frames import ClipFrames
 from models.annotation.files import map_size
-from models.depth.consensus import agree_on_depth
+from models.depth.consensus import filter_depth
 from models.depth.fusion import fuse_depth, metric_depth
 from models.depth.mono_depth import FrameDepths
-from models.depth.motion_stereo import DepthMaps, MapOver, estimate_depth
+from models.depth.motion_stereo import InverseDepth, MapOver, estimate_depth
 from models.depth.sparse_prior import sparse_inverse_depth
 from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
@@ -129,7 +129,7 @@ def working_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
 
 def _maps(
     frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_over: MapOver
-) -> tuple[DepthMaps, BoolArray]:
+) -> tuple[InverseDepth, BoolArray]:
     """Depth from motion, nothing valid without a typical depth, and moving pixels."""
     posed = PosedFrames.downscaled(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
     if typical is None:
@@ -137,7 +137,7 @@ def _maps(
         return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
     guess = sparse_inverse_depth(posed, poses.points_world)
     flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
-    maps = agree_on_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
+    maps = filter_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
     maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
     return maps, moving_masks(posed, flows, maps, map_over)
 
@@ -152,8 +152,8 @@ def _threads(count: int) -> Iterator[MapOver]:
         yield pool.map
 
 
-def _unknown_depth(shape: tuple[int, int, int]) -> DepthMaps:
-    return DepthMaps(
+def _unknown_depth(shape: tuple[int, int, int]) -> InverseDepth:
+    return InverseDepth(
         inverse_depth=np.zeros(shape, np.float32), sigma=np.zeros(shape, np.float32), is_valid=np.zeros(shape, bool)
     )
 

@@ -1,4 +1,4 @@
-"""Depth maps of neighboring frames brought to agree: each depth is checked, and averaged, with those near in time."""
+"""Multi-view consistency of depth maps: each depth is checked against, and averaged with, neighboring frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array
-from models.depth.motion_stereo import DepthMaps, MapOver
+from models.depth.motion_stereo import InverseDepth, MapOver
 from models.depth.propagation import propagate
 from models.geometry.posed_frames import PosedFrames
 
@@ -19,52 +19,54 @@ GUESS_SIGMA = 0.1
 MIN_FILLING, MAX_SCATTER = 3, 0.03
 
 
-def agree_on_depth(frames: PosedFrames, maps: DepthMaps, map_over: MapOver = map) -> DepthMaps:
-    """Each frame's depths with those of up to three posed frames before and behind it, moved into it by the poses.
+def filter_depth(frames: PosedFrames, maps: InverseDepth, map_over: MapOver = map) -> InverseDepth:
+    """Depth maps filtered by, and averaged with, up to three registered frames on each side.
 
-    Where one of these at least agrees, the mean counts; where none does, the depth is not valid. Depth that is not
-    valid is that of three others that agree with each other, and roughly with depths near by.
+    A depth that no neighbor confirms becomes invalid; others become the inverse-variance mean of the inliers. An
+    invalid depth is filled where three neighbors agree with each other and roughly with the depths nearby.
 
     Args:
       frames: that the maps belong to.
       maps: their depths.
-      map_over: how the frames are gone over.
+      map_over: maps a function over the frames, possibly in parallel.
     """
     for _ in range(ROUNDS):
         known = [
             np.dstack([np.where(valid, depth, 0), np.where(valid, sigma, 0), valid]).astype(np.float32)
             for depth, sigma, valid in zip(maps.inverse_depth, maps.sigma, maps.is_valid, strict=True)
         ]
-        found = list(map_over(functools.partial(_agreed, frames, known), range(len(frames))))
+        found = list(map_over(functools.partial(_filtered, frames, known), range(len(frames))))
         inverse_depth, sigma, is_valid = (np.stack([one[i] for one in found]) for i in range(3))
-        maps = DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
+        maps = InverseDepth(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
     return maps
 
 
-def _agreed(frames: PosedFrames, known: list[Float32Array], frame: int) -> tuple[Float32Array, Float32Array, BoolArray]:
+def _filtered(
+    frames: PosedFrames, known: list[Float32Array], frame: int
+) -> tuple[Float32Array, Float32Array, BoolArray]:
     own, own_sigma, valid = np.moveaxis(known[frame], -1, 0)
     is_own = valid > 0
     guess = propagate(own, is_own)
     depth, sigma = np.where(is_own, own, guess), np.where(is_own, own_sigma, GUESS_SIGMA * guess)
     total = np.where(is_own, 1 / np.maximum(sigma, np.float32(1e-12)) ** 2, 0)
     mean, square = total * depth, total * depth**2
-    witnesses = np.zeros(depth.shape, np.int32)
+    inliers = np.zeros(depth.shape, np.int32)
     with np.errstate(divide="ignore", invalid="ignore"):
         for other in _around(frames, frame):
-            there, spread = _moved(frames, known[other], frame, other, depth)
+            there, spread = _reprojected(frames, known[other], frame, other, depth)
             near = np.abs(there - depth) < SIGMAS_APART * np.sqrt(spread**2 + sigma**2) + RELATIVE_APART * depth
             near &= spread > 0
             information = np.where(near, 1 / spread**2, 0)
             total += information
             mean += information * there
             square += information * there**2
-            witnesses += near
+            inliers += near
         mean = np.where(total > 0, mean / total, 0)
         scatter = np.sqrt(np.maximum(square / total - mean**2, 0))
         # Neighboring frames share poses and texture, so that their errors do not average out.
-        sigma = np.where(total > 0, np.sqrt((witnesses + is_own) / total), np.inf)
-        is_filled = (witnesses >= MIN_FILLING) & (scatter < MAX_SCATTER * mean)
-    return mean.astype(np.float32), sigma.astype(np.float32), np.where(is_own, witnesses > 0, is_filled)
+        sigma = np.where(total > 0, np.sqrt((inliers + is_own) / total), np.inf)
+        is_filled = (inliers >= MIN_FILLING) & (scatter < MAX_SCATTER * mean)
+    return mean.astype(np.float32), sigma.astype(np.float32), np.where(is_own, inliers > 0, is_filled)
 
 
 def _around(frames: PosedFrames, frame: int) -> list[int]:
@@ -72,7 +74,7 @@ def _around(frames: PosedFrames, frame: int) -> list[int]:
     return [k for k in near if 0 <= k < len(frames) and frames.is_registered[k] and frames.is_registered[frame]]
 
 
-def _moved(
+def _reprojected(
     frames: PosedFrames, layer: Float32Array, frame: int, other: int, inverse_depth: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
     """Inverse depths in `frame` of what `other` sees where these points lie in it, and their sigma; 0 where nothing."""

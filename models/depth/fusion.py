@@ -8,7 +8,7 @@ import numpy as np
 
 from core.arrays import BoolArray, Float32Array, Float64Array
 from models.depth.mono_depth import FrameDepths
-from models.depth.motion_stereo import DepthMaps
+from models.depth.motion_stereo import InverseDepth
 
 MIN_FIT_PIXELS = 200
 MAX_FIT_PIXELS = 20_000
@@ -26,12 +26,12 @@ class FusedDepth:
       meters_per_unit: the poses' unit in meters; None if no metric network said.
     """
 
-    maps: DepthMaps
+    maps: InverseDepth
     meters_per_unit: float | None
 
 
 def fuse_depth(
-    stereo: DepthMaps, is_static: BoolArray, relative: FrameDepths | None, metric: FrameDepths | None
+    stereo: InverseDepth, is_static: BoolArray, relative: FrameDepths | None, metric: FrameDepths | None
 ) -> FusedDepth:
     """Motion's depth where it is known and static, joined with what networks see; theirs alone elsewhere.
 
@@ -63,14 +63,16 @@ def fuse_depth(
         total = by_motion + by_network
         joined = np.where(total > 0, (by_motion * stereo.inverse_depth + by_network * inverse) / total, 0)
         joined_sigma = np.where(total > 0, 1 / np.sqrt(total), np.inf)
-    maps = DepthMaps(inverse_depth=joined.astype(np.float32), sigma=joined_sigma.astype(np.float32), is_valid=total > 0)
+    maps = InverseDepth(
+        inverse_depth=joined.astype(np.float32), sigma=joined_sigma.astype(np.float32), is_valid=total > 0
+    )
     return FusedDepth(maps=maps, meters_per_unit=meters)
 
 
-def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> DepthMaps:
+def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> InverseDepth:
     """A metric network's depth alone, in meters, for a camera that does not travel."""
     inverse = np.divide(1, metric.maps, out=np.zeros_like(metric.maps), where=metric.is_valid)
-    return DepthMaps(
+    return InverseDepth(
         inverse_depth=inverse,
         sigma=np.where(metric.is_valid, relative_sigma * inverse, np.inf).astype(np.float32),
         is_valid=metric.is_valid,

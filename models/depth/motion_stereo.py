@@ -30,7 +30,7 @@ RELATIVE_APART = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DepthMaps:
+class InverseDepth:
     """Inverse depths of a clip's frames, in the units of the poses' translations.
 
     Attributes:
@@ -46,24 +46,23 @@ class DepthMaps:
 
 def estimate_depth(
     frames: PosedFrames, flows: FlowCache, typical_inverse_depth: float, map_over: MapOver = map
-) -> DepthMaps:
+) -> InverseDepth:
     """Depth of all frames of a clip with known poses; frames without one get none.
 
-    Each frame is compared with one before and one behind it, as far off as the wanted parallax asks for. The flow
-    between them gives two equations a pixel for one unknown; what contradicts (a point that does not come back by the
-    reverse flow, or does not move along its epipolar line) is left out.
+    Each frame is triangulated with an earlier and a later one at the wanted parallax. Pixels that fail forward-backward
+    consistency, or whose flow leaves the epipolar line, are left out.
 
     Args:
       frames: at the maps' size.
       flows: between them.
       typical_inverse_depth: of the scene, say the median of its points: it decides which frames are compared.
-      map_over: how the frames are gone over.
+      map_over: maps a function over the frames, possibly in parallel.
     """
     partners = _partners(frames, typical_inverse_depth)
     found = list(map_over(lambda k: _depth_of(frames, flows, k, partners[k]), range(len(frames))))
     inverse_depth, sigma = (np.stack([maps[i] for maps in found]) for i in range(2))
     is_valid = (inverse_depth > 0) & (sigma < MAX_RELATIVE_SIGMA * np.maximum(inverse_depth, typical_inverse_depth / 4))
-    return DepthMaps(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
+    return InverseDepth(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
 
 
 def _partners(frames: PosedFrames, typical_inverse_depth: float) -> list[list[int]]:

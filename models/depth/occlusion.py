@@ -1,4 +1,4 @@
-"""The still surface that other frames see along a frame's rays: nothing still can be seen beyond it."""
+"""The static surface that neighboring frames observe along a frame's rays; it occludes all static points behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from core.arrays import Float32Array
-from models.depth.motion_stereo import DepthMaps
+from models.depth.motion_stereo import InverseDepth
 from models.geometry.posed_frames import MIN_DEPTH_RATIO, PosedFrames
 
 REACH = 10
@@ -14,11 +14,10 @@ CELL_PX = 2
 EDGE_CELLS = 3
 
 
-def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> Float32Array:
-    """(h, w) inverse depth of the nearest surface that frames around have where a frame's pixels look; 0 where none.
+def render_neighbor_surface(frames: PosedFrames, maps: InverseDepth, frame: int) -> Float32Array:
+    """(h, w) inverse depth of the nearest surface in neighboring frames, reprojected; 0 where none.
 
-    Two of up to ten frames before and behind must have it at least that near, and so must all cells around, so that
-    neither a wrong depth nor an edge makes a surface. It may lie behind what the frame shows, as anything hidden does.
+    Two of up to ten frames on each side must confirm it, and so must all adjacent cells (outliers, depth edges).
 
     Args:
       frames: that the maps belong to.
@@ -30,15 +29,15 @@ def surface_seen_by_others(frames: PosedFrames, maps: DepthMaps, frame: int) -> 
     nearest, second = (np.zeros(rows * columns, np.float32) for _ in range(2))
     for other in range(max(0, frame - REACH), min(len(frames), frame + REACH + 1)):
         if other != frame and frames.is_registered[[other, frame]].all():
-            seen = _moved_to_cells(frames, maps, other, frame, (rows, columns))
+            seen = _splat_nearest(frames, maps, other, frame, (rows, columns))
             second = np.maximum(second, np.minimum(nearest, seen))
             nearest = np.maximum(nearest, seen)
     surface = cv2.erode(second.reshape(rows, columns), np.ones((EDGE_CELLS, EDGE_CELLS), np.uint8))
     return np.asarray(cv2.resize(surface, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
 
 
-def _moved_to_cells(
-    frames: PosedFrames, maps: DepthMaps, source: int, target: int, shape: tuple[int, int]
+def _splat_nearest(
+    frames: PosedFrames, maps: InverseDepth, source: int, target: int, shape: tuple[int, int]
 ) -> Float32Array:
     """The largest inverse depth, in one frame, of another's points in each cell of a grid of this shape, flat."""
     rows, columns = shape

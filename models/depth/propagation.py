@@ -1,4 +1,4 @@
-"""Values that are known in places, spread over the rest of a map."""
+"""Hole filling of sparse maps by normalized convolution with Gaussians of several widths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = 1e-7
 
 
 def propagate(values: Float32Array, is_known: BoolArray) -> Float32Array:
-    """(h, w) means of the known values near each pixel; 0 if there are none at all."""
+    """(h, w) weighted means of the known values near each pixel; 0 if none is known."""
     height, width = values.shape
     small = -(-width // SHRINK), -(-height // SHRINK)
     weight = is_known.astype(np.float32)

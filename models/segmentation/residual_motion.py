@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array, UInt8Array
-from models.depth.motion_stereo import DepthMaps, MapOver, triangulate
-from models.depth.occlusion import surface_seen_by_others
+from models.depth.motion_stereo import InverseDepth, MapOver, triangulate
+from models.depth.occlusion import render_neighbor_surface
 from models.depth.propagation import propagate
 from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
-from models.segmentation.voting import clean_masks, comes_back, vote_over_time
+from models.segmentation.voting import clean_masks, is_flow_consistent, vote_over_time
 
 # What may be off: in pixels, of them a share of the parallax, and gray levels of noise (a difference of gray levels
 # over their slope is a shift in pixels, too).
@@ -26,7 +26,7 @@ SEEN_ONCE = np.float32(0.5)
 # Unknown depths are like the known ones within half so many pixels, if these are not too few, up to a factor; otherwise
 # from infinity to beyond the clip's nearest, and what is seen there is doubted.
 NEAR_PX, MIN_NEAR_SHARE, NEAR_FACTOR = 61, 0.2, 1.2
-TOP_PERCENTILE, TOP_FACTOR, DOUBT_FACTOR = 98, 1.5, 2.0
+TOP_PERCENTILE, TOP_FACTOR, SIGMA_FACTOR = 98, 1.5, 2.0
 # So much of the inverse depth of a surface that other frames see is the least that a still pixel has.
 SURFACE_SHARE = np.float32(0.9)
 # A line of possible places so short is as good as a known place.
@@ -34,48 +34,46 @@ SURE_PX = 4.0
 SMALL = np.float32(1e-7)
 
 
-def moving_masks(frames: PosedFrames, flows: FlowCache, depth: DepthMaps | None, map_over: MapOver = map) -> BoolArray:
-    """(n, h, w) bool, true = moving; nothing is marked in frames without a pose.
+def moving_masks(
+    frames: PosedFrames, flows: FlowCache, depth: InverseDepth | None, map_over: MapOver = map
+) -> BoolArray:
+    """(n, h, w) bool masks of dynamic pixels; all false in frames without a pose.
 
-    Each frame is compared with the ones before and behind it. A pixel is still if one of them shows it where the pose
-    and its depth put it: by the flow, within its error, or by the gray levels, as far as there is texture to tell (flow
-    reaches over the edges of things, and loses fast ones; gray levels do neither). Of two frames one sees what a moving
-    thing hides in the other. Gray levels speak with the flow as far as they fit better where it leads. Where depth is
-    not known, it is what both frames agree on, if they do, within the depths that are known near by. Nothing still is
-    seen beyond a surface that other frames see: a thing that moves along with the camera looks as far as the sky, but
-    the ground behind it, seen before or after, is nearer. Evidence is averaged along the flow over neighboring frames,
-    kept for a while, and smoothed within edges of the picture.
+    Each frame is compared with its two neighbors. A pixel is static if one of them confirms its reprojection: by the
+    optical flow within its error, or by gray levels where there is texture. Where depth is invalid, the range of depths
+    nearby gives an epipolar segment. Static points cannot lie behind a surface that other frames observe, which reveals
+    objects that move along with the camera. Residuals are averaged along the flow and smoothed by a guided filter.
 
     Args:
       frames: at the masks' size.
-      flows: between them.
-      depth: of the frames; None for a camera that does not translate.
-      map_over: how the frames are gone over.
+      flows: between `frames`.
+      depth: None for a camera that does not translate.
+      map_over: maps a function over the frames, possibly in parallel.
     """
-    judge = _Judge(frames, flows, depth)
-    evidence = list(map_over(judge.evidence, range(len(frames))))
+    scorer = _MotionScorer(frames, flows, depth)
+    evidence = list(map_over(scorer.evidence, range(len(frames))))
     excess = vote_over_time(flows, [e.excess for e in evidence], [e.weight for e in evidence], frames.is_registered)
     return clean_masks(frames.gray, *excess, map_over)
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """(h, w) float32 each: motion in units of what errors explain (1 is the limit), and how much it counts."""
+class _MotionResidual:
+    """(h, w) float32 each: residual in units of its tolerance (1 is the limit), and its weight."""
 
     excess: Float32Array
     weight: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
-class _Assumed:
-    """The depth that a frame's pixels have if they are still.
+class _StaticDepth:
+    """The depth of a frame's pixels under the assumption that the scene is static.
 
     Attributes:
       inverse_depth: (h, w).
       is_known: (h, w) bool: otherwise it may be anything from `farthest` to `nearest`.
       farthest, nearest: (h, w) inverse depths.
       is_beyond: (h, w) bool: it would be beyond a surface that other frames see, were it not for that.
-      doubt: (h, w) factor on what may be off.
+      sigma_scale: (h, w) factor on the tolerances.
     """
 
     inverse_depth: Float32Array
@@ -83,12 +81,12 @@ class _Assumed:
     farthest: Float32Array
     nearest: Float32Array
     is_beyond: BoolArray
-    doubt: Float32Array
+    sigma_scale: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """The line in another frame on which still points of unknown depth lie, and the flow, in pixels (h, w).
+class _EpipolarSegment:
+    """Epipolar segment in another frame for the range of possible depths, in pixels (h, w).
 
     Attributes:
       x, y: of its point next to where the flow leads.
@@ -103,11 +101,11 @@ class _Line:
 
     @classmethod
     def of(
-        cls, frames: PosedFrames, frame: int, other: int, assumed: _Assumed, to_x: Float32Array, to_y: Float32Array
-    ) -> _Line:
+        cls, frames: PosedFrames, frame: int, other: int, static: _StaticDepth, to_x: Float32Array, to_y: Float32Array
+    ) -> _EpipolarSegment:
         """For the depths that there may be, and flow to the given places."""
-        far_x, far_y, _ = frames.project(frame, other, assumed.farthest)
-        near_x, near_y, _ = frames.project(frame, other, assumed.nearest)
+        far_x, far_y, _ = frames.project(frame, other, static.farthest)
+        near_x, near_y, _ = frames.project(frame, other, static.nearest)
         line_x, line_y = near_x - far_x, near_y - far_y
         length = np.asarray(cv2.magnitude(line_x, line_y), np.float32)
         along = ((to_x - far_x) * line_x + (to_y - far_y) * line_y) / np.maximum(length, np.float32(1e-3)) ** 2
@@ -123,22 +121,21 @@ class _Comparison:
 
     Attributes:
       moved: by the flow, in units of its error.
-      fits_worse: by the gray levels, compared with half the frame's usual difference and half of that where the flow
-        leads, or all of the latter where that is beyond a surface, in units of their error.
+      fits_worse: gray-level difference above the mean of noise and the one where the flow leads, in units of error.
       differs: by the gray levels, compared with the frame's usual difference, in the same units.
       is_known: bool, where that counts.
-      returns: bool, where the flow comes back.
+      is_consistent: bool, where the flow is forward-backward consistent.
     """
 
     moved: Float32Array
     fits_worse: Float32Array
     differs: Float32Array
     is_known: BoolArray
-    returns: BoolArray
+    is_consistent: BoolArray
 
 
-class _Judge:
-    def __init__(self, frames: PosedFrames, flows: FlowCache, depth: DepthMaps | None) -> None:
+class _MotionScorer:
+    def __init__(self, frames: PosedFrames, flows: FlowCache, depth: InverseDepth | None) -> None:
         self._frames = frames
         self._flows = flows
         self._depth = depth
@@ -146,35 +143,35 @@ class _Judge:
         if depth is not None and depth.is_valid.any():
             self._top = np.float32(TOP_FACTOR * np.percentile(depth.inverse_depth[depth.is_valid], TOP_PERCENTILE))
 
-    def evidence(self, frame: int) -> _Evidence:
-        """What speaks for a frame's pixels moving."""
+    def evidence(self, frame: int) -> _MotionResidual:
+        """Motion residual of a frame's pixels against its neighbors."""
         frames = self._frames
         shape = frames.shape[1:]
         others = [k for k in (frame - 1, frame + 1) if 0 <= k < len(frames) and frames.is_registered[[k, frame]].all()]
         if not others:
-            return _Evidence(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+            return _MotionResidual(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
         texture = _box(_gradient(frames.gray[frame]), PATCH_PX) + np.float32(GRAY_LEVELS)
         informed = 1 - np.float32(GRAY_LEVELS) / texture
-        assumed = self._assumed(frame, others)
+        static = self._static_depth(frame, others)
         by_flow, by_gray, differing = (np.full(shape, np.inf, np.float32) for _ in range(3))
-        seen, returns_once = np.zeros(shape, np.int32), np.zeros(shape, bool)
+        seen, consistent_once = np.zeros(shape, np.int32), np.zeros(shape, bool)
         for other in others:
-            found = self._compare(frame, other, assumed, texture)
+            found = self._compare(frame, other, static, texture)
             known = found.is_known
             by_flow = np.where(known, np.minimum(by_flow, np.minimum(found.moved, MAX_EXCESS)), by_flow)
             by_gray = np.where(known, np.minimum(by_gray, _averaged(found.fits_worse, informed)), by_gray)
             differing = np.where(known, np.minimum(differing, _averaged(found.differs, informed)), differing)
             seen += known
-            returns_once |= known & found.returns
+            consistent_once |= known & found.is_consistent
         # What one frame alone shows may be hidden in it by something that moves: flow there does not come back.
-        decided = (seen > 1) | returns_once
+        decided = (seen > 1) | consistent_once
         by_flow, by_gray, differing = (np.where(decided, e, 0) for e in (by_flow, by_gray, differing))
         excess = np.maximum(np.sqrt(by_flow * by_gray), differing - np.float32(SEEN_MORE))
         excess = np.where(seen < len(others), SEEN_ONCE * excess, excess)
         weight = np.where(decided, np.maximum(informed, 0.1), 1e-3)
-        return _Evidence(excess.astype(np.float32), weight.astype(np.float32))
+        return _MotionResidual(excess.astype(np.float32), weight.astype(np.float32))
 
-    def _assumed(self, frame: int, others: list[int]) -> _Assumed:
+    def _static_depth(self, frame: int, others: list[int]) -> _StaticDepth:
         """Depth where it is valid, else what the flows to both neighbors agree on, within reason, else a guess.
 
         No farther than what others see there.
@@ -182,7 +179,7 @@ class _Judge:
         shape = self._frames.shape[1:]
         if self._depth is None:
             zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-            return _Assumed(zero, one > 0, zero, zero, zero > 0, one)
+            return _StaticDepth(zero, one > 0, zero, zero, zero > 0, one)
         depth, valid = self._depth.inverse_depth[frame], self._depth.is_valid[frame]
         share = valid.astype(np.float32)
         around = propagate(depth, valid)
@@ -195,50 +192,49 @@ class _Judge:
             by_flow, certainty = triangulate(self._frames, self._flows, frame, other)
             joint += certainty * by_flow
             information += certainty
-        surface = np.minimum(SURFACE_SHARE * surface_seen_by_others(self._frames, self._depth, frame), nearest)
+        surface = np.minimum(SURFACE_SHARE * render_neighbor_surface(self._frames, self._depth, frame), nearest)
         farthest = np.maximum(farthest, surface)
         by_both = joint / information
         found = information > 2 * SMALL
         is_beyond = np.where(valid, depth, np.where(found, by_both, around)) < surface
         agreed = np.clip(by_both, farthest, nearest)
-        assumed = np.maximum(np.where(valid, depth, np.where(found, agreed, around)), surface)
-        doubt = np.where(valid | is_near, np.float32(1), np.float32(DOUBT_FACTOR))
+        static = np.maximum(np.where(valid, depth, np.where(found, agreed, around)), surface)
+        sigma_scale = np.where(valid | is_near, np.float32(1), np.float32(SIGMA_FACTOR))
         farthest, nearest = farthest.astype(np.float32), nearest.astype(np.float32)
-        return _Assumed(assumed.astype(np.float32), valid | found, farthest, nearest, is_beyond, doubt)
+        return _StaticDepth(static.astype(np.float32), valid | found, farthest, nearest, is_beyond, sigma_scale)
 
-    def _compare(self, frame: int, other: int, assumed: _Assumed, texture: Float32Array) -> _Comparison:
+    def _compare(self, frame: int, other: int, static: _StaticDepth, texture: Float32Array) -> _Comparison:
         """One frame against another."""
         frames = self._frames
         flow = self._flows.flow(frame, other)
         to_x, to_y = frames.columns + flow[..., 0], frames.rows + flow[..., 1]
-        x, y, _ = frames.project(frame, other, assumed.inverse_depth)
+        x, y, _ = frames.project(frame, other, static.inverse_depth)
         _, height, width = frames.shape
         known = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
         off, differs = cv2.magnitude(to_x - x, to_y - y), self._difference(frame, other, x, y)
-        inside, returns = known, comes_back(self._flows, frame, other)
+        inside, is_consistent = known, is_flow_consistent(self._flows, frame, other)
         allowed: Float32Array | np.float32 = np.float32(BASE_PX)
         if self._depth is not None:
-            line = _Line.of(frames, frame, other, assumed, to_x, to_y)
-            off = np.where(assumed.is_known, off, cv2.magnitude(to_x - line.x, to_y - line.y))
+            line = _EpipolarSegment.of(frames, frame, other, static, to_x, to_y)
+            off = np.where(static.is_known, off, cv2.magnitude(to_x - line.x, to_y - line.y))
             on_line = self._difference(frame, other, line.x, line.y)
-            differs = np.where(assumed.is_known, differs, np.minimum(differs, on_line))
-            known = inside & (returns | self._depth.is_valid[frame] | (line.length < SURE_PX))
+            differs = np.where(static.is_known, differs, np.minimum(differs, on_line))
+            known = inside & (is_consistent | self._depth.is_valid[frame] | (line.length < SURE_PX))
             allowed = BASE_PX + PARALLAX_SHARE * line.parallax
         at_flow = self._difference(frame, other, to_x, to_y)
         noise = np.float32(0)
         if inside.any():
             off = np.maximum(off - 2 * np.median(off[inside]), 0)
             noise = np.float32(2 * np.median(differs[inside]))
-        # What gray levels at a right place differ by: usually, and here, if the flow is right. Beyond a surface it is
-        # the only way to tell.
-        at_place = np.where(assumed.is_beyond, at_flow, (at_flow + noise) / 2)
-        unit = texture * np.float32(BASE_PX) * assumed.doubt
+        # Behind an occluding surface only the flow's target tells which difference to expect.
+        at_place = np.where(static.is_beyond, at_flow, (at_flow + noise) / 2)
+        unit = texture * np.float32(BASE_PX) * static.sigma_scale
         return _Comparison(
-            moved=off / (allowed * assumed.doubt),
+            moved=off / (allowed * static.sigma_scale),
             fits_worse=np.maximum(differs - at_place, 0) / unit,
             differs=np.maximum(differs - noise, 0) / unit,
             is_known=known,
-            returns=returns,
+            is_consistent=is_consistent,
         )
 
     def _difference(self, frame: int, other: int, x: Float32Array, y: Float32Array) -> Float32Array:

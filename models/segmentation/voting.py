@@ -48,8 +48,8 @@ def vote_over_time(
         sums: list[Float32Array] = list(own)
         for frame, before in zip(order[1:], order[:-1], strict=True):
             if is_registered[frame] and is_registered[before]:
-                carried, returns = _carried(flows, sums[before], frame, before)
-                sums[frame] = own[frame] + NEIGHBOR_WEIGHT * returns[..., None] * carried
+                warped, is_consistent = _warped(flows, sums[before], frame, before)
+                sums[frame] = own[frame] + NEIGHBOR_WEIGHT * is_consistent[..., None] * warped
         passes.append(sums)
     total = [ahead + back - once for ahead, back, once in zip(*passes, own, strict=True)]
     mean = [
@@ -66,19 +66,19 @@ def _remembered(flows: FlowCache, excess: Sequence[Float32Array], is_registered:
         kept = list(best)
         for frame, before in zip(order[1:], order[:-1], strict=True):
             if is_registered[frame] and is_registered[before]:
-                carried, returns = _carried(flows, kept[before], frame, before)
-                kept[frame] = np.maximum(best[frame], MEMORY * returns * carried)
+                warped, is_consistent = _warped(flows, kept[before], frame, before)
+                kept[frame] = np.maximum(best[frame], MEMORY * is_consistent * warped)
         result = [np.maximum(a, b) for a, b in zip(result, kept, strict=True)]
     return result
 
 
-def _carried(flows: FlowCache, values: Float32Array, frame: int, before: int) -> tuple[Float32Array, BoolArray]:
-    """Values of another frame where a frame's pixels are in it, and whether the flow there comes back."""
-    return warp(values, flows.flow(frame, before)), comes_back(flows, frame, before)
+def _warped(flows: FlowCache, values: Float32Array, frame: int, before: int) -> tuple[Float32Array, BoolArray]:
+    """Values of another frame where a frame's pixels are in it, and forward-backward consistency there."""
+    return warp(values, flows.flow(frame, before)), is_flow_consistent(flows, frame, before)
 
 
-def comes_back(flows: FlowCache, before: int, now: int) -> BoolArray:
-    """(h, w) bool: where the flow back undoes the flow, up to its error."""
+def is_flow_consistent(flows: FlowCache, before: int, now: int) -> BoolArray:
+    """(h, w) bool: forward-backward consistency of the flow, within its error."""
     limit = RETURN_PX + RETURN_SHARE * flow_magnitude(flows.flow(before, now))
     return np.asarray(flows.forward_backward_px(before, now) < limit)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.depth.consensus import agree_on_depth
-from models.depth.motion_stereo import DepthMaps, mean_of_agreeing
+from models.depth.consensus import filter_depth
+from models.depth.motion_stereo import InverseDepth, mean_of_agreeing
 from models.depth.sparse_prior import sparse_inverse_depth
 from models.geometry.posed_frames import PosedFrames
 
@@ -27,9 +27,9 @@ def plane(posed: PosedFrames) -> np.ndarray:
     return np.stack([(1 - 0.5 * x) / (4 + 0.5 * center[0]) for center in posed.centers]).astype(np.float32)
 
 
-def maps(inverse_depth: np.ndarray, share: float = 0.02) -> DepthMaps:
+def maps(inverse_depth: np.ndarray, share: float = 0.02) -> InverseDepth:
     valid = inverse_depth > 0
-    return DepthMaps(
+    return InverseDepth(
         inverse_depth=inverse_depth,
         sigma=np.where(valid, share * inverse_depth, np.inf).astype(np.float32),
         is_valid=valid,
@@ -40,7 +40,7 @@ def test_noise_is_averaged_over_frames_and_no_bias_comes_in():
     posed = frames(9)
     true = plane(posed)
     noisy = (true * (1 + 0.02 * np.random.default_rng(0).standard_normal(true.shape))).astype(np.float32)
-    found = agree_on_depth(posed, maps(noisy))
+    found = filter_depth(posed, maps(noisy))
     middle = np.s_[4, 4:-4, 12:-12]
     error = found.inverse_depth[middle] / true[middle] - 1
     assert found.is_valid[middle].all()
@@ -56,7 +56,7 @@ def test_what_no_other_frame_confirms_is_what_three_of_them_agree_on():
     true = plane(posed)
     wrong = true.copy()
     wrong[BLOCK] *= 2
-    found = agree_on_depth(posed, maps(wrong))
+    found = filter_depth(posed, maps(wrong))
     assert found.is_valid[BLOCK].all()
     np.testing.assert_allclose(found.inverse_depth[BLOCK], true[BLOCK], rtol=0.02)
 
@@ -66,7 +66,7 @@ def test_what_few_frames_see_is_not_filled():
     wrong = plane(posed)
     wrong[BLOCK] *= 2
     wrong[[0, 1]] = 0
-    found = agree_on_depth(posed, maps(wrong))
+    found = filter_depth(posed, maps(wrong))
     assert not found.is_valid[BLOCK].any()
     assert found.is_valid[3, 4:16, 12:-12].all()
 
@@ -74,7 +74,10 @@ def test_what_few_frames_see_is_not_filled():
 def test_depths_are_the_same_whoever_goes_over_the_frames():
     posed = frames(5)
     given = maps(plane(posed))
-    one, other = agree_on_depth(posed, given), agree_on_depth(posed, given, lambda f, k: [f(i) for i in k])
+    one, other = (
+        filter_depth(posed, given),
+        filter_depth(posed, given, lambda f, k: [f(i) for i in k]),
+    )
     np.testing.assert_array_equal(one.inverse_depth, other.inverse_depth)
 
 

@@ -11,7 +11,7 @@ from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
 from models.depth.fusion import fuse_depth
 from models.depth.mono_depth import FrameDepths
-from models.depth.motion_stereo import DepthMaps
+from models.depth.motion_stereo import InverseDepth
 from tests.support.films import Film, film
 
 pytestmark = pytest.mark.slow
@@ -89,9 +89,9 @@ def test_a_camera_that_only_turns_has_depth_in_meters_from_a_metric_network_alon
     assert np.abs(found.depth[valid] / made.depth_m[valid] - 1).mean() < 0.08
 
 
-def stereo(inverse_depth: np.ndarray, is_valid: np.ndarray) -> DepthMaps:
+def stereo(inverse_depth: np.ndarray, is_valid: np.ndarray) -> InverseDepth:
     sigma = np.where(is_valid, 0.05 * inverse_depth, np.inf).astype(np.float32)
-    return DepthMaps(inverse_depth=inverse_depth.astype(np.float32), sigma=sigma, is_valid=is_valid)
+    return InverseDepth(inverse_depth=inverse_depth.astype(np.float32), sigma=sigma, is_valid=is_valid)
 
 
 def test_frames_in_which_motion_knows_little_take_the_clips_fit():
