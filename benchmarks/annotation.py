@@ -44,8 +44,8 @@ def annotate(path: str) -> None:
     # Not getrusage, which includes what the parent process held when it started this one.
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    kind = found.motion_kind if found.pose_ok else "not-usable"
-    print(len(found.frame), found.num_windows, kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
+    kind = found.camera_motion_kind if found.pose_ok else "not-usable"
+    print(len(found.frame), found.pose_num_windows, kind, *(f"{c:.1f}" for c in cost), f"{peak:.0f}")
 
 
 def main() -> None:

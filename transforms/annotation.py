@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import cv2
@@ -142,6 +142,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
 
     depth, dense = file("depth", found.depth_path), found.dense_cam_from_world
+    names = {field.name for field in fields(SpatialAnnotation)} & {field.name for field in fields(ClipAnnotation)}
     return SpatialAnnotation(
         poses=array("poses", found.cam_from_world),
         intrinsics=array("intrinsics", resize_intrinsics(found.intrinsics_px, found.size, clip_size)),
@@ -149,27 +150,12 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
         times=array("times", found.time_s),
         depth=depth,
         dense_poses=None if dense is None else array("poses_dense", dense),
-        pose_dense_refined_share=found.dense_refined_share,
         masks=file("dyn_masks", found.masks_path),
         num_annotated_frames=len(found.frame),
-        pose_ok=found.pose_ok,
-        pose_reason=found.reason,
-        camera_motion_kind=found.motion_kind,
         pose_registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
-        pose_reprojection_px=found.reprojection_px,
-        pose_num_points=found.num_points,
-        scene_depth=found.scene_depth,
-        depth_valid_share=found.depth_valid_share,
-        dynamic_ratio=found.moving_share,
-        depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.reason,
-        masks_reason=None if found.masks_path else found.reason,
-        pose_tracked_share=found.tracked_share,
-        pose_focal_sigma=found.focal_sigma,
-        depth_reprojection_error=found.depth_error,
-        pose_num_windows=found.num_windows,
-        pose_scale_drift=found.scale_drift,
-        pose_join_offset=found.join_offset,
-        meters_per_unit=found.meters_per_unit,
+        depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.pose_reason,
+        masks_reason=None if found.masks_path else found.pose_reason,
+        **{name: getattr(found, name) for name in names},
     )
 
 

@@ -55,14 +55,14 @@ def main() -> None:
                 [
                     sequence.name,
                     len(sequence.frames),
-                    found.num_windows,
+                    found.pose_num_windows,
                     error.ate_percent,
                     error.rpe_rotation_deg,
                     100 * abs(float(np.median(found.intrinsics_px[:, 0])) / sequence.intrinsics.fx - 1),
-                    "" if found.focal_sigma is None else 100 * found.focal_sigma,
-                    "" if found.scale_drift is None else 100 * found.scale_drift,
-                    "" if found.join_offset is None else 100 * found.join_offset,
-                    found.reason or "yes",
+                    "" if found.pose_focal_sigma is None else 100 * found.pose_focal_sigma,
+                    "" if found.pose_scale_drift is None else 100 * found.pose_scale_drift,
+                    "" if found.pose_join_offset is None else 100 * found.pose_join_offset,
+                    found.pose_reason or "yes",
                 ]
             )
     header = ["sequence", "frames", "windows", "ATE %", "RPE °", "focal error %", "its sigma %", "scale drift %"]

@@ -33,54 +33,42 @@ MIN_POSED_SHARE = 0.4
 class ClipAnnotation:
     """Spatial annotation of a clip.
 
+    `core.annotations.SpatialAnnotation` declares the other fields. Values of windows are over all of them.
+
     Attributes:
       cam_from_world: (n, 7), NaN in frames without a pose; see `PoseEstimate`. All are in one world.
       intrinsics_px: (n, 4) fx fy cx cy in pixels of the annotated frames.
-      dense_cam_from_world: (m, 7), one for each frame of the clip, NaN before and behind the stretch with poses; None
+      dense_cam_from_world: (m, 7), one for each frame of the clip, NaN before the first and behind the last pose; None
         unless wanted and fit for use.
-      dense_refined_share: share of the frames between annotated ones whose pose points confirm; None without such.
       frame: (n,) index of each annotated frame in the clip.
       time_s: (n,) seconds since the clip's first frame.
       size: (width, height) of the annotated frames.
-      pose_ok, motion_kind: see `PoseEstimate`; a long clip's are fit for use if enough frames are in the stretch.
-      reason: why they are not, or why a part of a long clip has none.
-      reprojection_px, num_points: over all windows of the stretch, as all that follows.
-      scene_depth: median z-depth of the scene's points in view (of windows: the median), in the poses' unit.
       depth_path, masks_path: finished files; None where there is no such thing.
-      depth_valid_share: of the pixels of all frames.
-      moving_share: of the pixels of frames whose masks are known.
-      tracked_share: mean share of pixels that flow finds again in the next annotated frame, in the whole clip.
-      focal_sigma: standard deviation of the focal length as a share of it; the median of windows.
-      depth_error: relative error of depth from an annotated frame to the next, the mean over frames.
-      num_windows: how many windows the poses are joined from.
-      scale_drift: the largest relative change of scale between two windows over the frames that they share.
-      join_offset: the largest distance of two windows' camera centers there (root mean square), in typical depths.
-      meters_per_unit: the poses' unit in meters (of windows: the median); None where nothing says.
     """
 
     cam_from_world: Float64Array
     intrinsics_px: Float64Array
     dense_cam_from_world: Float64Array | None
-    dense_refined_share: float | None
+    pose_dense_refined_share: float | None
     frame: Int64Array
     time_s: Float64Array
     size: tuple[int, int]
     pose_ok: bool
-    reason: str | None
-    motion_kind: MotionKind
-    reprojection_px: float | None
-    num_points: int
+    pose_reason: str | None
+    camera_motion_kind: MotionKind
+    pose_reprojection_px: float | None
+    pose_num_points: int
     scene_depth: float | None
     depth_path: str | None
     masks_path: str | None
     depth_valid_share: float | None
-    moving_share: float | None
-    tracked_share: float | None
-    focal_sigma: float | None
-    depth_error: float | None
-    num_windows: int
-    scale_drift: float | None
-    join_offset: float | None
+    dynamic_ratio: float | None
+    pose_tracked_share: float | None
+    pose_focal_sigma: float | None
+    depth_reprojection_error: float | None
+    pose_num_windows: int
+    pose_scale_drift: float | None
+    pose_join_offset: float | None
     meters_per_unit: float | None
 
 
@@ -286,27 +274,27 @@ class _ClipAnnotator:
         return ClipAnnotation(
             cam_from_world=poses,
             dense_cam_from_world=dense,
-            dense_refined_share=refined_share,
+            pose_dense_refined_share=refined_share,
             intrinsics_px=np.pad(kept.intrinsics_px, (margins, (0, 0)), mode="edge"),
             frame=frame,
             time_s=time_s,
             size=self._size,
             pose_ok=pose_ok,
-            reason=reason,
-            motion_kind=kept.motion_kind,
-            reprojection_px=kept.reprojection_px,
-            num_points=kept.num_points,
+            pose_reason=reason,
+            camera_motion_kind=kept.motion_kind,
+            pose_reprojection_px=kept.reprojection_px,
+            pose_num_points=kept.num_points,
             scene_depth=kept.scene_depth,
             depth_path=None if depth_share is None else depth_path,
             masks_path=self._masks_path if pose_ok else None,
             depth_valid_share=depth_share,
-            moving_share=moving_share if pose_ok else None,
-            tracked_share=mean_of(self._tracked),
-            focal_sigma=kept.focal_sigma,
-            depth_error=kept.depth_error,
-            num_windows=kept.num_windows,
-            scale_drift=kept.scale_drift,
-            join_offset=kept.join_offset,
+            dynamic_ratio=moving_share if pose_ok else None,
+            pose_tracked_share=mean_of(self._tracked),
+            pose_focal_sigma=kept.focal_sigma,
+            depth_reprojection_error=kept.depth_error,
+            pose_num_windows=kept.num_windows,
+            pose_scale_drift=kept.scale_drift,
+            pose_join_offset=kept.join_offset,
             meters_per_unit=kept.meters_per_unit,
         )
 

@@ -142,7 +142,7 @@ def annotated(made, folder, length, overlap, estimate=estimate_poses):
 def test_windows_agree_with_one_window_for_all(walk, tmp_path):
     whole, depth_of_whole = annotated(walk, tmp_path / "whole", 100, 20)
     parts, depth = annotated(walk, tmp_path / "parts", 14, 4)
-    assert (whole.num_windows, parts.num_windows) == (1, 3)
+    assert (whole.pose_num_windows, parts.pose_num_windows) == (1, 3)
     assert parts.pose_ok and np.isfinite(parts.cam_from_world).all()
     assert depth.shape == depth_of_whole.shape == (30, 180, 320)
     for found in (whole, parts):
@@ -154,8 +154,8 @@ def test_windows_agree_with_one_window_for_all(walk, tmp_path):
     ratio = np.array([np.median(d[c] / t[c]) for d, t, c in zip(depth, walk.depth_m, common, strict=True)])
     # One scale for all frames, whichever window they are from.
     assert np.abs(ratio / np.median(ratio) - 1).max() < 0.08
-    assert 0 <= parts.scale_drift < 0.1 and 0 <= parts.join_offset < 0.05
-    assert (whole.scale_drift, whole.join_offset) == (None, None)
+    assert 0 <= parts.pose_scale_drift < 0.1 and 0 <= parts.pose_join_offset < 0.05
+    assert (whole.pose_scale_drift, whole.pose_join_offset) == (None, None)
 
 
 def made_up_frames(count, every=1):
@@ -254,12 +254,12 @@ def check_stretch(found, true, first, end):
 def test_the_longest_stretch_is_kept(tmp_path, how, first, end, windows, reason):
     found, estimate = told(tmp_path, **how)
     check_stretch(found, estimate.true, first, end)
-    assert (found.pose_ok, found.num_windows) == (True, windows)
+    assert (found.pose_ok, found.pose_num_windows) == (True, windows)
     if reason is None:
-        assert found.reason is None
+        assert found.pose_reason is None
     else:
-        assert found.reason.startswith(f"of 40 annotated frames only those from {first} to {end - 1} have poses: ")
-        assert reason in found.reason
+        assert found.pose_reason.startswith(f"of 40 annotated frames only those from {first} to {end - 1} have poses: ")
+        assert reason in found.pose_reason
     assert np.isfinite(found.intrinsics_px).all() and len(found.frame) == len(found.time_s) == 40
     assert (np.diff(found.intrinsics_px[:, 0]) >= 0).all()
 
@@ -275,10 +275,12 @@ def test_where_few_frames_have_poses_they_are_not_fit_for_use(tmp_path, fails):
     assert not found.pose_ok and found.depth_path is None and found.masks_path is None
     if 0 in fails:
         assert np.isnan(found.cam_from_world).all()
-        assert found.reason.endswith("nothing is seen from 0 on (the first of 3 failures)")
+        assert found.pose_reason.endswith("nothing is seen from 0 on (the first of 3 failures)")
     else:
         check_stretch(found, estimate.true, 0, 16)
-        assert found.reason.startswith("of 42 annotated frames only those from 0 to 15 have poses: in the window of")
+        assert found.pose_reason.startswith(
+            "of 42 annotated frames only those from 0 to 15 have poses: in the window of"
+        )
 
 
 def test_masks_are_kept_of_all_windows_that_have_them(tmp_path, monkeypatch):
@@ -299,7 +301,7 @@ def test_masks_are_kept_of_all_windows_that_have_them(tmp_path, monkeypatch):
         masks = read_masks((folder / "dyn_masks.npz").read_bytes())
         assert masks[:, 0].sum(axis=1).tolist() == expected
         known = masks.any(axis=(1, 2))
-        assert found.moving_share == pytest.approx(masks[known].mean())
+        assert found.dynamic_ratio == pytest.approx(masks[known].mean())
 
 
 def test_poses_between_annotated_frames_are_those_of_the_stretch(tmp_path):
@@ -313,7 +315,7 @@ def test_a_black_moment_costs_no_more_than_itself(walk, tmp_path):
     found, depth = annotated(replace(walk, frames=frames), tmp_path / "parts", 16, 4)
     known = np.isfinite(found.cam_from_world).all(axis=1)
     assert found.pose_ok and known.tolist() == [k >= 15 for k in range(30)]
-    assert "frames 12 and 13 have no points in common" in found.reason
+    assert "frames 12 and 13 have no points in common" in found.pose_reason
     error = compare_trajectories(found.cam_from_world, known, walk.cam_from_world)
     assert error.ate_percent < 1.0
     common = depth > 0

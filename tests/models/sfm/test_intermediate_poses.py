@@ -141,7 +141,7 @@ def every_frame(made, folder, **settings):
 def test_every_frame_of_a_clip_has_its_pose(handheld, tmp_path):
     found = every_frame(handheld, tmp_path / "clip")
     dense, true = found.dense_cam_from_world, handheld.cam_from_world
-    assert dense.shape == true.shape and found.dense_refined_share > 0.9
+    assert dense.shape == true.shape and found.pose_dense_refined_share > 0.9
     assert np.allclose(dense[::STEP], found.cam_from_world)
     offset = offsets(dense, true)
     # Intermediate frames err as the annotated ones do.
@@ -151,7 +151,7 @@ def test_every_frame_of_a_clip_has_its_pose(handheld, tmp_path):
 def test_every_frame_has_its_pose_in_windows_too(handheld, tmp_path):
     whole = every_frame(handheld, tmp_path / "whole").dense_cam_from_world
     parts = every_frame(handheld, tmp_path / "parts", window_frames=8, window_overlap_frames=4)
-    assert parts.num_windows > 1 and parts.dense_refined_share > 0.8
+    assert parts.pose_num_windows > 1 and parts.pose_dense_refined_share > 0.8
     assert offsets(parts.dense_cam_from_world, whole).max() < 0.03 * np.linalg.norm(
         np.ptp(camera_centers(whole), axis=0)
     )
@@ -160,7 +160,7 @@ def test_every_frame_has_its_pose_in_windows_too(handheld, tmp_path):
 def test_pure_rotation_is_refined_without_translation(tmp_path):
     made = film("rotation with shake", seconds=2.0, fps=5 * STEP, size=(320, 180))
     found = every_frame(made, tmp_path / "clip")
-    assert found.motion_kind == "rotation" and found.dense_refined_share > 0.9
+    assert found.camera_motion_kind == "rotation" and found.pose_dense_refined_share > 0.9
     dense = found.dense_cam_from_world
     assert np.allclose(dense[:, :3], 0, atol=1e-9)
     first = se3.invert(made.cam_from_world[0])
