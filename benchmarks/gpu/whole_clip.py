@@ -93,7 +93,7 @@ def main() -> None:
         clips = [room.clip for room in rooms]
         tracks = stages.time("tracking", partial(track_clips, tracker, clips, None, predictor))
         consistent(stages)
-        stages.time("SAM 2.1", lambda: masks.outline(frames, moving))
+        stages.time("SAM 2.1", lambda: masks.refine(frames, moving))
     found = {name: seconds / count for name, seconds in stages.seconds.items()}
     found["whole clip"] = sum(found.values())
     print(torch.cuda.get_device_name(), f"{count} clips of {FRAMES} frames, {arguments.motion} motion")

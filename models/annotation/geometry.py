@@ -12,10 +12,10 @@ import numpy as np
 from core.arrays import BoolArray, Float32Array
 from media.clip_frames import ClipFrames
 from models.annotation.files import map_size
-from models.depth.consensus import filter_depth
 from models.depth.fusion import fuse_depth, metric_depth
+from models.depth.geometric_consistency import filter_depth
 from models.depth.mono_depth import FrameDepths
-from models.depth.motion_stereo import InverseDepth, MapOver, estimate_depth
+from models.depth.motion_stereo import InverseDepth, MapFunction, estimate_depth
 from models.depth.sparse_prior import sparse_inverse_depth
 from models.flow.dis import FlowCache
 from models.geometry.posed_frames import PosedFrames
@@ -94,8 +94,8 @@ def annotate_frames(
     if not poses.pose_ok:
         return _without_depth(poses, None)
     typical = _typical_depth(poses)
-    with _threads(num_threads) as map_over:
-        maps, is_moving = _maps(frames, poses, typical, working_size(frames.size, maps_side_px), map_over)
+    with _threads(num_threads) as map_fn:
+        maps, is_moving = _maps(frames, poses, typical, working_size(frames.size, maps_side_px), map_fn)
     meters: float | None = None
     if typical is not None:
         fused = fuse_depth(maps, ~is_moving, relative, metric)
@@ -128,22 +128,22 @@ def working_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
 
 
 def _maps(
-    frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_over: MapOver
+    frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_fn: MapFunction
 ) -> tuple[InverseDepth, BoolArray]:
     """Depth from motion, nothing valid without a typical depth, and moving pixels."""
     posed = PosedFrames.downscaled(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
     if typical is None:
         flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, np.float32(0)))
-        return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_over)
+        return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_fn)
     guess = sparse_inverse_depth(posed, poses.points_world)
     flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
-    maps = filter_depth(posed, estimate_depth(posed, flows, 1 / typical, map_over), map_over)
+    maps = filter_depth(posed, estimate_depth(posed, flows, 1 / typical, map_fn), map_fn)
     maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
-    return maps, moving_masks(posed, flows, maps, map_over)
+    return maps, moving_masks(posed, flows, maps, map_fn)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[MapOver]:
+def _threads(count: int) -> Iterator[MapFunction]:
     """What goes over frames with so many threads; the order of what it yields is that of the frames."""
     if count == 1:
         yield map

@@ -12,7 +12,7 @@ from core.arrays import BoolArray, Float32Array
 from models.flow.dis import FlowCache
 from models.geometry.posed_frames import MIN_DEPTH_RATIO, PosedFrames
 
-MapOver = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+MapFunction = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 """Such as the built-in `map`, or that of a pool of threads."""
 
 WANTED_PARALLAX_PX = 10.0
@@ -45,7 +45,7 @@ class InverseDepth:
 
 
 def estimate_depth(
-    frames: PosedFrames, flows: FlowCache, typical_inverse_depth: float, map_over: MapOver = map
+    frames: PosedFrames, flows: FlowCache, typical_inverse_depth: float, map_fn: MapFunction = map
 ) -> InverseDepth:
     """Depth of all frames of a clip with known poses; frames without one get none.
 
@@ -56,10 +56,10 @@ def estimate_depth(
       frames: at the maps' size.
       flows: between them.
       typical_inverse_depth: of the scene, say the median of its points: it decides which frames are compared.
-      map_over: maps a function over the frames, possibly in parallel.
+      map_fn: maps a function over the frames, possibly in parallel.
     """
     partners = _partners(frames, typical_inverse_depth)
-    found = list(map_over(lambda k: _depth_of(frames, flows, k, partners[k]), range(len(frames))))
+    found = list(map_fn(lambda k: _depth_of(frames, flows, k, partners[k]), range(len(frames))))
     inverse_depth, sigma = (np.stack([maps[i] for maps in found]) for i in range(2))
     is_valid = (inverse_depth > 0) & (sigma < MAX_RELATIVE_SIGMA * np.maximum(inverse_depth, typical_inverse_depth / 4))
     return InverseDepth(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
@@ -93,7 +93,7 @@ def _depth_of(
     if not others:
         return np.zeros(shape, np.float32), np.full(shape, np.inf, np.float32)
     depths, inverse_variances = zip(*(triangulate(frames, flows, frame, other) for other in others), strict=True)
-    return mean_of_agreeing(np.stack(depths), np.stack(inverse_variances))
+    return inlier_mean(np.stack(depths), np.stack(inverse_variances))
 
 
 def triangulate(frames: PosedFrames, flows: FlowCache, source: int, target: int) -> tuple[Float32Array, Float32Array]:
@@ -129,7 +129,7 @@ def triangulate(frames: PosedFrames, flows: FlowCache, source: int, target: int)
     return np.maximum(depth, 0), information
 
 
-def mean_of_agreeing(depths: Float32Array, inverse_variances: Float32Array) -> tuple[Float32Array, Float32Array]:
+def inlier_mean(depths: Float32Array, inverse_variances: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Mean of (m, h, w) inverse depths that agree with the surest of them, and its standard deviation.
 
     Errors of one frame's depths have causes in common (its poses, its texture): the mean is taken to be no surer

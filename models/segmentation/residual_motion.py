@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array, UInt8Array
-from models.depth.motion_stereo import InverseDepth, MapOver, triangulate
+from models.depth.motion_stereo import InverseDepth, MapFunction, triangulate
 from models.depth.occlusion import render_neighbor_surface
 from models.depth.propagation import propagate
 from models.flow.dis import FlowCache
@@ -35,7 +35,7 @@ SMALL = np.float32(1e-7)
 
 
 def moving_masks(
-    frames: PosedFrames, flows: FlowCache, depth: InverseDepth | None, map_over: MapOver = map
+    frames: PosedFrames, flows: FlowCache, depth: InverseDepth | None, map_fn: MapFunction = map
 ) -> BoolArray:
     """(n, h, w) bool masks of dynamic pixels; all false in frames without a pose.
 
@@ -48,12 +48,12 @@ def moving_masks(
       frames: at the masks' size.
       flows: between `frames`.
       depth: None for a camera that does not translate.
-      map_over: maps a function over the frames, possibly in parallel.
+      map_fn: maps a function over the frames, possibly in parallel.
     """
     scorer = _MotionScorer(frames, flows, depth)
-    evidence = list(map_over(scorer.evidence, range(len(frames))))
+    evidence = list(map_fn(scorer.evidence, range(len(frames))))
     excess = vote_over_time(flows, [e.excess for e in evidence], [e.weight for e in evidence], frames.is_registered)
-    return clean_masks(frames.gray, *excess, map_over)
+    return clean_masks(frames.gray, *excess, map_fn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Prompts:
     labels: Int32Array
 
 
-def find_prompts(is_moving: BoolArray, max_prompts: int) -> Prompts:
+def prompts_from_masks(is_moving: BoolArray, max_prompts: int) -> Prompts:
     """Connected moving regions of each frame, the largest first, as box and innermost point.
 
     Args:
@@ -101,7 +101,7 @@ class SamMasks:
         self._network = network.prepare(self._device, self._dtype)
         self.halvings = 0
 
-    def outline(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
+    def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
         """(n, h, w) bool: each moving region as SAM outlines the thing that it lies on.
 
         A region whose mask covers too little of it or too much of the frame stays as it is.
@@ -110,7 +110,7 @@ class SamMasks:
           frames_rgb_u8: (h', w', 3) uint8 RGB each, of one size; of as many clips as one likes.
           is_moving: (n, h, w), what moves in these frames, at any size.
         """
-        prompts = find_prompts(is_moving, self._settings.max_prompts)
+        prompts = prompts_from_masks(is_moving, self._settings.max_prompts)
         size = (is_moving.shape[1], is_moving.shape[2])
 
         def compute(pictures: Tensor, first: int) -> tuple[Tensor]:
@@ -136,7 +136,7 @@ class SamMasks:
         self.halvings += runner.halvings
         return np.asarray(masks, bool)
 
-    def carry(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
+    def propagate(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
         """(n, h, w) bool masks of one clip with each thing that is marked anywhere carried through all of it.
 
         The largest things come first, each from the frame in which it is largest; one that is mostly under the masks

@@ -19,7 +19,7 @@ class MaskModel(Protocol):
     def halvings(self) -> int:
         """How often memory ran out, so that the batch was halved."""
 
-    def outline(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
+    def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
         """(n, h, w) bool: each moving region as outline of the thing that it lies on.
 
         Args:
@@ -27,7 +27,7 @@ class MaskModel(Protocol):
           is_moving: (n, h, w), what moves in these frames, at any size.
         """
 
-    def carry(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
+    def propagate(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
         """(n, h, w) bool: masks of one clip, each thing that is marked anywhere carried through all of it."""
 
 

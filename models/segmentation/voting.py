@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array, UInt8Array
-from models.depth.motion_stereo import MapOver
+from models.depth.motion_stereo import MapFunction
 from models.flow.dis import FlowCache, flow_magnitude, warp
 
 RETURN_PX = 1.0
@@ -84,10 +84,10 @@ def is_flow_consistent(flows: FlowCache, before: int, now: int) -> BoolArray:
 
 
 def clean_masks(
-    gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_over: MapOver
+    gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_fn: MapFunction
 ) -> BoolArray:
     """(n, h, w) bool: regions above the limit, within edges, that contain strong evidence and are not tiny."""
-    return np.stack(list(map_over(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
+    return np.stack(list(map_fn(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
 
 
 def _clean(gray: UInt8Array, excess: Float32Array, weight: Float32Array) -> BoolArray:

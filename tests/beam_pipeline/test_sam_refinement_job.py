@@ -29,11 +29,11 @@ class Columns:
 
     halvings = 0
 
-    def outline(self, frames_rgb_u8, is_moving):
+    def refine(self, frames_rgb_u8, is_moving):
         assert len(frames_rgb_u8) == len(is_moving)
         return np.broadcast_to(is_moving.any(axis=1, keepdims=True), is_moving.shape).copy()
 
-    def carry(self, frames_rgb_u8, masks):
+    def propagate(self, frames_rgb_u8, masks):
         carried = masks.copy()
         carried[0] |= masks[-1]
         return carried

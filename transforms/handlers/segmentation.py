@@ -85,20 +85,20 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         frames = stream_ahead(self._read, batch, self._settings.decode_threads)
         for group in group_by_bytes(frames, _shape, _size_bytes, self._settings.batch_mib << 20):
             moving = np.stack([frame.is_moving for _, frame in group])
-            outline = partial(network.outline, [frame.rgb for _, frame in group], moving)
-            outlined = in_turn(self._settings.device, outline)
-            for (index, _), mask in zip(group, outlined, strict=True):
+            refine = partial(network.refine, [frame.rgb for _, frame in group], moving)
+            refined = in_turn(self._settings.device, refine)
+            for (index, _), mask in zip(group, refined, strict=True):
                 parts[index].append(mask)
         found = [np.stack(part) for part in parts]
         if self._settings.propagate:
-            found = [self._carry(network, example, masks) for example, masks in zip(batch, found, strict=True)]
+            found = [self._propagate(network, example, masks) for example, masks in zip(batch, found, strict=True)]
         if halvings := network.halvings - before:
             Metrics.counter("SegmentDynamics", "batch_halvings").inc(halvings)
         return found
 
-    def _carry(self, network: MaskModel, example: MovingClip, masks: BoolArray) -> BoolArray:
+    def _propagate(self, network: MaskModel, example: MovingClip, masks: BoolArray) -> BoolArray:
         frames = self._source.load(example.video)
-        return in_turn(self._settings.device, lambda: network.carry(frames.rgb, masks))
+        return in_turn(self._settings.device, lambda: network.propagate(frames.rgb, masks))
 
     def get_num_bytes(self, batch: Sequence[MovingClip]) -> int:
         """Bytes of the cut clips."""

@@ -54,14 +54,14 @@ class TestSamMasks:
         return [np.zeros((90, 160, 3), np.uint8) for _ in range(count)]
 
     def test_prompts_are_box_and_innermost_point_of_each_moving_region(self):
-        from models.segmentation.sam import find_prompts
+        from models.segmentation.sam import prompts_from_masks
 
         moving = np.zeros((3, 90, 160), bool)
         moving[0, 10:30, 40:80] = True
         moving[0, 50, 100] = True
         moving[2, 60:80, 0:20] = True
         moving[2, 0:30, 100:150] = True
-        prompts = find_prompts(moving, max_prompts=2)
+        prompts = prompts_from_masks(moving, max_prompts=2)
         assert prompts.frame.tolist() == [0, 2, 2]
         scale = np.array([1024 / 160, 1024 / 90])
         np.testing.assert_allclose(prompts.points[0, :2], np.array([[40, 10], [80, 30]]) * scale, rtol=1e-6)
@@ -69,15 +69,15 @@ class TestSamMasks:
         assert 45 < x < 75 and 18 <= y <= 22
         # The larger one first.
         np.testing.assert_allclose(prompts.points[1, 0], np.array([100, 0]) * scale)
-        assert find_prompts(moving, max_prompts=1).frame.tolist() == [0, 2]
-        assert len(find_prompts(np.zeros((2, 9, 9), bool), 4).frame) == 0
+        assert prompts_from_masks(moving, max_prompts=1).frame.tolist() == [0, 2]
+        assert len(prompts_from_masks(np.zeros((2, 9, 9), bool), 4).frame) == 0
 
     def test_regions_take_the_outline_of_their_thing_in_batches_over_frames(self, torch):
         model, network = self.double(torch)
         moving = np.zeros((5, 90, 160), bool)
         moving[1, 40:50, 70:90] = True
         moving[4, 20:30, 20:30] = True
-        outlined = model.outline(self.frames(5), moving)
+        outlined = model.refine(self.frames(5), moving)
         assert network.prompts == 2
         assert not outlined[[0, 2, 3]].any()
         for frame, center in ((1, (80, 45)), (4, (25, 25))):
@@ -90,7 +90,7 @@ class TestSamMasks:
         model, _ = self.double(torch, **limits)
         moving = np.zeros((1, 90, 160), bool)
         moving[0, 10:80, 20:140] = True
-        np.testing.assert_array_equal(model.outline(self.frames(1), moving), moving)
+        np.testing.assert_array_equal(model.refine(self.frames(1), moving), moving)
 
     def test_things_are_carried_through_the_clip_each_once(self, torch):
         model, network = self.double(torch)
@@ -98,13 +98,13 @@ class TestSamMasks:
         masks[1, 10:40, 10:50] = True
         masks[2, 12:40, 12:50] = True
         masks[3, 60:80, 100:140] = True
-        carried = model.carry(self.frames(4), masks)
+        carried = model.propagate(self.frames(4), masks)
         # The second is mostly under the first one's masks.
         assert network.carried == [1, 3]
         assert carried[:, 20:30, 20:40].all() and carried[:, 65:75, 110:130].all()
         assert (carried & masks == masks).all()
-        assert not model.carry(self.frames(2), np.zeros((2, 90, 160), bool)).any()
-        assert self.double(torch, max_things=1)[0].carry(self.frames(4), masks)[0, 65:75].sum() == 0
+        assert not model.propagate(self.frames(2), np.zeros((2, 90, 160), bool)).any()
+        assert self.double(torch, max_things=1)[0].propagate(self.frames(4), masks)[0, 65:75].sum() == 0
 
     def test_parity_exchanges_red_and_blue(self, torch):
         seen = []

@@ -52,9 +52,9 @@ def test_outlines_and_propagation_run_in_half_precision(precision):
     moving = np.zeros((3, 90, 160), bool)
     moving[:, 20:50, 40:90] = True
     moving[1, 60:80, 100:140] = True
-    outlined = model.outline(pictures, moving)
+    outlined = model.refine(pictures, moving)
     assert outlined.shape == moving.shape and outlined.any()
-    carried = model.carry(pictures, outlined)
+    carried = model.propagate(pictures, outlined)
     assert (carried & outlined == outlined).all()
 
 

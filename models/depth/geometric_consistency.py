@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from core.arrays import BoolArray, Float32Array
-from models.depth.motion_stereo import InverseDepth, MapOver
+from models.depth.motion_stereo import InverseDepth, MapFunction
 from models.depth.propagation import propagate
 from models.geometry.posed_frames import PosedFrames
 
@@ -19,7 +19,7 @@ GUESS_SIGMA = 0.1
 MIN_FILLING, MAX_SCATTER = 3, 0.03
 
 
-def filter_depth(frames: PosedFrames, maps: InverseDepth, map_over: MapOver = map) -> InverseDepth:
+def filter_depth(frames: PosedFrames, maps: InverseDepth, map_fn: MapFunction = map) -> InverseDepth:
     """Depth maps filtered by, and averaged with, up to three registered frames on each side.
 
     A depth that no neighbor confirms becomes invalid; others become the inverse-variance mean of the inliers. An
@@ -28,14 +28,14 @@ def filter_depth(frames: PosedFrames, maps: InverseDepth, map_over: MapOver = ma
     Args:
       frames: that the maps belong to.
       maps: their depths.
-      map_over: maps a function over the frames, possibly in parallel.
+      map_fn: maps a function over the frames, possibly in parallel.
     """
     for _ in range(ROUNDS):
         known = [
             np.dstack([np.where(valid, depth, 0), np.where(valid, sigma, 0), valid]).astype(np.float32)
             for depth, sigma, valid in zip(maps.inverse_depth, maps.sigma, maps.is_valid, strict=True)
         ]
-        found = list(map_over(functools.partial(_filtered, frames, known), range(len(frames))))
+        found = list(map_fn(functools.partial(_filtered, frames, known), range(len(frames))))
         inverse_depth, sigma, is_valid = (np.stack([one[i] for one in found]) for i in range(3))
         maps = InverseDepth(inverse_depth=inverse_depth, sigma=sigma, is_valid=is_valid)
     return maps

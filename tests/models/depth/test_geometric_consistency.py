@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.depth.consensus import filter_depth
-from models.depth.motion_stereo import InverseDepth, mean_of_agreeing
+from models.depth.geometric_consistency import filter_depth
+from models.depth.motion_stereo import InverseDepth, inlier_mean
 from models.depth.sparse_prior import sparse_inverse_depth
 from models.geometry.posed_frames import PosedFrames
 
@@ -84,10 +84,10 @@ def test_depths_are_the_same_whoever_goes_over_the_frames():
 def test_observations_that_contradict_the_surest_do_not_count():
     depths = np.array([1.0, 1.01, 2.0], np.float32).reshape(3, 1, 1)
     inverse_variances = np.array([1e4, 1e4, 5e3], np.float32).reshape(3, 1, 1)
-    mean, sigma = mean_of_agreeing(depths, inverse_variances)
+    mean, sigma = inlier_mean(depths, inverse_variances)
     assert mean.item() == pytest.approx(1.005)
     assert sigma.item() == pytest.approx(0.01 / np.sqrt(2), rel=1e-4)
-    nothing = mean_of_agreeing(depths, 0 * inverse_variances)
+    nothing = inlier_mean(depths, 0 * inverse_variances)
     assert (nothing[0].item(), nothing[1].item()) == (0, np.inf)
 
 
