@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from core.arrays import Float64Array
+from models.sfm.cross_validation import CrossValidation, cross_validate
 from models.sfm.estimate import (
     INVERSE_DEPTH_P98,
     Intrinsics,
@@ -22,7 +23,14 @@ from models.sfm.reconstruction import MAX_REPROJECTION_ERROR_PX, Reconstruction
 from models.sfm.reference_frames import refine_reference_keypoints
 from models.sfm.rotation import estimate_rotations
 from models.sfm.tracks import Tracks, track_keypoints
-from models.sfm.validation import MIN_LINKS, PoseFailure, check_inlier_ratio, check_reconstruction, depth_snr
+from models.sfm.validation import (
+    MIN_LINKS,
+    PoseFailure,
+    check_cross_validation,
+    check_inlier_ratio,
+    check_reconstruction,
+    depth_snr,
+)
 from models.sfm.zoom import detect_zoom
 from native import se3
 
@@ -84,7 +92,9 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     mapper.triangulate()  # tracks without an aligned patch are too inexact for poses, but not for the scene's depth
     if rotation_inlier_ratio > LIKELY_ROTATION_INLIER_RATIO and depth_snr(mapper) < GENERAL_MOTION_DEPTH_SNR:
         return _make_estimate(request, rotation_only, "rotation")
-    return _make_estimate(request, mapper, "general", failure)
+    validation = cross_validate(mapper, tracks, request.num_threads)
+    failure = failure or check_cross_validation(validation)
+    return _make_estimate(request, mapper, "general", failure, validation)
 
 
 def _candidate_intrinsics(request: PoseRequest) -> tuple[list[Float64Array], bool]:
@@ -153,7 +163,11 @@ def _rotation_inlier_ratio(rotation_only: Reconstruction, size: tuple[int, int])
 
 
 def _make_estimate(
-    request: PoseRequest, recon: Reconstruction, kind: MotionKind, failure: PoseFailure | None = None
+    request: PoseRequest,
+    recon: Reconstruction,
+    kind: MotionKind,
+    failure: PoseFailure | None = None,
+    validation: CrossValidation | None = None,
 ) -> PoseEstimate:
     registered = recon.is_registered.copy()
     poses = recon.cam_from_world.copy()
@@ -185,4 +199,5 @@ def _make_estimate(
         reprojection_px=reprojection,
         focal_sigma=None if kind == "static" else recon.focal_sigma,
         breaks=() if failure is None else failure.breaks,
+        predicted_error=None if validation is None else validation.position_rmse,
     )

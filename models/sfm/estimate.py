@@ -134,6 +134,7 @@ class PoseEstimate:
     reprojection_px: float | None
     focal_sigma: float | None = None
     breaks: tuple[int, ...] = ()
+    predicted_error: float | None = None
 
 
 class PoseEstimator(Protocol):

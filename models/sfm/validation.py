@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.arrays import Int64Array
+from models.sfm.cross_validation import CrossValidation
 from models.sfm.reconstruction import Reconstruction
 from models.sfm.triangulation import NOISE_PX, triangulate_points
 
@@ -16,6 +17,8 @@ MAX_REPROJECTION_RMSE_PX = 2.0
 MIN_REGISTERED_RATIO = 0.5
 MIN_INLIER_RATIO = 0.65
 MIN_NOISE_PX = 0.1
+MAX_SCALE_CHANGE = 0.3
+MAX_POSITION_RMSE = 0.04
 MIN_DEPTH_SNR = 40.0
 """Real clips with good poses have 125 or more; TUM fr1/rpy, with hardly any translation, 17 to 25."""
 
@@ -26,6 +29,25 @@ class PoseFailure:
 
     reason: str
     breaks: tuple[int, ...] = ()
+
+
+def check_cross_validation(found: CrossValidation | None) -> PoseFailure | None:
+    """Failure if solutions from halves of the tracks have another scale or shape, else None."""
+    if found is None:
+        return PoseFailure(reason="half of the tracked points are too few to confirm the poses")
+    frame = found.scale_change_frame
+    if found.scale_change > MAX_SCALE_CHANGE:
+        return PoseFailure(
+            reason=f"the scale is uncertain: halves of the tracked points change it by {found.scale_change:.0%} at "
+            f"annotated frame {frame}",
+            breaks=(frame,),
+        )
+    if found.position_rmse > MAX_POSITION_RMSE:
+        return PoseFailure(
+            reason="the trajectory is uncertain: halves of the tracked points give positions that are off by "
+            f"{found.position_rmse:.1%} of its length"
+        )
+    return None
 
 
 def check_inlier_ratio(recon: Reconstruction) -> PoseFailure | None:
