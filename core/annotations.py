@@ -153,25 +153,14 @@ class MonoDepth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialAnnotation:
-    """Spatial annotation of a clip: its files in the store, and how good it is.
+class AnnotationValues:
+    """Values of a clip's spatial annotation.
 
     Attributes:
-      poses, intrinsics, frames, times: .npy files: (n, 7) cam_from_world [tx ty tz qx qy qz qw], NaN where a frame
-        has none; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip; (n,) seconds
-        since the clip's first frame, by timestamps.
-      depth, masks: .npz files of depth maps and dynamic masks, where there are any.
-      dense_poses: .npy file of (m, 7) cam_from_world, one for each frame of the clip, where wanted.
-      dynamic_ratio: mean share of moving pixels; `TrajectoryMetrics` has that of the frames with poses.
+      dynamic_ratio: share of moving pixels in frames with a known mask; `TrajectoryMetrics` has that of the frames with
+        poses.
     """
 
-    poses: Ref
-    intrinsics: Ref
-    frames: Ref
-    times: Ref
-    depth: Ref | None
-    masks: Ref | None
-    dense_poses: Ref | None
     num_annotated_frames: int = field(
         metadata=column("frames with annotation; the shard's frames.npy maps them to the clip's frames")
     )
@@ -234,6 +223,27 @@ class SpatialAnnotation:
         metadata=column("id and digest of the network that segmented the dynamic masks; null if none did"),
     )
     dynamic_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpatialAnnotation(AnnotationValues):
+    """Spatial annotation of a clip: its values, and its files in the store.
+
+    Attributes:
+      poses, intrinsics, frames, times: .npy files: (n, 7) cam_from_world [tx ty tz qx qy qz qw], NaN in frames without
+        a pose; (n, 4) fx fy cx cy in pixels of the clip; (n, 2) ordinal and frame index in the clip; (n,) seconds
+        since the clip's first frame, by timestamps.
+      depth, masks: .npz files of depth maps and dynamic masks; None without.
+      dense_poses: .npy file of (m, 7) cam_from_world, one for each frame of the clip; None unless wanted.
+    """
+
+    poses: Ref
+    intrinsics: Ref
+    frames: Ref
+    times: Ref
+    depth: Ref | None
+    masks: Ref | None
+    dense_poses: Ref | None
 
     @property
     def pose_scale(self) -> str:

@@ -1,4 +1,4 @@
-"""The annotation stages: poses, depth and masks of kept clips, then trajectory metrics and motion words."""
+"""Stages that annotate kept clips: poses, depth and dynamic masks; trajectory metrics and motion labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.annotations import CameraMotion, SpatialAnnotation
+from core.annotations import AnnotationValues, CameraMotion, SpatialAnnotation
 from core.digest import DIGEST_LENGTH
 from core.records import ClipRecord, ClipStatus, Scalar
 from core.references import Ref
@@ -20,7 +20,7 @@ from core.stage import StageContract
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
-from models.annotation.files import instructions_file, mask_shares
+from models.annotation.files import instructions_json, read_dynamic_ratios
 from models.captions.motion_labels import detection, to_instructions
 from models.captions.motion_labels import reference as labels_reference
 from models.depth.mono_depth_file import MonoDepths
@@ -35,8 +35,8 @@ from transforms.stage import Stage
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
-UNTOLD_S = 1.0
-"""Seconds without poses at a clip's start or end that the motion sentence need not mention."""
+MAX_UNREGISTERED_S = 1.0
+"""Longest time without poses, at a clip's start or end, that the motion sentence does not mention."""
 
 
 class EstimateGeometry(Stage[ClipRecord]):
@@ -77,10 +77,10 @@ class EstimateGeometry(Stage[ClipRecord]):
         return self._version
 
     def setup(self, num_threads: int) -> None:
-        """Makes the pose estimator."""
+        """Creates the pose estimator."""
         self._num_threads = num_threads
         if self.settings.pose.model != "none":
-            # Else OpenCV takes all cores in each worker.
+            # By default OpenCV uses all cores in each worker.
             cv2.setNumThreads(num_threads)
             self._estimate = make_estimator(self.settings.pose.model, self.settings.pose.colmap)
 
@@ -108,9 +108,9 @@ class EstimateGeometry(Stage[ClipRecord]):
             if known is not None:
                 known = known.resized((record.width, record.height), clip_size)
             frames = read_clip_frames(path, info, fps, settings.max_side_px, include_skipped=settings.poses_every_frame)
-            seen = None
+            mono_depths = None
             if record.mono_depth is not None:
-                seen = MonoDepths.read(output.store.read_bytes(record.mono_depth.file.path))
+                mono_depths = MonoDepths.read(output.store.read_bytes(record.mono_depth.file.path))
             tracked = None
             if record.tracked is not None:
                 tracked = TrackedFrames.from_bytes(output.store.read_bytes(record.tracked.file.path))
@@ -121,7 +121,7 @@ class EstimateGeometry(Stage[ClipRecord]):
                 settings,
                 self._estimate,
                 folder,
-                seen=seen,
+                mono_depths=mono_depths,
                 tracked=tracked,
                 num_threads=self._num_threads,
             )
@@ -129,7 +129,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
 
 def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutput) -> SpatialAnnotation:
-    """Stores the annotation's files; returns the record's annotation, which refers to them."""
+    """Stores the annotation's arrays and files; returns the record that refers to them."""
 
     def array(name: str, values: npt.NDArray[Any]) -> Ref:
         return output.write(f"{name}.npy", npy_bytes(values), NPY)
@@ -141,28 +141,23 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
             digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_LENGTH]
         return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
 
-    depth, dense = file("depth", found.depth_path), found.dense_cam_from_world
-    names = {field.name for field in fields(SpatialAnnotation)} & {field.name for field in fields(ClipAnnotation)}
+    dense = found.dense_cam_from_world
     return SpatialAnnotation(
         poses=array("poses", found.cam_from_world),
         intrinsics=array("intrinsics", resize_intrinsics(found.intrinsics_px, found.size, clip_size)),
         frames=array("frames", np.stack([np.arange(len(found.frame)), found.frame], axis=1)),
         times=array("times", found.time_s),
-        depth=depth,
+        depth=file("depth", found.depth_path),
         dense_poses=None if dense is None else array("poses_dense", dense),
         masks=file("dyn_masks", found.masks_path),
-        num_annotated_frames=len(found.frame),
-        pose_registered_share=float(np.isfinite(found.cam_from_world).all(axis=1).mean()),
-        depth_reason=None if depth else "the camera does not translate" if found.pose_ok else found.pose_reason,
-        masks_reason=None if found.masks_path else found.pose_reason,
-        **{name: getattr(found, name) for name in names},
+        **{field.name: getattr(found, field.name) for field in fields(AnnotationValues)},
     )
 
 
 class LabelMotion(Stage[ClipRecord]):
     """Measures the trajectory and labels the camera motion of each clip with usable poses.
 
-    If only a part of a clip has poses, all values describe that part.
+    All values describe the span from the first registered frame to the last one.
     """
 
     contract = StageContract(
@@ -191,30 +186,32 @@ class LabelMotion(Stage[ClipRecord]):
         span = registered_span(poses)
         times_s = all_times_s[span]
         poses = interpolate_missing_poses(poses[span], times_s)
-        moves = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
-        shares = None
+        has_translation = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
+        dynamic_ratios = None
         if geometry.masks is not None:
-            shares = mask_shares(output.store.read_bytes(geometry.masks.path))[span]
+            dynamic_ratios = read_dynamic_ratios(output.store.read_bytes(geometry.masks.path))[span]
         metrics = trajectory_reference if self.settings.parity else trajectory
         labeler = labels_reference if self.settings.parity else detection
-        facts = metrics.measure_trajectory(poses, times_s=times_s, has_translation=moves, dynamic_ratios=shares)
+        measured = metrics.measure_trajectory(
+            poses, times_s=times_s, has_translation=has_translation, dynamic_ratios=dynamic_ratios
+        )
         labels = labeler.label_motion(
             poses,
             times_s=times_s,
             scene_depth=geometry.scene_depth,
-            has_translation=moves,
+            has_translation=has_translation,
             settings=self.settings.labels,
         )
         sentence = labels.sentence
-        if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > UNTOLD_S:
+        if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > MAX_UNREGISTERED_S:
             sentence = f"From {times_s[0]:.1f} s to {times_s[-1]:.1f} s: {sentence}"
-        words = instructions_file(to_instructions(labels.segments, span.start))
-        instructions = output.write("instructions.json", words, JSON)
+        data = instructions_json(to_instructions(labels.segments, span.start))
+        instructions = output.write("instructions.json", data, JSON)
         return {
             "camera_motion": CameraMotion(
                 instructions=instructions,
                 motion_sentence=sentence,
-                trajectory=facts,
+                trajectory=measured,
             )
         }
 

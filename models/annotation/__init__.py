@@ -1,4 +1,4 @@
-"""Spatial annotation of one clip: where the camera is, how far things are, what moves by itself."""
+"""Spatial annotation of one clip: camera poses, depth maps and dynamic masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a clip's frames to poses, depth maps and masks that agree with each other."""
+"""Poses, depth maps and dynamic masks of one window, consistent with each other."""
 
 from __future__ import annotations
 
@@ -25,37 +25,36 @@ from models.sfm.estimate import Intrinsics, IntrinsicsMode, PoseEstimate, PoseEs
 from native import se3
 
 MIN_MAPS_SIDE_PX = 320
-"""Longest side at which depth and masks are worked out at least, however small they are stored."""
+"""Longest side at which depth and masks are estimated at least, however small they are stored."""
 MIN_SHORT_SIDE_PX = 16
-"""Of narrower pictures flow cannot be found: their maps are as large as the frames."""
-FAR_FACTOR = 50.0
-"""Depths beyond so many times the scene's typical one are as good as infinite: they are not valid."""
+"""Shortest side that optical flow needs; maps that would be smaller have the size of the frames."""
+MAX_DEPTH_FACTOR = 50.0
+"""Depths beyond this multiple of the scene depth are not valid: their parallax is too small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipGeometry:
-    """Spatial annotation of a clip's annotated frames.
+    """Poses, depth maps and dynamic masks of the annotated frames of one window.
 
-    Depth and masks have one size, which may be smaller than the frames'.
+    Depth and masks have one size, which may be smaller than that of the frames.
 
     Attributes:
       poses: camera poses and intrinsics, in pixels of the annotated frames.
-      scene_depth: median z-depth of the scene's points in view, in the poses' unit; None without points.
-      depth: (n, h, w) float32 z-depth in the poses' unit, 0 where not valid; None where the camera does not
-        translate, or the poses are not fit for use.
-      depth_sigma: (n, h, w) float32, standard deviation of the depth as a share of it; 0 where not valid. None as
-        `depth`.
+      scene_depth: median z-depth of the 3D points in view, in the unit of the poses; None without points.
+      depth: (n, h, w) float32 z-depth in the unit of the poses, 0 where not valid; None without translation or with
+        failed poses.
+      depth_sigma: (n, h, w) float32 relative standard deviation of the depth, 0 where not valid; None as `depth`.
       is_depth_valid: (n, h, w) bool; None as `depth`.
-      is_moving: (n, h, w) bool; None where the poses are not fit for use.
-      meters_per_unit: the poses' and the depth's unit in meters; None where nothing says.
+      is_moving: (n, h, w) bool, True on moving objects; None with failed poses.
+      meters_per_unit: metric scale of poses and depth; None if unknown.
     """
 
     poses: PoseEstimate
-    scene_depth: float | None
-    depth: Float32Array | None
-    depth_sigma: Float32Array | None
-    is_depth_valid: BoolArray | None
-    is_moving: BoolArray | None
+    scene_depth: float | None = None
+    depth: Float32Array | None = None
+    depth_sigma: Float32Array | None = None
+    is_depth_valid: BoolArray | None = None
+    is_moving: BoolArray | None = None
     meters_per_unit: float | None = None
 
 
@@ -70,17 +69,17 @@ def annotate_frames(
     relative: FrameDepths | None = None,
     metric: FrameDepths | None = None,
 ) -> ClipGeometry:
-    """Poses first; then depth from the camera's motion, then masks from what neither explains.
+    """Estimates poses, then depth from motion, then dynamic masks from the residual motion.
 
     Args:
-      frames: annotated frames, at their working size.
-      intrinsics: known ones, in pixels of these frames.
-      mode: what is done with them.
+      frames: annotated frames.
+      intrinsics: known intrinsics in pixels of these frames; None if unknown.
+      mode: how known intrinsics are used.
       num_threads: most threads to use.
-      estimate: what finds the poses.
+      estimate: pose estimator.
       maps_side_px: longest side of the maps, if above `MIN_MAPS_SIDE_PX`.
-      relative, metric: depth that networks see in these frames, at the maps' size, which fills the depth from motion;
-        None without.
+      relative, metric: monocular depth of these frames, at the size of the maps, to fuse with depth from motion; None
+        without.
     """
     poses = estimate(
         PoseRequest(
@@ -92,59 +91,59 @@ def annotate_frames(
         )
     )
     if not poses.pose_ok:
-        return _without_depth(poses, None)
-    typical = _typical_depth(poses)
-    with _threads(num_threads) as map_fn:
-        maps, is_moving = _maps(frames, poses, typical, working_size(frames.size, maps_side_px), map_fn)
-    meters: float | None = None
-    if typical is not None:
+        return ClipGeometry(poses=poses)
+    scene_depth = _scene_depth(poses)
+    with _thread_map(num_threads) as map_fn:
+        maps, is_moving = _estimate_maps(frames, poses, scene_depth, estimation_size(frames.size, maps_side_px), map_fn)
+    meters_per_unit: float | None = None
+    if scene_depth is not None:
         fused = fuse_depth(maps, ~is_moving, relative, metric)
-        is_valid = fused.maps.is_valid & (fused.maps.inverse_depth > 1 / (FAR_FACTOR * typical))
+        is_valid = fused.maps.is_valid & (fused.maps.inverse_depth > 1 / (MAX_DEPTH_FACTOR * scene_depth))
         if fused.maps is maps:
             is_valid &= ~is_moving
-        maps, meters = replace(fused.maps, is_valid=is_valid), fused.meters_per_unit
+        maps, meters_per_unit = replace(fused.maps, is_valid=is_valid), fused.meters_per_unit
     elif metric is not None and poses.motion_kind != "general":
-        maps, meters = metric_depth(metric), 1.0
+        maps, meters_per_unit = metric_depth(metric), 1.0
     else:
-        return _without_depth(poses, is_moving)
+        return ClipGeometry(poses=poses, is_moving=is_moving)
     depth = np.divide(1, maps.inverse_depth, out=np.zeros_like(maps.inverse_depth), where=maps.is_valid)
     # To first order, depth and inverse depth have the same relative error.
-    relative_sigma = np.multiply(maps.sigma, depth, out=np.zeros_like(depth), where=maps.is_valid)
+    depth_sigma = np.multiply(maps.sigma, depth, out=np.zeros_like(depth), where=maps.is_valid)
     return ClipGeometry(
         poses=poses,
-        scene_depth=typical,
+        scene_depth=scene_depth,
         depth=depth,
-        depth_sigma=relative_sigma,
+        depth_sigma=depth_sigma,
         is_depth_valid=maps.is_valid,
         is_moving=is_moving,
-        meters_per_unit=meters,
+        meters_per_unit=meters_per_unit,
     )
 
 
-def working_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
-    """(width, height) at which depth and masks of frames of one size are worked out."""
+def estimation_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+    """(width, height) at which depth and masks of frames of a size are estimated."""
     small = map_size(size, max(MIN_MAPS_SIDE_PX, max_side_px))
     return small if min(small) >= MIN_SHORT_SIDE_PX else size
 
 
-def _maps(
-    frames: ClipFrames, poses: PoseEstimate, typical: float | None, size: tuple[int, int], map_fn: MapFunction
+def _estimate_maps(
+    frames: ClipFrames, poses: PoseEstimate, scene_depth: float | None, size: tuple[int, int], map_fn: MapFunction
 ) -> tuple[InverseDepth, BoolArray]:
-    """Depth from motion, nothing valid without a typical depth, and moving pixels."""
+    """Depth from motion, nowhere valid without a scene depth, and dynamic masks."""
     posed = PosedFrames.downscaled(frames.rgb, poses.cam_from_world, poses.intrinsics_px, size)
-    if typical is None:
+    if scene_depth is None:
         flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, np.float32(0)))
-        return _unknown_depth(posed.shape), moving_masks(posed, flows, None, map_fn)
-    guess = sparse_inverse_depth(posed, poses.points_world)
-    flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, guess[source]))
-    maps = filter_depth(posed, estimate_depth(posed, flows, 1 / typical, map_fn), map_fn)
-    maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (FAR_FACTOR * typical)))
+        return _invalid_depth(posed.shape), moving_masks(posed, flows, None, map_fn)
+    prior = sparse_inverse_depth(posed, poses.points_world)
+    flows = FlowCache(posed.gray, lambda source, target: posed.rigid_flow(source, target, prior[source]))
+    maps = filter_depth(posed, estimate_depth(posed, flows, 1 / scene_depth, map_fn), map_fn)
+    maps = replace(maps, is_valid=maps.is_valid & (maps.inverse_depth > 1 / (MAX_DEPTH_FACTOR * scene_depth)))
     return maps, moving_masks(posed, flows, maps, map_fn)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[MapFunction]:
-    """What goes over frames with so many threads; the order of what it yields is that of the frames."""
+def _thread_map(count: int) -> Iterator[MapFunction]:
+    """A `map` over frames with a number of threads, in the order of the frames."""
     if count == 1:
         yield map
         return
@@ -152,20 +151,14 @@ def _threads(count: int) -> Iterator[MapFunction]:
         yield pool.map
 
 
-def _unknown_depth(shape: tuple[int, int, int]) -> InverseDepth:
+def _invalid_depth(shape: tuple[int, int, int]) -> InverseDepth:
     return InverseDepth(
         inverse_depth=np.zeros(shape, np.float32), sigma=np.zeros(shape, np.float32), is_valid=np.zeros(shape, bool)
     )
 
 
-def _without_depth(poses: PoseEstimate, is_moving: BoolArray | None) -> ClipGeometry:
-    return ClipGeometry(
-        poses=poses, scene_depth=None, depth=None, depth_sigma=None, is_depth_valid=None, is_moving=is_moving
-    )
-
-
-def _typical_depth(poses: PoseEstimate) -> float | None:
-    """Median over registered frames of the median depth of the points that lie in the picture."""
+def _scene_depth(poses: PoseEstimate) -> float | None:
+    """Median over registered frames of the median z-depth of the 3D points inside the image."""
     if poses.motion_kind != "general" or not len(poses.points_world):
         return None
     medians = []

@@ -1,4 +1,4 @@
-"""Depth maps and dynamic masks on their way into files, a few frames at a time: memory does not grow with the clip."""
+"""Files of depth maps and dynamic masks, written a few frames at a time: memory does not grow with the clip."""
 
 from __future__ import annotations
 
@@ -22,60 +22,62 @@ CHUNK_FRAMES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMaps:
-    """Maps of neighboring frames, at the size in which they are stored.
+    """Depth maps and dynamic masks of consecutive frames, at the stored size.
 
     Attributes:
       depth: (n, h, w) float32 z-depth, 0 where not valid.
-      sigma: (n, h, w) float32 standard deviation of the depth as a share of it, 0 where not valid.
-      moving: (n, h, w) bool, true = moving.
+      depth_sigma: (n, h, w) float32 relative standard deviation of the depth, 0 where not valid.
+      is_moving: (n, h, w) bool, True on moving objects.
     """
 
     depth: Float32Array
-    sigma: Float32Array
-    moving: BoolArray
+    depth_sigma: Float32Array
+    is_moving: BoolArray
 
     @classmethod
     def of(cls, geometry: ClipGeometry, size: tuple[int, int]) -> StoredMaps | None:
-        """The maps of one window in the size (width, height); None where there are no masks.
+        """Maps of one window, resized to (width, height); None without masks.
 
-        A stored pixel has the depth of the annotated pixel in its middle, so that no depth is made up at edges, and
-        moves if any pixel in it does.
+        Depth is sampled at the nearest pixel, so that none is interpolated across occlusion boundaries. A stored pixel
+        is moving if any pixel in it is.
         """
         if geometry.is_moving is None:
             return None
-        moving = np.stack(
+        is_moving = np.stack(
             [cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0 for m in geometry.is_moving]
         )
         if geometry.depth is None or geometry.depth_sigma is None or geometry.is_depth_valid is None:
-            nothing = np.zeros(moving.shape, np.float32)
-            return cls(depth=nothing, sigma=nothing, moving=moving)
-        is_valid = _picked(geometry.is_depth_valid.astype(np.uint8), size) > 0
-        depth, sigma = (np.where(is_valid, _picked(m, size), 0) for m in (geometry.depth, geometry.depth_sigma))
-        return cls(depth=depth, sigma=sigma, moving=moving)
+            zeros = np.zeros(is_moving.shape, np.float32)
+            return cls(depth=zeros, depth_sigma=zeros, is_moving=is_moving)
+        is_valid = _resize_nearest(geometry.is_depth_valid.astype(np.uint8), size) > 0
+        depth, sigma = (np.where(is_valid, _resize_nearest(m, size), 0) for m in (geometry.depth, geometry.depth_sigma))
+        return cls(depth=depth, depth_sigma=sigma, is_moving=is_moving)
 
     def __len__(self) -> int:
         return len(self.depth)
 
-    def rows(self, which: slice) -> StoredMaps:
-        """Some of the frames."""
-        return StoredMaps(depth=self.depth[which], sigma=self.sigma[which], moving=self.moving[which])
+    def __getitem__(self, frames: slice) -> StoredMaps:
+        """Maps of some of the frames."""
+        return StoredMaps(
+            depth=self.depth[frames], depth_sigma=self.depth_sigma[frames], is_moving=self.is_moving[frames]
+        )
 
 
-def _picked(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def _resize_nearest(maps: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     return np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT) for m in maps])
 
 
 class DepthFile:
     """Writes depth.npz: `depth`, `valid`, `sigma_permille`, `clip_size` and `map_from_clip`.
 
-    `depth` (n, h, w) float16, 0 where not valid; `valid` (n, h, w) bool; `sigma_permille` (n, h, w) uint8: the depth's
-    standard deviation in thousandths of it, at most 254, and 255 where not valid. `clip_size` is (width, height).
-    `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centers at integers.
+    `depth` (n, h, w) float16, 0 where not valid; `valid` (n, h, w) bool; `sigma_permille` (n, h, w) uint8: relative
+    standard deviation of the depth in thousandths, at most 254, and 255 where not valid. `clip_size` is (width,
+    height). `map_from_clip` is [sx, sy, ox, oy]: x in the map is sx * x in the clip + ox, pixel centers at integers.
 
     Args:
-      folder: where frames wait for the unit of length, which is known at the end.
+      folder: for temporary files, since the scale is known only after the last frame.
       size, clip_size: (width, height) of the maps and of the clip.
-      name: tells files apart that wait in one folder.
+      name: suffix of the temporary files, unique in the folder.
     """
 
     def __init__(self, folder: str, size: tuple[int, int], clip_size: tuple[int, int], name: str = "") -> None:
@@ -85,42 +87,43 @@ class DepthFile:
         self._files = [open(path, "wb") for path in self._paths]  # noqa: SIM115 (closed by `close`)
 
     def add(self, maps: StoredMaps) -> None:
-        """Takes the next frames."""
-        permille = np.where(maps.depth > 0, np.minimum(np.rint(1000 * maps.sigma), MAX_SIGMA_PERMILLE), UNKNOWN_SIGMA)
+        """Appends the next frames."""
+        permille = np.minimum(np.rint(1000 * maps.depth_sigma), MAX_SIGMA_PERMILLE)
+        permille = np.where(maps.depth > 0, permille, UNKNOWN_SIGMA)
         self._files[0].write(maps.depth.astype(np.float16).tobytes())
         self._files[1].write(permille.astype(np.uint8).tobytes())
         self._count += len(maps.depth)
 
     def close(self) -> None:
-        """Ends the taking of frames."""
+        """Closes the temporary files; no frame can be appended."""
         for file in self._files:
             file.close()
 
     def discard(self) -> None:
-        """Forgets the frames."""
+        """Deletes the temporary files."""
         self.close()
         for path in self._paths:
             os.remove(path)
 
-    def write(self, path: str, unit: float, before: int = 0, behind: int = 0) -> float:
-        """Writes the file, depths divided by `unit`; returns the share of pixels with a depth.
+    def write(self, path: str, scale: float, num_before: int = 0, num_after: int = 0) -> float:
+        """Writes the file, depths divided by `scale`; returns the share of valid pixels.
 
-        Frames without a depth are put `before` and `behind` those that were taken.
+        The frames are padded with `num_before` and `num_after` frames without depth.
         """
         self.close()
-        blanks = before, behind
-        shape = (before + self._count + behind, self._size[1], self._size[0])
+        padding = num_before, num_after
+        shape = (num_before + self._count + num_after, self._size[1], self._size[0])
         num_valid = 0
         with zipfile.ZipFile(path, "w") as archive:
             with open_npy(archive, "depth", np.dtype(np.float16), shape) as member:
-                for depth in self._chunks(0, np.float16(0), blanks):
+                for depth in self._chunks(0, np.float16(0), padding):
                     num_valid += int(np.count_nonzero(depth))
-                    member.write((depth.astype(np.float32) / np.float32(unit)).astype(np.float16).tobytes())
+                    member.write((depth.astype(np.float32) / np.float32(scale)).astype(np.float16).tobytes())
             with open_npy(archive, "valid", np.dtype(bool), shape) as member:
-                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
+                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), padding):
                     member.write((sigma != UNKNOWN_SIGMA).tobytes())
             with open_npy(archive, "sigma_permille", np.dtype(np.uint8), shape) as member:
-                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), blanks):
+                for sigma in self._chunks(1, np.uint8(UNKNOWN_SIGMA), padding):
                     member.write(sigma.tobytes())
             sx, sy = (small / full for small, full in zip(self._size, self._clip_size, strict=True))
             write_arrays(
@@ -132,19 +135,19 @@ class DepthFile:
             )
         return num_valid / max(1, int(np.prod(shape)))
 
-    def _chunks(self, which: int, blank: np.generic, blanks: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
+    def _chunks(self, file_index: int, fill: np.generic, padding: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
         pixels = self._size[0] * self._size[1]
-        for _ in range(blanks[0]):
-            yield np.full(pixels, blank)
-        with open(self._paths[which], "rb") as file:
-            while len(chunk := np.fromfile(file, blank.dtype, CHUNK_FRAMES * pixels)):
+        for _ in range(padding[0]):
+            yield np.full(pixels, fill)
+        with open(self._paths[file_index], "rb") as file:
+            while len(chunk := np.fromfile(file, fill.dtype, CHUNK_FRAMES * pixels)):
                 yield chunk
-        for _ in range(blanks[1]):
-            yield np.full(pixels, blank)
+        for _ in range(padding[1]):
+            yield np.full(pixels, fill)
 
 
 class MasksFile:
-    """Writes dyn_masks.npz in SpatialVID's layout: one CSR matrix a frame (`f_<i>_data`, `_indices`, `_indptr`).
+    """Writes dyn_masks.npz in SpatialVID's layout: a CSR matrix per frame (`f_<i>_data`, `_indices`, `_indptr`).
 
     Args:
       path: the file.
@@ -159,16 +162,16 @@ class MasksFile:
         self._archive = zipfile.ZipFile(path, "w")
 
     def add(self, masks: Iterable[BoolArray | None]) -> None:
-        """Takes the (h, w) masks of the next frames; None where nothing is known: then nothing is marked."""
+        """Appends (h, w) masks of the next frames; None, an unknown mask, is stored as an empty one."""
         for mask in masks:
-            marked = np.zeros((self._size[1], self._size[0]), bool) if mask is None else mask
-            write_arrays(self._archive, mask_arrays(self._count, marked))
+            stored = np.zeros((self._size[1], self._size[0]), bool) if mask is None else mask
+            write_arrays(self._archive, mask_arrays(self._count, stored))
             self._count += 1
             self._num_known += mask is not None
-            self._num_moving += int(np.count_nonzero(marked))
+            self._num_moving += int(np.count_nonzero(stored))
 
     def close(self) -> float:
-        """Ends the file; returns the share of moving pixels in frames with a mask."""
+        """Finishes the file; returns the dynamic ratio: the share of moving pixels in frames with a known mask."""
         write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
         self._archive.close()
         return self._num_moving / max(1, self._num_known * self._size[0] * self._size[1])

@@ -1,4 +1,4 @@
-"""Poses of the frames between the annotated ones of a window, as corrections of smoothly interpolated ones."""
+"""Refined poses of a window's intermediate frames, as corrections of interpolated poses."""
 
 from __future__ import annotations
 
@@ -17,63 +17,73 @@ from native import se3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
-    """Motions that correct interpolated poses: the pose is motion * interpolated.
+class PoseCorrections:
+    """Relative poses from interpolated to refined cameras, which do not depend on the world frame.
 
     Attributes:
-      frame: (m,) index in the clip of each frame with a correction.
-      motion: (m, 7) in camera coordinates, in the unit of its window.
+      frame: (m,) index in the clip of each refined frame.
+      refined_from_interpolated: (m, 7) SE(3) transforms in camera coordinates, in the unit of the window.
     """
 
     frame: Int64Array
-    motion: Float64Array
+    refined_from_interpolated: Float64Array
 
     def apply(self, cam_from_world: Float64Array, scale: float) -> None:
-        """Corrects the rows of (n, 7) poses, one a frame of the clip, in whose unit a window's has a length `scale`."""
+        """Corrects (n, 7) interpolated poses of the clip's frames in place.
+
+        Args:
+          cam_from_world: a pose for each frame of the clip.
+          scale: length of the window's unit in the unit of the poses.
+        """
         if len(self.frame):
-            motion = self.motion.copy()
-            motion[:, :3] *= scale
-            cam_from_world[self.frame] = se3.compose(motion, cam_from_world[self.frame])
+            corrections = self.refined_from_interpolated.copy()
+            corrections[:, :3] *= scale
+            cam_from_world[self.frame] = se3.compose(corrections, cam_from_world[self.frame])
 
 
-def correct_between(window: Window, geometry: ClipGeometry, first: int, last: int) -> Corrections:
-    """Corrections of the frames behind the window's annotated frames `first` to `last` - 1, each up to the next one.
+def refine_window_poses(window: Window, geometry: ClipGeometry, first: int, last: int) -> PoseCorrections:
+    """Corrections of the frames after each of the annotated frames `first` to `last` - 1.
 
-    Frames in which too few points are followed get none, nor do those of a camera that stands still.
+    Interpolation is cubic Hermite (`interpolate_poses`), refinement motion-only bundle adjustment. Frames with too few
+    tracked keypoints, and those of a static camera, are not refined.
     """
     poses = geometry.poses
     frames: list[int] = []
-    motions: list[Float64Array] = []
+    corrections: list[Float64Array] = []
     if poses.motion_kind != "static" and poses.pose_ok:
         annotated = [k for k, frame in enumerate(window.frames) if frame.is_annotated]
         times = np.array([window.frames[k].time_s for k in annotated])
         for ordinal in range(first, last):
             end = annotated[ordinal + 1] if ordinal + 1 < len(annotated) else len(window.frames)
-            between = window.frames[annotated[ordinal] + 1 : end]
-            anchors = [
-                _anchor(window, geometry, annotated[k], k) for k in range(ordinal, min(ordinal + 2, len(annotated)))
+            intermediate = window.frames[annotated[ordinal] + 1 : end]
+            references = [
+                _reference_frame(window, geometry, annotated[k], k)
+                for k in range(ordinal, min(ordinal + 2, len(annotated)))
             ]
-            anchors = [anchor for anchor in anchors if np.isfinite(anchor.cam_from_world).all()]
-            if not between or not anchors:
+            references = [reference for reference in references if np.isfinite(reference.cam_from_world).all()]
+            if not intermediate or not references:
                 continue
-            guess = interpolate_poses(poses.cam_from_world, times, [frame.time_s for frame in between])
-            refined = refine_intermediate_poses(anchors, [frame.rgb for frame in between], guess)
-            for frame, pose, old in zip(between, refined, guess, strict=True):
+            initial = interpolate_poses(poses.cam_from_world, times, [frame.time_s for frame in intermediate])
+            refined = refine_intermediate_poses(references, [frame.rgb for frame in intermediate], initial)
+            for frame, pose, interpolated in zip(intermediate, refined, initial, strict=True):
                 if np.isfinite(pose).all():
                     frames.append(frame.index)
-                    motions.append(np.asarray(se3.compose(pose, se3.invert(old))))
-    return Corrections(frame=np.array(frames, np.int64), motion=np.array(motions).reshape(-1, 7))
+                    corrections.append(np.asarray(se3.compose(pose, se3.invert(interpolated))))
+    return PoseCorrections(
+        frame=np.array(frames, np.int64), refined_from_interpolated=np.array(corrections).reshape(-1, 7)
+    )
 
 
-def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> ReferenceFrame:
+def _reference_frame(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> ReferenceFrame:
+    """The annotated frame at an index of the window, which has an index among its annotated frames."""
     rgb = window.frames[position].rgb
     usable = np.ones(rgb.shape[:2], bool)
     if geometry.is_moving is not None:
-        usable = _enlarged(geometry.is_moving[ordinal].astype(np.uint8), rgb.shape) == 0
+        usable = _resize_nearest(geometry.is_moving[ordinal].astype(np.uint8), rgb.shape) == 0
     inverse_depth = np.zeros(rgb.shape[:2], np.float32)
     if geometry.poses.motion_kind == "general" and geometry.depth is not None and geometry.is_depth_valid is not None:
-        usable &= _enlarged(geometry.is_depth_valid[ordinal].astype(np.uint8), rgb.shape) > 0
-        np.divide(1, _enlarged(geometry.depth[ordinal], rgb.shape), out=inverse_depth, where=usable)
+        usable &= _resize_nearest(geometry.is_depth_valid[ordinal].astype(np.uint8), rgb.shape) > 0
+        np.divide(1, _resize_nearest(geometry.depth[ordinal], rgb.shape), out=inverse_depth, where=usable)
     intrinsics = np.broadcast_to(geometry.poses.intrinsics_px, (len(geometry.poses.cam_from_world), 4))
     return ReferenceFrame(
         gray=np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8),
@@ -84,6 +94,6 @@ def _anchor(window: Window, geometry: ClipGeometry, position: int, ordinal: int)
     )
 
 
-def _enlarged(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """A map at a frame's size, each pixel with the value of the one that it lies in."""
+def _resize_nearest(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A map upscaled to the (height, width) of a frame, by nearest neighbor."""
     return np.asarray(cv2.resize(values, shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT))

@@ -1,4 +1,4 @@
-"""Joining windows of a clip: the similarity that takes one window's world to that of the windows before it."""
+"""Sim(3) alignment of a window with the submap before it, from the frames that they share."""
 
 from __future__ import annotations
 
@@ -14,116 +14,122 @@ from native import elementary, se3
 MIN_COMMON_FRAMES = 3
 MIN_COMMON_PIXELS = 100
 DEPTH_LOG_SIGMA = 0.01
-"""What the scale from depths is not better known than: neighboring frames err alike."""
+"""Least standard deviation of the log scale from depths: depth errors of neighboring frames are correlated."""
 MAX_LOG_SIGMA = 0.3
-"""Beyond such an error of its logarithm a scale is not known."""
+"""Scale estimates with a larger standard deviation of their logarithm are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """Frames that two windows share, as each sees them.
+    """Poses and depth of shared frames: in the submap (target) and in the new window (source).
 
     Attributes:
-      before, now: (m, 7) cam_from_world in the world and scale of the earlier windows and of the new one; NaN in
-        frames without a pose.
-      depth_before, depth_now: (m, h, w) z-depth in either scale, 0 where not valid; None if there is none.
+      cam_from_target, cam_from_source: (m, 7) poses, each in its own world and scale; NaN in frames without a pose.
+      target_depth, source_depth: (m, h, w) z-depth in the same scales, 0 where not valid; None without depth.
     """
 
-    before: Float64Array
-    now: Float64Array
-    depth_before: Float32Array | None
-    depth_now: Float32Array | None
+    cam_from_target: Float64Array
+    cam_from_source: Float64Array
+    target_depth: Float32Array | None
+    source_depth: Float32Array | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
-    """A similarity: X in the new window's world is scale * R X + t in that of the windows before.
+class Sim3Alignment:
+    """Similarity transform X_target = scale * R X_source + t.
 
     Attributes:
-      motion: (7,) [tx ty tz qx qy qz qw] of t and R.
-      scale: length there of one unit of the new window.
-      scale_drift: how much the ratio of depths changes over the shared frames, as a standard deviation relative to
-        it; None without depths.
-      offset: root mean square distance of the camera centers of both, in the unit of the windows before.
+      target_from_source: (7,) [tx ty tz qx qy qz qw] of t and R.
+      scale: length of the source's unit in the target's.
+      scale_drift: standard deviation of the log ratio of depths over the shared frames; None without depths.
+      center_rmse: root mean square distance of the aligned camera centers, in the target's unit.
     """
 
-    motion: Float64Array
+    target_from_source: Float64Array
     scale: float
     scale_drift: float | None
-    offset: float
+    center_rmse: float
 
-    def apply(self, cam_from_world: Float64Array) -> Float64Array:
-        """(n, 7) poses of the new window in the world and scale of the windows before it."""
-        scaled = cam_from_world.copy()
+    def transform_poses(self, cam_from_source: Float64Array) -> Float64Array:
+        """(n, 7) poses of the source in the world and scale of the target."""
+        scaled = cam_from_source.copy()
         scaled[:, :3] *= self.scale
-        return np.asarray(se3.compose(scaled, se3.invert(self.motion)))
+        return np.asarray(se3.compose(scaled, se3.invert(self.target_from_source)))
 
 
-def join_windows(overlap: Overlap, *, needs_scale: bool) -> Join | str:
-    """Aligns a window with those before it by the frames that they share; or says why that cannot be done.
+def align_window(overlap: Overlap, *, estimate_scale: bool) -> Sim3Alignment | str:
+    """Least-squares Sim(3) alignment of shared frames, or the reason why there is none.
 
-    The rotation is the mean over the frames. The scale is told by the paths of the camera and by the ratio of depths,
-    each weighted by what its scatter says of it.
+    Scale and translation are those of Umeyama 1991 for camera centers, but the rotation is the mean of the relative
+    camera rotations, which straight trajectories determine too. Depth ratios give a second estimate of the scale; the
+    two are averaged with inverse-variance weights.
 
     Args:
       overlap: the shared frames.
-      needs_scale: whether both have a scale of their own; else the new one's is kept.
+      estimate_scale: whether both sides have a scale of their own; otherwise the scale is 1 (SE(3) alignment).
     """
-    common = np.flatnonzero(np.isfinite(overlap.before).all(axis=1) & np.isfinite(overlap.now).all(axis=1))
+    common = np.flatnonzero(
+        np.isfinite(overlap.cam_from_target).all(axis=1) & np.isfinite(overlap.cam_from_source).all(axis=1)
+    )
     if len(common) < MIN_COMMON_FRAMES:
-        return f"only {len(common)} of {len(overlap.now)} shared frames have a pose on both sides"
-    before, now = overlap.before[common], overlap.now[common]
-    rotation = _mean_rotation(se3.compose(se3.invert(before)[:, 3:], now[:, 3:]))
-    there = se3.invert(before)[:, :3]
-    here = np.asarray(se3.act(rotation, se3.invert(now)[:, :3]))
-    ratios = _depth_log_ratios(overlap, common)
+        return f"only {len(common)} of {len(overlap.cam_from_source)} shared frames have a pose on both sides"
+    target, source = overlap.cam_from_target[common], overlap.cam_from_source[common]
+    rotation = _mean_rotation(se3.compose(se3.invert(target)[:, 3:], source[:, 3:]))
+    target_centers = se3.invert(target)[:, :3]
+    rotated_centers = np.asarray(se3.act(rotation, se3.invert(source)[:, :3]))
+    log_ratios = _depth_log_ratios(overlap, common)
     scale = 1.0
-    if needs_scale:
-        estimates = [e for e in (_scale_of_paths(here, there), _scale_of_depths(ratios)) if e is not None]
+    if estimate_scale:
+        estimates = [
+            estimate
+            for estimate in (_scale_from_centers(rotated_centers, target_centers), _scale_from_depths(log_ratios))
+            if estimate is not None
+        ]
         if not estimates:
             return "the camera hardly moves in the shared frames and no depth is known in them: scale is lost"
         logs, sigmas = np.array(estimates).T
         scale = math.exp(np.sum(logs / sigmas**2) / np.sum(1 / sigmas**2))
-    shift = there.mean(axis=0) - scale * here.mean(axis=0)
-    offset = np.linalg.norm(scale * here + shift - there, axis=1)
-    return Join(
-        motion=np.concatenate([shift, rotation]),
+    translation = target_centers.mean(axis=0) - scale * rotated_centers.mean(axis=0)
+    distances = np.linalg.norm(scale * rotated_centers + translation - target_centers, axis=1)
+    return Sim3Alignment(
+        target_from_source=np.concatenate([translation, rotation]),
         scale=scale,
-        scale_drift=float(np.std(ratios)) if len(ratios) > 1 else None,
-        offset=float(np.sqrt(np.mean(offset**2))),
+        scale_drift=float(np.std(log_ratios)) if len(log_ratios) > 1 else None,
+        center_rmse=float(np.sqrt(np.mean(distances**2))),
     )
 
 
-def blend_poses(before: Float64Array, now: Float64Array) -> Float64Array:
-    """(m, 7) poses that go over from one window's to the next one's; where one has none, the other's."""
-    weight = np.arange(1, len(now) + 1) / (len(now) + 1)
-    blended = np.asarray(se3.interpolate(before, now, weight))
-    lacks_before, lacks_now = (~np.isfinite(p).all(axis=1) for p in (before, now))
-    blended[lacks_before], blended[lacks_now] = now[lacks_before], before[lacks_now]
+def blend_overlap(first: Float64Array, second: Float64Array) -> Float64Array:
+    """(m, 7) poses interpolated from one window to the next; where one has no pose, the other's."""
+    weight = np.arange(1, len(second) + 1) / (len(second) + 1)
+    blended = np.asarray(se3.interpolate(first, second, weight))
+    first_missing, second_missing = (~np.isfinite(poses).all(axis=1) for poses in (first, second))
+    blended[first_missing], blended[second_missing] = second[first_missing], first[second_missing]
     return blended
 
 
 def _mean_rotation(rotations: Float64Array) -> Float64Array:
-    """(4,) mean of (m, 4) unit quaternions: the largest eigenvector of the sum of their outer products."""
+    """(4,) mean of (m, 4) unit quaternions (Markley et al. 2007, Averaging Quaternions)."""
     _, vectors = np.linalg.eigh(rotations.T @ rotations)
     return np.asarray(se3.normalize(vectors[:, -1]))
 
 
-def _scale_of_paths(here: Float64Array, there: Float64Array) -> tuple[float, float] | None:
-    """Logarithm of the ratio of two paths that should be alike, and its standard deviation."""
-    here, there = here - here.mean(axis=0), there - there.mean(axis=0)
-    square = float((here**2).sum())
-    product = float((here * there).sum())
+def _scale_from_centers(source: Float64Array, target: Float64Array) -> tuple[float, float] | None:
+    """Log of the least-squares scale between (m, 3) camera centers, and its standard deviation."""
+    source, target = source - source.mean(axis=0), target - target.mean(axis=0)
+    square = float((source**2).sum())
+    product = float((source * target).sum())
     if square <= 0 or product <= 0:
         return None
     scale = product / square
-    error = np.sqrt(((scale * here - there) ** 2).sum() / max(1, len(here) - 2))
-    # Errors of neighboring poses are alike: a path counts as a few places only.
-    sigma = max(float(error / np.sqrt((there**2).sum() / len(there)) if (there**2).sum() > 0 else np.inf), 1e-6)
+    error = np.sqrt(((scale * source - target) ** 2).sum() / max(1, len(source) - 2))
+    # Pose errors of neighboring frames are correlated: sigma does not shrink with the number of frames.
+    sigma = max(float(error / np.sqrt((target**2).sum() / len(target)) if (target**2).sum() > 0 else np.inf), 1e-6)
     return (math.log(scale), sigma) if sigma < MAX_LOG_SIGMA else None
 
 
-def _scale_of_depths(log_ratios: Float64Array) -> tuple[float, float] | None:
+def _scale_from_depths(log_ratios: Float64Array) -> tuple[float, float] | None:
+    """Median log ratio of depths and its standard deviation."""
     if len(log_ratios) < MIN_COMMON_FRAMES:
         return None
     sigma = float(np.hypot(np.std(log_ratios), DEPTH_LOG_SIGMA))
@@ -131,13 +137,13 @@ def _scale_of_depths(log_ratios: Float64Array) -> tuple[float, float] | None:
 
 
 def _depth_log_ratios(overlap: Overlap, frames: npt.NDArray[np.intp]) -> Float64Array:
-    """Median logarithm of the ratio of depths in each shared frame with enough depths in common."""
-    if overlap.depth_before is None or overlap.depth_now is None:
+    """Median log ratio of target depth to source depth, for each shared frame with enough common pixels."""
+    if overlap.target_depth is None or overlap.source_depth is None:
         return np.zeros(0)
     ratios = []
     for frame in frames:
-        before, now = overlap.depth_before[frame], overlap.depth_now[frame]
-        common = (before > 0) & (now > 0)
+        target, source = overlap.target_depth[frame], overlap.source_depth[frame]
+        common = (target > 0) & (source > 0)
         if np.count_nonzero(common) >= MIN_COMMON_PIXELS:
-            ratios.append(float(np.median(elementary.log(before[common]) - elementary.log(now[common]))))
+            ratios.append(float(np.median(elementary.log(target[common]) - elementary.log(source[common]))))
     return np.array(ratios)

@@ -1,4 +1,4 @@
-"""Geometry of annotated frames from what tracking found of their clip."""
+"""Geometry of annotated frames from the poses and depth of SLAM."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from models.sfm.estimate import MotionKind, PoseEstimate
 from models.slam.tracked_frames import TrackedFrames
 from native import se3
 
-MIN_SHIFT_SHARE = 0.005
-"""A camera whose way from its first place is a smaller share of the scene's depth does not travel."""
-MIN_TURN_RAD = np.radians(0.5)
-RELATIVE_SIGMA = 0.1
-"""Of depth that no other frame confirms, as for depth of networks alone."""
+MIN_BASELINE_SHARE = 0.005
+"""Least displacement of the camera, over the scene depth, that counts as translation."""
+MIN_ROTATION_RAD = np.radians(0.5)
+UNCONFIRMED_SIGMA = 0.1
+"""Relative sigma of depth without a consistency check by another frame, as of monocular depth alone."""
 MIN_RELATIVE_SIGMA = 0.02
 SIGMA_OF_DISAGREEMENT = np.float32(np.sqrt(np.pi) / 2)
-"""Of one depth, from the mean difference of two, for normal errors."""
+"""Sigma of one depth over the mean absolute difference of two, for normal errors."""
 MAX_RESIDUAL_PX = 3.0
-"""Flow is right to about a pixel; poses that put pixels farther off are not those of the video."""
+"""Largest reprojection residual of a frame whose pose agrees with optical flow, which errs by about 1 px."""
 MIN_CONFIRMED_SHARE = 0.5
 MIN_INVERSE_DEPTH = 2e-3
 
 
 def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
-    """Poses, depth and moving pixels.
+    """Poses, depth maps and dynamic masks from tracked cameras and depth.
 
     Args:
-      tracked: of the frames, maps at their size.
-      min_static: pixels less likely to stand still are moving.
+      tracked: frames of one window, with maps at the size of the frames.
+      min_static: pixels with a lower static probability are moving.
     """
     is_valid = tracked.inverse_depth > MIN_INVERSE_DEPTH
     depth = np.divide(1, tracked.inverse_depth, out=np.zeros_like(tracked.inverse_depth), where=is_valid)
-    typical = float(np.median(depth[is_valid])) if is_valid.any() else None
-    kind = _motion_kind(tracked, typical)
+    scene_depth = float(np.median(depth[is_valid])) if is_valid.any() else None
+    motion_kind = _motion_kind(tracked, scene_depth)
     poses = tracked.cam_from_world.copy()
-    if kind != "general":
+    if motion_kind != "general":
         poses[:, :3] = 0
-    reason = _why_unfit(tracked, typical)
+    reason = _failure_reason(tracked, scene_depth)
     pose_ok = reason is None
-    known = tracked.residual_px[np.isfinite(tracked.residual_px)]
+    residuals_px = tracked.residual_px[np.isfinite(tracked.residual_px)]
     estimate = PoseEstimate(
         cam_from_world=poses,
         registered=np.full(len(poses), pose_ok),
         intrinsics_px=tracked.intrinsics_px,
-        motion_kind=kind,
+        motion_kind=motion_kind,
         pose_ok=pose_ok,
         reason=reason,
         points_world=np.zeros((0, 3)),
-        reprojection_px=float(np.median(known)) if len(known) else None,
+        reprojection_px=float(np.median(residuals_px)) if len(residuals_px) else None,
     )
     return ClipGeometry(
         poses=estimate,
-        scene_depth=typical if kind == "general" else None,
+        scene_depth=scene_depth if motion_kind == "general" else None,
         depth=depth if pose_ok else None,
         depth_sigma=np.where(is_valid, _relative_sigma(tracked.disagreement), 0) if pose_ok else None,
         is_depth_valid=is_valid if pose_ok else None,
@@ -62,29 +62,31 @@ def tracked_geometry(tracked: TrackedFrames, min_static: float) -> ClipGeometry:
     )
 
 
-def _why_unfit(tracked: TrackedFrames, typical: float | None) -> str | None:
-    if not np.isfinite(tracked.cam_from_world).all() or typical is None:
+def _failure_reason(tracked: TrackedFrames, scene_depth: float | None) -> str | None:
+    """Failure reason if the poses disagree with optical flow, else None."""
+    if not np.isfinite(tracked.cam_from_world).all() or scene_depth is None:
         return "tracking gave no finite poses or no depth"
-    known = tracked.residual_px[np.isfinite(tracked.residual_px)]
-    if not len(known):
+    residuals_px = tracked.residual_px[np.isfinite(tracked.residual_px)]
+    if not len(residuals_px):
         return "no part of the scene stands still and is seen again, so nothing confirms the poses"
-    if (known <= MAX_RESIDUAL_PX).mean() < MIN_CONFIRMED_SHARE:
+    if (residuals_px <= MAX_RESIDUAL_PX).mean() < MIN_CONFIRMED_SHARE:
         return (
-            f"depth and poses put what stands still {np.median(known):.1f} px from where the flow sees it "
+            f"depth and poses put what stands still {np.median(residuals_px):.1f} px from where the flow sees it "
             f"(median; at most {MAX_RESIDUAL_PX:g} in half of the frames)"
         )
     return None
 
 
 def _relative_sigma(disagreement: Float32Array) -> Float32Array:
+    """(n, h, w) relative standard deviation of depth from its disagreement with neighboring frames."""
     sigma = np.maximum(SIGMA_OF_DISAGREEMENT * disagreement, np.float32(MIN_RELATIVE_SIGMA))
-    return np.where(np.isnan(sigma), np.float32(RELATIVE_SIGMA), sigma)
+    return np.where(np.isnan(sigma), np.float32(UNCONFIRMED_SIGMA), sigma)
 
 
 def _motion_kind(tracked: TrackedFrames, scene_depth: float | None) -> MotionKind:
     centers = se3.invert(tracked.cam_from_world)[:, :3]
-    shift = np.linalg.norm(centers - centers[0], axis=1).max()
-    if scene_depth is None or shift > MIN_SHIFT_SHARE * scene_depth:
+    baseline = np.linalg.norm(centers - centers[0], axis=1).max()
+    if scene_depth is None or baseline > MIN_BASELINE_SHARE * scene_depth:
         return "general"
-    turns = se3.log(se3.compose(tracked.cam_from_world, se3.invert(tracked.cam_from_world[0])))[:, 3:]
-    return "rotation" if np.linalg.norm(turns, axis=1).max() > MIN_TURN_RAD else "static"
+    rotations = se3.log(se3.compose(tracked.cam_from_world, se3.invert(tracked.cam_from_world[0])))[:, 3:]
+    return "rotation" if np.linalg.norm(rotations, axis=1).max() > MIN_ROTATION_RAD else "static"

@@ -65,7 +65,7 @@ def weights(monkeypatch, tmp_path):
 
 def test_cameras_depth_and_masks_reach_the_tables(weights, tmp_path, monkeypatch):
     # Random networks contradict each other.
-    monkeypatch.setattr(tracked_module, "_why_unfit", lambda tracked, typical: None)
+    monkeypatch.setattr(tracked_module, "_failure_reason", lambda tracked, typical: None)
     films = tmp_path / "films"
     films.mkdir()
     write_film(films / "orbit.mp4", "orbit", seconds=1.4, fps=10)

@@ -108,7 +108,7 @@ def annotation_of(made: Film, *, has_depth: bool) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         maps = _stored_maps(made.depth_m[every], made.moving[every])
         masks, depth = MasksFile(f"{folder}/masks.npz", MAP_SIZE), DepthFile(folder, MAP_SIZE, SIZE)
-        masks.add(maps.moving)
+        masks.add(maps.is_moving)
         masks.close()
         files["dyn_masks.npz"] = Path(f"{folder}/masks.npz").read_bytes()
         depth.add(maps)
@@ -122,7 +122,7 @@ def _stored_maps(depth: np.ndarray, moving: np.ndarray) -> StoredMaps:
     known = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
     small = [cv2.resize(d, MAP_SIZE, interpolation=cv2.INTER_NEAREST_EXACT) for d in known]
     marked = [cv2.resize(m.astype(np.uint8), MAP_SIZE, interpolation=cv2.INTER_AREA) > 0 for m in moving]
-    return StoredMaps(depth=np.stack(small), sigma=np.full_like(small, 0.01), moving=np.stack(marked))
+    return StoredMaps(depth=np.stack(small), depth_sigma=np.full_like(small, 0.01), is_moving=np.stack(marked))
 
 
 def _cut_columns(folder: Path, made: Film) -> dict[str, Any]:

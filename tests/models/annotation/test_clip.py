@@ -10,8 +10,8 @@ import pytest
 
 from media.clip_frames import ClipFrames
 from models.annotation import ClipGeometry, annotate_frames
-from models.annotation.files import map_size, mask_shares
-from models.annotation.geometry import working_size
+from models.annotation.files import map_size, read_dynamic_ratios
+from models.annotation.geometry import estimation_size
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from models.captions.motion_labels import label_motion
 from models.geometry.camera_path import camera_centers, interpolate_missing_poses, registered_span
@@ -92,7 +92,7 @@ def test_a_turning_camera_gives_masks_but_no_depth():
 
 
 def maps_of(depth, sigma, moving):
-    return StoredMaps(depth=depth.astype(np.float32), sigma=sigma.astype(np.float32), moving=moving)
+    return StoredMaps(depth=depth.astype(np.float32), depth_sigma=sigma.astype(np.float32), is_moving=moving)
 
 
 def test_depth_files_say_where_a_clip_pixel_lies(tmp_path):
@@ -124,9 +124,9 @@ def test_depth_files_say_where_a_clip_pixel_lies(tmp_path):
 def test_stored_maps_hold_what_is_in_their_pixels():
     _, found = annotated("orbit")
     maps = StoredMaps.of(found, (160, 90))
-    assert maps.depth.shape == maps.moving.shape == (len(found.depth), 90, 160)
+    assert maps.depth.shape == maps.is_moving.shape == (len(found.depth), 90, 160)
     assert np.isin(maps.depth[maps.depth > 0], found.depth).all()
-    assert (maps.moving.reshape(len(maps.moving), -1).any(axis=1) == found.is_moving.any(axis=(1, 2))).all()
+    assert (maps.is_moving.reshape(len(maps.is_moving), -1).any(axis=1) == found.is_moving.any(axis=(1, 2))).all()
     assert StoredMaps.of(annotated("black")[1], (160, 90)) is None
 
 
@@ -138,7 +138,7 @@ def test_masks_come_back_from_their_file(tmp_path):
     for mask in masks:
         file.add(mask[None])
     assert file.close() == pytest.approx(masks.mean())
-    assert np.allclose(mask_shares(path.read_bytes()), masks.mean(axis=(1, 2)))
+    assert np.allclose(read_dynamic_ratios(path.read_bytes()), masks.mean(axis=(1, 2)))
     assert np.array_equal(read_masks(path.read_bytes()), masks)
     assert path.read_bytes() == masks_bytes(masks)
 
@@ -162,7 +162,7 @@ def test_maps_keep_their_shape_and_are_never_enlarged(size, expected):
     [((640, 360), 100, (320, 180)), ((640, 360), 640, (640, 360)), ((640, 20), 320, (640, 20))],
 )
 def test_maps_are_worked_out_at_a_size_that_flow_can_do_with(size, side, expected):
-    assert working_size(size, side) == expected
+    assert estimation_size(size, side) == expected
 
 
 def test_missing_poses_are_filled_between_their_neighbors():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.accuracy.trajectories import compare_trajectories
 from media.clip_frames import ClipFrame
 from models.annotation import AnnotationSettings, annotate_clip
-from models.annotation.sim3_alignment import Overlap, blend_poses, join_windows
+from models.annotation.sim3_alignment import Overlap, align_window, blend_overlap
 from models.annotation.windows import split_windows
 from models.sfm.classical import estimate_poses
 from models.sfm.estimate import PoseEstimate, without_poses
@@ -47,11 +47,11 @@ def test_windows_cover_all_annotated_frames_and_share_what_they_say(count, every
     for window, seen in zip(windows, ordinals, strict=True):
         assert seen == list(range(seen[0], seen[-1] + 1))
         assert (window.start, seen[0] + window.overlap) == (seen[0], expected)
-        end = seen[-1] * every + 1 if window.following_overlap else count
+        end = seen[-1] * every + 1 if window.next_overlap else count
         assert [f.index for f in window.frames] == list(range(seen[0] * every, end))
         expected = seen[-1] + 1
     assert expected == -(-count // every)
-    assert [w.following_overlap for w in windows] == [w.overlap for w in windows[1:]] + [0]
+    assert [w.next_overlap for w in windows] == [w.overlap for w in windows[1:]] + [0]
     slack = (length - overlap) // 2
     assert all(len(seen) <= length + slack for seen in ordinals)
     if len(windows) > 1:
@@ -86,32 +86,34 @@ def test_a_similarity_is_found_and_undone():
     before = se3.normalize(wander(12, seed=3))
     motion = se3.exp(np.array([0.5, -1.0, 2.0, 0.3, -0.2, 0.9]))
     now = seen_through(motion, 2.5, before)
-    join = join_windows(Overlap(before=before, now=now, depth_before=None, depth_now=None), needs_scale=True)
-    assert join.scale == pytest.approx(2.5)
-    assert np.allclose(join.motion, motion)
-    assert np.allclose(join.apply(now), before, atol=1e-9)
-    assert (join.scale_drift, round(join.offset, 9)) == (None, 0.0)
+    alignment = align_window(
+        Overlap(cam_from_target=before, cam_from_source=now, target_depth=None, source_depth=None), estimate_scale=True
+    )
+    assert alignment.scale == pytest.approx(2.5)
+    assert np.allclose(alignment.target_from_source, motion)
+    assert np.allclose(alignment.transform_poses(now), before, atol=1e-9)
+    assert (alignment.scale_drift, round(alignment.center_rmse, 9)) == (None, 0.0)
 
 
 def test_depths_tell_the_scale_of_a_camera_that_hardly_moves():
     poses = np.tile(se3.IDENTITY, (6, 1))
     depth = np.random.default_rng(0).uniform(1, 5, (6, 20, 30)).astype(np.float32)
     drift = np.linspace(0.98, 1.02, 6, dtype=np.float32)[:, None, None]
-    overlap = Overlap(before=poses, now=poses, depth_before=3 * depth * drift, depth_now=depth)
-    join = join_windows(overlap, needs_scale=True)
-    assert join.scale == pytest.approx(3, rel=0.01)
-    assert join.scale_drift == pytest.approx(np.std(np.log(drift)), rel=1e-3)
-    assert join.offset == 0
+    overlap = Overlap(cam_from_target=poses, cam_from_source=poses, target_depth=3 * depth * drift, source_depth=depth)
+    alignment = align_window(overlap, estimate_scale=True)
+    assert alignment.scale == pytest.approx(3, rel=0.01)
+    assert alignment.scale_drift == pytest.approx(np.std(np.log(drift)), rel=1e-3)
+    assert alignment.center_rmse == 0
 
 
 def test_a_lost_scale_and_too_few_common_poses_are_said():
     poses = np.tile(se3.IDENTITY, (6, 1))
-    overlap = Overlap(before=poses, now=poses, depth_before=None, depth_now=None)
-    assert "scale is lost" in join_windows(overlap, needs_scale=True)
-    assert join_windows(overlap, needs_scale=False).scale == 1
+    overlap = Overlap(cam_from_target=poses, cam_from_source=poses, target_depth=None, source_depth=None)
+    assert "scale is lost" in align_window(overlap, estimate_scale=True)
+    assert align_window(overlap, estimate_scale=False).scale == 1
     holes = poses.copy()
     holes[1:5] = np.nan
-    assert "only 2 of 6" in join_windows(replace(overlap, before=holes), needs_scale=False)
+    assert "only 2 of 6" in align_window(replace(overlap, cam_from_target=holes), estimate_scale=False)
 
 
 def test_poses_go_over_from_one_window_to_the_next():
@@ -119,7 +121,7 @@ def test_poses_go_over_from_one_window_to_the_next():
     b = a.copy()
     b[:, 0] = 1.0
     a[3], b[0] = np.nan, np.nan
-    assert blend_poses(a, b)[:, 0].tolist() == pytest.approx([0.0, 0.4, 0.6, 1.0])
+    assert blend_overlap(a, b)[:, 0].tolist() == pytest.approx([0.0, 0.4, 0.6, 1.0])
 
 
 @pytest.fixture(scope="module")
