@@ -1,7 +1,7 @@
-"""Depth maps of networks brought to one unit along a clip: what a tracker takes as its prior, after MegaSaM.
+"""Monocular depth of a clip in one unit, as depth prior of the tracker (MegaSaM, Li et al. 2025).
 
-Relative inverse depth is fitted to metric depth in each frame by medians; the fit of the most typical frame serves the
-whole clip, so that the maps stay as consistent as the relative network made them. The unit is such that the 98th
+Relative inverse depth is aligned with metric depth in each frame by medians. One frame's scale and shift, the nearest
+to the median, serve the whole clip, which keeps the maps consistent over time. The unit is such that the 98th
 percentile of inverse depth is 2.
 """
 
@@ -16,17 +16,17 @@ from models.depth.mono_depth import FrameDepths
 
 TOP_PERCENTILE, TOP_INVERSE_DEPTH = 98, 2.0
 MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-4, 100.0
-SMALL = 1e-8
+EPSILON = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AlignedDepth:
-    """Depth of a clip in one unit.
+    """Monocular depth of a clip in one unit.
 
     Attributes:
-      inverse_depth: (n, h, w) float32, 0 where nothing is known or all is far.
-      meters_per_unit: None without metric depth.
-      focal_px: focal length that the networks see, in pixels of the maps; None if they see none.
+      inverse_depth: (n, h, w) float32, 0 where unknown or at infinity.
+      meters_per_unit: metric scale; None without metric depth.
+      focal_px: focal length predicted by the networks, in pixels of the maps; None if they predict none.
     """
 
     inverse_depth: Float32Array
@@ -35,7 +35,7 @@ class AlignedDepth:
 
 
 def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> AlignedDepth:
-    """One of both kinds is needed, at one size.
+    """Aligns relative with metric depth of the same size; either may be None, not both.
 
     Raises:
       ValueError: if neither is given, or no depth in them is valid.
@@ -44,14 +44,14 @@ def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> Ali
         raise ValueError("depth of a network is needed: relative, metric or both")
     inverse = np.zeros((0, 0, 0), np.float32)
     if metric is not None:
-        inverse = np.where(metric.is_valid, 1 / np.maximum(metric.maps, SMALL), 0).astype(np.float32)
+        inverse = np.where(metric.is_valid, 1 / np.maximum(metric.maps, EPSILON), 0).astype(np.float32)
     if relative is not None:
         scale, shift = (1.0, 0.0) if metric is None else _typical_fit(relative, inverse, metric.is_valid)
         inverse = (scale * relative.maps + shift).astype(np.float32)
-    known = inverse > 0
-    if not known.any():
+    is_known = inverse > 0
+    if not is_known.any():
         raise ValueError("the networks see no depth in this clip")
-    unit = float(np.percentile(inverse[known], TOP_PERCENTILE)) / TOP_INVERSE_DEPTH
+    unit = float(np.percentile(inverse[is_known], TOP_PERCENTILE)) / TOP_INVERSE_DEPTH
     inverse = inverse / np.float32(unit)
     inverse = np.where(inverse > MIN_INVERSE_DEPTH, np.minimum(inverse, MAX_INVERSE_DEPTH), 0).astype(np.float32)
     return AlignedDepth(
@@ -62,13 +62,13 @@ def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> Ali
 
 
 def _typical_fit(relative: FrameDepths, inverse: Float32Array, is_valid: BoolArray) -> tuple[float, float]:
-    """Scale and shift of the frame whose product of both is nearest to the median one."""
+    """Scale and shift of the frame whose product of the two is nearest to the median."""
     fits = []
-    for seen, expected, valid in zip(relative.maps, inverse, is_valid & relative.is_valid, strict=True):
-        a, g = seen[valid].astype(np.float64), expected[valid].astype(np.float64)
-        if len(a):
-            scale = np.median((g - np.median(g) + SMALL) / (a - np.median(a) + SMALL))
-            fits.append((scale, np.median(g - scale * a)))
+    for predicted, reference, valid in zip(relative.maps, inverse, is_valid & relative.is_valid, strict=True):
+        x, y = predicted[valid].astype(np.float64), reference[valid].astype(np.float64)
+        if len(x):
+            scale = np.median((y - np.median(y) + EPSILON) / (x - np.median(x) + EPSILON))
+            fits.append((scale, np.median(y - scale * x)))
     if not fits:
         raise ValueError("the networks see no depth in this clip")
     product = np.prod(fits, axis=1)
@@ -76,7 +76,7 @@ def _typical_fit(relative: FrameDepths, inverse: Float32Array, is_valid: BoolArr
     return float(scale), float(shift)
 
 
-def _focal(seen: FrameDepths | None) -> float | None:
-    if seen is None or not np.isfinite(seen.focal_px).any():
+def _focal(depth: FrameDepths | None) -> float | None:
+    if depth is None or not np.isfinite(depth.focal_px).any():
         return None
-    return float(np.nanmedian(seen.focal_px))
+    return float(np.nanmedian(depth.focal_px))

@@ -1,7 +1,7 @@
-"""Losses of consistent video depth, after MegaSaM: between pairs of frames, and of each frame against its first map.
+"""Losses of consistent video depth (CVD, Kopf et al. 2021; MegaSaM, Li et al. 2025): pairwise and per frame.
 
-Everything that does not change during the optimization is computed once. Filters are products with banded matrices,
-which hold the treatment of the border too. Pairs are summed by one CUDA kernel where it is built.
+What is constant during the optimization is computed once. Filters are products with banded matrices, which include the
+border handling. The pairwise loss is one CUDA kernel where it is built.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FLOW_WEIGHT = 0.2
 MIN_INVERSE_DEPTH, MAX_INVERSE_DEPTH = 1e-3, 1e3
 MAX_SEEN_INVERSE_DEPTH = 1e2
 MIN_DEPTH, MAX_DEPTH = 0.1, 1e3
-MIN_CERTAINTY, MAX_CERTAINTY = 1e-4, 1e3
+MIN_CONFIDENCE, MAX_CONFIDENCE = 1e-4, 1e3
 BLUR_SIGMA_PX, BLUR_RADIUS = 2.0, 2
 EDGE_STEEPNESS, SMOOTH_SHARE, EDGE_WEIGHT = 10.0, 0.2, 0.2
 GRADIENT_SCALES = (1, 2, 4, 8)
@@ -33,13 +33,13 @@ NEAR_INVERSE_DEPTH = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairGeometry:
-    """What pairs of frames say of each other, at half the pictures' size.
+    """Relative poses, intrinsics and optical flow of pairs of frames, at half the size of the frames.
 
     Attributes:
-      flow: see there; pairs sorted by first frame.
-      first_pair: (t + 1,) int64 where each frame's pairs begin.
-      motion: (p, 12) float32: rotation times inverse camera matrix row by row, then translation, from first to second.
-      camera: (4,) float32 fx fy cx cy in px of that size.
+      flow: optical flow of the pairs, which are sorted by first frame.
+      first_pair: (t + 1,) int64 index of each frame's first pair.
+      motion: (p, 12) float32 `second_from_first`: R K^-1 row by row, then translation.
+      camera: (4,) float32 fx fy cx cy in px of the reduced size.
     """
 
     flow: ClipFlow
@@ -49,56 +49,56 @@ class PairGeometry:
 
     @classmethod
     def from_cameras(cls, flow: ClipFlow, rotation: Tensor, translation: Tensor, camera: Tensor) -> PairGeometry:
-        """From cam_from_world (t, 3, 3) and (t, 3), and fx fy cx cy, all float64."""
+        """From `cam_from_world` rotation (t, 3, 3) and translation (t, 3), and fx fy cx cy, all float64."""
         fx, fy, cx, cy = camera.tolist()
         inverse = camera.new_tensor([[1 / fx, 0, -cx / fx], [0, 1 / fy, -cy / fy], [0, 0, 1]])
-        turn = rotation[flow.second] @ rotation[flow.first].transpose(1, 2)
-        shift = translation[flow.second] - (turn @ translation[flow.first][..., None])[..., 0]
+        relative = rotation[flow.second] @ rotation[flow.first].transpose(1, 2)
+        shift = translation[flow.second] - (relative @ translation[flow.first][..., None])[..., 0]
         counts = torch.bincount(flow.first, minlength=len(rotation))
         return cls(
             flow=flow,
             first_pair=functional.pad(counts.cumsum(0), (1, 0)),
-            motion=torch.cat([(turn @ inverse).flatten(1), shift], 1).float(),
+            motion=torch.cat([(relative @ inverse).flatten(1), shift], 1).float(),
             camera=camera.float(),
         )
 
 
-def pair_loss(inverse_depth: Tensor, certainty: Tensor, pairs: PairGeometry) -> Tensor:
-    """How little the depths of pairs agree with each other and with the flow, weighted by certainty.
+def pair_loss(inverse_depth: Tensor, confidence: Tensor, pairs: PairGeometry) -> Tensor:
+    """Depth and flow residuals of all pairs, weighted by confidence.
 
     Args:
       inverse_depth: (t, h, w) float32 from `MIN_INVERSE_DEPTH` to `MAX_INVERSE_DEPTH`.
-      certainty: (t, h, w) float32; its logarithm is subtracted, so that it does not pay to be uncertain everywhere.
-      pairs: see there.
+      confidence: (t, h, w) float32; a penalty on its negative logarithm keeps it from vanishing.
+      pairs: geometry and flow of the pairs.
     """
     if usable_for(inverse_depth):
-        return _FusedPairLoss.apply(inverse_depth, certainty, pairs)
-    ratio, error, counted = compare_pairs(inverse_depth, pairs, slice(None))
-    u = certainty[pairs.flow.first]
-    surprise = LOG_WEIGHT * -u.log()
-    loss = ratio * u + surprise + FLOW_WEIGHT * (error.abs().sum(-1) * u / 2 + surprise)
+        return _FusedPairLoss.apply(inverse_depth, confidence, pairs)
+    ratio, error, counted = pair_residuals(inverse_depth, pairs, slice(None))
+    u = confidence[pairs.flow.first]
+    penalty = LOG_WEIGHT * -u.log()
+    loss = ratio * u + penalty + FLOW_WEIGHT * (error.abs().sum(-1) * u / 2 + penalty)
     return (loss * counted).sum() / (counted.sum() + 1e-8)
 
 
-def compare_pairs(inverse_depth: Tensor, pairs: PairGeometry, chosen: slice | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How pairs differ, at the pixels of their first frames.
+def pair_residuals(inverse_depth: Tensor, pairs: PairGeometry, chosen: slice | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Residuals of pairs, at the pixels of their first frames.
 
     Args:
       inverse_depth: (t, h, w).
-      pairs: see there.
-      chosen: which of them.
+      pairs: geometry and flow of the pairs.
+      chosen: indices of the pairs.
 
     Returns:
-      (p, h, w) larger over smaller of the depth that the first frame predicts in the second one and of that one's own,
-      less 1; (p, h, w, 2) the predicted place less that by the flow, in px; (p, h, w) 1 where both count, else 0.
+      (p, h, w) depth residual: larger over smaller of the reprojected depth and the second frame's own, minus 1;
+      (p, h, w, 2) flow residual: reprojection minus flow target, in px; (p, h, w) 1 where both count, else 0.
     """
     flow, motion = pairs.flow, pairs.motion[chosen]
     first, second = flow.first[chosen], flow.second[chosen]
     height, width = inverse_depth.shape[1:]
     grid = pixel_grid(height, width, inverse_depth.device).to(inverse_depth.dtype)
-    ends = grid + flow.flow_px[chosen]
+    targets = grid + flow.flow_px[chosen]
     size = grid.new_tensor([width - 1, height - 1])
-    seen = functional.grid_sample(inverse_depth[second][:, None], 2 * ends / size - 1, align_corners=True)[:, 0]
+    seen = functional.grid_sample(inverse_depth[second][:, None], 2 * targets / size - 1, align_corners=True)[:, 0]
     seen = seen.clamp(MIN_INVERSE_DEPTH, MAX_SEEN_INVERSE_DEPTH)
     turn, shift = motion[:, :9].reshape(-1, 3, 3), motion[:, 9:]
     pixels = torch.cat([grid, torch.ones_like(grid[..., :1])], -1).reshape(-1, 3).T
@@ -109,29 +109,28 @@ def compare_pairs(inverse_depth: Tensor, pairs: PairGeometry, chosen: slice | Te
     far = z.clamp(MIN_INVERSE_DEPTH, MAX_DEPTH)
     projected = torch.stack([(fx * x + cx * z) / far, (fy * y + cy * z) / far], -1)
     counted = (flow.is_consistent[chosen] & (z > MIN_DEPTH)).to(pixels.dtype)
-    return torch.maximum(seen / expected, expected / seen) - 1, projected - ends, counted
+    return torch.maximum(seen / expected, expected / seen) - 1, projected - targets, counted
 
 
 @torch.no_grad()
-def measure_agreement(inverse_depth: Tensor, static: Tensor, pairs: PairGeometry) -> tuple[Tensor, Tensor]:
-    """How well depths, poses and flow agree, without any truth.
+def measure_consistency(inverse_depth: Tensor, static: Tensor, pairs: PairGeometry) -> tuple[Tensor, Tensor]:
+    """Consistency of depth, poses and flow, without ground truth.
 
     Args:
       inverse_depth: (t, h, w).
-      static: (t, h, w) bool, pixels by which poses are judged.
-      pairs: see there.
+      static: (t, h, w) bool, pixels that count for the flow residual.
+      pairs: geometry and flow of the pairs.
 
     Returns:
-      (t, h, w) mean over a pixel's pairs of how much depths differ, as a share of them, NaN where no pair counts;
-      (t,) median over static pixels of the distance in px between the predicted place and that by the flow, mean over
-      the pairs that begin in a frame, NaN where nothing is known.
+      (t, h, w) mean relative depth residual over a pixel's pairs, NaN where no pair counts; (t,) median flow residual
+      in px over static pixels, mean over the pairs that begin in a frame, NaN where unknown.
     """
-    starts, ends = pairs.first_pair[:-1], pairs.first_pair[1:]
+    starts, targets = pairs.first_pair[:-1], pairs.first_pair[1:]
     total, count = torch.zeros_like(inverse_depth), torch.zeros_like(inverse_depth)
     residuals = []
-    for rank in range(int((ends - starts).max())):
-        frames = torch.nonzero(starts + rank < ends)[:, 0]
-        ratio, error, counted = compare_pairs(inverse_depth, pairs, starts[frames] + rank)
+    for rank in range(int((targets - starts).max())):
+        frames = torch.nonzero(starts + rank < targets)[:, 0]
+        ratio, error, counted = pair_residuals(inverse_depth, pairs, starts[frames] + rank)
         total[frames] += ratio * counted
         count[frames] += counted
         length = torch.linalg.vector_norm(error, dim=-1)
@@ -144,11 +143,11 @@ def measure_agreement(inverse_depth: Tensor, static: Tensor, pairs: PairGeometry
 
 class _FusedPairLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inverse_depth: Tensor, certainty: Tensor, pairs: PairGeometry) -> Tensor:
+    def forward(ctx: Any, inverse_depth: Tensor, confidence: Tensor, pairs: PairGeometry) -> Tensor:
         flow = pairs.flow
-        loss, by_depth, by_certainty = kernels.pair_loss(
+        loss, by_depth, by_confidence = kernels.pair_loss(
             inverse_depth,
-            certainty,
+            confidence,
             flow.flow_px,
             flow.is_consistent.view(torch.uint8),
             pairs.motion,
@@ -157,13 +156,13 @@ class _FusedPairLoss(torch.autograd.Function):
             pairs.camera,
             FLOW_WEIGHT,
         )
-        ctx.save_for_backward(by_depth, by_certainty)
+        ctx.save_for_backward(by_depth, by_confidence)
         return loss.float()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        by_depth, by_certainty = ctx.saved_tensors
-        return gradient * by_depth, gradient * by_certainty, None
+        by_depth, by_confidence = ctx.saved_tensors
+        return gradient * by_depth, gradient * by_confidence, None
 
 
 class FrameLosses:
@@ -182,12 +181,12 @@ class FrameLosses:
         self.set_reference(reference)
 
     def set_reference(self, reference: Tensor) -> None:
-        """Another reference; what counts as an edge stays."""
+        """Sets the maps that losses compare with; edge weights stay those of the initial maps."""
         self._log_reference = reference.log()
         self._reference_normals = self._normals(reference)
 
     def __call__(self, inverse_depth: Tensor, normal_weight: float, gradient_weight: float) -> Tensor:
-        """Scale-invariant error + weighted normal and gradient errors of (t, h, w)."""
+        """Scale-invariant log error (Eigen et al. 2014) plus weighted normal and gradient errors of (t, h, w)."""
         log_depth = inverse_depth.log()
         error = self._log_reference - log_depth
         invariant = ((error**2).mean((1, 2)) - error.mean((1, 2)) ** 2).mean()
@@ -209,8 +208,8 @@ class FrameLosses:
         return functional.normalize(torch.linalg.cross(along_x, along_y, dim=1), dim=1)
 
     def _gradient_loss(self, log_depth: Tensor, difference: Tensor, scale: int) -> Tensor:
-        """Differences of the slopes at one scale, of near pixels, more where the slopes differ in size."""
-        a, d = (_thin(maps, scale) for maps in (log_depth, difference))
+        """Gradient difference at one scale, of near pixels, weighted by the difference in magnitude."""
+        a, d = (_subsample(maps, scale) for maps in (log_depth, difference))
         d_x, d_y = _slopes(d)
         with torch.no_grad():
             own, other = (sum(part.abs() for part in _slopes(maps)) for maps in (a, a - d))
@@ -219,14 +218,14 @@ class FrameLosses:
         return (d_x.abs() * weight).mean() + (d_y.abs() * weight).mean()
 
 
-def _thin(maps: Tensor, scale: int) -> Tensor:
-    """Every scale-th pixel, from the middle of its cell (torch's nearest-exact)."""
+def _subsample(maps: Tensor, scale: int) -> Tensor:
+    """Subsampled maps: the middle pixel of each cell, as `nearest-exact` of PyTorch."""
     _, height, width = maps.shape
     return maps[:, scale // 2 :: scale, scale // 2 :: scale][:, : height // scale, : width // scale]
 
 
 def _slopes(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences over two pixels, along x and y, of all but the border."""
+    """Central differences along x and y, without the border."""
     return maps[:, 1:-1, :-2] - maps[:, 1:-1, 2:], maps[:, :-2, 1:-1] - maps[:, 2:, 1:-1]
 
 
@@ -236,7 +235,7 @@ def _gaussian(size: int, like: Tensor) -> Tensor:
 
 
 def _band(size: int, taps: tuple[float, ...], border: str, like: Tensor) -> Tensor:
-    """(size, size) matrix that filters a column; taps beyond the border go where `border` says."""
+    """(size, size) banded matrix of a 1D filter; `border` is reflect, otherwise the edge is replicated."""
     matrix = torch.zeros(size, size, dtype=torch.float64)
     radius = len(taps) // 2
     for k, tap in enumerate(taps):

@@ -1,4 +1,4 @@
-"""Relative inverse depth by Depth Anything V2, as SpatialVID's annotation runs it, for frames of any size."""
+"""Relative inverse depth by Depth Anything V2 (Yang et al. 2024), with the authors' preprocessing."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class DepthAnything:
         self.halvings = 0
 
     def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
-        """See `DepthModel.predict`. Everywhere is valid; no focal length is seen."""
+        """See `DepthModel.predict`. All pixels are valid; no focal length is predicted."""
         settings = self._settings
         runner = BatchRunner(
-            lambda pictures, _: (resize_maps(self.infer(pictures), size),),
+            lambda images, _: (resize_maps(self.infer(images), size),),
             self._device,
             settings.batch_frames,
             settings.batch_mib << 20,
@@ -52,20 +52,20 @@ class DepthAnything:
         self.halvings += runner.halvings
         return FrameDepths(maps=maps, is_valid=np.ones(maps.shape, bool), focal_px=np.full(len(maps), np.nan))
 
-    def infer(self, pictures_u8: Tensor) -> Tensor:
-        """(n, h', w') float32 inverse depth at the network's size, of (n, h, w, 3) uint8 pictures on the device.
+    def infer(self, images_u8: Tensor) -> Tensor:
+        """(n, h', w') float32 inverse depth, at the size of the network's input, of (n, h, w, 3) uint8 images.
 
-        Bicubic without smoothing, as the authors resize by OpenCV.
+        Resized bicubically without antialiasing, as by OpenCV in the authors' code.
         """
-        height, width = network_size(pictures_u8.shape[1], pictures_u8.shape[2])
-        resized = F.interpolate(to_unit(pictures_u8), (height, width), mode="bicubic")
-        pictures = normalize(resized, MEAN_RGB, STD_RGB).to(self._dtype, memory_format=torch.channels_last)
-        inverse_depth: Tensor = self._network(pictures)
+        height, width = network_size(images_u8.shape[1], images_u8.shape[2])
+        resized = F.interpolate(to_unit(images_u8), (height, width), mode="bicubic")
+        images = normalize(resized, MEAN_RGB, STD_RGB).to(self._dtype, memory_format=torch.channels_last)
+        inverse_depth: Tensor = self._network(images)
         return inverse_depth.float()
 
 
 def network_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the network's input: shorter side 518 at least, both multiples of 14, aspect kept."""
+    """(height, width) of the network's input: aspect kept, shorter side at least 518, multiples of 14."""
     scale = max(SHORT_SIDE_PX / height, SHORT_SIDE_PX / width)
     return _to_patches(height * scale), _to_patches(width * scale)
 
@@ -76,10 +76,10 @@ def _to_patches(length_px: float) -> int:
 
 
 def load_depth_anything(paths: Mapping[str, str], settings: DepthSettings, encoder: str = "vitl") -> DepthAnything:
-    """Loads weights as their authors publish them.
+    """Loads Depth Anything V2 from the authors' checkpoint.
 
     Raises:
-      WeightsError: if they do not fit.
+      WeightsError: if the weights do not fit.
     """
     (path,) = paths.values()
     network = DepthAnythingV2(encoder)

@@ -1,4 +1,4 @@
-"""Metric depth and focal length by MoGe-2."""
+"""Metric depth and focal length by MoGe-2 (Wang et al. 2025)."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class MoGe:
         self.halvings = 0
 
     def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
-        """See `DepthModel.predict`. Not valid where the network sees nothing at a distance."""
+        """See `DepthModel.predict`. Not valid where the predicted mask is below 0.5 or depth is not positive."""
         settings = self._settings
 
-        def compute(pictures: Tensor, _: int) -> tuple[Tensor, Tensor, Tensor]:
-            depth, seen, focal = self.infer(pictures)
-            valid = resize_maps(seen, size) > MASK_THRESHOLD
+        def compute(images: Tensor, _: int) -> tuple[Tensor, Tensor, Tensor]:
+            depth, mask, focal = self.infer(images)
+            valid = resize_maps(mask, size) > MASK_THRESHOLD
             near = F.interpolate(depth[:, None], (size[1], size[0]), mode="nearest-exact")[:, 0]
             valid &= near > 0
             diagonal = (size[0] ** 2 + size[1] ** 2) ** 0.5
@@ -58,49 +58,49 @@ class MoGe:
         self.halvings += runner.halvings
         return FrameDepths(maps=maps, is_valid=valid, focal_px=focal_px)
 
-    def infer(self, pictures_u8: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Depth in meters (n, h, w), its mask 0 to 1 (n, h, w), focal length in half diagonals (n,), all float32.
+    def infer(self, images_u8: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth in meters (n, h, w), mask 0 to 1 (n, h, w) and focal length in half diagonals (n,), float32.
 
         Args:
-          pictures_u8: (n, h, w, 3) on the device; results have their size.
+          images_u8: (n, h, w, 3) on the device; results have their size.
         """
-        points, mask, meters = self._network(to_unit(pictures_u8).to(self._dtype), self._tokens)
+        points, mask, meters = self._network(to_unit(images_u8).to(self._dtype), self._tokens)
         focal, shift = fit_camera(points, mask > MASK_THRESHOLD)
         depth = (points[..., 2] + shift[:, None, None]) * meters[:, None, None]
         return depth, mask, focal
 
 
 def fit_camera(points: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Focal length and shift along the axis that put points onto the pixels where they were seen.
+    """Focal length f and z-shift s that minimize the reprojection error of a point map.
 
-    Least squares of f x / (z + s) - u over a grid of 64 x 64 points, with the best f for each s (Wang et al., 2024,
-    section 3.2), by Gauss-Newton steps that are taken only where they help.
+    Least squares of f x / (z + s) - u over 64 x 64 points (MoGe, Wang et al. 2024, section 3.2), solved by
+    Levenberg-Marquardt on s with f eliminated (variable projection).
 
     Args:
       points: (n, h, w, 3) float32.
-      is_valid: (n, h, w) bool; pictures with fewer than two valid points get focal 1 and shift 0.
+      is_valid: (n, h, w) bool; images with fewer than two valid points get focal length 1 and shift 0.
 
     Returns:
-      Focal length in half diagonals of the picture, and shift, (n,) float32 each.
+      Focal length in half diagonals of the image, and shift, (n,) float32 each.
     """
     height, width = points.shape[1:3]
     size = (FIT_SIDE, FIT_SIDE)
     plane = view_plane(width, height, width / height, points)
     uv = F.interpolate(plane.permute(2, 0, 1)[None], size, mode="nearest").flatten(2).double()
     weight = F.interpolate(is_valid[:, None].float(), size, mode="nearest").flatten(2).double()
-    few = F.interpolate(points.permute(0, 3, 1, 2), size, mode="nearest").flatten(2).double()
-    xy, z = few[:, :2], few[:, 2:]
+    sampled = F.interpolate(points.permute(0, 3, 1, 2), size, mode="nearest").flatten(2).double()
+    xy, z = sampled[:, :2], sampled[:, 2:]
     nearest = torch.where(weight > 0, z, z.amax(dim=2, keepdim=True)).amin(dim=2)[:, 0]
 
     def project(shift: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        away = z + shift[:, None, None]
-        at = weight * xy / away
-        square = (at * at).sum((1, 2)).clamp_min(1e-12)
-        focal = (at * uv).sum((1, 2)) / square
-        residual = weight * (focal[:, None, None] * at - uv)
-        slope_at = -at / away
-        slope_focal = ((slope_at * uv).sum((1, 2)) - 2 * focal * (at * slope_at).sum((1, 2))) / square
-        slope = slope_focal[:, None, None] * at + focal[:, None, None] * slope_at
+        shifted = z + shift[:, None, None]
+        ray = weight * xy / shifted
+        square = (ray * ray).sum((1, 2)).clamp_min(1e-12)
+        focal = (ray * uv).sum((1, 2)) / square
+        residual = weight * (focal[:, None, None] * ray - uv)
+        slope_ray = -ray / shifted
+        slope_focal = ((slope_ray * uv).sum((1, 2)) - 2 * focal * (ray * slope_ray).sum((1, 2))) / square
+        slope = slope_focal[:, None, None] * ray + focal[:, None, None] * slope_ray
         return focal, (residual**2).sum((1, 2)), (residual * slope).sum((1, 2)), (slope**2).sum((1, 2))
 
     shift = torch.zeros_like(nearest)
@@ -121,10 +121,10 @@ def fit_camera(points: Tensor, is_valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def load_moge(paths: Mapping[str, str], settings: DepthSettings) -> MoGe:
-    """Loads weights as their authors publish them, with the configuration that lies beside them.
+    """Loads MoGe-2 from the authors' checkpoint, which holds its configuration.
 
     Raises:
-      WeightsError: if they do not fit.
+      WeightsError: if the weights do not fit.
     """
     (path,) = paths.values()
     checkpoint = read_checkpoint(path)
@@ -135,7 +135,7 @@ def load_moge(paths: Mapping[str, str], settings: DepthSettings) -> MoGe:
         network = MoGe2(config)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path!r} is not a MoGe-2 model: {error!r}") from error
-    # Surface normals, where the model has them, are of no use here.
+    # The head for surface normals, which some models have, is not used.
     state = {name: value for name, value in checkpoint["model"].items() if not name.startswith("normal_head.")}
     load_tensors(network, state, path)
     return MoGe(network.prepare(DTYPES[settings.precision]), settings)

@@ -1,4 +1,4 @@
-"""The file of what depth networks see in a clip, written by one step and read by the next, window by window."""
+"""File of a clip's monocular depth, from the depth stage to the annotation stage."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from models.depth.mono_depth import DEPTH_KINDS, DepthKind, FrameDepths
 
 
 class MonoDepthFile:
-    """What networks see in a clip, part by part; kept as halves."""
+    """Writer of a clip's monocular depth, batch by batch, as float16."""
 
     def __init__(self) -> None:
         self._parts: list[dict[str, npt.NDArray[np.generic]]] = []
         self.num_bytes = 0
 
     def add(self, depths: Mapping[DepthKind, FrameDepths], frame: Int64Array) -> None:
-        """Takes the next frames, given with their indices in the clip."""
+        """Appends the depth of the next frames; `frame` holds their (n,) indices in the clip."""
         arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
-        for kind, seen in depths.items():
-            # The halves' largest number stands for all that is farther or nearer.
-            capped = np.minimum(seen.maps, np.finfo(np.float16).max)
-            arrays[kind] = np.where(seen.is_valid, capped, 0).astype(np.float16)
-            arrays[f"{kind}_focal_px"] = seen.focal_px
+        for kind, depth in depths.items():
+            # Values beyond the range of float16 are clipped to its largest.
+            capped = np.minimum(depth.maps, np.finfo(np.float16).max)
+            arrays[kind] = np.where(depth.is_valid, capped, 0).astype(np.float16)
+            arrays[f"{kind}_focal_px"] = depth.focal_px
         self._parts.append(arrays)
         self.num_bytes += sum(array.nbytes for array in arrays.values())
 
     def to_bytes(self) -> bytes:
         """An .npz of `relative` and `metric` (n, h, w) float16, `<kind>_focal_px` and `frame` (n,).
 
-        Where nothing is seen a metric map is 0. Not compressed: the file is read once, by the next step.
+        Metric depth is 0 where not valid. Not compressed: the file is read once.
         """
         arrays = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
         buffer = io.BytesIO()
@@ -43,10 +43,10 @@ class MonoDepthFile:
 
 
 class MonoDepths:
-    """What networks see in a clip, by frame.
+    """Monocular depth of a clip, by frame.
 
     Args:
-      frame: (n,) indices in the clip, rising.
+      frame: (n,) indices in the clip, ascending.
       arrays: the other arrays of `MonoDepthFile`.
     """
 
@@ -56,15 +56,15 @@ class MonoDepths:
 
     @classmethod
     def read(cls, data: bytes) -> MonoDepths:
-        """What `MonoDepthFile` wrote."""
+        """Reads the bytes that `MonoDepthFile` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return cls(file["frame"], {name: file[name] for name in file.files if name != "frame"})
 
     def of_frames(self, frame: Int64Array, size: tuple[int, int]) -> dict[DepthKind, FrameDepths]:
-        """Of some frames, at a (width, height) that may differ from the file's by rounding.
+        """Depth of some frames, resized to (width, height), which may differ from the file's by rounding.
 
         Raises:
-          ValueError: if nothing was seen in one of them.
+          ValueError: if the file lacks one of the frames.
         """
         rows = np.searchsorted(self._frame, frame)
         if not np.isin(frame, self._frame).all():

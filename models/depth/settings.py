@@ -37,7 +37,7 @@ class DepthSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field("cuda", description="Where the networks run.", json_schema_extra=OPERATIONAL)
     precision: Literal["fp32", "fp16", "bf16"] = Field(
-        "fp16", description="Number format of the networks; the halves are for GPUs."
+        "fp16", description="Number format of the networks; fp16 and bf16 are for GPUs."
     )
     input_max_side_px: int = Field(
         1280, ge=14, description="Longest side at which frames are decoded for the networks, which resize them further."
@@ -75,12 +75,13 @@ class DepthSettings(Settings):
 class ConsistencySettings(Settings):
     """Consistent video depth: optimization of depth maps over a clip."""
 
-    align_steps: int = Field(100, ge=1, description="Steps that fit a scale and a shift per frame.")
-    refine_steps: int = Field(400, ge=1, description="Steps that refine each pixel.")
+    align_steps: int = Field(100, ge=1, description="Optimizer steps of the scale and the shift of each frame.")
+    refine_steps: int = Field(400, ge=1, description="Optimizer steps of the inverse depth of each pixel.")
     normal_weight: float = Field(
         5.0, ge=0, description="Weight of the loss on surface normals against the initial maps."
     )
     gradient_weight: float = Field(2.0, ge=0, description="Weight of the loss on gradients against the initial maps.")
     parity: bool = Field(
-        False, description="One step of each kind, as SpatialVID's code takes: its update stands behind the loop."
+        False,
+        description="One optimizer step per stage, as in SpatialVID's code: the step stands after the loop.",
     )

@@ -1,4 +1,4 @@
-"""A first guess of dense inverse depth from the sparse points of a scene."""
+"""Dense inverse depth interpolated from sparse 3D points, as initial value of a search."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import cv2
 import numpy as np
 
 from core.arrays import Float32Array, Float64Array
-from models.depth.propagation import mean_around
+from models.depth.propagation import normalized_convolution
 from models.geometry.posed_frames import PosedFrames
 from native import se3
 
 CELLS_A_SIDE = 32
-SPREADS = (0.7, 2.0, 6.0)
-"""Standard deviations in cells; wider ones count where the narrower find no points."""
+SIGMAS = (0.7, 2.0, 6.0)
+"""Standard deviations in cells; a wider one counts where the narrower reach no point."""
 
 
 def sparse_inverse_depth(frames: PosedFrames, points_world: Float64Array) -> Float32Array:
-    """(n, h, w) float32 inverse depths between those of the points that lie in each frame; 0 in frames without any.
+    """(n, h, w) float32 inverse depth interpolated from 3D points in view; 0 in frames without any.
 
-    Points behind others are not told apart: it is where a search begins, no more.
+    Occlusion is ignored.
     """
-    guess = np.zeros(frames.shape, np.float32)
+    inverse_depth = np.zeros(frames.shape, np.float32)
     for frame in np.flatnonzero(frames.is_registered).tolist():
-        guess[frame] = _spread(frames, frames.cam_from_world[frame], points_world)
-    return guess
+        inverse_depth[frame] = _interpolate(frames, frames.cam_from_world[frame], points_world)
+    return inverse_depth
 
 
-def _spread(frames: PosedFrames, pose: Float64Array, points_world: Float64Array) -> Float32Array:
+def _interpolate(frames: PosedFrames, pose: Float64Array, points_world: Float64Array) -> Float32Array:
     _, height, width = frames.shape
     fx, fy, cx, cy = frames.intrinsics_px
     x, y, z = np.asarray(se3.act(pose, points_world)).T
@@ -39,10 +39,10 @@ def _spread(frames: PosedFrames, pose: Float64Array, points_world: Float64Array)
     cell = max(width, height) / CELLS_A_SIDE
     grid = round(height / cell), round(width / cell)
     cell_of = [
-        np.clip((at[inside] + 0.5) * (count / side), 0, count - 1).astype(np.int64)
-        for at, count, side in zip((row, column), grid, (height, width), strict=True)
+        np.clip((position[inside] + 0.5) * (count / side), 0, count - 1).astype(np.int64)
+        for position, count, side in zip((row, column), grid, (height, width), strict=True)
     ]
     index = cell_of[0] * grid[1] + cell_of[1]
     count, total = (np.bincount(index, weights, grid[0] * grid[1]).reshape(grid) for weights in (None, inverse_depth))
-    mean = mean_around(total, count, SPREADS)
+    mean = normalized_convolution(total, count, SIGMAS)
     return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,4 +1,4 @@
-"""Metric depth and intrinsics by UniDepthV2, through its authors' package, which is not on PyPI."""
+"""Metric depth and focal length by UniDepthV2 (Piccinelli et al. 2025), through the authors' package."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class UniDepth:
     """UniDepthV2 behind the interface of `DepthModel`.
 
     Args:
-      network: object of the package's class `UniDepthV2`, loaded.
-      settings: device and batches. The package itself runs in fp16 on a GPU, whatever the precision says.
+      network: loaded `UniDepthV2` of the package.
+      settings: device and batches. On a GPU the package always runs in fp16.
     """
 
     kind: DepthKind = "metric"
@@ -42,8 +42,8 @@ class UniDepth:
         """See `DepthModel.predict`. Valid where depth is above 0."""
         settings = self._settings
 
-        def compute(pictures: Tensor, _: int) -> tuple[Tensor, Tensor]:
-            depth, focal = self.infer(pictures)
+        def compute(images: Tensor, _: int) -> tuple[Tensor, Tensor]:
+            depth, focal = self.infer(images)
             return resize_maps(depth, size), focal.double() * size[0]
 
         runner = BatchRunner(compute, self._device, settings.batch_frames, settings.batch_mib << 20)
@@ -51,22 +51,22 @@ class UniDepth:
         self.halvings += runner.halvings
         return FrameDepths(maps=maps, is_valid=np.isfinite(maps) & (maps > 0), focal_px=focal_px)
 
-    def infer(self, pictures_u8: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth in meters (n, h', w'), focal length over the picture's width (n,), of (n, h, w, 3) uint8 pictures.
+    def infer(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth in meters (n, h', w') and focal length over image width (n,), of (n, h, w, 3) uint8 images.
 
-        The longer side is reduced to 640 first, as SpatialVID does.
+        A longer side above 640 is reduced to 640 first, as in SpatialVID.
         """
-        pictures = pictures_u8.permute(0, 3, 1, 2).float()
-        height, width = pictures.shape[-2:]
+        images = images_u8.permute(0, 3, 1, 2).float()
+        height, width = images.shape[-2:]
         scale = min(1.0, LONG_SIDE_PX / max(height, width))
         size = (round(height * scale), round(width * scale))
-        pictures = F.interpolate(pictures, size, mode="bilinear") if scale < 1 else pictures
-        found = self._network.infer(pictures)
+        images = F.interpolate(images, size, mode="bilinear") if scale < 1 else images
+        found = self._network.infer(images)
         return found["depth"][:, 0].float(), found["intrinsics"][:, 0, 0].float() / size[1]
 
 
 def load_unidepth(paths: Mapping[str, str], settings: DepthSettings) -> UniDepth:
-    """Loads the hub's layout: config.json and model.safetensors.
+    """Loads UniDepthV2 from the config.json and model.safetensors of its Hugging Face repository.
 
     Raises:
       WeightsError: if the package is missing or the files do not fit it.
@@ -82,11 +82,11 @@ def load_unidepth(paths: Mapping[str, str], settings: DepthSettings) -> UniDepth
         config = json.load(file)
     path = paths["model.safetensors"]
     try:
-        # Losses are of no use here, nor the encoder's own weights, which would be downloaded.
+        # Without losses; without the encoder's own weights, which would be downloaded.
         config["training"]["losses"] = {}
         config["model"]["pixel_encoder"]["pretrained"] = None
         network = UniDepthV2(config)
-        # The hub's file holds a few tensors more than the network has.
+        # The file holds a few more tensors than the network.
         missing = network.load_state_dict(read_tensors(path), strict=False).missing_keys
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path!r} does not fit UniDepthV2 of the installed package: {error!r}") from error

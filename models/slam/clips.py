@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from core.arrays import Float64Array, Int64Array, UInt8Array
+from models.depth import reference as depth_reference
 from models.depth.alignment import AlignedDepth, align_depth
 from models.depth.consistent import ConsistentDepth, make_consistent
 from models.depth.mono_depth import FrameDepths
@@ -155,4 +156,6 @@ def _consistent_depth(
     """Consistent depth of a tracked clip."""
     flow = estimate_clip_flow(raft, torch.from_numpy(clip.images))
     mono = np.where(clip.depth > 0, 1 / np.maximum(clip.depth, 1e-6), 0).astype(np.float32)
-    return make_consistent(mono, track.static, track.cam_from_world, track.intrinsics_px, flow, settings.consistency)
+    options = settings.consistency
+    options = depth_reference.single_step(options) if options.parity else options
+    return make_consistent(mono, track.static, track.cam_from_world, track.intrinsics_px, flow, options)

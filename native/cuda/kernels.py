@@ -39,7 +39,7 @@ FIXED_POINT = float(1 << 28)
 
 def pair_loss(
     inverse_depth: Tensor,
-    certainty: Tensor,
+    confidence: Tensor,
     flow_px: Tensor,
     mask: Tensor,
     motion: Tensor,
@@ -51,7 +51,7 @@ def pair_loss(
     """Depth ratio and flow losses of frame pairs, averaged over valid pixels, and their gradients.
 
     Args:
-      inverse_depth, certainty: (t, h, w) float32 above 0.
+      inverse_depth, confidence: (t, h, w) float32 above 0.
       flow_px: (p, h, w, 2) float16 of pairs sorted by first frame; mask: (p, h, w) uint8 where the flow is valid.
       motion: (p, 12) float32 rotation times inverse K, row-major, and translation.
       second: (p,) int64 second frames; first_pair: (t + 1,) int64 offsets of each frame's pairs.
@@ -59,22 +59,22 @@ def pair_loss(
       flow_weight: weight of the flow loss.
 
     Returns:
-      Loss () float64, gradients (t, h, w) float32 with respect to inverse depth and certainty.
+      Loss () float64, gradients (t, h, w) float32 with respect to inverse depth and confidence.
     """
     import torch
 
     frames, height, width = inverse_depth.shape
-    own, by_certainty = torch.empty_like(inverse_depth), torch.empty_like(inverse_depth)
+    own, by_confidence = torch.empty_like(inverse_depth), torch.empty_like(inverse_depth)
     other = torch.zeros_like(inverse_depth, dtype=torch.int64)
     sums = inverse_depth.new_empty(frames * -(-height * width // 256), 2, dtype=torch.float64)
-    maps = (inverse_depth, certainty, flow_px, mask, motion, second, first_pair, camera)
+    maps = (inverse_depth, confidence, flow_px, mask, motion, second, first_pair, camera)
     inputs = [values.contiguous() for values in maps]
-    outputs = (own, other, by_certainty, sums)
+    outputs = (own, other, by_confidence, sums)
     call("sb_pair_loss", *inputs, *outputs, frames, width, height, flow_weight, FIXED_POINT)
     counted, loss = sums.sum(0).unbind()
     scale = 1 / (counted + 1e-8)
     by_depth = (own + other.double() / FIXED_POINT) * scale
-    return loss * scale, by_depth.float(), (by_certainty * scale).float()
+    return loss * scale, by_depth.float(), (by_confidence * scale).float()
 
 
 def norm_gelu(

@@ -35,11 +35,11 @@ __device__ Sample Bilinear(const float* map, float x, float y, int width, int he
 }
 
 __global__ void __launch_bounds__(kThreads)
-    PairLoss(const float* __restrict__ inverse_depth, const float* __restrict__ certainty,
+    PairLoss(const float* __restrict__ inverse_depth, const float* __restrict__ confidence,
              const __half2* __restrict__ flow, const uint8_t* __restrict__ mask, const float* __restrict__ motion,
              const int64_t* __restrict__ second, const int64_t* __restrict__ first_pair,
              const float* __restrict__ camera, float* __restrict__ own, unsigned long long* __restrict__ other,
-             float* __restrict__ by_certainty, double* __restrict__ sums, int width, int height, float flow_weight,
+             float* __restrict__ by_confidence, double* __restrict__ sums, int width, int height, float flow_weight,
              float fixed_point) {
   const int64_t pixels = int64_t{width} * height, frame = blockIdx.y;
   const int64_t k = int64_t{blockIdx.x} * kThreads + threadIdx.x;
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads)
   if (k < pixels) {
     const float px = static_cast<float>(k % width), py = static_cast<float>(k / width);
     const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3];
-    const float d = inverse_depth[frame * pixels + k], u = certainty[frame * pixels + k], z = 1 / d;
+    const float d = inverse_depth[frame * pixels + k], u = confidence[frame * pixels + k], z = 1 / d;
     const float log_term = kLogWeight * -logf(u);
     float by_z = 0, by_u = 0;
     for (int64_t pair = first_pair[frame]; pair < first_pair[frame + 1]; ++pair) {
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     own[frame * pixels + k] = -by_z * z * z;
-    by_certainty[frame * pixels + k] = by_u;
+    by_confidence[frame * pixels + k] = by_u;
   }
   __shared__ double partial[kThreads / 32][kSums];
   for (int step = 16; step > 0; step /= 2) {
@@ -111,16 +111,16 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-extern "C" int sb_pair_loss(const void* inverse_depth, const void* certainty, const void* flow, const void* mask,
+extern "C" int sb_pair_loss(const void* inverse_depth, const void* confidence, const void* flow, const void* mask,
                             const void* motion, const void* second, const void* first_pair, const void* camera,
-                            void* own, void* other, void* by_certainty, void* sums, int64_t frames, int64_t width,
+                            void* own, void* other, void* by_confidence, void* sums, int64_t frames, int64_t width,
                             int64_t height, float flow_weight, float fixed_point, void* stream) {
   const auto blocks = static_cast<unsigned>((width * height + kThreads - 1) / kThreads);
   PairLoss<<<dim3(blocks, static_cast<unsigned>(frames)), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const float*>(inverse_depth), static_cast<const float*>(certainty), static_cast<const __half2*>(flow),
+      static_cast<const float*>(inverse_depth), static_cast<const float*>(confidence), static_cast<const __half2*>(flow),
       static_cast<const uint8_t*>(mask), static_cast<const float*>(motion), static_cast<const int64_t*>(second),
       static_cast<const int64_t*>(first_pair), static_cast<const float*>(camera), static_cast<float*>(own),
-      static_cast<unsigned long long*>(other), static_cast<float*>(by_certainty), static_cast<double*>(sums),
+      static_cast<unsigned long long*>(other), static_cast<float*>(by_confidence), static_cast<double*>(sums),
       static_cast<int>(width), static_cast<int>(height), flow_weight, fixed_point);
   return cudaGetLastError();
 }

@@ -189,7 +189,7 @@ def test_solve_systems(seed, size):
 
 
 def make_pairs(seed, dtype, device):
-    """Inverse depth, certainty and pairs of frames that are the same on every device."""
+    """Inverse depth, confidence and pairs of frames that are the same on every device."""
     frames, height, width = 6, 43, 61
     rng = np.random.default_rng(seed)
     first, second = np.array([(i, i + s) for i in range(frames) for s in (1, 2, 4) if i + s < frames]).T
@@ -203,16 +203,16 @@ def make_pairs(seed, dtype, device):
     camera = torch.tensor([50.0, 52.0, 31.0, 20.0], dtype=torch.float64, device=device)
     pairs = PairGeometry.from_cameras(flow, poses[:, :3, :3], poses[:, :3, 3], camera)
     depth = torch.from_numpy(rng.uniform(0.2, 3, (frames, height, width))).float().to(device, dtype)
-    certainty = torch.from_numpy(rng.uniform(0.01, 0.5, (frames, height, width))).float().to(device, dtype)
-    return depth.requires_grad_(), certainty.requires_grad_(), pairs
+    confidence = torch.from_numpy(rng.uniform(0.01, 0.5, (frames, height, width))).float().to(device, dtype)
+    return depth.requires_grad_(), confidence.requires_grad_(), pairs
 
 
 def test_pair_loss_and_its_gradients(seed):
     results = []
     for dtype, device in ((torch.float64, "cpu"), (torch.float32, "cuda"), (torch.float32, "cuda")):
-        depth, certainty, pairs = make_pairs(seed, dtype, device)
-        loss = pair_loss(depth, certainty, pairs)
-        results.append([loss.detach(), *torch.autograd.grad(loss, (depth, certainty))])
+        depth, confidence, pairs = make_pairs(seed, dtype, device)
+        loss = pair_loss(depth, confidence, pairs)
+        results.append([loss.detach(), *torch.autograd.grad(loss, (depth, confidence))])
     expected, found, again = results
     for a, b in zip(expected, found, strict=True):
         assert relative(b, a.double()) < 2e-4

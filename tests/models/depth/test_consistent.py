@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from benchmarks.gpu.exact_flow import exact_clip_flow
-from models.depth import consistency_losses
+from models.depth import consistency_losses, reference
 from models.depth.consistent import make_consistent
 from models.depth.settings import ConsistencySettings
 from native import se3
@@ -38,7 +38,7 @@ def error(found, true):
     return np.median(np.abs(found[:, ::2, ::2] / true - 1))
 
 
-def test_maps_of_other_scales_come_to_agree(room):
+def test_scales_of_frames_become_consistent(room):
     poses, true, flow = room
     rng = np.random.default_rng(0)
     scale = np.exp(rng.normal(0, 0.15, (len(true), 1, 1)))
@@ -53,15 +53,15 @@ def test_maps_of_other_scales_come_to_agree(room):
     assert np.array_equal(again.inverse_depth, found.inverse_depth)
 
 
-def test_parity_takes_one_step_of_each_kind(room):
+def test_reference_takes_one_step_per_stage(room):
     poses, true, flow = room
     static = np.full((len(true), SIZE[1] // 8, SIZE[0] // 8), 1.0, np.float32)
-    found = make_consistent(double(true), static, poses, INTRINSICS, flow, ConsistencySettings(parity=True))
+    found = make_consistent(double(true), static, poses, INTRINSICS, flow, reference.single_step(ConsistencySettings()))
     change = np.abs(found.inverse_depth - double(true))[:, 4:-4, 4:-4]
     assert 0 < np.median(change) < 0.03 * true.max()
 
 
-def test_gradients_are_those_of_differences(room):
+def test_gradients_equal_finite_differences(room):
     poses, true, flow = room
     matrices = torch.from_numpy(se3.to_matrix(poses))
     camera = torch.from_numpy(INTRINSICS / 2)
@@ -69,24 +69,26 @@ def test_gradients_are_those_of_differences(room):
     frames = consistency_losses.FrameLosses(torch.from_numpy(true).double(), camera)
     generator = torch.Generator().manual_seed(2)
     depth = torch.from_numpy(true).double() * (1 + 0.1 * torch.rand(true.shape, generator=generator))
-    certainty = (0.2 + 0.3 * torch.rand(true.shape, generator=generator)).double()
+    confidence = (0.2 + 0.3 * torch.rand(true.shape, generator=generator)).double()
     direction = torch.randn(true.shape, generator=generator, dtype=torch.float64)
 
-    def loss(depth, certainty):
-        return consistency_losses.pair_loss(depth, certainty, pairs) + frames(depth, 5.0, 0.0)
+    def loss(depth, confidence):
+        return consistency_losses.pair_loss(depth, confidence, pairs) + frames(depth, 5.0, 0.0)
 
     depth.requires_grad_()
-    certainty.requires_grad_()
-    by_depth, by_certainty = torch.autograd.grad(loss(depth, certainty), (depth, certainty))
+    confidence.requires_grad_()
+    by_depth, by_confidence = torch.autograd.grad(loss(depth, confidence), (depth, confidence))
     step = 1e-7
     with torch.no_grad():
-        along_depth = (loss(depth + step * direction, certainty) - loss(depth - step * direction, certainty)) / step
-        along_certainty = (loss(depth, certainty + step * direction) - loss(depth, certainty - step * direction)) / step
+        along_depth = (loss(depth + step * direction, confidence) - loss(depth - step * direction, confidence)) / step
+        along_confidence = (
+            loss(depth, confidence + step * direction) - loss(depth, confidence - step * direction)
+        ) / step
     assert float((by_depth * direction).sum()) == pytest.approx(float(along_depth) / 2, rel=2e-2)
-    assert float((by_certainty * direction).sum()) == pytest.approx(float(along_certainty) / 2, rel=1e-4)
+    assert float((by_confidence * direction).sum()) == pytest.approx(float(along_confidence) / 2, rel=1e-4)
 
 
-def test_agreement_tells_errors_of_depth_and_poses(room):
+def test_consistency_measures_errors_of_depth_and_poses(room):
     poses, true, flow = room
     matrices, camera = torch.from_numpy(se3.to_matrix(poses)), torch.from_numpy(INTRINSICS / 2)
     inverse_depth = torch.from_numpy(true).double()
@@ -94,13 +96,13 @@ def test_agreement_tells_errors_of_depth_and_poses(room):
 
     def measured(depth, shift):
         pairs = consistency_losses.PairGeometry.from_cameras(flow, matrices[:, :3, :3], shift, camera)
-        return consistency_losses.measure_agreement(depth, static, pairs)
+        return consistency_losses.measure_consistency(depth, static, pairs)
 
     exact, residual_px = measured(inverse_depth, matrices[:, :3, 3])
     assert exact.nanmedian() < 0.01 and residual_px[:-1].max() < 0.1
     noise = torch.randn(inverse_depth.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     found, _ = measured(inverse_depth * torch.exp(0.1 * noise), matrices[:, :3, 3])
-    # Two errors of 10 %, one of which is smoothed by looking between pixels.
+    # Two errors of 10 %, one of which is smoothed by bilinear interpolation.
     assert 0.08 < found.nanmedian() < 0.15
     _, contradicted = measured(inverse_depth, 3 * matrices[:, :3, 3])
     assert contradicted[:-1].median() > 10 * residual_px[:-1].median()
