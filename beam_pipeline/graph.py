@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from beam_pipeline.config import PipelineConfig
 from core.stage import check_order
-from storage.sources import SourceSpec
+from storage.sources import SourceSpec, merge_types
 from transforms.analyze import AnalyzeVideo, FanOutClips
 from transforms.annotation import EstimateGeometry, LabelMotion
 from transforms.captions import caption_stage
@@ -131,9 +131,10 @@ def build_graph(
     Returns:
       A collection with the path of the manifest, written last of all.
     """
+    sources = merge_types(sources)
     extra_types = {name: kind for source in sources for name, kind in source.extra_types.items()}
 
-    listed, duplicates = root | "ListVideos" >> ListVideos(tuple(sources))
+    listed, duplicates = root | "ListVideos" >> ListVideos(sources)
     videos = listed | "Videos" >> _Chain("videos", stages.video, context, hints or {})
     candidates = videos | "FanOutClips" >> FanOutClips(context)
     clips = candidates | "Clips" >> _Chain("clips", stages.clip, context, hints or {})

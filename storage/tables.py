@@ -45,7 +45,7 @@ ARROW_TYPES: Mapping[Any, pa.DataType] = {
     list[str]: pa.list_(pa.string()),
     list[int]: pa.list_(pa.int64()),
 }
-_EXTRA_TYPES = {"string": str, "int64": int, "double": float, "bool": bool}
+_EXTRA_TYPES = {"string": str, "int64": int, "double": float, "bool": bool, "null": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def table_specs(extra_types: Mapping[str, str]) -> dict[str, TableSpec]:
     """All tables of a run by name.
 
     Args:
-      extra_types: carried manifest columns: name to "string", "int64", "double" or "bool".
+      extra_types: carried manifest columns: name to "string", "int64", "double", "bool" or "null" (text).
     """
     extra = tuple(sorted(extra_types.items()))
     specs = (

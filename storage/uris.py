@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -24,15 +25,25 @@ def is_url(uri: str) -> bool:
     return bool(_URL_PATTERN.match(uri))
 
 
+def is_utf8(uri: str) -> bool:
+    """Whether a URI can be written to tables; file names may hold any bytes."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def normalize_uri(uri: str, base: str | None = None) -> str:
-    """Normalizes a URI: local paths become absolute without `file://`, URLs are unchanged.
+    """Normalizes a URI: local paths become absolute, `file://` URLs too, with `%20` decoded; others are unchanged.
 
     Args:
       uri: path or URL.
       base: folder that relative paths refer to; the working directory by default.
     """
     if uri.startswith("file://"):
-        uri = uri[len("file://") :]
+        # As `Path.as_uri` encodes them.
+        uri = unquote(uri.removeprefix("file://").removeprefix("localhost"), errors="surrogateescape")
     if is_url(uri):
         return uri
     if base is not None and not os.path.isabs(uri):

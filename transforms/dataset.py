@@ -82,7 +82,8 @@ def _partitioned(
     key = str(row[specs[table].sort_key[0]])
     # A third of the size of a dictionary: a file's rows are held at once by engines that do not spill.
     values = json.dumps([row.get(name) for name in specs[table].names], ensure_ascii=False, separators=(",", ":"))
-    return (table, partition_of(key, files), files), values.encode("utf-8", "surrogatepass")
+    # File names and messages of decoders may hold lone surrogates, which Arrow refuses.
+    return (table, partition_of(key, files), files), values.encode("utf-8", "replace")
 
 
 class _WriteTableDoFn(beam.DoFn):

@@ -8,7 +8,7 @@ from pathlib import Path
 from beam_pipeline.config import RUNNER_PROFILES, PipelineConfig, load_config, profiles
 from beam_pipeline.job import default_output
 from explore.warehouse import Disposition, load_clips
-from storage.sources import SourceSpec, make_spec
+from storage.sources import SourceSpec, make_specs
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "videos"
 
@@ -66,8 +66,8 @@ def job_inputs(options: argparse.Namespace) -> tuple[PipelineConfig, list[Source
     if not options.input and config_name is None:
         config_name = "demo"
     config = load_config(config_name, options.overrides)
-    sources = [make_spec(uri) for uri in options.input or [str(EXAMPLES)]]
-    return config, sources, options.output or default_output()
+    sources = make_specs(options.input or [str(EXAMPLES)])
+    return config, list(sources), options.output or default_output()
 
 
 def add_bigquery_options(parser: argparse.ArgumentParser) -> None:

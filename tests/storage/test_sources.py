@@ -11,7 +11,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from storage import listing
-from storage.sources import SourceError, SourceSpec, column_name, list_videos, make_spec
+from storage.manifest_columns import column_name
+from storage.sources import SourceError, SourceSpec, list_videos, make_spec
 from storage.uris import normalize_uri
 
 HARD_NAMES = [
@@ -37,11 +38,42 @@ def test_a_hard_file_name_is_one_video(tmp_path, name):
     assert [v.uri for v in listed(tmp_path / name)] == [str(tmp_path / name)]
 
 
-def test_a_folder_is_searched_for_videos_only(tmp_path):
+def test_a_folder_is_searched_for_videos_only(tmp_path, caplog):
     (tmp_path / "deep").mkdir()
-    for name in ("b.MP4", "deep/a.mkv", "notes.txt"):
+    for name in ("b.MP4", "deep/a.mkv", "notes.txt", "deep/more.TXT", "README"):
         (tmp_path / name).write_bytes(b"x")
-    assert {v.uri for v in listed(tmp_path)} == {str(tmp_path / "b.MP4"), str(tmp_path / "deep/a.mkv")}
+    with caplog.at_level("INFO"):
+        assert {v.uri for v in listed(tmp_path)} == {str(tmp_path / "b.MP4"), str(tmp_path / "deep/a.mkv")}
+    assert caplog.messages == [f"{tmp_path}: 3 files passed over (2 .txt, 1 without extension)"]
+
+
+def test_a_folder_scan_takes_all_video_extensions(tmp_path):
+    extensions = ("vob", "gif", "f4v", "qt", "mk3d", "ogv", "3gp", "m2ts", "MTS", "mxf", "divx", "asf")
+    names = [f"x.{extension}" for extension in extensions]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert sorted(os.path.basename(v.uri) for v in listed(tmp_path)) == sorted(names)
+
+
+def test_a_folder_without_videos_is_refused_at_once(tmp_path):
+    with pytest.raises(SourceError, match=r"holds no video\. Remedy: "):
+        make_spec(str(tmp_path))
+    for name in ("a.txt", "b.txt", "c.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"3 files passed over \(2 \.txt, 1 \.jpg\)\. Remedy: "):
+        make_spec(str(tmp_path))
+
+
+def test_a_large_folder_is_left_to_the_workers(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_bytes(b"x")
+    monkeypatch.setattr("storage.sources.FOLDER_CHECK_S", -1)
+    (nothing,) = listed(tmp_path)
+    assert "1 file passed over (1 .txt)" in nothing.failure.message
+
+
+def test_an_input_whose_name_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="is not UTF-8: rename it"):
+        make_spec(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
 
 
 def test_files_of_one_name_in_two_folders_have_two_ids(tmp_path):
@@ -56,11 +88,20 @@ def test_a_glob_takes_any_extension(tmp_path):
     assert [v.uri for v in listed(f"{tmp_path}/*.bin")] == [str(tmp_path / "x.bin")]
 
 
+@pytest.mark.parametrize("name", [*HARD_NAMES, "a%20b.mp4", "ä?b#c.mp4"])
+def test_file_urls_are_decoded(tmp_path, name):
+    assert normalize_uri((tmp_path / name).as_uri()) == str(tmp_path / name)
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"uri": (tmp_path / name).as_uri()}))
+    assert [v.uri for v in listed(manifest)] == [str(tmp_path / name)]
+
+
 def test_uris_are_normalized(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert {normalize_uri(u) for u in ("x.mp4", "./x.mp4", f"file://{tmp_path}/x.mp4", "a/../x.mp4")} == {
-        f"{tmp_path}/x.mp4"
-    }
+    assert {
+        normalize_uri(u)
+        for u in ("x.mp4", "./x.mp4", f"file://{tmp_path}/x.mp4", f"file://localhost{tmp_path}/x.mp4", "a/../x.mp4")
+    } == {f"{tmp_path}/x.mp4"}
     assert normalize_uri("gs://bucket/x.mp4") == "gs://bucket/x.mp4"
 
 
