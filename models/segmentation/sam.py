@@ -1,4 +1,4 @@
-"""Outlines of what moves, by SAM 2.1 prompted with evidence of motion."""
+"""Masks of moving objects by SAM 2.1 (Ravi et al. 2024), prompted with the regions of dynamic masks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from models.networks.batches import BatchRunner
 from models.networks.dinov2 import MEAN_RGB, STD_RGB
 from models.networks.hiera import INPUT_PX
 from models.networks.pixels import DTYPES, normalize, to_unit
-from models.networks.sam2 import Sam2, load_sam2
+from models.networks.sam2 import Sam2
 from models.segmentation.settings import MaskSettings
 
 MIN_AREA_SHARE = 0.001
 PROMPTS_AT_ONCE = 32
 POINT_LABELS = (2, 3, 1)
-"""Corners of a box, then a point inside."""
-SAME_THING = 0.5
+"""SAM's labels of the two corners of a box and of a foreground point."""
+SAME_OBJECT_OVERLAP = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """Moving regions of a clip's frames as prompts.
+    """Box and point prompts of moving regions.
 
     Attributes:
-      frame: (p,) int64 index of the frame of each.
-      points: (p, 3, 2) float32 x, y in pixels of the network's picture: corners of the box, the innermost point.
-      region: (p,) int32 number of the region in `labels`.
-      labels: (n, h, w) int32, 0 where nothing moves.
+      frame: (p,) int64 frame index of each prompt.
+      points: (p, 3, 2) float32 x, y in pixels of the network's input: corners of the box, innermost point.
+      region: (p,) int32 label of the region in `labels`.
+      labels: (n, h, w) int32 connected components, 0 for static pixels.
     """
 
     frame: Int64Array
@@ -44,11 +44,11 @@ class Prompts:
 
 
 def prompts_from_masks(is_moving: BoolArray, max_prompts: int) -> Prompts:
-    """Connected moving regions of each frame, the largest first, as box and innermost point.
+    """Box and innermost point of each frame's moving regions, largest first.
 
     Args:
-      is_moving: (n, h, w); regions under a thousandth of the frame are no prompts.
-      max_prompts: most of a frame.
+      is_moving: (n, h, w) bool; regions under a thousandth of the frame are skipped.
+      max_prompts: most prompts of a frame.
     """
     frames: list[int] = []
     points: list[list[tuple[float, float]]] = []
@@ -65,7 +65,7 @@ def prompts_from_masks(is_moving: BoolArray, max_prompts: int) -> Prompts:
                 break
             inside = np.pad((labels[index, top : top + high, left : left + wide] == region).astype(np.uint8), 1)
             depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-            # Of the innermost points, the one nearest to the middle.
+            # Of the innermost points, the one nearest to the center of the box.
             rows, columns = np.nonzero(depth >= 0.95 * depth.max())
             nearest = ((rows - high / 2) ** 2 + (columns - wide / 2) ** 2).argmin()
             row, column = int(rows[nearest]), int(columns[nearest])
@@ -87,11 +87,11 @@ def prompts_from_masks(is_moving: BoolArray, max_prompts: int) -> Prompts:
 
 
 class SamMasks:
-    """Outlines by SAM 2.1. Safe to use from several threads.
+    """SAM 2.1 behind the interface of `MaskModel`.
 
     Args:
-      network: loaded.
-      settings: device, batches, and what is accepted.
+      network: loaded network.
+      settings: device, batches and thresholds.
     """
 
     def __init__(self, network: Sam2, settings: MaskSettings) -> None:
@@ -102,33 +102,26 @@ class SamMasks:
         self.halvings = 0
 
     def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
-        """(n, h, w) bool: each moving region as SAM outlines the thing that it lies on.
-
-        A region whose mask covers too little of it or too much of the frame stays as it is.
-
-        Args:
-          frames_rgb_u8: (h', w', 3) uint8 RGB each, of one size; of as many clips as one likes.
-          is_moving: (n, h, w), what moves in these frames, at any size.
-        """
+        """See `MaskModel.refine`. A region stays if its mask covers too little of it or too much of the frame."""
         prompts = prompts_from_masks(is_moving, self._settings.max_prompts)
         size = (is_moving.shape[1], is_moving.shape[2])
 
-        def compute(pictures: Tensor, first: int) -> tuple[Tensor]:
-            mine = np.flatnonzero((prompts.frame >= first) & (prompts.frame < first + len(pictures)))
-            labels = torch.from_numpy(prompts.labels[first : first + len(pictures)]).to(self._device)
-            if not len(mine):
+        def compute(images: Tensor, first: int) -> tuple[Tensor]:
+            selected = np.flatnonzero((prompts.frame >= first) & (prompts.frame < first + len(images)))
+            labels = torch.from_numpy(prompts.labels[first : first + len(images)]).to(self._device)
+            if not len(selected):
                 return (labels > 0,)
             found = torch.zeros(labels.shape, dtype=torch.bool, device=self._device)
-            features = self.embed(pictures)
+            features = self.embed(images)
             refused = labels.clone()
-            for start in range(0, len(mine), PROMPTS_AT_ONCE):
-                some = mine[start : start + PROMPTS_AT_ONCE]
-                where = torch.from_numpy(prompts.frame[some] - first).to(self._device)
-                region = labels[where] == torch.from_numpy(prompts.region[some]).to(self._device)[:, None, None]
-                masks, accepted = self._accepted(features, where, prompts.points[some], region, size)
-                for place, mask, is_good, part in zip(where.tolist(), masks, accepted, region, strict=True):
-                    found[place] |= mask & is_good
-                    refused[place] = torch.where(part & is_good, 0, refused[place])
+            for start in range(0, len(selected), PROMPTS_AT_ONCE):
+                batch = selected[start : start + PROMPTS_AT_ONCE]
+                where = torch.from_numpy(prompts.frame[batch] - first).to(self._device)
+                region = labels[where] == torch.from_numpy(prompts.region[batch]).to(self._device)[:, None, None]
+                masks, accepted = self._decode_prompts(features, where, prompts.points[batch], region, size)
+                for frame, mask, is_good, part in zip(where.tolist(), masks, accepted, region, strict=True):
+                    found[frame] |= mask & is_good
+                    refused[frame] = torch.where(part & is_good, 0, refused[frame])
             return (found | (refused > 0),)
 
         runner = BatchRunner(compute, self._device, self._settings.batch_frames, self._settings.batch_mib << 20)
@@ -137,42 +130,41 @@ class SamMasks:
         return np.asarray(masks, bool)
 
     def propagate(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
-        """(n, h, w) bool masks of one clip with each thing that is marked anywhere carried through all of it.
+        """See `MaskModel.propagate`. By SAM's memory, the largest regions first.
 
-        The largest things come first, each from the frame in which it is largest; one that is mostly under the masks
-        of those before is taken for one of them.
+        A region that is mostly covered by the masks of earlier objects is taken for one of them.
         """
-        things = _things(masks)
-        if not things:
+        objects = _objects(masks)
+        if not objects:
             return masks
         size = (masks.shape[1], masks.shape[2])
         step = self._settings.batch_frames
-        carried = np.zeros_like(masks)
-        num_carried = 0
+        propagated = np.zeros_like(masks)
+        num_propagated = 0
         with torch.inference_mode():
             parts = [
                 self.embed(torch.from_numpy(np.stack(frames_rgb_u8[start : start + step])).to(self._device))
                 for start in range(0, len(frames_rgb_u8), step)
             ]
             features = [torch.cat(level) for level in zip(*parts, strict=True)]
-            for seed, thing in things:
-                if (carried[seed] & thing).sum() > SAME_THING * thing.sum():
+            for seed, region in objects:
+                if (propagated[seed] & region).sum() > SAME_OBJECT_OVERLAP * region.sum():
                     continue
-                wide = cv2.resize(thing.astype(np.uint8), (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_NEAREST_EXACT)
+                wide = cv2.resize(region.astype(np.uint8), (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_NEAREST_EXACT)
                 logits = self._network.propagate(features, torch.from_numpy(wide > 0).to(self._device), seed)
-                carried |= (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
-                num_carried += 1
-                if num_carried == self._settings.max_things:
+                propagated |= (F.interpolate(logits[:, None], size, mode="bilinear")[:, 0] > 0).cpu().numpy()
+                num_propagated += 1
+                if num_propagated == self._settings.max_things:
                     break
-        return np.asarray(masks | carried, bool)
+        return np.asarray(masks | propagated, bool)
 
-    def embed(self, pictures_u8: Tensor) -> list[Tensor]:
-        """Features of (n, h, w, 3) uint8 RGB pictures on the device; the aspect is not kept, as SAM was trained."""
-        unit = to_unit(pictures_u8.flip(-1) if self._settings.parity else pictures_u8)
+    def embed(self, images_u8: Tensor) -> list[Tensor]:
+        """Image features of (n, h, w, 3) uint8 RGB images, resized to a square as in SAM's training."""
+        unit = to_unit(images_u8)
         wide = F.interpolate(unit, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True)
         return self._network.embed(normalize(wide, MEAN_RGB, STD_RGB).to(self._dtype))
 
-    def _accepted(
+    def _decode_prompts(
         self,
         features: list[Tensor],
         where: Tensor,
@@ -180,7 +172,7 @@ class SamMasks:
         region: Tensor,
         size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Masks (p, h, w) of prompts, and whether each is worth more than its region (p,)."""
+        """Masks (p, h, w) of prompts, and whether each passes the thresholds (p,)."""
         labels = torch.tensor(POINT_LABELS, device=self._device).expand(len(points), -1)
         logits, _ = self._network.decode(
             [level[where] for level in features], torch.from_numpy(points).to(self._device), labels
@@ -191,8 +183,8 @@ class SamMasks:
         return masks, (share <= self._settings.max_area_share) & (overlap >= self._settings.min_overlap)
 
 
-def _things(masks: BoolArray) -> list[tuple[int, BoolArray]]:
-    """Frame and mask of each connected region that is no speck, the largest first."""
+def _objects(masks: BoolArray) -> list[tuple[int, BoolArray]]:
+    """Frame and mask of each connected region that is not tiny, largest first."""
     found: list[tuple[int, int, BoolArray]] = []
     for index, mask in enumerate(masks):
         count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
@@ -202,13 +194,4 @@ def _things(masks: BoolArray) -> list[tuple[int, BoolArray]]:
             for region in range(1, count)
             if areas[region] >= MIN_AREA_SHARE * mask.size
         ]
-    return [(index, region) for _, index, region in sorted(found, key=lambda thing: (-thing[0], thing[1]))]
-
-
-def load_sam_masks(path: str, settings: MaskSettings) -> SamMasks:
-    """Loads weights as their authors publish them.
-
-    Raises:
-      WeightsError: if transformers is missing or the weights do not fit.
-    """
-    return SamMasks(load_sam2(path), settings)
+    return [(index, region) for _, index, region in sorted(found, key=lambda region: (-region[0], region[1]))]

@@ -1,4 +1,4 @@
-"""What outlines moving things, whatever is inside; and where its weights are."""
+"""Refinement of dynamic masks by a segmentation network: its interface and its weights."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from models.segmentation.settings import MaskSettings
 
 
 class MaskModel(Protocol):
-    """A network that outlines things. Safe to use from several threads."""
+    """A promptable segmentation network. Safe to use from several threads."""
 
     @property
     def halvings(self) -> int:
-        """How often memory ran out, so that the batch was halved."""
+        """How often a batch was halved because memory ran out."""
 
     def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
-        """(n, h, w) bool: each moving region as outline of the thing that it lies on.
+        """(n, h, w) bool: each moving region replaced by the mask of the object that it lies on.
 
         Args:
-          frames_rgb_u8: (h', w', 3) uint8 each, of one size; of as many clips as one likes.
-          is_moving: (n, h, w), what moves in these frames, at any size.
+          frames_rgb_u8: (h', w', 3) uint8 each, all of one size; of any number of clips.
+          is_moving: (n, h, w) dynamic masks of these frames, of any size.
         """
 
     def propagate(self, frames_rgb_u8: Sequence[UInt8Array], masks: BoolArray) -> BoolArray:
-        """(n, h, w) bool: masks of one clip, each thing that is marked anywhere carried through all of it."""
+        """(n, h, w) bool masks of one clip, each object propagated through all frames."""
 
 
 def check_mask_model(settings: MaskSettings) -> ResolvedModel:
-    """Weights of the network that the settings name, found and verified, before anything runs.
+    """Verified weights of the network that the settings name, before anything runs.
 
     Raises:
       WeightsError: if weights or packages are missing.
@@ -53,6 +53,8 @@ def load_mask_model(settings: MaskSettings) -> MaskModel:
       WeightsError: what `check_mask_model` raises; if the weights do not fit.
     """
     paths = check_mask_model(settings).paths
-    from models.segmentation.sam import load_sam_masks
+    from models.networks.sam2 import load_sam2
+    from models.segmentation import reference, sam
 
-    return load_sam_masks(paths[SAM_21_LARGE.file_name], settings)
+    model = reference.SwappedSamMasks if settings.parity else sam.SamMasks
+    return model(load_sam2(paths[SAM_21_LARGE.file_name]), settings)

@@ -1,4 +1,4 @@
-"""Where a picture shows sky, by its colors, as SpatialVID's masks leave it out."""
+"""Sky segmentation by color, with the rules of SpatialVID's dynamic masks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from core.arrays import BoolArray, UInt8Array
 
 BLUE_HUE, BLUE_MIN_VALUE = (90, 120), 100
 PALE = ((10, 150), (30, 180), (50, 220))
-"""Of OpenCV's saturation and value: what is paler than the first and lighter than the second is sky, too."""
+"""Pairs of a maximum saturation and a minimum value (OpenCV's HSV) that count as sky, too."""
 OPENING_PX = 5
 MAX_SKY_SHARE = 0.5
 
 
 def find_sky(rgb: UInt8Array) -> BoolArray:
-    """(h, w) bool of an (h, w, 3) uint8 picture: blue or pale parts, the largest and those of more than half its size.
+    """(h, w) bool sky of an (h, w, 3) uint8 image: large blue or pale regions.
 
-    The rules are those of SpatialVID's masks, for colors in their right order: there red and blue are exchanged, both
-    in the picture and in the range of hues. A white wall is sky by them.
+    The largest region counts, and those of more than half its size. SpatialVID swaps red and blue in both the image and
+    the range of hues; here both are in order. A white wall counts as sky.
     """
     hue, saturation, value = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
     sky = (hue >= BLUE_HUE[0]) & (hue <= BLUE_HUE[1]) & (value >= BLUE_MIN_VALUE)
@@ -33,9 +33,9 @@ def find_sky(rgb: UInt8Array) -> BoolArray:
 
 
 def drop_sky(rgb: UInt8Array, is_moving: BoolArray) -> BoolArray:
-    """(h', w') moving regions of a picture (h, w, 3), without those that are sky for more than half.
+    """(h', w') dynamic mask of an (h, w, 3) image, without regions that are mostly sky.
 
-    Networks say of clouds and of blank sky that they move.
+    Motion segmentation often marks clouds and blank sky.
     """
     if not is_moving.any():
         return is_moving

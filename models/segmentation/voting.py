@@ -1,4 +1,4 @@
-"""From evidence of motion in single frames to masks: averaged along the flow, smoothed within edges, cleaned."""
+"""Dynamic masks from motion residuals: temporal voting along the flow, guided filter, morphology."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from core.arrays import BoolArray, Float32Array, UInt8Array
 from models.depth.motion_stereo import MapFunction
 from models.flow.dis import FlowCache, flow_magnitude, warp
 
-RETURN_PX = 1.0
-RETURN_SHARE = 0.05
+FORWARD_BACKWARD_PX = 1.0
+FORWARD_BACKWARD_SHARE = 0.05
 MAX_EXCESS = 2.5
 NEIGHBOR_WEIGHT = 1.0
-OWN_MORE = 0.25
-MEMORY = 0.8
+SINGLE_FRAME_MARGIN = 0.25
+DECAY = 0.8
 GUIDE_PX = 4
 EDGE_CONTRAST = 8.0
 STRONG_FACTOR = 1.5
@@ -28,18 +28,18 @@ MAX_HOLE_SHARE = 0.5
 def vote_over_time(
     flows: FlowCache, excess: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
 ) -> tuple[list[Float32Array], list[Float32Array]]:
-    """Evidence of each frame averaged with that of the others along the flow, each frame counting less than the nearer.
+    """Residuals of each frame averaged over the clip along the flow, and their weights.
 
-    Strong evidence of a frame alone stays, and what was found lasts for some frames before and after, so that an
-    object that pauses stays marked for a while.
+    A large residual in a single frame is kept, and residuals decay over the next frames in both directions, so that an
+    object that pauses stays masked for a while.
 
     Args:
       flows: between neighboring frames.
-      excess, weight: (h, w) of each frame: evidence, 1 at the limit, and how much it counts.
-      is_registered: (n,) bool; evidence does not go past frames without a pose.
+      excess, weight: (h, w) of each frame: residual in units of its tolerance, and its weight.
+      is_registered: (n,) bool; frames without a pose stop the propagation.
 
     Returns:
-      The same for each frame, of all together.
+      Residual and weight of each frame.
     """
     count = len(excess)
     own = [np.dstack([w * np.minimum(e, MAX_EXCESS), w]) for e, w in zip(excess, weight, strict=True)]
@@ -53,22 +53,23 @@ def vote_over_time(
         passes.append(sums)
     total = [ahead + back - once for ahead, back, once in zip(*passes, own, strict=True)]
     mean = [
-        np.maximum(t[..., 0] / np.maximum(t[..., 1], 1e-4), e - OWN_MORE) for t, e in zip(total, excess, strict=True)
+        np.maximum(t[..., 0] / np.maximum(t[..., 1], 1e-4), e - SINGLE_FRAME_MARGIN)
+        for t, e in zip(total, excess, strict=True)
     ]
-    return _remembered(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
+    return _propagate(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
 
 
-def _remembered(flows: FlowCache, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
+def _propagate(flows: FlowCache, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
     count = len(excess)
     best = [np.minimum(e, MAX_EXCESS) for e in excess]
     result = list(best)
     for order in (range(count), range(count - 1, -1, -1)):
-        kept = list(best)
+        propagated = list(best)
         for frame, before in zip(order[1:], order[:-1], strict=True):
             if is_registered[frame] and is_registered[before]:
-                warped, is_consistent = _warped(flows, kept[before], frame, before)
-                kept[frame] = np.maximum(best[frame], MEMORY * is_consistent * warped)
-        result = [np.maximum(a, b) for a, b in zip(result, kept, strict=True)]
+                warped, is_consistent = _warped(flows, propagated[before], frame, before)
+                propagated[frame] = np.maximum(best[frame], DECAY * is_consistent * warped)
+        result = [np.maximum(a, b) for a, b in zip(result, propagated, strict=True)]
     return result
 
 
@@ -78,15 +79,15 @@ def _warped(flows: FlowCache, values: Float32Array, frame: int, before: int) -> 
 
 
 def is_flow_consistent(flows: FlowCache, before: int, now: int) -> BoolArray:
-    """(h, w) bool: forward-backward consistency of the flow, within its error."""
-    limit = RETURN_PX + RETURN_SHARE * flow_magnitude(flows.flow(before, now))
+    """(h, w) bool: whether the forward-backward error of the flow is within its tolerance."""
+    limit = FORWARD_BACKWARD_PX + FORWARD_BACKWARD_SHARE * flow_magnitude(flows.flow(before, now))
     return np.asarray(flows.forward_backward_px(before, now) < limit)
 
 
 def clean_masks(
     gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_fn: MapFunction
 ) -> BoolArray:
-    """(n, h, w) bool: regions above the limit, within edges, that contain strong evidence and are not tiny."""
+    """(n, h, w) bool: regions with residuals above 1, some of them strong, that are not tiny."""
     return np.stack(list(map_fn(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
 
 
@@ -100,11 +101,11 @@ def _clean(gray: UInt8Array, excess: Float32Array, weight: Float32Array) -> Bool
     strong[np.unique(labels[smooth > STRONG_FACTOR])] = True
     strong[0] = False
     strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * excess.size
-    return _filled(np.asarray(strong[labels]))
+    return _fill_holes(np.asarray(strong[labels]))
 
 
 def _guided_mean(guide: Float32Array, values: Float32Array, weight: Float32Array) -> Float32Array:
-    """Weighted local means that follow the guide's edges (He, Sun and Tang, "Guided image filtering", 2010)."""
+    """Weighted guided filter (He, Sun and Tang, "Guided image filtering", 2010)."""
     side = 2 * GUIDE_PX + 1
 
     def mean(of: Float32Array) -> Float32Array:
@@ -118,8 +119,8 @@ def _guided_mean(guide: Float32Array, values: Float32Array, weight: Float32Array
     return mean(slope) * guide + mean(value_mean - slope * guide_mean)
 
 
-def _filled(mask: BoolArray) -> BoolArray:
-    """The mask without holes that are small beside what surrounds them."""
+def _fill_holes(mask: BoolArray) -> BoolArray:
+    """Mask with the holes filled that are small relative to the region around them."""
     filled = mask.astype(np.uint8)
     contours, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for index, contour in enumerate(contours):

@@ -20,7 +20,7 @@ class TestSamMasks:
     def torch(self):
         return pytest.importorskip("torch", reason="needs the models extra")
 
-    def double(self, torch, **changes):
+    def double(self, torch, kind=None, **changes):
         """Masks by a network that sees a disc around each prompt's point and carries masks on as they are."""
         from models.segmentation.sam import SamMasks
 
@@ -48,7 +48,9 @@ class TestSamMasks:
 
         network = Discs()
         network.carried = []
-        return SamMasks(network, MaskSettings(device="cpu", precision="fp32", batch_frames=2, **changes)), network
+        return (kind or SamMasks)(
+            network, MaskSettings(device="cpu", precision="fp32", batch_frames=2, **changes)
+        ), network
 
     def frames(self, count):
         return [np.zeros((90, 160, 3), np.uint8) for _ in range(count)]
@@ -106,10 +108,12 @@ class TestSamMasks:
         assert not model.propagate(self.frames(2), np.zeros((2, 90, 160), bool)).any()
         assert self.double(torch, max_things=1)[0].propagate(self.frames(4), masks)[0, 65:75].sum() == 0
 
-    def test_parity_exchanges_red_and_blue(self, torch):
+    def test_reference_swaps_red_and_blue(self, torch):
+        from models.segmentation.reference import SwappedSamMasks
+
         seen = []
-        for parity in (False, True):
-            model, network = self.double(torch, parity=parity)
+        for kind in (None, SwappedSamMasks):
+            model, network = self.double(torch, kind)
             network.embed = seen.append
             pictures = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
             pictures[..., 0] = 255
