@@ -142,7 +142,7 @@ class _ClipAnnotator:
             return
         self._record_failure(window, poses.reason or "")
         self._close_submap(Submap(self._size, window, geometry, maps))
-        for segment in () if window.is_whole_clip else window.segments(poses.breaks):
+        for segment in window.segments(poses.breaks):
             if self._current is None or not self._current.contains(segment):
                 geometry, maps = self._annotate(segment, ClipFrames.of(segment.frames, self._clip_size))
                 if geometry.poses.pose_ok:
