@@ -1,0 +1,1 @@
+"""Test bed of rendered clips with exact truth, made from seeds."""
