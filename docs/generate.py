@@ -119,7 +119,7 @@ def outputs_page() -> str:
         lines += [f"## `{name}`", "", "| column | type | meaning | stage |", "|---|---|---|---|"]
         lines += [f"| `{c.name}` | {ARROW_TYPES[c.type]} | {_cell(c.description)} | {c.stage} |" for c in spec.columns]
         if name in ("clips", "videos"):
-            lines.append("| *any other* | | columns of the manifest, carried untouched | ListVideos |")
+            lines.append("| *any other* | | columns of the [manifest](storage.md#manifests) | ListVideos |")
         lines.append("")
     return "\n".join(lines)
 

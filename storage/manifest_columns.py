@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from json import dumps
 from typing import Any
@@ -167,7 +167,9 @@ def _exact_float(value: int) -> float:
 
 
 def cell_text(value: Any) -> str:
-    """Text of a cell in a text column: ISO 8601 for times, hexadecimal for bytes, JSON for numbers, lists and objects.
+    """Text of a cell in a text column.
+
+    ISO 8601 for times, seconds for durations, digits for decimals, hexadecimal for bytes, JSON for all else.
 
     Raises:
       CellError: if it is nested too deeply, or holds a number that could not be read.
@@ -193,6 +195,8 @@ def _jsonable(value: Any, depth: int) -> Any:
         return format(value, "f")
     if isinstance(value, datetime | date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return format(Decimal(value // timedelta(microseconds=1)) / 10**6, "f")
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

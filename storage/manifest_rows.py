@@ -7,8 +7,10 @@ import csv
 import json
 import math
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import IO, Any
 
 import fsspec
@@ -263,10 +265,24 @@ def is_corrupt(error: Exception) -> bool:
 
 
 def _column_values(column: pa.Array) -> list[Any]:
+    if getattr(column.type, "unit", "") == "ns":
+        return [_nanosecond_value(cell) if cell.is_valid else None for cell in column]
     try:
         return column.to_pylist()
     except Exception:  # a cell's type decides which; all other cells are good
         return [_cell_value(cell) for cell in column]
+
+
+def _nanosecond_value(cell: pa.Scalar) -> Any:
+    """A timestamp, time or duration in nanoseconds, which Python's own types lack."""
+    if pa.types.is_duration(cell.type):
+        return Decimal(cell.value) / 10**9
+    micros, nanos = divmod(cell.value, 1000)
+    kind = pa.time64("us") if pa.types.is_time(cell.type) else pa.timestamp("us", cell.type.tz)
+    value = _cell_value(pa.scalar(micros, pa.int64()).cast(kind))
+    if nanos == 0 or isinstance(value, UnfitValue):
+        return value
+    return re.sub(r"\.\d{6}", rf"\g<0>{nanos:03d}", value.isoformat(timespec="microseconds"))
 
 
 def _cell_value(cell: pa.Scalar) -> Any:

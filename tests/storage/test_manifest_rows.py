@@ -152,6 +152,34 @@ def test_types_of_parquet(tmp_path):
     ]
 
 
+def test_times_in_nanoseconds_keep_all_digits(tmp_path):
+    moment = 1706704200123456789
+    columns = {
+        "paris": pa.array([moment, moment - 789, None], pa.int64()).cast(pa.timestamp("ns", "Europe/Paris")),
+        "old": pa.array([-1, -1000, 0], pa.int64()).cast(pa.timestamp("ns")),
+        "time": pa.array([3_000_000_001, 0, None], pa.int64()).cast(pa.time64("ns")),
+        "long": pa.array([1_500_000_001, -(10**9), None], pa.int64()).cast(pa.duration("ns")),
+        "short": pa.array([1_500_000, 10**7, None], pa.int64()).cast(pa.duration("us")),
+    }
+    pq.write_table(pa.table({"uri": ["a.mp4", "b.mp4", "c.mp4"], **columns}), tmp_path / "a.parquet")
+    first, second, third = extras(tmp_path / "a.parquet")
+    assert first == {
+        "paris": "2024-01-31T13:30:00.123456789+01:00",
+        "old": "1969-12-31T23:59:59.999999999",
+        "time": "00:00:03.000000001",
+        "long": "1.500000001",
+        "short": "1.5",
+    }
+    assert [*second.values()] == [
+        "-1",
+        "1969-12-31T23:59:59.999999",
+        "2024-01-31T13:30:00.123456+01:00",
+        "10",
+        "00:00:00",
+    ]
+    assert third == {"paris": None, "old": "1970-01-01T00:00:00", "time": None, "long": None, "short": None}
+
+
 def test_cells_that_arrow_cannot_convert_are_refused_one_by_one(tmp_path):
     far = pa.array([10**15, 0], pa.int64()).cast(pa.timestamp("s"))
     broken = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b"ok"]).buffers())
