@@ -187,7 +187,9 @@ class AnnotationValues:
     )
     scene_depth: float | None = field(metadata=column("median depth of the scene's points", unit="the poses' unit"))
     pose_tracked_share: float | None = field(
-        metadata=column("mean share of pixels that flow finds again in the next annotated frame", range=SHARE)
+        metadata=column(
+            "mean share of pixels whose flow to the next annotated frame is forward-backward consistent", range=SHARE
+        )
     )
     pose_focal_sigma: float | None = field(
         metadata=column(
@@ -195,11 +197,17 @@ class AnnotationValues:
             "where it was not estimated"
         )
     )
-    pose_num_windows: int = field(metadata=column("windows that the poses are joined from; longer clips need several"))
-    pose_scale_drift: float | None = field(
+    pose_error_percent: float | None = field(
         metadata=column(
-            "largest relative change of scale between two windows over the frames that they share; null for one window"
+            "root mean square distance of camera centers to those from halves of the tracks, after Sim(3) alignment: "
+            "an "
+            "estimate of the absolute trajectory error; of several windows the largest",
+            unit="% of the trajectory's length",
         )
+    )
+    pose_num_windows: int = field(metadata=column("windows that the poses are aligned from; longer clips need several"))
+    pose_scale_drift: float | None = field(
+        metadata=column("largest relative change of scale between two windows over their overlap; null for one window")
     )
     pose_join_offset: float | None = field(
         metadata=column(

@@ -271,6 +271,7 @@ class _ClipAnnotator:
             dynamic_ratio=dynamic_ratio if pose_ok else None,
             pose_tracked_share=mean_of(self._flow_shares),
             pose_focal_sigma=submap.pose_focal_sigma,
+            pose_error_percent=submap.pose_error_percent,
             depth_reprojection_error=submap.depth_reprojection_error,
             pose_num_windows=submap.pose_num_windows,
             pose_scale_drift=submap.pose_scale_drift,

@@ -20,13 +20,13 @@ class PoseSettings(Settings):
 
     model: PoseModel = Field(
         "classical",
-        description="classical: tracked corners and bundle adjustment, without weights. colmap: the package pycolmap "
-        "(pip install 'spatialbeam[colmap]'), many times slower; knows no camera that stands still or only turns. "
-        "megasam: MegaSaM's network, flow and consistent depth, on a GPU; needs its weights and annotate.depth. "
+        description="classical: keypoint tracks and bundle adjustment, without weights. colmap: the package pycolmap "
+        "(pip install 'spatialbeam[colmap]'), many times slower; it does not recognize static or rotating cameras. "
+        "megasam: MegaSaM's SLAM network, flow and consistent depth, on a GPU; needs its weights and annotate.depth. "
         "none: clips are not annotated.",
     )
-    colmap: ColmapSettings = Field(default_factory=ColmapSettings, description="How COLMAP is used.")
-    megasam: MegasamSettings = Field(default_factory=MegasamSettings, description="How MegaSaM's chain is used.")
+    colmap: ColmapSettings = Field(default_factory=ColmapSettings, description="Options of COLMAP.")
+    megasam: MegasamSettings = Field(default_factory=MegasamSettings, description="Options of MegaSaM.")
 
 
 class AnnotationSettings(Settings):
@@ -39,12 +39,12 @@ class AnnotationSettings(Settings):
     poses_every_frame: bool = Field(
         False,
         description="Whether the shard also holds a pose for every video frame: interpolated between annotated frames, "
-        "then corrected by points that are followed into the frame. About 10 ms of CPU a frame.",
+        "then refined by keypoints that are tracked into the frame. About 10 ms of CPU a frame.",
     )
     decoder: Literal["software", "nvdec"] = Field(
         "software",
-        description="What decodes clips for the networks that look at them: nvdec is the GPU's own decoder, where "
-        "there is one that takes the file, else it is done in software. The frames are the same.",
+        description="Decoder of clips for networks on a GPU. nvdec is the GPU's own decoder; files that it does not "
+        "take are decoded in software. The frames are the same.",
         json_schema_extra=OPERATIONAL,
     )
     max_side_px: int = Field(640, ge=64, description="Longest side at which frames are annotated.")
@@ -52,10 +52,12 @@ class AnnotationSettings(Settings):
     window_frames: int = Field(
         120,
         ge=8,
-        description="Longer clips are annotated in windows of so many annotated frames, joined by those that they "
-        "share. More need more memory (about 5 MB a frame at 640 x 360) and lose less where windows are joined.",
+        description="Longer clips are annotated in windows of this many annotated frames, aligned over their overlap. "
+        "Longer windows need more memory (about 5 MB a frame at 640 x 360) and drift less in scale.",
     )
-    window_overlap_frames: int = Field(30, ge=4, description="Annotated frames that two neighboring windows share.")
+    window_overlap_frames: int = Field(
+        30, ge=4, description="Annotated frames in the overlap of two neighboring windows."
+    )
     num_threads: int = Field(
         0,
         ge=0,
@@ -65,15 +67,15 @@ class AnnotationSettings(Settings):
     )
     intrinsics: Literal["fix", "refine", "estimate"] = Field(
         "refine",
-        description="What is done with known intrinsics (manifest columns fx, fy, cx, cy in pixels of the source): "
-        "taken as exact, as a start, or ignored. Where none are known they are estimated.",
+        description="Use of known intrinsics (manifest columns fx, fy, cx, cy in pixels of the source): fix takes them "
+        "as exact, refine as initial values, estimate ignores them. Unknown intrinsics are estimated.",
     )
     parity: bool = Field(
         False, description="Trajectory metrics and motion words by SpatialVID's own rules, bug for bug."
     )
-    depth: DepthSettings = Field(default_factory=DepthSettings, description="Networks that see depth in single frames.")
+    depth: DepthSettings = Field(default_factory=DepthSettings, description="Monocular depth networks.")
     masks: MaskSettings = Field(default_factory=MaskSettings, description="Dynamic masks.")
-    labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion words.")
+    labels: MotionLabelSettings = Field(default_factory=MotionLabelSettings, description="Camera-motion labels.")
 
     @model_validator(mode="after")
     def _check_windows(self) -> AnnotationSettings:
@@ -88,7 +90,7 @@ class AnnotationSettings(Settings):
     def _check_tracker(self) -> AnnotationSettings:
         if self.pose.model == "megasam" and not self.depth.has_network:
             raise ValueError(
-                "pose.model=megasam starts from depth that networks see: set annotate.depth.relative, "
+                "pose.model=megasam starts from monocular depth: set annotate.depth.relative, "
                 "annotate.depth.metric or both"
             )
         return self

@@ -233,6 +233,12 @@ class Submap:
         return _median(w.poses.focal_sigma for w, _ in self._windows if w.poses.focal_sigma is not None)
 
     @property
+    def pose_error_percent(self) -> float | None:
+        """The largest of all windows."""
+        known = [w.poses.cross_validation_error for w, _ in self._windows]
+        return max((100 * error for error in known if error is not None), default=None)
+
+    @property
     def depth_reprojection_error(self) -> float | None:
         return mean_of(self._depth_errors)
 

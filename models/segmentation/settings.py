@@ -10,12 +10,13 @@ from core.settings import OPERATIONAL, Settings
 
 
 class MaskSettings(Settings):
-    """How what moves by itself is outlined."""
+    """Motion segmentation and its refinement."""
 
     model: Literal["residual-motion", "sam2.1-hiera-large"] = Field(
         "residual-motion",
-        description="residual-motion: what neither camera nor depth explains; sam2.1-hiera-large: SAM 2.1, prompted "
-        "with that, draws the outlines.",
+        description="residual-motion: pixels whose motion neither camera nor depth explains; sam2.1-hiera-large: SAM "
+        "2.1, "
+        "prompted with these, refines the masks.",
     )
     weights_uri: str | None = Field(
         None, description="Path or URI of sam2.1_hiera_large.pt.", json_schema_extra=OPERATIONAL
@@ -26,26 +27,28 @@ class MaskSettings(Settings):
     )
     propagate: bool = Field(
         False,
-        description="Carry each thing's mask through the whole clip by SAM's memory, so that it stays marked while it "
-        "pauses or is hidden.",
+        description="Propagate each object's mask through the whole clip by SAM's memory, so that it stays marked "
+        "while it pauses or is occluded.",
     )
     exclude_sky: bool = Field(
         False,
-        description="Leave out moving regions that are sky by their color (blue or pale, SpatialVID's rule), so that "
-        "clouds and blank sky are not outlined; pale walls count as sky, too.",
+        description="Leave out moving regions that are sky by their color (blue or pale, SpatialVID's rule): clouds "
+        "and "
+        "blank sky. Pale walls count as sky, too.",
     )
     parity: bool = Field(
-        False, description="Exchange red and blue in what SAM sees, as SpatialVID's code does; masks get worse."
+        False, description="Swap red and blue in SAM's input, as SpatialVID's code does; masks get worse."
     )
-    max_things: int = Field(8, ge=1, description="Most things of a clip that are carried on.")
-    max_prompts: int = Field(
-        16, ge=1, description="Most moving regions of a frame that are prompted, the largest first."
-    )
+    max_things: int = Field(8, ge=1, description="Most objects of a clip whose masks are propagated.")
+    max_prompts: int = Field(16, ge=1, description="Most moving regions of a frame that prompt SAM, the largest first.")
     max_area_share: float = Field(
-        0.3, gt=0, le=1, description="A mask over more of the frame is taken for the background and left out."
+        0.3, gt=0, le=1, description="A larger mask, as a share of the frame, counts as background and is left out."
     )
     min_overlap: float = Field(
-        0.3, ge=0, le=1, description="Least share of a moving region that its mask must cover, else the region stays."
+        0.3,
+        ge=0,
+        le=1,
+        description="Least share of a moving region that its refined mask must cover, else the region stays.",
     )
     batch_frames: int = Field(
         8, ge=1, description="Most frames in a batch; halved where memory runs out.", json_schema_extra=OPERATIONAL

@@ -199,5 +199,5 @@ def _make_estimate(
         reprojection_px=reprojection,
         focal_sigma=None if kind == "static" else recon.focal_sigma,
         breaks=() if failure is None else failure.breaks,
-        predicted_error=None if validation is None else validation.position_rmse,
+        cross_validation_error=None if validation is None else validation.position_rmse,
     )

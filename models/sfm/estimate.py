@@ -122,6 +122,8 @@ class PoseEstimate:
         the motion does not determine it. None if not estimated, or unknown.
       breaks: increasing frames that share too few points with the next one, if that is the failure reason. The frames
         between two breaks may have poses of their own.
+      cross_validation_error: root mean square distance of camera centers to those from halves of the tracks, as a share
+        of the trajectory's length; None without cross-validation.
     """
 
     cam_from_world: Float64Array
@@ -134,7 +136,7 @@ class PoseEstimate:
     reprojection_px: float | None
     focal_sigma: float | None = None
     breaks: tuple[int, ...] = ()
-    predicted_error: float | None = None
+    cross_validation_error: float | None = None
 
 
 class PoseEstimator(Protocol):
