@@ -160,8 +160,8 @@ def _annotate(folder: Path) -> _Found:
         frame=found.frame,
         cam_from_world=found.cam_from_world,
         pose_ok=found.pose_ok,
-        motion_kind=found.motion_kind,
-        reason=found.reason,
+        motion_kind=found.camera_motion_kind,
+        reason=found.pose_reason,
         depth=depth,
     )
 
