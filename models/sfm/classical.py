@@ -48,22 +48,21 @@ NUM_INITIAL_PAIRS = 2
 def estimate_poses(request: PoseRequest) -> PoseEstimate:
     """Camera poses and focal length of one clip of a mostly static scene; see `PoseEstimate`.
 
-    Keypoints are tracked, with feature matches across weak links. Degenerate motions come first: a static camera, a
-    pure rotation, a zoom (no poses). Then incremental mapping: an initial pair with parallax, for several focal lengths
-    if none is known; registration of the other frames by PnP; bundle adjustment with a Cauchy loss, filtering and
-    retriangulation. Patch refinement then removes track drift, and a last bundle adjustment refines reference keypoints
-    too. With uncertain depths and enough inliers of a pure rotation, the motion is a rotation after all. Scale: the
-    98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
+    Keypoints are tracked, with feature matches across weak links and loops. Degenerate motions come first: a static
+    camera, a pure rotation, a zoom (no poses). Then incremental mapping: an initial pair with parallax, for several
+    focal lengths if none is known; registration of the other frames by PnP; bundle adjustment with a Cauchy loss,
+    filtering and retriangulation. Patch refinement then removes track drift; a last bundle adjustment refines reference
+    keypoints too. With uncertain depths and enough inliers of a pure rotation, the motion is a rotation after all.
+    Scale: the 98th percentile of the points' inverse depths is 2. About 0.1 s of CPU a frame at 640 x 360.
     """
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in request.frames]
-    tracks = track_keypoints(gray, request.dynamic_masks)
-    breaks = _find_breaks(tracks)
     if len(gray) == 1:
         return without_poses(request, "one frame shows no camera motion")
+    tracks = bridge_weak_links(track_keypoints(gray, request.dynamic_masks), gray)
+    breaks = _find_breaks(tracks)
     if breaks:
         frames = f"annotated frames {breaks[0]} and {breaks[0] + 1}"
         return without_poses(request, f"{frames} have no points in common (a cut, blur, or no texture)", breaks)
-    tracks = bridge_weak_links(tracks, gray)
     candidates, refine = _candidate_intrinsics(request)
     middle = candidates[len(candidates) // 2]
     if _is_static(tracks):

@@ -1,83 +1,89 @@
-"""Feature matching (SIFT) across weak links in the tracks, such as blurred frames."""
+"""Feature matches across weak links in the tracks, such as fast turns or blurred frames, and loop closures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from core.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
+from core.arrays import Float64Array, Int64Array, UInt8Array
+from models.sfm.feature_matching import Features, detect_features, match_features
 from models.sfm.tracks import Tracks
 
 WEAK_LINK = 60
-"""Neighboring frames that share fewer tracks are weakly linked."""
-REACH_FRAMES = 4
-MAX_FEATURES = 2500
-MIN_CONTRAST = 0.01
-MAX_RATIO = 0.8
-"""Of the ratio test: distance of the best match over that of the second best (Lowe 2004)."""
-MIN_MATCHES = 30
-MAX_HOMOGRAPHY_ERROR_PX = 4.0
-
-
-class _Features(NamedTuple):
-    """SIFT features of a frame (Lowe 2004): (k, 2) keypoints and (k, 128) descriptors."""
-
-    keypoints: Float64Array
-    descriptors: Float32Array
+WEAK_LINK_RATIO = 0.4
+"""Neighboring frames are weakly linked if they share fewer tracks than this, or than this share of the median."""
+REACH_FRAMES = 3
+"""Frames up to so far apart are matched across a weak link."""
+THUMBNAIL_SIZE = (32, 18)
+THUMBNAIL_LEVELS = 32
+"""Integer levels per standard deviation of a thumbnail: products of thumbnails are then exact in float32."""
+MIN_LOOP_FRAMES = 8
+MIN_LOOP_SIMILARITY = 0.6
+"""Correlation of thumbnails of frames that are tried for a loop closure."""
+MAX_LOOPS = 8
 
 
 def bridge_weak_links(tracks: Tracks, gray: Sequence[UInt8Array]) -> Tracks:
-    """The tracks, and tracks of matched SIFT features around weak links.
+    """The tracks, and tracks of matched SIFT features across weak links and loop closures.
 
-    All pairs of frames near a weak link are matched, and verified by a homography (MAGSAC++, Barath et al. 2020): with
-    few matches, weaker models do not separate inliers from outliers. Tracks without weak links are returned unchanged.
+    Tracks without weak links are returned unchanged: they drift so little that `refine_observations` closes loops.
 
     Args:
       tracks: tracks from frame to frame.
       gray: (h, w) uint8 frames.
     """
     tracked = tracks.is_tracked
-    weak = np.flatnonzero((tracked[1:] & tracked[:-1]).sum(axis=1) < WEAK_LINK)
-    near = {f for w in weak.tolist() for f in range(w - REACH_FRAMES + 1, w + REACH_FRAMES + 1) if 0 <= f < len(gray)}
-    if not near:
+    links = (tracked[1:] & tracked[:-1]).sum(axis=1)
+    weak = np.flatnonzero(links < max(WEAK_LINK, WEAK_LINK_RATIO * float(np.median(links)))).tolist()
+    if not weak:
         return tracks
-    sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, contrastThreshold=MIN_CONTRAST)
-    features = {frame: _detect_features(sift, gray[frame]) for frame in sorted(near)}
-    matches = [(a, b, *_match(features[a], features[b])) for a, b in combinations(features, 2) if b - a <= REACH_FRAMES]
+    pairs = sorted(_pairs_across(weak, len(gray)) | _loop_pairs(gray))
+    features = {frame: detect_features(gray[frame]) for frame in sorted({frame for pair in pairs for frame in pair})}
+    matches = [(a, b, *match_features(features[a], features[b])) for a, b in pairs]
     added = _merge_matches(features, matches, len(gray))
     return Tracks(keypoints_px=np.concatenate([tracks.keypoints_px, added], axis=1))
 
 
-def _detect_features(sift: cv2.SIFT, gray: UInt8Array) -> _Features:
-    keypoints, descriptors = sift.detectAndCompute(gray, None)
-    points = np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2)
-    return _Features(points, np.asarray(np.zeros((0, 128)) if descriptors is None else descriptors, np.float32))
+def _pairs_across(weak: Sequence[int], num_frames: int) -> set[tuple[int, int]]:
+    """Pairs of frames across weak links, and neighbors on either side: matches without depth carry no scale across."""
+    pairs: set[tuple[int, int]] = set()
+    for link in weak:
+        near = range(max(0, link + 1 - REACH_FRAMES), min(num_frames, link + 1 + REACH_FRAMES))
+        pairs |= {(a, b) for a, b in combinations(near, 2) if b - a == 1 or (a <= link < b and b - a <= REACH_FRAMES)}
+    return pairs
 
 
-def _match(first: _Features, second: _Features) -> tuple[Int64Array, Int64Array]:
-    """Indices of features in both frames that pass the ratio test and are inliers of a homography."""
-    none = np.zeros(0, np.int64)
-    if min(len(first.keypoints), len(second.keypoints)) < MIN_MATCHES:
-        return none, none
-    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(first.descriptors, second.descriptors, k=2)
-    good = [best for best, next_best in pairs if best.distance < MAX_RATIO * next_best.distance]
-    source, target = (np.array([getattr(m, side) for m in good], np.int64) for side in ("queryIdx", "trainIdx"))
-    if len(good) < MIN_MATCHES:
-        return none, none
-    source_px, target_px = first.keypoints[source], second.keypoints[target]
-    _, mask = cv2.findHomography(source_px, target_px, cv2.USAC_MAGSAC, MAX_HOMOGRAPHY_ERROR_PX)
-    if mask is None or np.count_nonzero(mask) < MIN_MATCHES:
-        return none, none
-    is_inlier = mask.ravel() > 0
-    return source[is_inlier], target[is_inlier]
+def _loop_pairs(gray: Sequence[UInt8Array]) -> set[tuple[int, int]]:
+    """Pairs of frames far apart in time that look alike, and of the next frames: candidates for loop closures."""
+    small = np.stack([cv2.resize(g, THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA).ravel() for g in gray])
+    centered = small - small.mean(axis=1, keepdims=True)
+    deviation = np.maximum(small.std(axis=1, keepdims=True), 1.0)
+    levels = np.rint(np.clip(centered / deviation * THUMBNAIL_LEVELS, -127, 127)).astype(np.float32)
+    product = levels @ levels.T
+    norm = np.sqrt(np.maximum(product.diagonal(), 1.0))
+    similarity = np.triu(product / norm / norm[:, None], MIN_LOOP_FRAMES)
+    frames = np.arange(len(gray))
+    pairs: set[tuple[int, int]] = set()
+    for _ in range(MAX_LOOPS):
+        first, second = divmod(int(similarity.argmax()), len(gray))
+        if similarity[first, second] < MIN_LOOP_SIMILARITY:
+            break
+        pairs |= _with_neighbors(first, second, len(gray))
+        near = np.abs(frames - first) < MIN_LOOP_FRAMES // 2, np.abs(frames - second) < MIN_LOOP_FRAMES // 2
+        similarity[np.ix_(*near)] = 0
+    return pairs
+
+
+def _with_neighbors(first: int, second: int, num_frames: int) -> set[tuple[int, int]]:
+    """The pair, and each of its frames with the next one, so that matches have depth."""
+    return {(first, second), (first, first + 1), *({(second, second + 1)} if second + 1 < num_frames else ())}
 
 
 def _merge_matches(
-    features: dict[int, _Features], matches: list[tuple[int, int, Int64Array, Int64Array]], num_frames: int
+    features: dict[int, Features], matches: list[tuple[int, int, Int64Array, Int64Array]], num_frames: int
 ) -> Float64Array:
     """(n, k, 2) tracks as connected components of the matches, without those with two keypoints in a frame."""
     start = dict(zip(features, np.cumsum([0, *(len(f.keypoints) for f in features.values())]).tolist(), strict=False))

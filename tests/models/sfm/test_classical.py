@@ -11,7 +11,8 @@ from models.geometry.camera_path import camera_centers
 from models.sfm.classical import estimate_poses
 from models.sfm.estimate import Intrinsics, PoseRequest
 from native import se3
-from tests.support.films import Film, film
+from tests.support.films import Film, Take, film, furnished_room, moving_path, shaken
+from tests.support.scene import rotation
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,20 @@ def test_trajectory_and_focal_length_are_estimated(name):
     assert found.intrinsics_px[0] == pytest.approx(made.intrinsics_px[0, 0], rel=limit)
     assert found.reprojection_px < 1.0
     assert np.allclose(found.cam_from_world[0], se3.IDENTITY)
+
+
+def test_scale_does_not_drift_in_a_fast_turn():
+    walk = shaken(moving_path(along=(0.25, 0, 0.3)), meters=0.15, degrees=4, seed=4)
+
+    def turning(t):
+        center, axes = walk(t)
+        share = np.clip((t - 1.6) / 0.5, 0, 1)
+        return center, rotation("y", np.deg2rad(60) * share**2 * (3 - 2 * share)) @ axes
+
+    made = film([Take(scene=furnished_room(), path=turning)], seconds=3.6, size=(480, 270), noise=2.0)
+    found = estimate(made)
+    assert (found.pose_ok, found.registered.all()) == (True, True)
+    assert ate_share(camera_centers(found.cam_from_world), camera_centers(made.cam_from_world)) < 0.005
 
 
 @pytest.mark.parametrize("name", ["Pan Right", "Tilt Up", "Roll CCW", "rotation with shake"])

@@ -54,6 +54,14 @@ def test_features_bridge_a_blurred_frame(made, gray):
     assert np.mean(error < 4) > 0.9
 
 
+def test_revisits_close_loops(gray):
+    there_and_back = [*gray, *gray[::-1]]
+    tracks = split_tracks(track_keypoints(there_and_back), LOST)
+    tracked = bridge_weak_links(tracks, there_and_back).is_tracked
+    is_loop = tracked[:LOST] & tracked[::-1][:LOST]
+    assert is_loop.sum(axis=1).max() > 100
+
+
 def test_unrelated_images_are_not_bridged(gray):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, g.shape).astype(np.uint8) for g in gray[LOST:]]
