@@ -24,6 +24,7 @@ from explore.report import write_report
 from explore.samples import sample_clips
 from storage.manifest import OutputFile, shard_path, table_path, write_manifest, write_shard, write_table
 from storage.rows import Row
+from storage.shard_members import complete_members
 from storage.store import Store
 from storage.tables import table_specs
 
@@ -108,7 +109,11 @@ def write_dataset(folder: str, rows: dict[str, list[Row]], copies: list[Clip]) -
         if match is not None:
             row |= {name: value for name, value in match.row.items() if name.startswith("clip_") and name != "clip_id"}
     files[0] = write_table(output, table_path("clips", 0, 1), _clip_table(rows["clips"]))
-    members = ((f"{clip_id}.{suffix}", data) for clip_id, clip in pairs for suffix, data in clip.files.items())
+    members = (
+        (f"{clip_id}.{suffix}", data)
+        for clip_id, clip in pairs
+        for suffix, data in complete_members(clip.files).items()
+    )
     write_manifest(output, [*files, write_shard(output, shard_path(0, 1), members, kept)])
 
 

@@ -14,9 +14,69 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from beam_pipeline.config import PipelineConfig, profiles
+from storage.shard_members import ARRAY_MEMBERS, JSON_MEMBERS
 from storage.tables import ARROW_TYPES, CONVENTIONS, table_specs
 
 DOCS = Path(__file__).resolve().parent
+SAMPLE_INTRODUCTION = """\
+## Files of a sample
+
+All samples hold the same files, `<clip id>.<file>`: `mp4` (the clip), `json` (its row of the table `clips` and the
+conventions) and those below. Of what a clip does not have (`pose_ok`, `depth_reason`, `masks_reason`, `caption_reason`
+say why) the arrays have size 0 and JSON is `{}`: a (0,), (1, 0) or (1, 1, 0) array, since readers that infer types from
+nested lists find none in (0, 7). In `json` and `caption.json` a null or an empty list is left out:
+`row.get("pose_reason")`.
+
+`n` is the number of annotated frames, `num_annotated_frames`; `h` and `w` are the size of the maps, which cover the
+whole image of the clip."""
+READ_SAMPLES = """\
+Ten lines that read them:
+
+```python
+import io, json
+import numpy as np
+import webdataset as wds
+
+for sample in wds.WebDataset("OUT/shards/clips-00000-of-00001.tar", shardshuffle=False):
+    row = json.loads(sample["json"])
+    poses, intrinsics = (np.load(io.BytesIO(sample[f"{name}.npy"])) for name in ("poses", "intrinsics"))
+    depth = np.load(io.BytesIO(sample["depth.npz"]))
+    z = np.where(depth["valid"], depth["depth"], np.nan)
+    print(row["clip_id"], row.get("pose_reason", "has poses"), poses.shape, intrinsics.shape, z.shape)
+```
+
+The masks of a sample, (n, h, w), true = moving:
+
+```python
+import io
+import numpy as np
+import webdataset as wds
+
+sample = next(iter(wds.WebDataset("OUT/shards/clips-00000-of-00001.tar", shardshuffle=False)))
+with np.load(io.BytesIO(sample["dyn_masks.npz"])) as file:
+    masks, indptr = np.zeros(file["shape"], bool), file["indptr"]
+    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    masks.reshape(-1, masks.shape[2])[rows, file["indices"]] = True
+```
+
+Hugging Face `datasets` opens the shards, streaming too. It infers the type of each file from the first five samples;
+keys of JSON that none of them has are dropped without notice. State the types of JSON files to keep them all:
+
+```python
+from glob import glob
+from datasets import Json, Video, load_dataset
+
+files = {"data_files": sorted(glob("OUT/shards/*.tar")), "split": "train"}
+inferred = load_dataset("webdataset", **files, streaming=True).features
+stated = {name: Json() for name in ("json", "instructions.json", "caption.json")}
+features = type(inferred)({**inferred, **stated, "mp4": Video(decode=False)})
+clips = load_dataset("webdataset", **files, features=features)
+print(clips[0]["json"]["clip_id"], len(clips[0]["mp4"]["bytes"]))
+```
+
+`Video()` needs torchcodec to decode frames. DuckDB, pandas and Polars read the tables (`clips.parquet/*.parquet`);
+`clip_id` is a sample's `__key__`. MosaicML's loader reads its own format (MDS) only, and torchdata no tar files:
+convert, or give torchdata the pipeline of `webdataset`."""
 
 
 def configuration_page() -> str:
@@ -95,7 +155,7 @@ def outputs_page() -> str:
         "",
         "```",
         "OUTPUT/",
-        "  shards/clips-00000-of-00042.tar   WebDataset: <clip id>.mp4 and <clip id>.json per kept clip",
+        "  shards/clips-00000-of-00042.tar   WebDataset: a sample per kept clip, see the files of a sample",
         "  clips.parquet/                    one row per candidate clip, kept or not",
         "  videos.parquet/                   one row per input video",
         "  shots.parquet/                    one row per detected shot",
@@ -115,6 +175,7 @@ def outputs_page() -> str:
         *(f"- **{name}**: {text}" for name, text in CONVENTIONS.items()),
         "",
     ]
+    lines += _sample_files()
     for name, spec in table_specs({}).items():
         lines += [f"## `{name}`", "", "| column | type | meaning | stage |", "|---|---|---|---|"]
         lines += [f"| `{c.name}` | {ARROW_TYPES[c.type]} | {_cell(c.description)} | {c.stage} |" for c in spec.columns]
@@ -122,6 +183,19 @@ def outputs_page() -> str:
             lines.append("| *any other* | | columns of the [manifest](storage.md#manifests) | ListVideos |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _sample_files() -> list[str]:
+    """The reference of a sample's files."""
+    lines = SAMPLE_INTRODUCTION.splitlines()
+    lines += ["", "| file | array | dtype | shape | meaning | missing values |", "|---|---|---|---|---|---|"]
+    for member, arrays in ARRAY_MEMBERS.items():
+        for key, spec in arrays.items():
+            shape = f"({', '.join(spec.shape)}{',' if len(spec.shape) == 1 else ''})"
+            name = f"`{key}`" if key else ""
+            lines.append(f"| `{member}` | {name} | {spec.dtype} | {shape} | {_cell(spec.meaning)} | {spec.missing} |")
+    lines += [f"| `{member}` | | JSON | | {_cell(meaning)} | `{{}}` |" for member, meaning in JSON_MEMBERS.items()]
+    return [*lines, "", *READ_SAMPLES.splitlines(), ""]
 
 
 def main() -> int:

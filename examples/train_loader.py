@@ -52,10 +52,14 @@ def make_dataset(shards: str | list[str], *, frames: int, size: tuple[int, int],
 
 
 def _is_usable(sample: Sample, frames: int) -> bool:
-    if not {"poses.npy", "depth.npz", "dyn_masks.npz"} <= sample.keys():
-        return False
+    """Returns whether a clip has poses, depth, masks and enough frames; of what it lacks the file is empty."""
     row = json.loads(sample["json"])
-    return bool(row["pose_ok"]) and row["num_annotated_frames"] >= frames and len(_starts(sample, frames)) > 0
+    if not row.get("pose_ok") or row["num_annotated_frames"] < frames:
+        return False
+    if not {"depth.npz", "dyn_masks.npz"} <= sample.keys() or not len(_starts(sample, frames)):
+        return False
+    with np.load(io.BytesIO(sample["depth.npz"])) as depth, np.load(io.BytesIO(sample["dyn_masks.npz"])) as masks:
+        return depth["map_from_clip"].size > 0 and masks["shape"].size > 0
 
 
 def _starts(sample: Sample, frames: int) -> np.ndarray[Any, Any]:
@@ -75,7 +79,7 @@ def read_window(sample: Sample, frames: int, size: tuple[int, int], rng: np.rand
     fx, fy, cx, cy = _npy(sample["intrinsics.npy"])[window].T
     with np.load(io.BytesIO(sample["depth.npz"]), allow_pickle=False) as file:
         depth = np.where(file["valid"][window], file["depth"][window], np.nan).astype(np.float32)
-    caption = json.loads(sample["caption.json"]) if "caption.json" in sample else {}
+    caption = json.loads(sample.get("caption.json", b"{}"))
     return {
         "clip_id": sample["__key__"],
         "caption": caption.get("SceneDescription") or row.get("motion_sentence") or "",
@@ -122,9 +126,15 @@ def _images(video: bytes, indices: list[int], size: tuple[int, int]) -> np.ndarr
 
 
 def _masks(data: bytes, window: slice) -> np.ndarray[Any, Any]:
-    """Returns (n, h, w) masks from the CSR matrices in `dyn_masks.npz`."""
+    """Returns (n, h, w) masks from the CSR matrices in `dyn_masks.npz`: of all frames, or in older shards of each."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        height, width = file["shape"].tolist()
+        *_, height, width = file["shape"].tolist()
+        if "indptr" in file:
+            indptr = file["indptr"][window.start * height : window.stop * height + 1]
+            masks = np.zeros((len(indptr) - 1, width), bool)
+            rows = np.repeat(np.arange(len(masks)), np.diff(indptr))
+            masks[rows, file["indices"][indptr[0] : indptr[-1]]] = True
+            return masks.reshape(-1, height, width)
         masks = np.zeros((window.stop - window.start, height, width), bool)
         for mask, i in zip(masks, range(window.start, window.stop), strict=True):
             mask[np.repeat(np.arange(height), np.diff(file[f"f_{i}_indptr"])), file[f"f_{i}_indices"]] = True

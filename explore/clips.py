@@ -19,7 +19,7 @@ from core.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from explore.outputs import OutputError, connect
 from media.decode import VideoReader
 from media.images import sample_image
-from storage.shard_members import DepthMaps, read_depth, read_masks, read_npy
+from storage.shard_members import DepthMaps, is_empty_member, read_depth, read_masks, read_npy
 from storage.store import Store
 from storage.uris import normalize_uri
 
@@ -56,12 +56,12 @@ class Clip:
 
     Attributes:
       row: its row of the clip table.
-      files: content by suffix ("mp4", "poses.npy", ...).
+      files: content by suffix ("mp4", "poses.npy", ...); members of which the clip has nothing are left out.
     """
 
     def __init__(self, row: ClipRow, files: Mapping[str, bytes]) -> None:
         self.row = row
-        self.files = files
+        self.files = {suffix: data for suffix, data in files.items() if not is_empty_member(suffix, data)}
 
     @property
     def clip_id(self) -> str:

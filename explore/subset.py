@@ -26,6 +26,7 @@ from storage.manifest import (
     write_shard,
     write_table,
 )
+from storage.shard_members import complete_members, without_missing
 from storage.store import Store
 from storage.tables import table_specs
 from storage.uris import normalize_uri
@@ -136,9 +137,9 @@ def _members(
     reader = ShardReader(output_uri)
     for new in new_rows:
         clip = reader.read(old_rows[new["clip_id"]])
-        for suffix, data in clip.files.items():
+        for suffix, data in complete_members(clip.files).items():
             if suffix == "json":
-                data = to_json_text({**json.loads(data), **new}).encode()
+                data = to_json_text(without_missing({**json.loads(data), **new})).encode()
             yield f"{clip.clip_id}.{suffix}", data
 
 

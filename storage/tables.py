@@ -31,7 +31,8 @@ CONVENTIONS = {
     "its standard deviation in thousandths of it (at most 254; 255 where not valid); map_from_clip "
     "[sx sy ox oy] takes a clip pixel to map coordinates. Dynamic masks: true = moving; an empty one of a frame "
     "without a pose may mean that nothing is known. Frames without a pose have no depth.",
-    "missing": "A value that could not be computed is null, never a number; a reason column says why.",
+    "missing": "A value that could not be computed is null, never a number; a reason column says why. In a sample's "
+    "JSON it is left out; of what a clip does not have its sample holds a file of arrays of size 0, or {}.",
     "status": "kept, rejected (see rejection_reasons) or failed (see failure_class). "
     "Clips found = kept + rejected + failed.",
 }

@@ -149,7 +149,7 @@ class WriteDataset(beam.PTransform):
             (members, all_shards)
             | "ClipsAndShards" >> beam.Flatten()
             | "GroupShards" >> beam.GroupByKey()
-            | "WriteShards" >> beam.ParDo(WriteShard(self.output_uri, self.context.store_uri), shards)
+            | "WriteShards" >> beam.ParDo(WriteShard(self.output_uri, self.context.store_uri, self.extra_types), shards)
         )
         rows = (
             videos | "VideoRows" >> beam.ParDo(_VideoRowsDoFn(self.context)),

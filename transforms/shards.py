@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from core.records import ClipRecord
 from core.references import Ref
 from core.serialization import from_json_text, to_json_text
 from storage.manifest import OutputFile, shard_path, write_shard
-from storage.rows import clip_row
+from storage.rows import clip_row, sample_document
+from storage.shard_members import complete_members, pack_masks, without_missing
 from storage.store import Store
 from storage.tables import CONVENTIONS
 
-SHARD_FORMAT_VERSION = 2
+SHARD_FORMAT_VERSION = 3
 
 
 def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
@@ -45,8 +48,9 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
 class WriteShard(beam.DoFn):
     """Writes one tar of all clips of a shard, sorted by id; keeps it if it is there already."""
 
-    def __init__(self, output_uri: str, store_uri: str) -> None:
+    def __init__(self, output_uri: str, store_uri: str, extra_types: Mapping[str, str]) -> None:
         self._output_uri = output_uri
+        self._extra_types = extra_types
         self._store_uri = store_uri
 
     def setup(self) -> None:
@@ -63,6 +67,7 @@ class WriteShard(beam.DoFn):
                 "version": SHARD_FORMAT_VERSION,
                 "rows": [row for _, row in members],
                 "annotations": [annotation_files(clip) for clip, _ in members],
+                "extra_types": dict(self._extra_types),
                 "conventions": CONVENTIONS,
             }
         )
@@ -80,8 +85,20 @@ class WriteShard(beam.DoFn):
         for clip, row in clips:
             if clip.encoded is None:
                 raise ValueError(f"clip {clip.clip_id} is kept but was not cut")
-            yield f"{clip.clip_id}.json", to_json_text({**row, "conventions": CONVENTIONS}).encode()
-            for suffix, ref in {"mp4": clip.encoded.video, **annotation_files(clip)}.items():
+            yield f"{clip.clip_id}.json", sample_document(row, self._extra_types)
+            files = {"mp4": clip.encoded.video, **annotation_files(clip)}
+            for suffix, content in complete_members(files).items():
+                name = f"{clip.clip_id}.{suffix}"
+                if isinstance(content, bytes):
+                    yield name, content
+                    continue
                 # Of a long clip they may be larger than memory.
-                with self._store.local_copy(ref.path) as local:
-                    yield f"{clip.clip_id}.{suffix}", Path(local)
+                with self._store.local_copy(content.path) as local, tempfile.TemporaryDirectory() as folder:
+                    if suffix == "dyn_masks.npz":
+                        pack_masks(local, packed := Path(folder, suffix))
+                        yield name, packed
+                    elif suffix == "caption.json":
+                        caption = without_missing(json.loads(Path(local).read_bytes()))
+                        yield name, (json.dumps(caption, indent=2, ensure_ascii=False) + "\n").encode()
+                    else:
+                        yield name, Path(local)

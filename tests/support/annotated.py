@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from core.serialization import to_json_text
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from storage.manifest import shard_path, table_path, write_manifest, write_shard, write_table
-from storage.rows import Row
-from storage.shard_members import npy_bytes
+from storage.rows import Row, sample_document
+from storage.shard_members import complete_members, npy_bytes, pack_masks
 from storage.store import Store
-from storage.tables import CONVENTIONS, table_specs
+from storage.tables import table_specs
 from tests.support.films import Film, film
 from tests.support.rendering import write_video
 from tests.support.runs import LIMITS, clip_row, draw_samples, failure_row, shot_row, video_row
@@ -110,7 +109,8 @@ def annotation_of(made: Film, *, has_depth: bool) -> dict[str, bytes]:
         masks, depth = MasksFile(f"{folder}/masks.npz", MAP_SIZE), DepthFile(folder, MAP_SIZE, SIZE)
         masks.add(maps.is_moving)
         masks.close()
-        files["dyn_masks.npz"] = Path(f"{folder}/masks.npz").read_bytes()
+        pack_masks(f"{folder}/masks.npz", f"{folder}/packed.npz")
+        files["dyn_masks.npz"] = Path(f"{folder}/packed.npz").read_bytes()
         depth.add(maps)
         depth.write(f"{folder}/depth.npz", 1.0)
         if has_depth:
@@ -166,8 +166,8 @@ def _write(folder: Path, tables: dict[str, list[Row]], members: dict[str, tuple[
     def tar() -> Any:
         for clip_id, (row, files) in sorted(members.items()):
             row["video_path"] = f"{clip_id}.mp4"
-            yield f"{clip_id}.json", to_json_text({**row, "conventions": CONVENTIONS}).encode()
-            for suffix, data in files.items():
+            yield f"{clip_id}.json", sample_document(row, {})
+            for suffix, data in complete_members(files).items():
                 yield f"{clip_id}.{suffix}", data
 
     written = [write_shard(output, shard_path(0, 1), tar(), len(members))]
