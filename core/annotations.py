@@ -121,6 +121,7 @@ class EncodedClip:
     is_copy: bool = field(
         default=False, metadata=column("whether the cut clip is the source file itself, byte for byte")
     )
+    has_audio: bool = field(default=False, metadata=column("whether the cut clip has sound"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from core.failures import ItemError
 from core.settings import Settings
 from core.time import FrameSpan
 from core.video_info import VideoInfo
+from media.audio import encode_audio
 from media.decode import DecodedFrame, VideoReader
 from media.filters import FilterSpec, filter_frames, fit_size, nearest_format
 from media.mp4 import ENCODERS, Mp4Spec, write_mp4
@@ -58,6 +59,11 @@ class CutSettings(Settings):
         "too) if it is an upright MP4 of H.264, HEVC, AV1 or VP9 that needs neither scaling nor a lower frame rate; "
         "others are encoded.",
     )
+    audio: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Sound of the first audio stream: none, or AAC of 64 kbit/s a channel, mono or stereo, in sync "
+        "within 10 ms. Videos with repaired timestamps get none. Files that `whole_video` copies keep theirs.",
+    )
     keyframe_interval: int = Field(
         default=60,
         ge=1,
@@ -78,6 +84,7 @@ class CutResult:
       codec: FFmpeg's name; "h264" or "hevc" where it was encoded.
       pixel_format: FFmpeg's name.
       is_deinterlaced: whether frames were deinterlaced.
+      has_audio: whether there is an audio stream.
       size_bytes: length of the file.
       digest: SHA-256 of the file, hexadecimal, 128 bits.
     """
@@ -91,6 +98,7 @@ class CutResult:
     codec: str
     pixel_format: str
     is_deinterlaced: bool
+    has_audio: bool
     size_bytes: int
     digest: str
 
@@ -104,7 +112,7 @@ def cut_clip(
     *,
     use_index: bool | None = None,
 ) -> CutResult:
-    """Encodes the frames of a span into an MP4 file, video only.
+    """Encodes the frames of a span into an MP4 file, with the sound if `settings.audio` says so.
 
     PTS start at 0 and keep their exact distances, in the source's time base or a whole fraction of it: a variable
     frame rate is preserved. The last frame lasts until the end of the span. Frames are rotated upright, of even size
@@ -131,7 +139,10 @@ def cut_clip(
             filters = _plan_filters(first.frame, info, settings)
             filtered = filter_frames(_raw_frames(first, frames), filters, span.time_base)
             thinned = _limit_fps(filtered, span, settings.max_fps)
-            expected_pts = write_mp4(output_path, thinned, _mp4_spec(span, filters, info, settings))
+            # Frames with repaired timestamps do not tell which sound is theirs.
+            has_audio = settings.audio == "keep" and info.has_audio and use_index is not False
+            audio = (lambda output: encode_audio(output, uri, span)) if has_audio else (lambda output: [])
+            expected_pts = write_mp4(output_path, thinned, _mp4_spec(span, filters, info, settings), audio)
         return _verify_clip(output_path, span, filters, settings, expected_pts)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -170,6 +181,7 @@ def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings,
         codec=info.codec,
         pixel_format=info.pixel_format,
         is_deinterlaced=False,
+        has_audio=info.has_audio,
         size_bytes=os.path.getsize(output_path),
         digest=digest,
     )
@@ -275,6 +287,7 @@ def _verify_clip(
         time_base = stream.time_base or Fraction(1)
         times = sorted(p.pts * time_base for p in container.demux(stream) if p.size and p.pts is not None)
         duration_s = (stream.duration or 0) * time_base
+        has_audio = bool(container.streams.audio)
     if times != [pts * span.time_base for pts in expected_pts] or duration_s != span.duration_s:
         raise ItemError(
             "CutMismatch",
@@ -294,6 +307,7 @@ def _verify_clip(
         codec=settings.codec,
         pixel_format=filters.pixel_format,
         is_deinterlaced=filters.deinterlace,
+        has_audio=has_audio,
         size_bytes=len(data),
         digest=digest_bytes(data),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -52,7 +52,12 @@ class Mp4Spec:
     duration: int
 
 
-def write_mp4(path: str, frames: Iterable[tuple[int, VideoFrame]], spec: Mp4Spec) -> list[int]:
+def write_mp4(
+    path: str,
+    frames: Iterable[tuple[int, VideoFrame]],
+    spec: Mp4Spec,
+    add_audio: Callable[[Any], list[Packet[Any]]] = lambda output: [],
+) -> list[int]:
     """Encodes frames into an MP4 file with its index (moov) in front.
 
     The time scale of the file divides `spec.time_base`, so that every PTS is exact. All packets are held in memory.
@@ -62,6 +67,7 @@ def write_mp4(path: str, frames: Iterable[tuple[int, VideoFrame]], spec: Mp4Spec
       frames: strictly increasing PTS in `spec.time_base` units, the first 0, and frames of the size and format of
         `spec`. Their color range, primaries, transfer and matrix are written into the file.
       spec: encoder settings.
+      add_audio: adds a stream to the open file and returns its packets.
 
     Returns:
       The PTS.
@@ -95,7 +101,8 @@ def write_mp4(path: str, frames: Iterable[tuple[int, VideoFrame]], spec: Mp4Spec
             if spec.codec == "h264":
                 packets[0] = _strip_sei(packets[0], stream)
             _set_decode_times(packets, times, spec.duration)
-            output.mux(packets)
+            packets += add_audio(output)
+            output.mux(sorted(packets, key=lambda packet: (packet.dts or 0) * (packet.time_base or Fraction(1))))
     except av.FFmpegError as error:
         raise _encode_failure(spec, error) from error
     return times

@@ -20,7 +20,7 @@ class CutClips(Stage[ClipRecord]):
 
     contract = StageContract(
         name="CutClips",
-        version=2,
+        version=3,
         record=ClipRecord,
         reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs", "is_whole_video"}),
         writes=frozenset({"encoded"}),
@@ -63,6 +63,7 @@ class CutClips(Stage[ClipRecord]):
             duration_s=float(cut.duration_s),
             fps=float(cut.fps),
             is_copy=is_copy,
+            has_audio=cut.has_audio,
         )
         return {"encoded": encoded}
 
