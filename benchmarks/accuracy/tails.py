@@ -195,6 +195,7 @@ def main() -> None:
     estimators = get_args(Estimator) if options.colmap else get_args(Estimator)[:1]
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     started = time.perf_counter()
+    results: list[ClipResult] = []
     with tempfile.TemporaryDirectory(prefix="spatialbeam-testbed-") as temporary:
         root = options.testbed or Path(temporary)
         jobs = [_Job(estimators=estimators, root=root, seed=seed) for seed in options.seeds or ()]
@@ -204,8 +205,10 @@ def main() -> None:
             jobs += [_Job(estimators=estimators, folder=path) for path in sequence_folders()]
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(options.processes, mp_context=spawn) as pool:
-            results = [result for part in pool.map(measure_job, jobs) for result in part]
-    write_csv(options.csv, results)
+            for part in pool.map(measure_job, jobs):
+                results += part
+                # Each time, so that a long run that is ended has its rows.
+                write_csv(options.csv, results)
     print_tables(results)
     print(f"\n{len(jobs)} clips in {time.perf_counter() - started:.0f} s; rows in {options.csv}")
 

@@ -159,7 +159,7 @@ class _Renderer:
         self.atlas, self.cutouts = make_atlas(self.rng), make_cutouts(self.rng)
         self.hertz, self.phase = self.rng.uniform(0.1, 0.6, 4), self.rng.uniform(0, 2 * np.pi, 4)
         width, height = size
-        self.grain = self.rng.standard_normal((height + 64, width + 64, 3), np.float32)
+        self.grain = np.float32(plan.noise) * self.rng.standard_normal((height + 64, width + 64, 3), np.float32)
 
     def focal_px(self, time_s: float) -> float:
         return self.size[0] * self.plan.focal_mm / SENSOR_MM * self.motion.zoom_at(time_s)
@@ -180,10 +180,11 @@ class _Renderer:
         half = exposure_flow(seen, self.scene.at(end_s), self.camera(end_s, 0.0))
         image = _blur(image, np.asarray(cv2.resize(2 * half, self.size), np.float32))
         waves = np.sin(2 * np.pi * self.hertz * time_s + self.phase)
-        image = image * np.exp2(plan.gain * waves[0] + plan.balance * waves[1:]).astype(np.float32)
+        if plan.gain or plan.balance:
+            image = image * np.exp2(plan.gain * waves[0] + plan.balance * waves[1:]).astype(np.float32)
         top, left = self.rng.integers(0, 64, 2)
-        image = image + np.float32(plan.noise) * self.grain[top : top + self.size[1], left : left + self.size[0]]
-        return seen, np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+        grain = self.grain[top : top + self.size[1], left : left + self.size[0]]
+        return seen, np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U), np.uint8)
 
 
 def _blur(image: Float32Array, motion: Float32Array) -> Float32Array:
@@ -194,11 +195,13 @@ def _blur(image: Float32Array, motion: Float32Array) -> Float32Array:
     taps = min(MAX_BLUR_TAPS, 2 + int(longest))
     height, width = image.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    dx, dy = np.moveaxis(np.clip(motion, -80, 80), -1, 0)
+    dx, dy = np.ascontiguousarray(np.moveaxis(np.clip(motion, -80, 80), -1, 0))
+    sharp = np.clip(image, 0, 255).astype(np.uint8)
     total = np.zeros_like(image)
     for k in range(taps):
         share = np.float32((k + 0.5) / taps - 0.5)
-        total += cv2.remap(image, x + share * dx, y + share * dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(sharp, x + share * dx, y + share * dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.accumulate(moved, total)
     return total / np.float32(taps)
 
 

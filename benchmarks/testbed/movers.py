@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.testbed.scenes import Move, SceneBuilder, rotation_y
 from core.arrays import Float64Array
 
-SMOOTHING_S = 1.0
+SMOOTHING_S = 0.6
 # Half sizes and centers in meters of a person's parts, pivots above them; the limbs swing.
 BODY = (((0.22, 0.32, 0.14), (0, -1.1, 0)), ((0.11, 0.14, 0.12), (0, -1.6, 0)))
 LIMBS = (
@@ -29,14 +29,18 @@ def add_movers(b: SceneBuilder, share: float, focal: float, aspect: float) -> No
       aspect: width over height.
     """
     rng = b.rng
-    covered, column = 0.0, 0
-    while covered < share and column < 9:
-        distance = float(rng.uniform(1.6, 4.0)) * max(1.0, focal)
-        height = 1.7 * focal * aspect / distance
-        covered += 0.55 * focal / distance * min(height, 1.0)
+    pitch, height_m = np.median(b.motion.angles[:, 0]), b.ground - np.median(b.motion.centers[:, 1])
+    # A camera that looks down sees the ground where its optical axis meets it.
+    reach_m = height_m / np.tan(-pitch) - 0.8 if pitch < -0.2 else 0.0
+    # Bodies hide each other, and are partly out of view.
+    wanted, covered, column = -1.6 * np.log(1 - share), 0.0, 0
+    while covered < wanted and column < 16:
+        ahead_m = reach_m + float(rng.uniform(1.1, 2.8)) * max(1.0, focal)
+        distance_m = np.hypot(ahead_m, height_m) if reach_m else ahead_m
+        covered += 0.6 * focal / distance_m * min(1.7 * focal * aspect / distance_m, 0.8)
         # Spread evenly over the image by the golden ratio.
-        offset = ((0.5 + 0.618 * column + rng.uniform(0, 0.1)) % 1 - 0.5) * 0.9 / focal * distance
-        _person(b, _accompany(b, offset, distance))
+        offset_m = ((0.5 + 0.618 * column + rng.uniform(0, 0.1)) % 1 - 0.5) * 0.9 / focal * distance_m
+        _person(b, _accompany(b, offset_m, ahead_m))
         column += 1
     for _ in range(int(rng.integers(1, 4)) if share > 0 else 0):
         _vehicle(b)
@@ -53,7 +57,7 @@ def _accompany(b: SceneBuilder, offset_m: float, distance_m: float) -> Move:
         np.convolve(np.pad(x[::step], width, "edge"), kernel, "valid") for x in (*motion.centers.T, motion.angles[:, 1])
     ]
     hertz, phase = rng.uniform(0.1, 0.5, 2), rng.uniform(0, 6.3, 2)
-    wander = 0.15 * distance_m * np.sin(2 * np.pi * hertz * times[:, None] + phase)
+    wander = 0.12 * distance_m * np.sin(2 * np.pi * hertz * times[:, None] + phase)
     yaw = smooth[3]
     x = smooth[0] + np.sin(yaw) * (distance_m + wander[:, 1]) + np.cos(yaw) * (offset_m + wander[:, 0])
     z = smooth[2] + np.cos(yaw) * (distance_m + wander[:, 1]) - np.sin(yaw) * (offset_m + wander[:, 0])
