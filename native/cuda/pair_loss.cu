@@ -117,10 +117,10 @@ extern "C" int sb_pair_loss(const void* inverse_depth, const void* confidence, c
                             int64_t height, float flow_weight, float fixed_point, void* stream) {
   const auto blocks = static_cast<unsigned>((width * height + kThreads - 1) / kThreads);
   PairLoss<<<dim3(blocks, static_cast<unsigned>(frames)), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const float*>(inverse_depth), static_cast<const float*>(confidence), static_cast<const __half2*>(flow),
-      static_cast<const uint8_t*>(mask), static_cast<const float*>(motion), static_cast<const int64_t*>(second),
-      static_cast<const int64_t*>(first_pair), static_cast<const float*>(camera), static_cast<float*>(own),
-      static_cast<unsigned long long*>(other), static_cast<float*>(by_confidence), static_cast<double*>(sums),
-      static_cast<int>(width), static_cast<int>(height), flow_weight, fixed_point);
+      static_cast<const float*>(inverse_depth), static_cast<const float*>(confidence),
+      static_cast<const __half2*>(flow), static_cast<const uint8_t*>(mask), static_cast<const float*>(motion),
+      static_cast<const int64_t*>(second), static_cast<const int64_t*>(first_pair), static_cast<const float*>(camera),
+      static_cast<float*>(own), static_cast<unsigned long long*>(other), static_cast<float*>(by_confidence),
+      static_cast<double*>(sums), static_cast<int>(width), static_cast<int>(height), flow_weight, fixed_point);
   return cudaGetLastError();
 }
