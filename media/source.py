@@ -59,7 +59,7 @@ def open_container(uri: str, hardware: bool = False) -> Iterator[InputContainer]
     """Opens a video file as a PyAV input container.
 
     Args:
-      uri: local path or `file://` path (taken literally: no percent decoding), or any fsspec URI.
+      uri: local path (taken literally), `file://` URI (percent-decoded), or any fsspec URI.
       hardware: whether to decode with NVDEC, where a GPU is present and supports the codec.
 
     Raises:
