@@ -44,7 +44,7 @@ class ProbeVideo(Stage[VideoRecord]):
 
     contract = StageContract(
         name="ProbeVideo",
-        version=2,
+        version=1,
         record=VideoRecord,
         reads=frozenset({"uri"}),
         writes=frozenset({"fingerprint", "info"}),
