@@ -49,9 +49,12 @@ def match_features(first: Features, second: Features) -> tuple[Int64Array, Int64
     if len(source) < MIN_MATCHES:
         return none, none
     pixels = first.keypoints[source], second.keypoints[target]
-    _, mask = cv2.findFundamentalMat(
-        *pixels, cv2.USAC_MAGSAC, MAX_EPIPOLAR_ERROR_PX, RANSAC_CONFIDENCE, RANSAC_ITERATIONS
-    )
+    try:
+        _, mask = cv2.findFundamentalMat(
+            *pixels, cv2.USAC_MAGSAC, MAX_EPIPOLAR_ERROR_PX, RANSAC_CONFIDENCE, RANSAC_ITERATIONS
+        )
+    except cv2.error:  # raised where no sample gives a model
+        mask = None
     if mask is None or np.count_nonzero(mask) < max(MIN_MATCHES, MIN_EPIPOLAR_INLIER_RATIO * len(source)):
         _, mask = cv2.findHomography(*pixels, cv2.USAC_MAGSAC, MAX_HOMOGRAPHY_ERROR_PX)
     if mask is None or np.count_nonzero(mask) < MIN_MATCHES:
