@@ -42,13 +42,14 @@ RUN pip install --no-deps --requirement requirements/models.lock \
  && pip uninstall --yes nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm
 
 FROM ${PYTHON_IMAGE} AS runtime
-# OPENBLAS_CORETYPE, OPENCV_IPP: boot's workers import NumPy before our packages do (core/determinism.py).
+# OPENBLAS_*, OPENCV_IPP: boot's workers import NumPy before our packages do (core/determinism.py).
 # The last one: else boot makes an environment of its own at each start, without our packages, and as root.
 ENV PATH=/opt/spatialbeam/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SPATIALBEAM_MODELS=/opt/models \
     OPENBLAS_CORETYPE=Haswell \
+    OPENBLAS_NUM_THREADS=1 \
     OPENCV_IPP=disabled \
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin worker

@@ -17,8 +17,10 @@ def enable() -> None:
     """Sets the environment of this process and its children. Must come before NumPy is imported.
 
     The launcher and the workers call it. Intel's primitives in OpenCV round by processor and by the alignment of
-    arrays; OpenCV's own code does neither, and reads the variable at its first use.
+    arrays; OpenCV's own code does neither, and reads the variable at its first use. OpenBLAS shares out its sums by
+    the number of its threads, which wait in a busy loop: each worker process gets one.
     """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["OPENCV_IPP"] = "disabled"
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     if has_avx2():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +96,9 @@ def write_video(
         output.mux(stream.encode(None))
         if audio is not None:
             write_tone(output, audio, float(count / fps))
+    if codec == "libsvtav1" and sys.platform == "linux":
+        # As root it makes the thread that calls it real-time (SCHED_FIFO), and processes started later inherit that.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 

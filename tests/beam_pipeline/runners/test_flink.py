@@ -109,7 +109,7 @@ def test_other_places_of_the_workers_give_the_same_bytes(environment, videos, ex
             pytest.skip(f"{BOOT_VARIABLE} does not name Beam's boot program (docs/runners/flink.md)")
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         settings = {"PATH": path, "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", "PYTHONPATH": str(ROOT)}
-        settings["OPENBLAS_CORETYPE"] = "Haswell"
+        settings |= {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "1"}
         options.append(f"--environment_config={json.dumps({'command': boot, 'env': settings})}")
     output = tmp_path / "out"
     command = [sys.executable, "launcher.py", *on_flink(videos, output, port), *options]
