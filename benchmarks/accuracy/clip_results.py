@@ -25,6 +25,7 @@ from models.sfm.colmap import ColmapEstimator, ColmapSettings
 from models.sfm.estimate import PoseRequest, without_poses
 
 Estimator = Literal["ours", "COLMAP global", "COLMAP incremental"]
+CRASHED = "crashed"
 GOOD_ATE_PERCENT = 2.0
 GOOD_ATE_OF_DEPTH_PERCENT = 1.0
 GOOD_SCALE_CHANGE_PERCENT = 5.0
@@ -47,7 +48,7 @@ class ClipResult:
       ate_of_depth_percent: the same in % of the median true depth; NaN if that is unknown.
       scale_change_percent: largest ratio of the scale between thirds of the clip, less one; infinite without poses,
         NaN where the camera hardly moves.
-      pose_ok, motion_kind, reason: what the estimator says.
+      pose_ok, motion_kind, reason: what the estimator says; of one that raises, `CRASHED` and the error.
       is_good: whether the poses are right by the limits above.
       depth_abs_rel_percent, depth_share: see `DepthError`; NaN without depth.
       cpu_s: of decoding and estimating.
@@ -85,7 +86,10 @@ class _Found:
 def measure_clip(folder: Path, estimator: Estimator) -> ClipResult:
     """Runs one estimator on a clip's folder (see `benchmarks.testbed.files`), with one thread."""
     start = time.process_time()
-    found = _annotate(folder) if estimator == "ours" else _map(folder, estimator)
+    try:
+        found = _annotate(folder) if estimator == "ours" else _map(folder, estimator)
+    except Exception as raised:
+        found = _crashed(folder, raised)
     cpu_s = time.process_time() - start
     world_from_cam = read_tum(folder / "poses.tum")[1]
     # Truth may end before the video does.
@@ -168,10 +172,7 @@ def _annotate(folder: Path) -> _Found:
 
 def _map(folder: Path, estimator: Estimator) -> _Found:
     """COLMAP on the frames that the job annotates."""
-    path, settings = str(folder / "video.mp4"), AnnotationSettings()
-    info = probe_video(path)
-    decoded = list(read_clip_frames(path, info, float(settings.fps), settings.max_side_px))
-    frames = ClipFrames.of(decoded, (info.display_width, info.display_height))
+    frames = _decode(folder)
     request = PoseRequest(frames=frames.rgb, times_s=frames.time_s)
     mapper: Literal["global", "incremental"] = "global" if estimator == "COLMAP global" else "incremental"
     try:
@@ -186,6 +187,26 @@ def _map(folder: Path, estimator: Estimator) -> _Found:
         reason=found.reason,
         depth=None,
     )
+
+
+def _crashed(folder: Path, error: Exception) -> _Found:
+    """What an estimator that raises has found: nothing."""
+    frame = _decode(folder).frame
+    return _Found(
+        frame=frame,
+        cam_from_world=np.full((len(frame), 7), np.nan),
+        pose_ok=False,
+        motion_kind=CRASHED,
+        reason=f"{type(error).__name__}: {error}",
+        depth=None,
+    )
+
+
+def _decode(folder: Path) -> ClipFrames:
+    path, settings = str(folder / "video.mp4"), AnnotationSettings()
+    info = probe_video(path)
+    decoded = list(read_clip_frames(path, info, float(settings.fps), settings.max_side_px))
+    return ClipFrames.of(decoded, (info.display_width, info.display_height))
 
 
 def _true_maps(folder: Path, frames: Int64Array) -> tuple[dict[int, Float32Array], float]:

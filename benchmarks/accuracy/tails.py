@@ -27,7 +27,7 @@ from typing import get_args
 import cv2
 import numpy as np
 
-from benchmarks.accuracy.clip_results import ClipResult, Estimator, measure_clip
+from benchmarks.accuracy.clip_results import CRASHED, ClipResult, Estimator, measure_clip
 from benchmarks.accuracy.sequences import sequence_folders
 from benchmarks.measure import markdown_table
 from benchmarks.testbed.__main__ import ensure_clip, seeds_of
@@ -105,11 +105,12 @@ def trust_table(results: Iterable[ClipResult]) -> str:
                     _percent(sum(r.pose_ok for r in reference), len(reference)),
                     depth[0],
                     depth[2],
+                    sum(r.motion_kind == CRASHED for r in part),
                     float(np.median([r.cpu_s for r in part])),
                 ]
             )
     header = ["estimator", "clips", "good", "called ok", "precision", "coverage"]
-    return markdown_table([*header, "depth abs-rel %: median", "90th", "CPU s: median"], rows)
+    return markdown_table([*header, "depth abs-rel %: median", "90th", "crashed", "CPU s: median"], rows)
 
 
 def group_table(results: Iterable[ClipResult], key: Callable[[ClipResult], str], name: str) -> str:

@@ -57,8 +57,8 @@ def contact_sheet(root: Path, seeds: Sequence[int]) -> UInt8Array:
             f"{seed} {plan.scene}, {plan.motion}, {plan.focal_mm:.0f} mm, moving {mask.mean() / 2.55:.0f} %, "
             f"noise {plan.noise:.1f}, {plan.bit_rate // 1000} kbit/s"
         )
-        for color, thickness in ((0, 3), (255, 1)):
-            cv2.putText(row, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (color,) * 3, thickness, cv2.LINE_AA)
+        cv2.rectangle(row, (0, 0), (row.shape[1], 18), (0, 0, 0), -1)
+        cv2.putText(row, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
         rows.append(row)
     return np.asarray(np.vstack(rows), np.uint8)
 
