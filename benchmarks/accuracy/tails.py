@@ -16,6 +16,7 @@ import csv
 import importlib.util
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -61,8 +62,9 @@ def distribution(values: Sequence[float]) -> list[float]:
     known = np.array([v for v in values if not np.isnan(v)])
     if not len(known):
         return [float("nan")] * 4
-    median, p90, p99 = (float(np.percentile(known, q, method="higher")) for q in (50, 90, 99))
-    return [median, float(np.mean(finite)) if finite else float("nan"), p90, p99]
+    # No interpolation, as values may be infinite.
+    p90, p99 = (float(np.percentile(known, q, method="higher")) for q in (90, 99))
+    return [statistics.median(known.tolist()), float(np.mean(finite)) if finite else float("nan"), p90, p99]
 
 
 def error_table(results: Iterable[ClipResult]) -> str:

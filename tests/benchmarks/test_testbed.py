@@ -145,7 +145,7 @@ def test_scale_change_is_that_of_thirds() -> None:
 
 
 def test_distributions_take_failures_as_the_largest() -> None:
-    assert distribution([1.0, 2.0, 3.0, np.inf]) == [3.0, 2.0, np.inf, np.inf]
+    assert distribution([1.0, 2.0, 3.0, np.inf]) == [2.5, 2.0, np.inf, np.inf]
     assert distribution([2.0, np.nan])[:2] == [2.0, 2.0]
 
 
