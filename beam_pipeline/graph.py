@@ -12,7 +12,7 @@ from beam_pipeline.config import PipelineConfig
 from core.stage import check_order
 from storage.sources import SourceSpec, merge_types
 from transforms.analyze import AnalyzeVideo, FanOutClips
-from transforms.annotation import EstimateGeometry, LabelMotion
+from transforms.annotation import EstimateGeometry
 from transforms.captions import caption_stage
 from transforms.clips import CutClips
 from transforms.counters import CountRecords, expected, outcome
@@ -20,6 +20,7 @@ from transforms.dataset import DatasetSettings, WriteDataset
 from transforms.depth import depth_stages
 from transforms.duplicates import FindDuplicates, HashImages
 from transforms.ingest import FetchVideo, ListVideos, ProbeVideo
+from transforms.motion_labels import LabelMotion
 from transforms.run_context import RunContext
 from transforms.run_stage import RunModelStage, RunStage
 from transforms.scores import aesthetic_stage, text_stage

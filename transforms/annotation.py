@@ -1,4 +1,4 @@
-"""Stages that annotate kept clips: poses, depth and dynamic masks; trajectory metrics and motion labels."""
+"""The geometry stage: camera poses, intrinsics, depth and dynamic masks of each kept clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.annotations import AnnotationValues, CameraMotion, SpatialAnnotation
+from core.annotations import AnnotationValues, SpatialAnnotation
 from core.digest import DIGEST_LENGTH
 from core.records import ClipRecord, ClipStatus, Scalar
 from core.references import Ref
@@ -20,23 +20,16 @@ from core.stage import StageContract
 from media.clip_frames import read_clip_frames
 from media.probe import probe_video
 from models.annotation import AnnotationSettings, ClipAnnotation, annotate_clip
-from models.annotation.files import instructions_json, read_dynamic_ratios
-from models.captions.motion_labels import detection, to_instructions
-from models.captions.motion_labels import reference as labels_reference
 from models.depth.mono_depth_file import MonoDepths
-from models.geometry import trajectory, trajectory_reference
-from models.geometry.camera_path import interpolate_missing_poses, registered_span
 from models.sfm.estimate import Intrinsics, resize_intrinsics
 from models.sfm.estimators import estimator_version, make_estimator
 from models.slam.tracked_frames import TrackedFrames
-from storage.shard_members import npy_bytes, read_npy
+from storage.shard_members import npy_bytes
 from storage.stage_output import StageOutput
 from transforms.stage import Stage
 
 NPY, NPZ, JSON = "application/x-npy", "application/x-npz", "application/json"
 INTRINSICS_COLUMNS = ("fx", "fy", "cx", "cy")
-MAX_UNREGISTERED_S = 1.0
-"""Longest time without poses, at a clip's start or end, that the motion sentence does not mention."""
 
 
 class EstimateGeometry(Stage[ClipRecord]):
@@ -154,68 +147,6 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
     )
 
 
-class LabelMotion(Stage[ClipRecord]):
-    """Measures the trajectory and labels the camera motion of each clip with usable poses.
-
-    All values describe the span from the first registered frame to the last one.
-    """
-
-    contract = StageContract(
-        name="LabelMotion",
-        version=4,
-        record=ClipRecord,
-        reads=frozenset({"geometry"}),
-        writes=frozenset({"camera_motion"}),
-    )
-    settings: AnnotationSettings
-    settings_read = ("parity", "labels")
-
-    def __init__(self, settings: AnnotationSettings) -> None:
-        self.settings = settings
-
-    def applies(self, record: ClipRecord) -> bool:
-        """Only clips whose poses are usable."""
-        return record.geometry is not None and record.geometry.pose_ok
-
-    def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:
-        """Measures and labels one clip."""
-        geometry = record.geometry
-        if geometry is None:
-            raise ValueError(f"clip {record.clip_id} has no poses")
-        all_times_s, poses = _load(output, geometry.times.path), _load(output, geometry.poses.path)
-        span = registered_span(poses)
-        times_s = all_times_s[span]
-        poses = interpolate_missing_poses(poses[span], times_s)
-        has_translation = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
-        dynamic_ratios = None
-        if geometry.masks is not None:
-            dynamic_ratios = read_dynamic_ratios(output.store.read_bytes(geometry.masks.path))[span]
-        metrics = trajectory_reference if self.settings.parity else trajectory
-        labeler = labels_reference if self.settings.parity else detection
-        measured = metrics.measure_trajectory(
-            poses, times_s=times_s, has_translation=has_translation, dynamic_ratios=dynamic_ratios
-        )
-        labels = labeler.label_motion(
-            poses,
-            times_s=times_s,
-            scene_depth=geometry.scene_depth,
-            has_translation=has_translation,
-            settings=self.settings.labels,
-        )
-        sentence = labels.sentence
-        if sentence and max(times_s[0] - all_times_s[0], all_times_s[-1] - times_s[-1]) > MAX_UNREGISTERED_S:
-            sentence = f"From {times_s[0]:.1f} s to {times_s[-1]:.1f} s: {sentence}"
-        data = instructions_json(to_instructions(labels.segments, span.start))
-        instructions = output.write("instructions.json", data, JSON)
-        return {
-            "camera_motion": CameraMotion(
-                instructions=instructions,
-                motion_sentence=sentence,
-                trajectory=measured,
-            )
-        }
-
-
 def known_intrinsics(extra: Mapping[str, Scalar]) -> Intrinsics | None:
     """Intrinsics from the manifest columns fx, fy, cx, cy (pixels of the source), or None."""
     values = [extra.get(name) for name in INTRINSICS_COLUMNS]
@@ -223,7 +154,3 @@ def known_intrinsics(extra: Mapping[str, Scalar]) -> Intrinsics | None:
         return None
     fx, fy, cx, cy = (float(v) for v in values if v is not None)
     return Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy) if min(fx, fy) > 0 else None
-
-
-def _load(output: StageOutput, path: str) -> npt.NDArray[Any]:
-    return read_npy(output.store.read_bytes(path))
