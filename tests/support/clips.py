@@ -6,9 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from core.annotations import SpatialAnnotation
+from core.arrays import Float64Array
 from core.records import ClipRecord, ClipStatus, VideoRecord, make_video_id
 from media.encode import CutSettings
 from models.video_analysis import AnalysisSettings
+from storage.shard_members import npy_bytes
 from storage.store import Store
 from tests.support.paths import EXAMPLES
 from transforms.analyze import AnalyzeVideo, clips_of, read_analysis
@@ -49,3 +54,26 @@ def cut_clip_record(store: Store, path: Path = CARPHONE) -> ClipRecord:
     """The kept and cut clip; its bytes are in the store."""
     clip = dataclasses.replace(candidate(store, path), status=ClipStatus.KEPT)
     return advance(clip, CutClips(CutSettings.model_validate({"whole_video": "copy"})), store)
+
+
+def spatial_annotation(store: Store, poses: Float64Array, fps: float = 5.0, **values: Any) -> SpatialAnnotation:
+    """A usable annotation with these poses (n, 7), evenly spaced in time; `values` overrides fields."""
+    count = len(poses)
+    arrays = {
+        "poses": poses,
+        "times": np.arange(count) / fps,
+        "frames": np.stack([np.arange(count), np.arange(count)], axis=1),
+        "intrinsics": np.tile([200.0, 200.0, 88.0, 72.0], (count, 1)),
+    }
+    files = {name: store.write_bytes(f"{name}.npy", npy_bytes(a), "application/x-npy") for name, a in arrays.items()}
+    known = {
+        "num_annotated_frames": count,
+        "pose_ok": True,
+        "camera_motion_kind": "general",
+        "scene_depth": 4.0,
+        "pose_registered_share": float(np.isfinite(poses[:, 0]).mean()),
+        "pose_num_points": 100,
+        "pose_num_windows": 1,
+    }
+    unknown: dict[str, Any] = {field.name: None for field in dataclasses.fields(SpatialAnnotation)}
+    return SpatialAnnotation(**unknown | known | files | values)
