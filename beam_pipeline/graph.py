@@ -69,7 +69,10 @@ class Stages:
         return any(stage.device == "cuda" for stage in self.all)
 
     def describe_models(self) -> dict[str, Any]:
-        """Models of the run by stage: id, digest, license, source; or the reason why there is none."""
+        """Models of the run by stage, or the reason why there is none.
+
+        Each model has its id, digest, license and source.
+        """
         found = {stage.contract.name: stage.describe() for stage in self.all}
         return {name: model for name, model in found.items() if model is not None}
 

@@ -1,4 +1,4 @@
-"""One run from start to end: prepare, run the graph, check the accounting, write `run.json` and the report."""
+"""One run: prepare, run the graph, check the accounting, write `run.json` and the report."""
 
 from __future__ import annotations
 

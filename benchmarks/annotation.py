@@ -1,4 +1,4 @@
-"""CPU time and memory of annotating a clip end to end at 5 frames a second.
+"""CPU time and memory of annotating a clip at 5 frames a second.
 
 The clip is a real sequence with a moving camera, played back and forth so that there is no cut, at 1280 x 720. Longer
 clips (--seconds 60 600) show that memory does not grow. Time covers decoding and annotating in a process of its own

@@ -1,4 +1,4 @@
-"""Time and size of a large data set's report, and its loading time in a browser.
+"""Time and size of a large report, and its loading time in a browser.
 
 The tables are synthetic (100,000 clips of 5,000 videos by default). The kept clips on the page are copies of real
 ones, so that their filmstrips have a realistic size:

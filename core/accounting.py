@@ -1,4 +1,4 @@
-"""Accounting of a run: every input, video and clip is counted once, and the totals balance."""
+"""Accounting of a run: every item is counted once, and the totals balance."""
 
 from __future__ import annotations
 

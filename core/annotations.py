@@ -1,4 +1,7 @@
-"""What the stages find out about videos and clips: values that records carry, small or a `Ref` to a file."""
+"""Values that stages compute for videos and clips.
+
+Records carry them; large ones are files with a `Ref`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ LUMA_RANGE, SHARE = (0.0, 255.0), (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One detected shot and the boundary that opens it: frames and seconds `[start, end)` of the video's timeline."""
+    """One detected shot, `[start, end)` in frames and seconds, and the boundary before it."""
 
     start_frame: int = field(metadata=column("first frame, display index"))
     end_frame: int = field(metadata=column("frame after the last one"))
@@ -34,7 +37,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleImage:
-    """A picture taken from a clip for the scorers: frame index in the source, time, JPEG in the store."""
+    """Sample image of a clip: frame index in the source, time, JPEG in the store."""
 
     frame: int
     time_s: float
@@ -43,7 +46,10 @@ class SampleImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScores:
-    """Cheap scores that the analysis pass yields for a clip. The tables' conventions define luminance and motion."""
+    """Cheap scores of a clip from the analysis pass.
+
+    The tables' conventions define luminance and motion.
+    """
 
     luminance_score: float = field(
         metadata=column("mean luminance of the sample images", range=LUMA_RANGE, title="Luminance", limit=(20, 140))
@@ -72,7 +78,7 @@ class ClipScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipCandidate:
-    """A clip that the analysis found: its interval, upright size in pixels, shot, samples and cheap scores."""
+    """A candidate clip: interval, upright size in pixels, shot, sample images and cheap scores."""
 
     span: FrameSpan
     width: int
@@ -84,7 +90,10 @@ class ClipCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoAnalysis:
-    """All that the one decode of a video yields. Shots and clips are in order of time."""
+    """Results of a video's one decode.
+
+    Shots and clips are in order of time.
+    """
 
     num_frames: int = field(metadata=column("frames that decoded"))
     duration_s: float = field(metadata=column("from the first frame to the end of the last", unit="seconds"))
@@ -262,7 +271,7 @@ class SpatialAnnotation(AnnotationValues):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryMetrics:
-    """Metrics of a camera trajectory. A field is None where it has no meaning; `missing` then says why.
+    """Metrics of a camera trajectory; None where undefined, with the reason in `missing`.
 
     Attributes:
       missing: field name to reason, for each field that is None.
@@ -315,7 +324,9 @@ class CameraMotion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """Caption and tags of a clip. A text is None where nothing is known to say; a tag is then "Unknown".
+    """Caption and tags of a clip.
+
+    A text without known content is None; such a tag is "Unknown".
 
     Attributes:
       file: JSON file with the texts and tags, in the layout that the settings name.

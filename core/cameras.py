@@ -1,4 +1,4 @@
-"""Camera poses and pinhole cameras as plain arrays: conversions that every reader of a data set needs.
+"""Conversions of camera poses and pinhole cameras, as plain arrays.
 
 Poses are [tx ty tz qx qy qz qw]; camera axes are x right, y down, z forward; pixel centers lie at integers.
 Numbers that are not finite (frames without a pose) stay so.
@@ -14,7 +14,10 @@ from native import se3
 
 
 def invert_poses(poses: npt.ArrayLike) -> Float64Array:
-    """(n, 7) cam_from_world to world_from_cam, or back; the first three numbers of the latter are camera centers."""
+    """Inverts (n, 7) poses: cam_from_world to world_from_cam, or back.
+
+    The translation of world_from_cam is the camera center.
+    """
     return se3.invert(poses)
 
 
@@ -40,5 +43,5 @@ def unproject(depth: npt.ArrayLike, intrinsics_px: npt.ArrayLike, pixels: npt.Ar
 
 
 def to_world(points_cam: npt.ArrayLike, cam_from_world: npt.ArrayLike) -> Float64Array:
-    """(n, 3) points from the axes of the camera with pose (7,) `cam_from_world` to the world."""
+    """(n, 3) points in the world, from camera coordinates and one pose `cam_from_world`."""
     return se3.act(se3.invert(cam_from_world), points_cam)

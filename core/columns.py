@@ -1,4 +1,7 @@
-"""Declarations of values: the field of a record says what it means; tables, limits, docs and charts follow from it."""
+"""Column declarations on the fields of records.
+
+Tables, limits, docs and charts are derived from them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _DECLARATION = "column"
 
 
 class Tier(StrEnum):
-    """When a value of a clip is known, and so what it costs to reject a clip by it."""
+    """When a clip's value is known, and so the cost of rejecting by it."""
 
     CHEAP = "cheap"
     """After the one decode of the video."""
@@ -71,7 +74,10 @@ class Column:
         return self.path.partition(".")[0]
 
     def value(self, record: Any) -> Any:
-        """The value in `record`, as tables hold it; None where a part of the path is missing."""
+        """The value in `record`, as tables hold it.
+
+        None where a part of the path is missing.
+        """
         for name in self.path.split("."):
             record = record.get(name) if isinstance(record, Mapping) else getattr(record, name)
             if record is None:
@@ -130,7 +136,7 @@ def row_of(record: Any, columns: Iterable[Column]) -> dict[str, Any]:
 
 
 def _value_type(hint: Any) -> Any:
-    """Type of a column from the type of a field: without None, lists for tuples, text for enumerations."""
+    """Column type of a field's type."""
     members = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         (hint,) = (member for member in members if member is not types.NoneType)

@@ -1,4 +1,4 @@
-"""Same bytes on all processors: how OpenCV and NumPy must be set up before they compute."""
+"""Same bytes on all processors: set-up of OpenCV and NumPy before they compute."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def has_avx2() -> bool:
 
 
 def is_enabled() -> bool:
-    """Whether this process computes as every worker does: NumPy was imported after `enable`, or is not yet.
+    """Whether NumPy was imported after `enable`, or not yet, as in every worker.
 
     Where NumPy brings no OpenBLAS of its own, nothing can be asked, and this process counts as any other.
     """

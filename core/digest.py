@@ -1,4 +1,4 @@
-"""Stable digests of values and bytes: the identity behind ids, the skip rule and the manifests."""
+"""Stable digests of values and bytes, for ids, cache keys and manifests."""
 
 from __future__ import annotations
 
@@ -17,5 +17,8 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_value(value: Mapping[str, Any]) -> str:
-    """Digest of a mapping of JSON-able values and records; the order of its keys does not matter."""
+    """Digest of a mapping of JSON-able values and records.
+
+    The order of its keys does not matter.
+    """
     return digest_bytes(to_json_text(value).encode())

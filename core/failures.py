@@ -1,4 +1,7 @@
-"""Failures of single items, as values that travel with the data and end in the `failures` table."""
+"""Failures of single items.
+
+They travel with the data as values and end in the `failures` table.
+"""
 
 from __future__ import annotations
 

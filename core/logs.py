@@ -1,4 +1,7 @@
-"""Logging of the command line: one line a message, without messages that mean nothing to a user."""
+"""Logging of the command line: one line a message.
+
+Messages that mean nothing to a user are left out.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ def _says_something(record: logging.LogRecord) -> bool:
 
 
 def configure_logging() -> None:
-    """Sets up logging to standard error. Must come before Beam is imported, since that logs already."""
+    """Sets up logging to standard error.
+
+    Call it before Beam is imported, since importing Beam logs already.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_says_something)

@@ -1,4 +1,7 @@
-"""Records that flow through the job: one per video, one per candidate clip. Small values and `Ref`s only."""
+"""Records of the job: one per video, one per candidate clip.
+
+They hold small values and `Ref`s only.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ Scalar = str | int | float | bool | None
 
 
 class ClipStatus(StrEnum):
-    """Where a candidate clip stands. A failed clip has `failure` set, a rejected one its reasons."""
+    """Status of a candidate clip.
+
+    A failed clip has `failure` set, a rejected one its reasons.
+    """
 
     CANDIDATE = "candidate"
     KEPT = "kept"
@@ -104,7 +110,7 @@ class VideoWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
-    """One candidate clip on its way through the job; at the end one row of the clip table.
+    """One candidate clip; it becomes one row of the clip table.
 
     Attributes:
       timestamp_repairs: frames of the source video whose timestamp had to be inferred or corrected.

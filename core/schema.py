@@ -1,4 +1,7 @@
-"""Columns of the four tables, gathered from the records that declare them; derived values are declared here."""
+"""Columns of the four tables, gathered from the records that declare them.
+
+Derived values are declared here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from core.video_info import VideoInfo
 
 
 def _derived(name: str, value_type: Any, meaning: str, path: str = "", **about: Any) -> Column:
-    """A column whose value is a property, or lies in a field that is no column by itself."""
+    """A column from a property, or from a field without a column."""
     return Column(name=name, type=value_type, meaning=meaning, path=path or name, **about)
 
 

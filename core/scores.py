@@ -1,4 +1,7 @@
-"""Scores that models give to clips: each one is declared here, and is a `Score` under its name in the record."""
+"""Scores of clips by models.
+
+Each is declared here, and is a `Score` under its name in the record.
+"""
 
 from __future__ import annotations
 

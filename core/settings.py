@@ -19,7 +19,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False, validate_default=True)
 
     def identity(self, *paths: str) -> dict[str, Any]:
-        """Values of all fields that can change a result, as JSON values: the settings' part of a cache key.
+        """JSON values of all fields that can change a result, for the cache key.
 
         Args:
           paths: dotted names of the fields that matter ("pose.model"); all if none is given.
@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
 @cache
 def _operational_fields(group: type[BaseModel]) -> dict[str, Any]:
-    """The operational fields of a group and of the groups in it, as pydantic's `exclude` takes them."""
+    """Operational fields of a group and its subgroups, as pydantic's `exclude`."""
     found: dict[str, Any] = {}
     for name, field in group.model_fields.items():
         extra, kind = field.json_schema_extra, field.annotation

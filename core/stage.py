@@ -1,4 +1,4 @@
-"""What a stage declares: its name, its version, and the record fields that it reads and writes."""
+"""Stage contracts: name, version, and the record fields read and written."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def check_changes(contract: StageContract, changes: Mapping[str, Any]) -> None:
 
 
 def get_field(record: Any, name: str) -> Any:
-    """Value of a field that a contract names; None for an entry that its mapping lacks."""
+    """Value of a field that a contract names.
+
+    None for a mapping entry that is missing.
+    """
     field, _, key = name.partition(".")
     return getattr(record, field).get(key) if key else getattr(record, field)
 

@@ -69,7 +69,7 @@ class ThresholdSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the limits say of one clip: every limit missed, and those without a value to check."""
+    """Result of the limits for one clip: missed limits, and limits without a value."""
 
     reasons: tuple[str, ...]
     unchecked: tuple[str, ...]
@@ -80,7 +80,10 @@ class Verdict:
 
 
 def apply_limits(row: Mapping[str, Any], settings: ThresholdSettings, skip: Collection[str] = ()) -> Verdict:
-    """Applies all limits to a row of the clip table, but those of the columns in `skip`."""
+    """Applies all limits to a row of the clip table.
+
+    Limits on columns in `skip` are left out.
+    """
     reasons: list[str] = []
     unchecked: list[str] = []
     for column, limit in sorted(settings.limits.items()):

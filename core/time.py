@@ -10,7 +10,10 @@ from core.columns import column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSpan:
-    """The half-open interval `[start, end)` of a video: the first frame is in, the end frame is not."""
+    """Half-open interval `[start, end)` of a video.
+
+    The start frame is in it, the end frame is not.
+    """
 
     start_frame: int = field(metadata=column("first frame, 0-based display index in the source"))
     end_frame: int = field(metadata=column("frame after the interval"))

@@ -1,4 +1,4 @@
-"""Draws docs/design.svg: the way of a video and of a clip, and the rooms with their imports."""
+"""Draws docs/design.svg: the steps of a video and a clip, and the rooms' imports."""
 
 from __future__ import annotations
 
@@ -196,7 +196,10 @@ def draw_rooms(drawing: Drawing, top: float) -> float:
 
 
 def draw_floors(drawing: Drawing, left: float, top: float) -> None:
-    """Draws the floors inside models/: those of annotation with their arrow, and what stands beside them."""
+    """Draws the floors inside models/.
+
+    Floors of annotation come with their arrow, others stand beside them.
+    """
     for floor, words in enumerate(MODELS):
         drawing.text(left + 30, top + 14 * floor, words, 12, anchor="start")
     for floor, words in enumerate(BESIDE):
@@ -205,7 +208,10 @@ def draw_floors(drawing: Drawing, left: float, top: float) -> None:
 
 
 def draw_explore(drawing: Drawing, left: float, tops: dict[str, float]) -> None:
-    """Draws explore/, which stands beside the job: the command line calls it, and it reads finished data sets."""
+    """Draws explore/ beside the job.
+
+    The command line calls it, and it reads finished data sets.
+    """
     start, end, middle = tops["transforms/"], tops["media/"] - 17, MARGIN + 85
     drawing.box(MARGIN, start, 170, end - start, COLORS["explore"])
     for line, words in enumerate(EXPLORE):

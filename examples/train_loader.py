@@ -52,7 +52,7 @@ def make_dataset(shards: str | list[str], *, frames: int, size: tuple[int, int],
 
 
 def _is_usable(sample: Sample, frames: int) -> bool:
-    """Returns whether a clip has poses, depth, masks and enough frames; of what it lacks the file is empty."""
+    """Returns whether a clip has poses, depth, masks and enough frames."""
     row = json.loads(sample["json"])
     if not row.get("pose_ok") or row["num_annotated_frames"] < frames:
         return False
@@ -103,7 +103,7 @@ def _npy(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def _matrices(poses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Returns (n, 4, 4) matrices of (n, 7) poses tx ty tz qx qy qz qw."""
+    """Returns (n, 4, 4) matrices of (n, 7) poses."""
     x, y, z, w = poses[:, 3:].T
     made = np.tile(np.eye(4), (len(poses), 1, 1))
     made[:, 0, :3] = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], axis=1)
@@ -126,7 +126,7 @@ def _images(video: bytes, indices: list[int], size: tuple[int, int]) -> np.ndarr
 
 
 def _masks(data: bytes, window: slice) -> np.ndarray[Any, Any]:
-    """Returns (n, h, w) masks from the CSR matrices in `dyn_masks.npz`: of all frames, or in older shards of each."""
+    """Returns (n, h, w) masks from the CSR matrices in `dyn_masks.npz`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         *_, height, width = file["shape"].tolist()
         if "indptr" in file:
@@ -150,7 +150,7 @@ def _nearest(maps: np.ndarray[Any, Any], size: tuple[int, int]) -> np.ndarray[An
 
 
 def _measured(dataset: Any, batches: int) -> Iterator[str]:
-    """Yields the shapes of the first batch, then the throughput of the rest by wall and CPU time."""
+    """Yields the shapes of the first batch, then the throughput of the rest."""
     samples = frames = 0
     clock = cpu = 0.0
     for number, batch in enumerate(dataset):

@@ -1,4 +1,7 @@
-"""Charts as SVG: the funnel of a run and histograms, with colors of the style sheet."""
+"""SVG charts: the funnel of a run and histograms.
+
+Colors are in the style sheet.
+"""
 
 from __future__ import annotations
 

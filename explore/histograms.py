@@ -55,7 +55,10 @@ def make_histogram(
     *,
     with_missing: bool = True,
 ) -> Histogram:
-    """Histogram of a column over `clips`; models and reasons of missing values come from the view `clips`."""
+    """Histogram of a column over `clips`.
+
+    Models and reasons of missing values come from the view `clips`.
+    """
     numbers = clips[column.name].to_numpy(zero_copy_only=False).astype(np.float64)
     is_null = clips[column.name].is_null().to_numpy(zero_copy_only=False).astype(bool)
     is_value = np.isfinite(numbers)
@@ -91,7 +94,7 @@ def make_histogram(
 
 
 def _bins_of_range(low: float, high: float) -> int:
-    """About 50 bins whose width is 1, 2 or 5 times a power of ten, so that round limits fall on their edges."""
+    """About 50 bins with a round width, so that round limits are bin edges."""
     width = (high - low) / _BINS_OF_RANGE
     power = 10.0 ** np.floor(np.log10(width))
     return round((high - low) / min((s * power for s in (1, 2, 5, 10)), key=lambda step: abs(step - width)))
@@ -112,7 +115,7 @@ def _axis_range(values: Float64Array, limit: Limit) -> tuple[float, float]:
 
 
 def _round_up(value: float) -> float:
-    """The next 1, 1.5, 2, 3, 4, 5, 6, 8 or 10 times a power of ten; 1 for zero."""
+    """The next round number, such as 1, 1.5, 2, ..., 10; 1 for zero."""
     if value <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))

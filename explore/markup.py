@@ -45,7 +45,10 @@ def format_number(value: float | None) -> str:
 
 
 def format_share(part: float, whole: float) -> str:
-    """A share in percent, 0 % and 100 % only where exact; empty without a whole."""
+    """A share in percent; empty without a whole.
+
+    0 % and 100 % appear only where they are exact.
+    """
     if not whole:
         return ""
     percent = 100 * part / whole

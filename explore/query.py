@@ -25,7 +25,7 @@ MAX_ROWS_SHOWN = 1000
 
 
 def print_query(output_uri: str, sql: str, console: Console) -> None:
-    """Prints the rows of a query, as a table or, off a terminal, as tab-separated lines.
+    """Prints the rows of a query as a table, or tab-separated off a terminal.
 
     Raises:
       OutputError: if the folder is no finished run, or the query is wrong.

@@ -26,7 +26,9 @@ _MAX_OFFSET_S = Fraction(1, 100)
 
 
 def encode_audio(output: Any, uri: str, span: FrameSpan) -> list[Packet[Any]]:
-    """Adds an AAC stream with the sound of a span to an MP4 file; returns its packets, none without sound.
+    """Adds the sound of a span to an MP4 file as AAC.
+
+    Returns its packets; none without sound.
 
     The first audio stream is decoded and encoded: packets of 21 ms cannot be copied sample-accurately, and the first
     copied one would lack the one that it overlaps. Mono stays mono, other layouts become stereo. Sound keeps its time
@@ -64,7 +66,7 @@ def encode_audio(output: Any, uri: str, span: FrameSpan) -> list[Packet[Any]]:
 def _read_samples(
     source: Any, stream: Any, span: FrameSpan, rate: int, layout: str
 ) -> Iterator[tuple[int, Float32Array]]:
-    """Yields sample offsets from the start of the span and (channels, n) samples, from before its start to its end."""
+    """Yields sample offsets from the span's start, and (channels, n) samples."""
     start_s, duration = span.start_s, span.duration_s * rate
     if span.start_frame:
         source.seek(int((start_s - _PREROLL_S) / stream.time_base), stream=stream)
@@ -91,7 +93,7 @@ def _read_samples(
 def _align(
     blocks: Iterator[tuple[int, Float32Array]], shape: tuple[int, int], tolerance: int
 ) -> Iterator[Float32Array]:
-    """Yields blocks of `shape` (channels, count) in all: gaps are silent, what overlaps or lies outside is cut.
+    """Yields blocks of `shape` in all, with silence in gaps and overlaps cut.
 
     A block at most `tolerance` samples off the end of the one before follows it directly.
     """

@@ -1,4 +1,4 @@
-"""Samples the frames of a clip that are annotated: by time, upright, at the working resolution."""
+"""Samples the annotated frames of a clip by time, upright, at working resolution."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_clip_frames(
     include_skipped: bool = False,
     hardware: bool = False,
 ) -> Iterator[ClipFrame]:
-    """Decodes a clip once and samples the frames nearest to multiples of 1 / fps seconds.
+    """Decodes a clip once; returns the frames nearest to multiples of 1 / fps.
 
     Args:
       uri: local path or fsspec URI of the clip.

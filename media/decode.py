@@ -241,7 +241,7 @@ class VideoReader:
         return None
 
     def _with_duration(self, timed: Iterator[_TimedFrame], index: int, end_pts: int | None) -> Iterator[DecodedFrame]:
-        """Adds index and duration; a frame is held until the PTS of the next one is known."""
+        """Adds index and duration to frames, each held until the next PTS is known."""
         held: VideoFrame | None = None
         held_pts, duration = 0, self._timeline.step
         for pts, frame in timed:

@@ -41,7 +41,7 @@ _TEXT_STARTS = (
 
 
 def diagnose_unreadable(uri: str, file: BinaryIO, error: Exception) -> ItemError:
-    """The failure of a file that cannot be opened as a video: NotAVideo, MissingIndex or BrokenHeader.
+    """The failure of an unreadable video: NotAVideo, MissingIndex or BrokenHeader.
 
     Args:
       uri: name for the message.

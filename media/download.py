@@ -129,7 +129,9 @@ def download_page(url: str, folder: str, settings: DownloadSettings) -> str:
 
 
 def copy_range(source: str, target: str, start_s: float, end_s: float | None) -> None:
-    """Stream-copies a time range, from the keyframe at or before its start, into a NUT file.
+    """Stream-copies a time range into a NUT file.
+
+    It begins at the last keyframe not after the start.
 
     Timestamps are kept, so that times in the tables are times of the source video.
 

@@ -112,7 +112,9 @@ def cut_clip(
     *,
     use_index: bool | None = None,
 ) -> CutResult:
-    """Encodes the frames of a span into an MP4 file, with the sound if `settings.audio` says so.
+    """Encodes the frames of a span into an MP4 file.
+
+    With the sound, if `settings.audio` says so.
 
     PTS start at 0 and keep their exact distances, in the source's time base or a whole fraction of it: a variable
     frame rate is preserved. The last frame lasts until the end of the span. Frames are rotated upright, of even size
@@ -151,7 +153,9 @@ def cut_clip(
 
 
 def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings, output_path: str) -> CutResult | None:
-    """Copies a whole video file as a clip; None if it must be encoded (see `copy_obstacle`).
+    """Copies a whole video file as a clip.
+
+    None if it must be encoded (see `copy_obstacle`).
 
     PTS are those of the file: the first frame need not be at 0.
 
@@ -188,7 +192,7 @@ def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings,
 
 
 def _check_uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-    """Yields the frames of a span; raises if their size, format or number is not as expected."""
+    """Yields the frames of a span; raises if size, format or number is unexpected."""
     first: VideoFrame | None = None
     count = 0
     for decoded in frames:
@@ -248,7 +252,7 @@ def _plan_filters(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> 
 def _limit_fps(
     filtered: Iterator[tuple[int, VideoFrame]], span: FrameSpan, max_fps: float | None
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """PTS from the start of the span; keeps the first frame in each slot of 1 / max_fps seconds."""
+    """Keeps the first frame in each slot of 1 / max_fps seconds."""
     slots_per_tick = None if max_fps is None else Fraction(max_fps).limit_denominator(1001) * span.time_base
     last_slot = -1
     for source_pts, frame in filtered:

@@ -90,7 +90,10 @@ def reference_sample_image(frame: VideoFrame, *, rotation_deg: int = 0) -> UInt8
 
 
 def rotate_upright(image: UInt8Array, rotation_deg: int, is_mirrored: bool = False) -> UInt8Array:
-    """Rotates an image clockwise by 0, 90, 180 or 270 degrees, then flips it horizontally if asked."""
+    """Rotates an image clockwise by a multiple of 90 degrees, then optionally flips it.
+
+    The flip is horizontal.
+    """
     if rotation_deg:
         image = np.asarray(cv2.rotate(image, _ROTATIONS[rotation_deg]), np.uint8)
     return np.asarray(cv2.flip(image, 1), np.uint8) if is_mirrored else image

@@ -1,4 +1,7 @@
-"""Encodes frames into an MP4 file: exact PTS, reproducible bytes, no creation time or encoder version."""
+"""Encodes frames into an MP4 file with exact PTS and reproducible bytes.
+
+There is no creation time or encoder version in it.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,7 @@ def _encode_failure(spec: Mp4Spec, reason: object) -> ItemError:
 
 
 def _timescale(time_base: Fraction) -> int:
-    """Time scale of the file: a multiple of the source's, at least 10000 ticks per second."""
+    """Time scale of the file: a multiple of the source's."""
     timescale = time_base.denominator
     while timescale < _MIN_TIMESCALE:
         timescale *= 2
@@ -156,7 +159,7 @@ def _strip_sei(packet: Packet[Any], stream: Any) -> Packet[Any]:
 
 
 def _set_decode_times(packets: list[Packet[Any]], pts: list[int], duration: int) -> None:
-    """Sets the DTS of packets in decoding order so that their steps are the frames' durations.
+    """Sets the DTS of packets in decoding order; steps are the frames' durations.
 
     At a variable frame rate the encoder's DTS drift from that. MP4 stores steps between DTS, so that the duration and
     mean frame rate in the file would be wrong.

@@ -63,7 +63,9 @@ class Planes:
 
 
 def planes(frame: VideoFrame) -> Planes:
-    """Planes of a frame: views of its memory for planar YUV and gray of 8 to 16 bits.
+    """Planes of a frame, as views of its memory.
+
+    For planar YUV and gray of 8 to 16 bits.
 
     Other formats (RGB, palette, semi-planar, packed, big-endian) are converted by swscale to the nearest planar format;
     RGB by BT.601 in limited range.
@@ -104,13 +106,19 @@ def planar_frame(frame: VideoFrame) -> VideoFrame:
 
 @cache
 def bit_depth(format_name: str) -> int:
-    """Bits per luma (or red) sample of a pixel format; of the color entries for a palette."""
+    """Bits per luma (or red) sample of a pixel format.
+
+    Of a palette, bits of its color entries.
+    """
     return VideoFormat(format_name).components[0].bits
 
 
 @cache
 def planar_format(format_name: str) -> str:
-    """The nearest planar little-endian YUV or gray pixel format; the format itself if it is one."""
+    """The nearest planar little-endian YUV or gray pixel format.
+
+    The format itself if it is one.
+    """
     if _PLANAR.fullmatch(format_name):
         return format_name
     format_ = VideoFormat(format_name, 64, 64)

@@ -171,7 +171,7 @@ def fingerprint(uri: str) -> str:
 
 @contextmanager
 def _pyav_source(uri: str) -> Iterator[str | BinaryIO]:
-    """Source for `av.open`: local paths as `file:` URLs, so that no name looks like a protocol."""
+    """Source for `av.open`, local paths as `file:` URLs."""
     fs, path = _resolve(uri)
     if is_local(fs):
         _check_regular_file(uri, path)

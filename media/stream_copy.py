@@ -1,4 +1,7 @@
-"""Copies a whole video file as a clip, byte for byte, where all readers decode the same frames."""
+"""Copies a whole video file as a clip, byte for byte.
+
+Only where all readers decode the same frames.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ QUICKTIME_BRAND = "qt"
 
 
 def copy_obstacle(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
-    """Reason why a file cannot be copied as the clip of all its frames; None if it can.
+    """Reason why a file cannot be copied as a whole clip; None if it can.
 
     It can if it is an MP4 file with one video stream (audio is allowed) in a common codec, without rotation by a
     display matrix, progressive, with one packet for each frame of the span: none discarded by an edit list, none

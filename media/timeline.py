@@ -35,7 +35,10 @@ class Timeline:
         self._previous_offset = 0
 
     def next_pts(self, pts: int | None, dts: int | None) -> int:
-        """PTS of the next frame in display order, from the PTS and DTS of the decoder."""
+        """PTS of the next frame in display order.
+
+        From the PTS and DTS of the decoder.
+        """
         timestamp = dts if pts is None else pts
         last_pts = self._last_pts
         if timestamp is None:

@@ -61,7 +61,10 @@ class AestheticSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AffineHead:
-    """score = weight . embedding + bias, for embeddings of length 1. `weight` is (768,) float64."""
+    """Affine score, weight . embedding + bias, of embeddings of length 1.
+
+    `weight` is (768,) float64.
+    """
 
     weight: Float64Array
     bias: float
@@ -239,7 +242,9 @@ class AestheticModel:
     def score_clips(
         self, clips_rgb_u8: Sequence[Sequence[UInt8Array]], source_sizes: Sequence[tuple[int, int]] = ()
     ) -> list[float]:
-        """Mean score of the images of each clip, about 1 to 10; images of all clips share the batches.
+        """Mean score of the images of each clip, about 1 to 10.
+
+        Images of all clips share the batches.
 
         Raises:
           ValueError: for an embedding without a direction.

@@ -36,7 +36,9 @@ class DuplicateSettings(Settings):
 
 
 def perceptual_hash(rgb: UInt8Array) -> bytes | None:
-    """256-bit pHash (Zauner 2010) of an (h, w, 3) uint8 image; None if its contrast is too low.
+    """256-bit pHash (Zauner 2010) of an RGB image; None if contrast is too low.
+
+    The image is (h, w, 3) uint8.
 
     The 16x16 lowest DCT frequencies of the 64x64 gray image, each compared with their median (pHash has 8x8 of 32x32).
     About 0.1 ms plus the resizing.

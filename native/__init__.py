@@ -1,1 +1,4 @@
-"""Numbers from pixels: C++ kernels with thin Python faces. Knows nothing of the rest of the program."""
+"""C++ kernels with thin Python faces.
+
+They know nothing of the rest of the program.
+"""

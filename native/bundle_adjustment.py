@@ -1,4 +1,6 @@
-"""Bundle adjustment of camera poses, inverse depths and one focal length of a clip, in native code.
+"""Bundle adjustment in native code.
+
+Of a clip's camera poses, inverse depths and one focal length.
 
 The model is the dense bundle adjustment of DROID-SLAM (Teed and Deng 2021, eq. 4) and MegaSaM: the points of a frame i
 are pixels, each with an inverse depth d; an edge (i, j) observes them in frame j, with a weight. The homogeneous ray

@@ -25,7 +25,10 @@ def log(x: npt.ArrayLike) -> FloatArray:
 
 
 def arcsin(x: npt.ArrayLike) -> FloatArray:
-    """Elementwise inverse sine in radians, -pi / 2 to pi / 2; NaN outside [-1, 1]."""
+    """Elementwise inverse sine in radians, -pi / 2 to pi / 2.
+
+    NaN outside [-1, 1].
+    """
     return np.asarray(_native.arcsin(x), np.float64)
 
 

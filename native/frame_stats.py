@@ -49,7 +49,9 @@ def available_simd() -> tuple[str, ...]:
 
 
 class FrameStats:
-    """Computes the statistics of the frames of one video, in order, all of one size and format.
+    """Computes the statistics of one video's frames, in order.
+
+    All are of one size and format.
 
     Frames are not copied: references to the planes of the last frame are kept and read again by the next `push`; their
     memory must not be overwritten until then (a decoder does not overwrite referenced planes). `push` releases the GIL.

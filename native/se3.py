@@ -32,12 +32,17 @@ IDENTITY.setflags(write=False)
 
 
 def exp(tangent: npt.ArrayLike) -> FloatArray:
-    """Exponential map: se(3) (..., 6) to SE(3) (..., 7), or so(3) (..., 3) to SO(3) (..., 4)."""
+    """Exponential map, se(3) to SE(3), or so(3) to SO(3).
+
+    (..., 6) to (..., 7), or (..., 3) to (..., 4).
+    """
     return _map({6: (_native.se3_exp, (7,)), 3: (_native.so3_exp, (4,))}, tangent)
 
 
 def log(transform: npt.ArrayLike) -> FloatArray:
-    """Logarithm map: SE(3) to se(3) (..., 6), SO(3) to so(3) (..., 3); the angle is at most pi.
+    """Logarithm map, SE(3) to se(3), or SO(3) to so(3).
+
+    (..., 7) to (..., 6), or (..., 4) to (..., 3); the angle is at most pi.
 
     At exactly pi, where both signs of the axis are valid, its last nonzero component is positive.
     """
@@ -74,7 +79,10 @@ def act(transform: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
 
 
 def adjoint(transform: npt.ArrayLike) -> FloatArray:
-    """Adjoint matrices, G exp(xi) = exp(Ad xi) G: (..., 6, 6) [[R, [t] R], [0, R]], or (..., 3, 3) R."""
+    """Adjoint matrices, G exp(xi) = exp(Ad xi) G.
+
+    (..., 6, 6) [[R, [t] R], [0, R]], or (..., 3, 3) R.
+    """
     return _map({7: (_native.se3_adjoint, (6, 6)), 4: (_native.so3_to_matrix, (3, 3))}, transform)
 
 
@@ -98,7 +106,9 @@ def normalize(transform: npt.ArrayLike) -> FloatArray:
 
 
 def interpolate(a: npt.ArrayLike, b: npt.ArrayLike, alpha: npt.ArrayLike) -> FloatArray:
-    """Interpolates on the geodesic exp(alpha log(b a^-1)) a: `a` at alpha 0, `b` at 1; alpha broadcasts.
+    """Interpolates on the geodesic exp(alpha log(b a^-1)) a.
+
+    `a` at alpha 0, `b` at 1; alpha broadcasts.
 
     Values outside [0, 1] extrapolate at constant velocity.
     """

@@ -28,7 +28,9 @@ def mean_luma_change(a: Thumbnail, b: Thumbnail) -> float:
 
 
 class BlendCandidate(NamedTuple):
-    """A window of thumbnails that is nearly a linear blend of its ends, as in a dissolve.
+    """A window of thumbnails that is nearly a linear blend of its ends.
+
+    As in a dissolve.
 
     Attributes:
       quality: (1 - residual) (1 - nonlinearity), 0 to 1; see `BlendSearch`.
@@ -42,7 +44,9 @@ class BlendCandidate(NamedTuple):
 
 
 class BlendSearch:
-    """Finds windows that end at each thumbnail and are a linear blend of their ends A and B.
+    """Finds windows that are a linear blend of their ends A and B.
+
+    For each thumbnail, those that end there.
 
     At half resolution (32 x 18), the blend factor of a frame M between A and B is the projection of M - A on B - A. The
     nonlinearity is the largest deviation of factors from linear in time; the residual is the mean absolute error of the
@@ -76,7 +80,7 @@ class BlendSearch:
         return [BlendCandidate(*each) for each in found] if found else []
 
     def factors(self, length: int) -> list[float]:
-        """Blend factors of the last `length` + 1 thumbnails, between the first and the last of them.
+        """Blend factors of the last `length` + 1 thumbnails, between first and last.
 
         Raises:
           ValueError: if fewer have been added, or `length` exceeds the longest window.

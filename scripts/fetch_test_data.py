@@ -41,7 +41,9 @@ NO_DATA = f"no test data at {DATA}: `python -m scripts.fetch_test_data` gets it,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file or folder (ends with `/`) of the test data; without a path it has no public address.
+    """One file or folder (ends with `/`) of the test data.
+
+    Without a path it has no public address.
 
     `made_from` names the RealEstate10K camera file that poses or intrinsics are converted from.
     """
@@ -70,7 +72,10 @@ def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
 
 
 def digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, or of the lines "name sha256" of a folder's files."""
+    """Returns the SHA-256 of a file or folder.
+
+    Of a folder, that of the lines "name sha256" of its files.
+    """
     if path.is_dir():
         lines = "".join(f"{file.name} {digest(file)}\n" for file in sorted(path.iterdir()))
         return hashlib.sha256(lines.encode()).hexdigest()
@@ -121,7 +126,10 @@ def convert_realestate10k(cameras: str, name: str) -> str:
 
 
 def fetch_all(entries: Sequence[Entry], folder: Path, host: str) -> int:
-    """Fetches what is missing and prints one line an entry; returns 1 if a file could not be fetched, else 0."""
+    """Fetches what is missing and prints one line an entry.
+
+    Returns 1 if a file could not be fetched, else 0.
+    """
     unpublished: list[str] = []
     failures: list[str] = []
     for entry in sorted(entries, key=lambda entry: bool(entry.made_from)):

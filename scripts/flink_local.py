@@ -51,7 +51,10 @@ class FlinkLocalError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that `start` started; its start time distinguishes it from a later one with the same id."""
+    """A process that `start` started.
+
+    Its start time distinguishes it from a later one with the same id.
+    """
 
     role: str
     pid: int
@@ -64,7 +67,10 @@ class Process:
 
 @dataclass(slots=True)
 class Cluster:
-    """A started cluster: the address of its REST service, its files and its processes, JobManager first."""
+    """A started cluster: address of its REST service, files and processes.
+
+    The JobManager is the first process.
+    """
 
     master: str
     flink_home: str
@@ -130,7 +136,9 @@ def fetch_flink(home: Path, version: str) -> Path:
 
 
 def fetch_jar(version: str) -> Path:
-    """Downloads the job server jar of this Beam for a Flink version from Maven Central (100 to 300 MB).
+    """Downloads the job server jar of this Beam from Maven Central.
+
+    For a Flink version; 100 to 300 MB.
 
     Raises:
       FlinkLocalError: if Maven is not installed, or has no such jar.
@@ -215,7 +223,10 @@ def stop(home: Path, port: int) -> int:
 
 
 def state_path(home: Path, port: int) -> Path:
-    """State file of the cluster at a port; logs and configuration are in the same folder."""
+    """State file of the cluster at a port.
+
+    Logs and configuration are in the same folder.
+    """
     return home / f"cluster-{port}" / "cluster.json"
 
 
@@ -296,7 +307,7 @@ def _await_registration(cluster: Cluster, task_managers: int) -> None:
 
 
 def _start_time(pid: int) -> str | None:
-    """Start time of a process as `ps` prints it; None if it does not exist or is a zombie."""
+    """Start time of a process as `ps` prints it."""
     done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     status, _, started = done.stdout.strip().partition(" ")
     return None if not status or status.startswith("Z") else started.strip()

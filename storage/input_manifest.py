@@ -35,7 +35,9 @@ _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 def read_types(uri: str, fs: fsspec.AbstractFileSystem, path: str) -> dict[str, str]:
-    """Types of the columns to pass through; inferred from the first rows of JSON Lines and CSV.
+    """Types of the columns to pass through.
+
+    Of JSON Lines and CSV they are inferred from the first rows.
 
     Raises:
       SourceError: if there is no column `uri`, or the columns do not fit in one table.

@@ -1,4 +1,7 @@
-"""Streams the files of a folder or glob pattern, one page or folder in memory at a time."""
+"""Streams the files of a folder or glob pattern.
+
+One page or folder is in memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 def stream_files(
     fs: fsspec.AbstractFileSystem, path: str, on_error: Callable[[OSError], None] = lambda _: None
 ) -> Iterator[str]:
-    """Yields the file at `path`, all files below a folder, or the matches of a glob, unordered.
+    """Yields the file at `path`, a folder's files, or a glob's matches, unordered.
 
     Args:
       fs: file system of the path.
@@ -43,7 +46,7 @@ def stream_files(
 def _list_prefix(
     fs: fsspec.AbstractFileSystem, prefix: str, levels: int | None, on_error: Callable[[OSError], None]
 ) -> Iterator[str]:
-    """Yields files whose path starts with `prefix` and has at most `levels` slashes (None: any number)."""
+    """Yields files whose path starts with `prefix`, at most `levels` slashes deeper."""
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     if protocol in _PAGES:
         yield from _list_pages(fs, prefix, _PAGES[protocol])

@@ -24,7 +24,10 @@ TAR, PARQUET = "application/x-tar", "application/vnd.apache.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """A file of the data set: path below its folder, rows or clips, size and SHA-256."""
+    """A file of the data set: path, rows or clips, size and SHA-256.
+
+    The path is below the data set's folder.
+    """
 
     path: str
     count: int
@@ -48,7 +51,9 @@ def table_path(table: str, index: int, files: int) -> str:
 
 
 def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | Path]], num_clips: int) -> OutputFile:
-    """Writes a WebDataset shard (tar) of members: name, and content or a local file with it.
+    """Writes a WebDataset shard (tar) of members.
+
+    A member is a name, and content or a local file with it.
 
     Members keep their order; owner, time and mode are constant.
     """

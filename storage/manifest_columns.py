@@ -1,4 +1,4 @@
-"""Columns of input manifests: their names and types, and the conversion of cells to these types."""
+"""Columns of input manifests: names, types, and the conversion of cells."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class UnfitValue:
 
 
 def shorten(value: Any) -> str:
-    r"""`repr` of a value in at most some sixty characters; bytes that are not UTF-8 as `\xe9`."""
+    r"""`repr` of a value in about sixty characters.
+
+    Bytes that are not UTF-8 appear as `\xe9`.
+    """
     return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", _short.repr(value))
 
 
@@ -92,7 +95,10 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def arrow_kind(arrow_type: pa.DataType) -> str:
-    """Type of the table column for a column of Parquet; what has none of its own becomes text."""
+    """Table column type for a Parquet column.
+
+    What has no type of its own becomes text.
+    """
     if pa.types.is_dictionary(arrow_type):
         return arrow_kind(arrow_type.value_type)
     if pa.types.is_null(arrow_type):
@@ -135,7 +141,9 @@ def merge_kinds(inputs: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def convert_cell(value: Any, kind: str) -> Scalar:
-    """A cell as the table's column of type `kind` holds it; NaN and infinity are null.
+    """A cell as a table column of type `kind` holds it.
+
+    NaN and infinity are null.
 
     Raises:
       CellError: if the column cannot hold it unchanged.

@@ -1,4 +1,7 @@
-"""Reads the rows of input manifests: CSV, JSON Lines and Parquet. A bad row does not affect the others."""
+"""Reads the rows of input manifests: CSV, JSON Lines and Parquet.
+
+A bad row does not affect the others.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class ManifestRow:
 
 
 def read_rows(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[ManifestRow]:
-    """Yields the rows of a manifest, streaming; a row that cannot be read has an error.
+    """Yields the rows of a manifest, streaming.
+
+    A row that cannot be read has an error.
 
     Raises:
       SourceError: for another encoding than UTF-8 or UTF-16, or a header that cannot be used.
@@ -260,7 +265,10 @@ def _parquet_rows(file: IO[bytes]) -> Iterator[ManifestRow]:
 
 
 def is_corrupt(error: Exception) -> bool:
-    """Whether the content of a Parquet file is to blame: errors of the system have a number."""
+    """Whether an error is due to the content of a Parquet file.
+
+    Errors of the system have a number.
+    """
     return isinstance(error, pa.ArrowException) or (isinstance(error, OSError) and error.errno is None)
 
 

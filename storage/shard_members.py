@@ -1,4 +1,7 @@
-"""Members of a WebDataset sample: what each holds; arrays (.npy, .npz) in reproducible bytes, no pickle."""
+"""Members of a WebDataset sample, in reproducible bytes.
+
+What each holds; arrays are .npy or .npz without pickle.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _MAX_EMPTY_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """An array of a sample: dtype, shape, meaning with unit and frame of reference, and how a missing value looks."""
+    """An array of a sample: dtype, shape, meaning, and representation of missing values.
+
+    The meaning includes unit and frame of reference.
+    """
 
     dtype: str
     shape: tuple[str, ...]
@@ -30,7 +36,10 @@ class ArraySpec:
     missing: str = "none"
 
     def empty(self) -> npt.NDArray[Any]:
-        """An array without values: (0,), (1, 0), ...: of readers that infer nested lists each finds the type."""
+        """An array without values: (0,), (1, 0), ...
+
+        Readers that infer nested lists find the type in each.
+        """
         return np.zeros((1,) * (len(self.shape) - 1) + (0,), self.dtype)
 
 
@@ -88,7 +97,7 @@ JSON_MEMBERS: Mapping[str, str] = {
 
 
 def empty_member(suffix: str) -> bytes:
-    """Bytes of a member of which a clip has nothing: `{}`, or arrays of size 0."""
+    """Bytes of a member that a clip lacks: `{}`, or arrays of size 0."""
     if suffix in JSON_MEMBERS:
         return b"{}"
     arrays = {key: spec.empty() for key, spec in ARRAY_MEMBERS[suffix].items()}
@@ -96,7 +105,10 @@ def empty_member(suffix: str) -> bytes:
 
 
 def complete_members(files: Mapping[str, T]) -> dict[str, T | bytes]:
-    """The members of a sample by suffix, in one order, empty ones where a clip has nothing."""
+    """The members of a sample by suffix, in one order.
+
+    Where a clip has nothing they are empty.
+    """
     known = (*ARRAY_MEMBERS, *JSON_MEMBERS)
     others = {suffix: data for suffix, data in files.items() if suffix not in known}
     return others | {suffix: files[suffix] if suffix in files else empty_member(suffix) for suffix in known}
@@ -178,7 +190,9 @@ def open_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: t
 
 
 def masks_bytes(is_moving: BoolArray) -> bytes:
-    """Bytes of an .npz file of (n, h, w) dynamic masks, True = moving, in SpatialVID's layout.
+    """Bytes of an .npz file of (n, h, w) dynamic masks, True = moving.
+
+    In SpatialVID's layout.
 
     One CSR matrix per frame (`f_<i>_data`, `_indices`, `_indptr`), and `shape` (h, w).
     """
@@ -200,7 +214,9 @@ def mask_arrays(index: int, mask: BoolArray) -> dict[str, npt.NDArray[np.generic
 
 
 def pack_masks(source: str | Path, target: str | Path) -> None:
-    """Writes a sample's dyn_masks.npz: the masks of an .npz in SpatialVID's layout as one CSR matrix.
+    """Writes a sample's dyn_masks.npz: all masks as one CSR matrix.
+
+    From an .npz in SpatialVID's layout.
 
     SpatialVID's names depend on the number of frames, which readers that infer one type for all samples cannot hold.
     One frame is in memory at a time.
@@ -230,7 +246,10 @@ def read_depth(data: bytes) -> DepthMaps:
 
 
 def read_masks(data: bytes) -> BoolArray:
-    """(n, h, w) bool dynamic masks, True = moving, of a sample's `dyn_masks.npz` or one in SpatialVID's layout."""
+    """(n, h, w) bool dynamic masks, True = moving, of a `dyn_masks.npz`.
+
+    A sample's, or one in SpatialVID's layout.
+    """
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         if "indptr" in file:
             masks = np.zeros(file["shape"], bool)

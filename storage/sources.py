@@ -116,7 +116,7 @@ def _checked_spec(uri: str, fs: fsspec.AbstractFileSystem, path: str) -> SourceS
 
 
 def _check_folder(uri: str, path: str) -> None:
-    """Raises SourceError for a local folder without videos, unless listing takes too long: then a worker finds out."""
+    """Raises SourceError for a local folder without videos."""
     deadline = time.monotonic() + FOLDER_CHECK_S
     others: Counter[str] = Counter()
     errors: list[OSError] = []
@@ -168,7 +168,7 @@ def _nothing_found(uri: str, others: Counter[str]) -> str:
 
 
 def _scan_videos(spec: SourceSpec, others: Counter[str]) -> Iterator[VideoRecord]:
-    """Yields the file, the videos below the folder (by extension), or the matches of the glob.
+    """Yields the file, the folder's videos (by extension), or the glob's matches.
 
     Counts other files of a folder by extension in `others`.
     """

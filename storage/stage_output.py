@@ -1,4 +1,4 @@
-"""Where a stage's results lie in the store: one marker per cache key, and the blobs that it refers to."""
+"""A stage's results in the store: one marker per cache key, and its blobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from storage.store import Store
 
 
 class StageOutput:
-    """Files of one run of a stage on one record; their names carry the cache key.
+    """Files of one run of a stage on one record.
+
+    Their names carry the cache key.
 
     Args:
       store: the run's store.

@@ -1,4 +1,4 @@
-"""The store of a run: stage outputs as immutable objects in an fsspec folder, referenced by `Ref`."""
+"""The store of a run: immutable objects in an fsspec folder, referenced by `Ref`."""
 
 from __future__ import annotations
 
@@ -134,7 +134,10 @@ class Store:
 
     @contextmanager
     def local_copy(self, path: str) -> Iterator[str]:
-        """A local path to the object: the object itself in a local store, else a temporary copy."""
+        """A local path to the object.
+
+        The object itself in a local store, else a temporary copy.
+        """
         source = self.full_path(path)
         if self.is_local:
             yield source

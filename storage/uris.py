@@ -35,7 +35,9 @@ def is_utf8(uri: str) -> bool:
 
 
 def normalize_uri(uri: str, base: str | None = None) -> str:
-    """Normalizes a URI: local paths become absolute, `file://` URLs too, with `%20` decoded; others are unchanged.
+    """Normalizes a URI: local paths and `file://` URLs become absolute paths.
+
+    `%20` in `file://` URLs is decoded; other URIs are unchanged.
 
     Args:
       uri: path or URL.

@@ -147,7 +147,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
         return {"analysis": output.write("analysis.json", data, "application/json")}
 
     def _joined(self, record: VideoRecord, info: VideoInfo, output: StageOutput) -> VideoAnalysis | None:
-        """The analysis merged from measured windows; None if there are none, or they do not fit together."""
+        """The analysis merged from measured windows; None if that is not possible."""
         windows = self.part_results(record, output)
         if windows is None:
             return None

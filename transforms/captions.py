@@ -94,7 +94,10 @@ class AskForCaptions(Stage[ClipRecord]):
         return self.settings.calls.concurrency
 
     def describe(self) -> dict[str, Any]:
-        """What `plan` and `run.json` say of the models: what a server really runs is not known."""
+        """Description of the models for `plan` and `run.json`.
+
+        It is not known what a server really runs.
+        """
         hosts = dict.fromkeys(str(server.base_url) for server in self.settings.endpoints())
         return {"id": self.model_name, "computes": "captions and tags", "source": ", ".join(hosts)}
 

@@ -31,7 +31,10 @@ class CutClips(Stage[ClipRecord]):
         self.settings = settings
 
     def concurrency(self, num_threads: int) -> int:
-        """Clips that a worker encodes at a time, each on one thread, so that the bytes do not depend on it."""
+        """Clips that a worker encodes at a time, each on one thread.
+
+        So the bytes do not depend on it.
+        """
         return num_threads
 
     def applies(self, record: ClipRecord) -> bool:

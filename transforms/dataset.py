@@ -1,4 +1,4 @@
-"""The writing step: shards and tables, deterministic and atomic, and a manifest that readers can trust."""
+"""The writing step: shards, tables and the manifest, deterministic and atomic."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DatasetSettings(Settings):
 
 
 class _VideoRowsDoFn(beam.DoFn):
-    """Rows of the tables `videos`, `shots` and `failures` from a video at the end of its way."""
+    """Rows of the tables `videos`, `shots` and `failures` from a finished video."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -74,7 +74,7 @@ def _partitioned(
     specs: Mapping[str, TableSpec],
     rows_per_file: int,
 ) -> tuple[tuple[str, int, int], bytes]:
-    """Puts a row into its file: `((table, file index, files), values)`. None makes sure the files exist."""
+    """Puts a row into its file: `((table, file index, files), values)`."""
     table, row = keyed
     files = max(1, -(-counts.get(table, 0) // rows_per_file))
     if row is None:

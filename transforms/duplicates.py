@@ -1,4 +1,4 @@
-"""The near-duplicate stages: hash the sample images, then group clips by Hamming distance of their hashes."""
+"""The near-duplicate stages: hash sample images, group clips by Hamming distance."""
 
 from __future__ import annotations
 
@@ -186,8 +186,9 @@ def _links(keyed: tuple[str, list[Member]], max_distance: float) -> Iterator[tup
 def _join(
     label: str, left: tuple[beam.PCollection[Any], Any], right: tuple[beam.PCollection[Any], Any]
 ) -> beam.PCollection[Any]:
-    """Two collections of pairs, with the types of their values, grouped by key. Unlike Beam's own join it has a typed
-    coder, so that no record is pickled.
+    """Two collections of pairs, with the types of their values, grouped by key.
+
+    Unlike Beam's own join it has a typed coder, so that no record is pickled.
     """
     left_type, right_type = left[1], right[1]
     pair: Any = tuple[str, tuple[left_type | None, right_type | None]]  # type: ignore[valid-type]

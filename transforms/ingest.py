@@ -60,7 +60,9 @@ class ProbeVideo(Stage[VideoRecord]):
 
 
 class FetchVideo(Stage[VideoRecord]):
-    """Downloads the videos of web pages into the store, where later stages read them as files.
+    """Downloads the videos of web pages into the store.
+
+    Later stages read them as files.
 
     Raises:
       SourceError: if pages are wanted and yt-dlp is not installed.
@@ -85,7 +87,10 @@ class FetchVideo(Stage[VideoRecord]):
         return self.settings.pages and is_page(record.uri)
 
     def digest(self, record: VideoRecord) -> str:
-        """Cache key of the file: page, time range and format, but no other column of the manifest."""
+        """Cache key of the file: page, time range and format.
+
+        Other columns of the manifest are not part of it.
+        """
         identity = {"version": self.contract.version, "uri": record.uri, "format": self.settings.format}
         return digest_value(identity | {name: record.extra.get(name) for name in RANGE_COLUMNS})
 
@@ -110,7 +115,7 @@ class FetchVideo(Stage[VideoRecord]):
 
 @contextmanager
 def _work_folder(store: Store, path: str) -> Iterator[str]:
-    """A folder to download into: beside the result if that is local, so that the next run resumes.
+    """A folder to download into.
 
     A lock makes two workers with the same video take turns.
     """

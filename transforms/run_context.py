@@ -9,7 +9,7 @@ from storage.store import Store
 
 
 class UnreachableStoreError(RuntimeError):
-    """A worker runs where the run's store cannot be reached; no item can be blamed for it."""
+    """A worker cannot reach the run's store; no item is to blame."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,10 @@ class RunContext:
     num_threads: int = 1
 
     def make_store(self) -> None:
-        """Makes the store's folder, where it is one. Called once, where the run starts: workers must find it."""
+        """Makes the store's folder, if it is local.
+
+        Called once, where the run starts: workers must find it.
+        """
         store = Store(self.store_uri)
         if store.is_local:
             store.fs.makedirs(store.full_path(""), exist_ok=True)

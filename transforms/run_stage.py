@@ -1,4 +1,4 @@
-"""The one generic DoFn and the one generic RunInference wrapper that put any stage into the graph.
+"""The generic DoFn and RunInference wrapper that run any stage in the graph.
 
 Both follow `StageRun`: cache lookup, per-record failures, counters and time are written once for all stages.
 """
@@ -59,7 +59,10 @@ class StageRun:
         self._counters = Counters(stage.contract.name, self._progress)
 
     def look_up(self, record: Any) -> Outcome | None:
-        """The outcome of a record that passes or has a stored result; None where the stage must work."""
+        """The outcome of a record that passes or is a cache hit.
+
+        None where the stage must work.
+        """
         if record.failure is not None or not self._stage.applies(record):
             return Outcome(record, "passed")
         contract = self._stage.contract
@@ -85,7 +88,10 @@ class StageRun:
         return Outcome(record, what, time.perf_counter() - started)
 
     def count(self, outcome: Outcome) -> Any:
-        """The record of an outcome, after counting it. To be called on the bundle's own thread."""
+        """Counts an outcome and returns its record.
+
+        Call it on the bundle's own thread.
+        """
         self._counters.add(outcome.what)
         if outcome.seconds:
             self._counters.add_time(outcome.seconds)
@@ -112,7 +118,7 @@ def fail(record: Any, stage: str, err: Err) -> Any:
 
 
 class _StageDoFn(beam.DoFn):
-    """Runs a stage on each record, on several of a bundle at a time where the stage allows it.
+    """Runs a stage on each record, concurrently where the stage allows it.
 
     Records leave in the order in which they came: while a slow one is under way, others are done behind it.
     """
@@ -169,7 +175,7 @@ class RunStage(beam.PTransform):
 
 
 class _KeyedHandler(KeyedModelHandler):
-    """Batches are as large as the number of examples in them; records that only pass do not count."""
+    """Measures batches by their number of examples."""
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {**super().batch_elements_kwargs(), "element_size_fn": _count_example}
@@ -191,7 +197,7 @@ class _ModelDoFn(beam.DoFn):
 
 
 class _PrepareDoFn(_ModelDoFn):
-    """Puts the model's example beside each record; None where the record passes or has a stored result."""
+    """Pairs each record with its example; None if it passes or is cached."""
 
     def process(self, record: Any) -> Iterator[Any]:
         known = self._run.look_up(record)

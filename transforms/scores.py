@@ -138,7 +138,9 @@ def text_stage(settings: TextSettings) -> ScoreImages | LeaveUnscored:
 
 
 def aesthetic_stage(settings: AestheticSettings) -> ScoreImages | LeaveUnscored:
-    """LAION's aesthetic score on CLIP ViT-L/14. 16 clips of three images fill a forward pass of 48.
+    """LAION's aesthetic score on CLIP ViT-L/14.
+
+    16 clips of three images fill a forward pass of 48.
 
     Raises:
       WeightsError: if the model's weights are missing.

@@ -46,7 +46,10 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
 
 
 class WriteShard(beam.DoFn):
-    """Writes one tar of all clips of a shard, sorted by id; keeps it if it is there already."""
+    """Writes one tar of a shard's clips, sorted by id.
+
+    It is kept if it is there already.
+    """
 
     def __init__(self, output_uri: str, store_uri: str, extra_types: Mapping[str, str]) -> None:
         self._output_uri = output_uri

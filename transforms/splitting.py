@@ -1,4 +1,4 @@
-"""Splitting large records: parts are worked on in parallel, then merged by the record's own stage."""
+"""Splitting large records: parts run in parallel, then the record's stage merges them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class SplitStage(Stage[R], Generic[R, P]):
 
 
 class _SplitDoFn(beam.DoFn):
-    """Yields small records whole; large ones, keyed, and their parts go to outputs of their own."""
+    """Yields small records whole; splits large ones.
+
+    Large records, keyed, and their parts go to outputs of their own.
+    """
 
     LARGE, PARTS = "large", "parts"
 
@@ -78,7 +81,9 @@ def _large_records(keyed: tuple[str, Iterable[Any]]) -> Iterator[Any]:
 
 @dataclasses.dataclass
 class RunSplitStage(beam.PTransform):
-    """Applies a stage to every record, to large ones in parts; each record comes out once.
+    """Applies a stage to every record, to large ones in parts.
+
+    Each record comes out once.
 
     Parts leave their results in the store, so the grouping moves only the record and a mark per part.
     """

@@ -1,4 +1,4 @@
-"""What the author of a step writes: a contract, settings, and a function from a record to new values."""
+"""Base classes of stages: a contract, settings, and a function of a record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R", bound=Record)
 
 
 class StageBase(ABC, Generic[R]):
-    """What every stage has: a contract, settings, and the cache key of its result on a record.
+    """Contract, settings and cache key, which every stage has.
 
     Attributes:
       contract: name, version, and the record fields that the stage reads and writes.
@@ -68,11 +68,14 @@ class StageBase(ABC, Generic[R]):
         return True
 
     def is_final(self, changes: Mapping[str, Any]) -> bool:
-        """Whether a result is kept for later runs; one that a transient fault decided is not."""
+        """Whether a result is kept for later runs.
+
+        One that a transient fault decided is not.
+        """
         return True
 
     def digest(self, record: R) -> str:
-        """Cache key of the stage's result on `record`: the hash of all that it may depend on."""
+        """Cache key of the result on `record`: hash of all that it depends on."""
         return digest_value(
             {
                 "stage": self.contract.name,
@@ -96,7 +99,10 @@ class Stage(StageBase[R]):
         return 1
 
     def setup(self, num_threads: int) -> None:
-        """Opens what `run` needs, once per worker with `num_threads` threads. Results do not depend on these."""
+        """Opens what `run` needs, once per worker with `num_threads` threads.
+
+        Results do not depend on the number of threads.
+        """
 
     @abstractmethod
     def run(self, record: R, output: StageOutput) -> Mapping[str, Any]:
@@ -120,11 +126,17 @@ class ModelStage(StageBase[R]):
 
     @abstractmethod
     def fields(self, record: R, prediction: Any, output: StageOutput) -> Mapping[str, Any]:
-        """The fields named in `contract.writes`, from a prediction; blobs that they refer to go to `output`."""
+        """The fields named in `contract.writes`, from a prediction.
+
+        Blobs that they refer to go to `output`.
+        """
 
 
 class CollectionStage(StageBase[R]):
-    """A stage whose fields depend on other records too: it works on the collection as a whole."""
+    """A stage that works on the whole collection.
+
+    Its fields depend on other records too.
+    """
 
     @abstractmethod
     def transform(self, context: RunContext) -> beam.PTransform:

@@ -1,4 +1,4 @@
-"""The threshold stages: which clips are kept, decided as soon as a limited column is known."""
+"""The threshold stages: they reject clips as soon as a limited column is known."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ class ApplyThresholds(Stage[ClipRecord]):
 
 
 def reject_early(settings: ThresholdSettings) -> ApplyThresholds:
-    """Rejects by the columns of the analysis pass, so that no model runs on those clips."""
+    """Rejects by the columns of the analysis pass.
+
+    So no model runs on those clips.
+    """
     skip = MODEL_COLUMNS | LATE_COLUMNS
     return ApplyThresholds(
         "RejectEarly", settings, CHEAP_FIELDS, skip=skip, after=ClipStatus.CANDIDATE, is_on=lambda s: s.cascade
@@ -93,7 +96,10 @@ def apply_thresholds(settings: ThresholdSettings) -> ApplyThresholds:
 
 
 def reject_late(settings: ThresholdSettings) -> ApplyThresholds:
-    """Rejects kept clips by the columns of the cut clip and its annotation, where such a column has a limit."""
+    """Rejects kept clips by columns of the cut clip and its annotation.
+
+    On only where such a column has a limit.
+    """
     return ApplyThresholds(
         "RejectLate",
         settings,

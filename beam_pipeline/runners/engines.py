@@ -29,7 +29,9 @@ PRISM_RUNNERS = frozenset({"prismrunner", "prism"})
 
 @contextmanager
 def open_runner(options: PipelineOptions) -> Iterator[Any]:
-    """The runner that the options name, with its defaults filled in; stops on exit what was started for it.
+    """The runner that the options name, with its defaults filled in.
+
+    On exit, what was started for it is stopped.
 
     Raises:
       RunnerError: if the engine cannot be used; before anything runs.
@@ -109,12 +111,18 @@ def make_options(beam_arguments: Sequence[str], *, share_models: bool = False) -
 
 
 def honors_hints(options: PipelineOptions) -> bool:
-    """Whether the engine follows resource hints; elsewhere each set of hints only starts more worker processes."""
+    """Whether the engine follows resource hints.
+
+    On other engines each set of hints only starts more worker processes.
+    """
     return is_dataflow(runner_name(options))
 
 
 def threads_per_clip(options: PipelineOptions) -> int:
-    """Threads per local worker so that all workers together use all cores; 1 on other engines."""
+    """Threads per local worker, so that all workers together use all cores.
+
+    It is 1 on other engines.
+    """
     workers = options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
     return max(1, (os.cpu_count() or 1) // workers) if is_local(options) else 1
 

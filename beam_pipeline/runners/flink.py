@@ -105,7 +105,7 @@ def _beam_version_of(flink_version: str) -> str:
 
 
 def _check_java(options: PipelineOptions) -> None:
-    """Checks for Java and the job server jar; Beam downloads the jar if none is given."""
+    """Checks for Java and the job server jar."""
     launcher = options.view_as(JobServerOptions).job_server_java_launcher
     if shutil.which(launcher) is None:
         raise RunnerError(f"{launcher!r} is not on the path: install a Java 11 or 17 runtime for Beam's job server")

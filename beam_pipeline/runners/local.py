@@ -1,4 +1,6 @@
-"""Beam's in-process runner with bounded bundles: the one file that leans on private classes of Beam.
+"""Beam's in-process runner with bounded bundles.
+
+This is the one file that uses private classes of Beam.
 
 Beam cuts a stage's input into as many bundles as there are workers, whatever its size: no option, source split or
 number of keys changes that (`FnApiRunner` partitions by `direct_num_workers`; the runner's limits are gathered in
@@ -37,7 +39,7 @@ RECORDS_PER_BUNDLE = 200
 
 
 class LocalRunner(FnApiRunner):
-    """Beam's in-process runner; its worker processes log as the launcher does, and take bundles of bounded size."""
+    """Beam's in-process runner with bounded bundles and the launcher's logging in workers."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         """Runs a pipeline whose environments Beam has chosen."""
@@ -68,7 +70,7 @@ def _is_tried() -> bool:
 
 
 class _SmallBundles(ParallelBundleManager):
-    """Gives the input of a step to the workers in bundles of bounded size, the next one to whoever is idle."""
+    """Gives the input of a step to idle workers in bundles of bounded size."""
 
     def process_bundle(
         self,
@@ -87,7 +89,7 @@ class _SmallBundles(ParallelBundleManager):
             return _merged([done for done in threads.map(work_off, workers) if done]), []
 
     def _work_off(self, waiting: deque[dict[str, list[bytes]]], arguments: tuple[Any, ...], worker: Any) -> Any:
-        """Has one worker do what is waiting; what all its bundles say together, or None if nothing was left for it."""
+        """Lets one worker process waiting bundles; returns their merged result, or None without any."""
         step = copy.copy(self.bundle_context_manager)
         step._worker_handlers = [worker]
         said = None
@@ -107,7 +109,7 @@ class _SmallBundles(ParallelBundleManager):
 
 
 def _split(inputs: Mapping[str, Any], workers: int) -> deque[dict[str, list[bytes]]]:
-    """The input of a step in bundles: one for each worker, more where there is much."""
+    """Splits the input of a step into bundles."""
     count = max(1, *map(_count_bundles, inputs.values()))
     count = -(-count // workers) * workers
     parts: list[dict[str, list[bytes]]] = [{} for _ in range(count)]
@@ -118,9 +120,7 @@ def _split(inputs: Mapping[str, Any], workers: int) -> deque[dict[str, list[byte
 
 
 def _count_bundles(buffer: Any) -> int:
-    """Bundles that a buffer's records should come in: groups stay whole, other records lie in pieces as bundles have
-    written them.
-    """
+    """Number of bundles for a buffer's records; groups stay whole."""
     if isinstance(buffer, GroupingBuffer):
         groups = buffer._table.values()
         return min(len(groups), -(-sum(map(len, groups)) // RECORDS_PER_BUNDLE))

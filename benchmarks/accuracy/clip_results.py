@@ -1,4 +1,7 @@
-"""Runs pose estimators on a clip's file as the user's command does, and measures them against the clip's truth."""
+"""Runs pose estimators on a clip's file and measures them against the truth.
+
+Estimators run as the user's command does.
+"""
 
 from __future__ import annotations
 
@@ -210,7 +213,7 @@ def _decode(folder: Path) -> ClipFrames:
 
 
 def _true_maps(folder: Path, frames: Int64Array) -> tuple[dict[int, Float32Array], float]:
-    """Returns true depth in meters by position in `frames`, NaN where unknown, and the % of moving pixels."""
+    """Returns true depth in meters (NaN where unknown) and the % of moving pixels."""
     units = TUM_UNITS_PER_METER if folder.name.startswith("tum_") else MILLIMETERS_PER_METER
     depths, shares = {}, []
     for k, frame in enumerate(frames.tolist()):
@@ -223,7 +226,7 @@ def _true_maps(folder: Path, frames: Int64Array) -> tuple[dict[int, Float32Array
 
 
 def _depth_error(found: _Found, depths: dict[int, Float32Array]) -> tuple[float, float]:
-    """Mean relative error in % after one scale for the clip, and the share of pixels with depth."""
+    """Mean relative depth error in %, and the share of pixels with depth."""
     if found.depth is None or not depths:
         return float("nan"), float("nan")
     height, width = found.depth.shape[1:]

@@ -156,7 +156,10 @@ def rendered_sequences(
 
 
 def read_tum(path: Path) -> tuple[Float64Array, Float64Array]:
-    """Returns times (n,) and poses (n, 7) tx ty tz qx qy qz qw of a TUM file."""
+    """Returns times and poses of a TUM file.
+
+    Times are (n,), poses (n, 7) tx ty tz qx qy qz qw.
+    """
     rows = np.loadtxt(path, np.float64, comments="#", ndmin=2)
     return rows[:, 0], rows[:, 1:8]
 

@@ -38,7 +38,7 @@ ATE_LIMITS_PERCENT = (2.0, 5.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """A clip to measure: a folder, or a seed whose clip is rendered below `root` unless it is there."""
+    """A clip to measure: a folder, or a seed to render below `root`."""
 
     estimators: tuple[Estimator, ...]
     folder: Path | None = None
@@ -57,7 +57,10 @@ def measure_job(job: _Job) -> list[ClipResult]:
 
 
 def distribution(values: Sequence[float]) -> list[float]:
-    """Returns median, mean of the finite ones, 90th and 99th percentile of values of which some may be infinite."""
+    """Returns median, mean of the finite values, 90th and 99th percentile.
+
+    Values may be infinite.
+    """
     finite = [v for v in values if np.isfinite(v)]
     known = np.array([v for v in values if not np.isnan(v)])
     if not len(known):
@@ -68,7 +71,10 @@ def distribution(values: Sequence[float]) -> list[float]:
 
 
 def error_table(results: Iterable[ClipResult]) -> str:
-    """Returns a table of ATE and scale changes: a row for each estimator, all clips and those called ok."""
+    """Returns a table of ATE and scale changes.
+
+    It has a row for each estimator, for all clips and for those called ok.
+    """
     results, rows = list(results), []
     for estimator in get_args(Estimator):
         for group, chosen in (("all", lambda r: True), ("called ok", lambda r: r.pose_ok)):

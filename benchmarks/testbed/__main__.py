@@ -36,7 +36,10 @@ def ensure_clip(seed: int, root: Path) -> Path:
 
 
 def contact_sheet(root: Path, seeds: Sequence[int]) -> UInt8Array:
-    """Returns a row for each clip: four frames, the depth and the moving pixels of one."""
+    """Returns a contact sheet with one row per clip.
+
+    A row has four frames, and depth and moving pixels of one.
+    """
     rows = []
     for seed in seeds:
         folder, plan = clip_folder(root, seed), make_plan(seed)

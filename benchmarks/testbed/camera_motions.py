@@ -74,7 +74,10 @@ def _quaternion(r: Float64Array) -> Float64Array:
 
 
 def make_motion(kind: str, rng: np.random.Generator, seconds: float, focal_mm: float) -> CameraMotion:
-    """Returns a random motion of a kind in `MOTIONS`; long lenses turn less, as people hold them."""
+    """Returns a random motion of a kind in `MOTIONS`.
+
+    Long lenses turn less, as people hold them.
+    """
     margin_s = 0.2
     times = np.arange(-margin_s, seconds + margin_s, 1 / SAMPLES_HZ)
     calm = min(1.0, (35 / focal_mm) ** 0.8)

@@ -83,7 +83,10 @@ class RenderedClip:
 
 
 def make_plan(seed: int) -> ClipPlan:
-    """Returns the plan of a seed. Scenes and motions take turns, so that any 80 seeds in a row have all pairs."""
+    """Returns the plan of a seed.
+
+    Scenes and motions take turns, so that any 80 consecutive seeds have all pairs.
+    """
     rng = np.random.default_rng([seed, 101])
     # Pairs of seeds share scene and motion: both halves of the seeds have all of them.
     turn = seed // 2
@@ -188,7 +191,7 @@ class _Renderer:
 
 
 def _blur(image: Float32Array, motion: Float32Array) -> Float32Array:
-    """Averages an image (h, w, 3) along each pixel's motion (h, w, 2) during the exposure."""
+    """Motion blur of an image (h, w, 3) by each pixel's motion (h, w, 2)."""
     longest = float(np.percentile(np.abs(motion).max(-1), 95))
     if longest < 0.7:
         return image

@@ -63,7 +63,10 @@ def write_clip(clip: RenderedClip, root: Path) -> Path:
 
 
 def encode(path: Path, frames: Iterable[UInt8Array], fps: int, bit_rate: int) -> None:
-    """Writes H.264 at a bit rate for 640 x 360, and in proportion for other sizes; equal frames give equal bytes."""
+    """Encodes H.264 at a bit rate for 640 x 360, in proportion for other sizes.
+
+    Equal frames give equal bytes.
+    """
     with av.open(str(path), "w") as output:
         # Else x264's macroblock tree uses approximations that differ between processors, and between runs.
         options = {"preset": "veryfast", "x264-params": "cpu-independent=1"}

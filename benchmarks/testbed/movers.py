@@ -94,7 +94,7 @@ def _swinging(walk: Move, pivot: Float64Array, amplitude: float, hertz: float, p
 
 
 def _vehicle(b: SceneBuilder) -> None:
-    """Adds a box on wheels that crosses the scene on a straight line, off the camera's trajectory."""
+    """Adds a box on wheels that crosses the scene in a straight line."""
     rng = b.rng
     half = rng.uniform([0.3, 0.3, 0.5], [0.8, 0.7, 1.5])
     direction = rng.uniform(0, 2 * np.pi)

@@ -24,7 +24,9 @@ REFLECTED_SHARE = 0.55
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quads:
-    """Parallelograms center + s u + t v with |s|, |t| <= 1, in meters in the world at one time.
+    """Parallelograms center + s u + t v, |s|, |t| <= 1, in meters in the world.
+
+    All are at one time.
 
     Attributes:
       center, u, v: (n, 3) float64; u x v points out of closed bodies.
@@ -154,7 +156,10 @@ def rasterize(quads: Quads, camera: Camera, cutouts: BoolArray) -> Surfaces:
 
 
 def shade(seen: Surfaces, atlas: UInt8Array, cutouts: BoolArray, time_s: float) -> Float32Array:
-    """Returns colors (h, w, 3), 0 to 255, with four samples in pixels at the edges of quads."""
+    """Returns colors (h, w, 3), 0 to 255.
+
+    Pixels at the edges of quads have four samples.
+    """
     height, width = seen.quad.shape
     row, column = np.divmod(np.arange(height * width), width)
     rays = seen.camera.rays.reshape(-1, 2)
@@ -223,7 +228,7 @@ def _planes(quads: Quads, camera: Camera) -> Float32Array:
 
 
 def _visible_boxes(quads: Quads, camera: Camera) -> tuple[Int64Array, list[list[int]]]:
-    """Indices of the quads that may be in view, and their bounding boxes: left, top, right, bottom in pixels."""
+    """Indices of the quads that may be in view, and their bounding boxes."""
     middle = camera.middle
     normal = np.cross(quads.u, quads.v)
     behind = np.einsum("nj,nj->n", quads.center - camera.centers[middle], normal) >= 0
@@ -259,7 +264,7 @@ def _in_cutout(cutouts: BoolArray, which: Int64Array, s: Float32Array, t: Float3
 def _nearest_of_neighbors(
     seen: Surfaces, cutouts: BoolArray, row: Int64Array, column: Int64Array, rays: Float32Array
 ) -> tuple[Int64Array, Float32Array]:
-    """Nearest quads (4 m,) and hits (3, 4 m) of four rays a pixel (4 m, 2), among quads at it and its neighbors."""
+    """Nearest quads (4 m,) and hits (3, 4 m) of four rays per pixel (4 m, 2)."""
     height, width = seen.quad.shape
     best = np.zeros((3, len(rays)), np.float32)
     found = np.full(len(rays), SKY, np.int64)
@@ -288,7 +293,7 @@ def _nearest_of_neighbors(
 def _colors(
     seen: Surfaces, atlas: UInt8Array, quad: Int64Array, ray: Float32Array, hits: Float32Array, time_s: float
 ) -> Float32Array:
-    """Colors (m, 3) of rays (m, 2) that meet given quads at hits (3, m), or the sky."""
+    """Colors (m, 3) of rays at given quads and hits, or of the sky."""
     quads, camera = seen.quads, seen.camera
     turn, center = camera.world_from_cam[camera.middle], camera.centers[camera.middle]
     normal = np.cross(quads.u, quads.v)

@@ -108,7 +108,10 @@ class SceneBuilder:
         inside: bool = False,
         detail: float | None = None,
     ) -> None:
-        """Adds the six faces of a box turned about the vertical, seen from outside or from inside."""
+        """Adds the six faces of a box that is turned about the vertical.
+
+        Faces are visible from outside or from inside.
+        """
         color = self.rng.uniform(0.7, 1.15, 3)
         for axis in range(3):
             for sign in (-1, 1):

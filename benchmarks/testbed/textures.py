@@ -17,7 +17,10 @@ LETTERS = "ABCDEFGHKLMNPRSTUVXYZ2345679"
 
 
 def make_atlas(rng: np.random.Generator) -> UInt8Array:
-    """Returns textures of all `KINDS` below each other, each with its halved versions to the right."""
+    """Returns an atlas: textures of all `KINDS` from top to bottom.
+
+    Halved versions of each are to its right.
+    """
     atlas = np.zeros((len(KINDS) * TEXTURE_PX, 2 * TEXTURE_PX, 3), np.uint8)
     for k, kind in enumerate(KINDS):
         image, left = np.rint(np.clip(_texture(kind, rng), 0, 255)).astype(np.uint8), 0
@@ -75,7 +78,10 @@ def make_cutouts(rng: np.random.Generator, count: int = 4) -> BoolArray:
 
 
 def octaves(rng: np.random.Generator, side: int, gain: float, channels: int = 1, first: int = 4) -> Float32Array:
-    """Returns noise (side, side, channels) of scales from `first` cells a side, each `gain` times the last one's."""
+    """Returns noise (side, side, channels): octaves from `first` cells a side.
+
+    Each octave has `gain` times the amplitude of the last one.
+    """
     total, weight, cells = np.zeros((side, side, channels), np.float32), 1.0, first
     while cells <= side:
         noise = rng.standard_normal((cells, cells, channels), np.float32)

@@ -31,7 +31,10 @@ _NOW_STYLE = "position:absolute;top:-3px;bottom:-3px;width:2px;background:#111"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """A camera in world coordinates, with the rotation of world_from_cam and the vertical field of view."""
+    """A camera in world coordinates.
+
+    `rotation` is that of world_from_cam; the field of view is vertical.
+    """
 
     center: Float64Array
     wxyz: Float64Array

@@ -1,4 +1,7 @@
-"""Spatial annotation of a clip from a stream of its frames: windows, aligned to submaps, with maps in files."""
+"""Spatial annotation of a clip, window by window, from a stream of frames.
+
+Windows are aligned to submaps; maps go to files.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,7 @@ class _ClipAnnotator:
     _overlap_masks: list[Mask] = field(default_factory=list)
 
     def add(self, window: Window) -> None:
-        """Annotates the next window, aligns it to the submap and writes the maps that no later window shares."""
+        """Annotates the next window, aligns it to the submap and writes finished maps."""
         frames = ClipFrames.of(window.frames, self._clip_size)
         self._size = frames.size
         self._frame += frames.frame[window.overlap :].tolist()
@@ -134,7 +137,7 @@ class _ClipAnnotator:
     def _annotate_parts(
         self, window: Window, frames: ClipFrames
     ) -> Iterator[tuple[Window, ClipGeometry, StoredMaps | None]]:
-        """Yields the window with its geometry and stored maps, or if its poses fail those segments whose do not."""
+        """Yields the window, or its registered parts if its poses fail, with stored maps."""
         geometry, maps = self._annotate(window, frames)
         poses = geometry.poses
         if poses.pose_ok:
@@ -207,7 +210,7 @@ class _ClipAnnotator:
             self._first_failure = reason if window.is_whole_clip else where + reason
 
     def _write_masks(self, masks: Sequence[Mask], window: Window) -> None:
-        """Writes masks; the first half of an overlap is from the earlier window, if known there."""
+        """Writes masks; overlaps are shared half and half with the earlier window."""
         if self._masks_file is None:
             self._masks_file = MasksFile(self._masks_path, self._map_size)
         half = len(self._overlap_masks) // 2
@@ -280,7 +283,7 @@ class _ClipAnnotator:
         )
 
     def _pose_status(self, submap: Submap, is_registered: BoolArray) -> tuple[bool, str | None]:
-        """Whether the poses are fit for use, and the reason why they, or some of them, are not."""
+        """Whether the poses are fit for use, and the reason for missing poses."""
         count = len(is_registered)
         others = f" (the first of {self._num_failures} failures)" if self._num_failures > 1 else ""
         failure = None if self._first_failure is None else self._first_failure + others

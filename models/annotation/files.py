@@ -12,7 +12,10 @@ from core.arrays import Float64Array
 
 
 def map_size(size: tuple[int, int], max_side_px: int) -> tuple[int, int]:
-    """(width, height) of maps for frames of a size: the longer side is at most `max_side_px`."""
+    """(width, height) of maps for frames of a size.
+
+    The longer side is at most `max_side_px`.
+    """
     scale = min(1.0, max_side_px / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

@@ -1,4 +1,7 @@
-"""Files of depth maps and dynamic masks, written a few frames at a time: memory does not grow with the clip."""
+"""Files of depth maps and dynamic masks, written a few frames at a time.
+
+Memory does not grow with the clip.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,10 @@ class MasksFile:
         self._archive = zipfile.ZipFile(path, "w")
 
     def add(self, masks: Iterable[BoolArray | None]) -> None:
-        """Appends (h, w) masks of the next frames; None, an unknown mask, is stored as an empty one."""
+        """Appends (h, w) masks of the next frames.
+
+        None, an unknown mask, is stored as an empty one.
+        """
         for mask in masks:
             stored = np.zeros((self._size[1], self._size[0]), bool) if mask is None else mask
             write_arrays(self._archive, mask_arrays(self._count, stored))
@@ -171,7 +177,10 @@ class MasksFile:
             self._num_moving += int(np.count_nonzero(stored))
 
     def close(self) -> float:
-        """Finishes the file; returns the dynamic ratio: the share of moving pixels in frames with a known mask."""
+        """Finishes the file; returns the share of moving pixels.
+
+        Only frames with a known mask count.
+        """
         write_arrays(self._archive, {"shape": np.asarray((self._size[1], self._size[0]), np.int64)})
         self._archive.close()
         return self._num_moving / max(1, self._num_known * self._size[0] * self._size[1])

@@ -75,7 +75,7 @@ def refine_window_poses(window: Window, geometry: ClipGeometry, first: int, last
 
 
 def _reference_frame(window: Window, geometry: ClipGeometry, position: int, ordinal: int) -> ReferenceFrame:
-    """The annotated frame at an index of the window, which has an index among its annotated frames."""
+    """An annotated frame as a reference for tracking, by its index in the window."""
     rgb = window.frames[position].rgb
     usable = np.ones(rgb.shape[:2], bool)
     if geometry.is_moving is not None:

@@ -1,4 +1,4 @@
-"""Sim(3) alignment of a window with the submap before it, from the frames that they share."""
+"""Sim(3) alignment of a window with the submap, from their shared frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LOG_SIGMA = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """Poses and depth of shared frames: in the submap (target) and in the new window (source).
+    """Poses and depth of shared frames, in the submap (target) and the window (source).
 
     Attributes:
       cam_from_target, cam_from_source: (m, 7) poses, each in its own world and scale; NaN in frames without a pose.
@@ -100,7 +100,10 @@ def align_window(overlap: Overlap, *, estimate_scale: bool) -> Sim3Alignment | s
 
 
 def blend_overlap(first: Float64Array, second: Float64Array) -> Float64Array:
-    """(m, 7) poses interpolated from one window to the next; where one has no pose, the other's."""
+    """(m, 7) poses interpolated from one window to the next.
+
+    Where one has no pose, the other's is used.
+    """
     weight = np.arange(1, len(second) + 1) / (len(second) + 1)
     blended = np.asarray(se3.interpolate(first, second, weight))
     first_missing, second_missing = (~np.isfinite(poses).all(axis=1) for poses in (first, second))
@@ -137,7 +140,7 @@ def _scale_from_depths(log_ratios: Float64Array) -> tuple[float, float] | None:
 
 
 def _depth_log_ratios(overlap: Overlap, frames: npt.NDArray[np.intp]) -> Float64Array:
-    """Median log ratio of target depth to source depth, for each shared frame with enough common pixels."""
+    """Median log ratio of target to source depth for each shared frame."""
     if overlap.target_depth is None or overlap.source_depth is None:
         return np.zeros(0)
     ratios = []

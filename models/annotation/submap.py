@@ -1,4 +1,4 @@
-"""Submap of a clip: consecutive windows aligned to the world of the first one, with their depth in a file."""
+"""Submap: consecutive windows in the world of the first one, with depth in a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from native import se3
 
 
 class Submap:
-    """Windows with overlap in one world. Properties with the name of a column are described there.
+    """Overlapping windows in one world.
+
+    Properties named like a column are described there.
 
     The final unit of poses and depth is that of the window with the median scale.
 
@@ -72,7 +74,10 @@ class Submap:
         return self.start <= window.start and window.end <= self.end
 
     def append(self, window: Window, geometry: ClipGeometry, maps: StoredMaps | None) -> str | None:
-        """Aligns and adds an overlapping window; returns the reason if alignment fails, with the submap unchanged."""
+        """Aligns and adds an overlapping window; returns the reason if alignment fails.
+
+        Then the submap is unchanged.
+        """
         common = self.end - window.start
         alignment = align_window(
             Overlap(
@@ -117,7 +122,7 @@ class Submap:
         self._store_depth(scaled, poses.motion_kind, common, window.next_overlap)
 
     def _store_depth(self, maps: StoredMaps, kind: MotionKind, common: int, next_overlap: int) -> None:
-        """Writes depth of frames that no later window shares, and keeps that of the next overlap."""
+        """Writes depth of frames that no later window shares."""
         if self._depth_file is None:
             return
         previous = self._overlap_maps
@@ -163,7 +168,9 @@ class Submap:
     def dense_poses(
         self, frame: Int64Array, time_s: Float64Array, all_times_s: Float64Array
     ) -> tuple[Float64Array, float | None]:
-        """Poses of all frames from the submap's first annotated frame to its last, or to the clip's end.
+        """Poses of all frames from the first annotated frame to the last.
+
+        They go to the end of the clip, if the submap does.
 
         Args:
           frame, time_s: (n,) index in the clip and time of all annotated frames of the clip.

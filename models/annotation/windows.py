@@ -14,7 +14,7 @@ MIN_SEGMENT_FRAMES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Consecutive frames of a clip, from an annotated one to an annotated one, or to the clip's end.
+    """Consecutive frames of a clip, between two annotated frames or to the clip's end.
 
     Attributes:
       frames: all of them, annotated or not.

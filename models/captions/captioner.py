@@ -1,4 +1,7 @@
-"""Captions by vision-language models in three steps: describe the images, correct by the poses, choose tags."""
+"""Captions by vision-language models in three steps.
+
+Describe the images, correct by the poses, choose tags.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ TAGS = tuple(TagAnswer.model_fields)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionInput:
-    """What the models are given of a clip: its measurements, sampled images and their times in seconds."""
+    """Input of the models for a clip: measurements, sampled images, times in seconds."""
 
     measured: MeasuredClip
     images: tuple[LabeledImage, ...]
@@ -32,7 +35,10 @@ class CaptionResult:
 
 
 class AnswerCache:
-    """Cache of answers by step, so that a retried clip pays only for the steps that failed. This one is empty."""
+    """Cache of answers by step; this base class is always empty.
+
+    A retried clip pays only for the steps that failed.
+    """
 
     def get(self, step: str) -> str | None:
         """The answer as JSON, or None."""
@@ -44,7 +50,7 @@ class AnswerCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captioners:
-    """The vision and the text model, their limits of output tokens, and the repairs of an invalid answer."""
+    """The vision and text models, their output token limits, and repairs per answer."""
 
     vision: ChatModel
     text: ChatModel
@@ -56,7 +62,10 @@ class Captioners:
 def caption_clips(
     clips: Sequence[CaptionInput], captioners: Captioners, caches: Sequence[AnswerCache] | None = None
 ) -> list[CaptionResult]:
-    """Captions of clips, each step batched over all clips; an error ends only its own clip."""
+    """Captions of clips, each step batched over all clips.
+
+    An error ends only its own clip.
+    """
     caches = caches or [AnswerCache() for _ in clips]
     results = [CaptionResult() for _ in clips]
 
@@ -82,7 +91,7 @@ def _run_step(
     caches: Sequence[AnswerCache],
     make_request: Callable[[int], ChatRequest],
 ) -> dict[int, AnswerT]:
-    """Answers of one step by index of the clip, for all clips without an error so far."""
+    """Answers of one step by clip index, for all clips without an error."""
     answers: dict[int, AnswerT] = {}
     chats: dict[int, Chat[AnswerT]] = {}
     for index, result in enumerate(results):

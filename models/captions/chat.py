@@ -130,7 +130,7 @@ class Chat(Generic[AnswerT]):
         return self.answer is None and self.error is None
 
     def receive(self, reply: ChatReply) -> None:
-        """Sets the answer or the error from a reply, or changes the request for a retry."""
+        """Sets the answer or the error from a reply, or prepares a retry."""
         self.usage += reply.usage
         if reply.error is not None:
             self.error = reply.error

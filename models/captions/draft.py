@@ -11,7 +11,9 @@ from models.captions.vocabulary import UNKNOWN, VOCABULARY, clean_tag, is_out_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredClip:
-    """Measured values of a clip; None where a stage did not run or has no value.
+    """Measured values of a clip.
+
+    None where a stage did not run or has no value.
 
     Attributes:
       width, height: upright frame, pixels.

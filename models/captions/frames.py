@@ -21,7 +21,10 @@ class FrameSampler(Protocol):
     """Which frames of a clip are sent, and as which images."""
 
     def indices(self, num_frames: int, fps: float) -> list[int]:
-        """Increasing indices of frames, the first always among them, of a clip with `num_frames` >= 1."""
+        """Increasing indices of the sampled frames, always including 0.
+
+        `num_frames` is at least 1.
+        """
 
     def render(self, frame: VideoFrame, info: VideoInfo) -> UInt8Array:
         """(h, w, 3) uint8 RGB image of a frame."""
@@ -55,7 +58,9 @@ class EvenSampler:
 def read_images(
     path: str, info: VideoInfo, num_frames: int, fps: float, sampler: FrameSampler
 ) -> tuple[list[LabeledImage], list[float]]:
-    """Sampled frames of a clip as JPEGs, and their times in seconds from its first frame.
+    """Sampled frames of a clip as JPEGs, and their times.
+
+    Times are in seconds from the clip's first frame.
 
     Raises:
       ItemError: what `VideoReader.frames` raises.

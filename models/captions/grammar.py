@@ -7,7 +7,9 @@ from typing import Any
 
 
 class GrammarMask:
-    """Logits processor and stopping criterion for `generate` of `transformers` that enforce a grammar on a batch.
+    """Logits processor and stopping criterion that enforce a grammar on a batch.
+
+    For `generate` of `transformers`.
 
     The mask of the next token is computed in a thread, for all rows at once, during the model's forward pass: for
     strings of bounded length it takes as long as that pass.

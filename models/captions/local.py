@@ -92,7 +92,10 @@ class LocalChatModel:
         self._executor = ThreadPoolExecutor(1, "grammar")
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """One reply to each request, in order; requests with the same schema and limit share batches."""
+        """One reply to each request, in order.
+
+        Requests with the same schema and limit share batches.
+        """
         replies: dict[int, ChatReply] = {}
         for indices in self._batches(requests):
             replies.update(zip(indices, self._generate([requests[i] for i in indices]), strict=True))

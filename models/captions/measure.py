@@ -1,4 +1,4 @@
-"""Reads what a captioner is given of a kept clip, from its record and the store."""
+"""Reads the input of a captioner from a kept clip's record and the store."""
 
 from __future__ import annotations
 

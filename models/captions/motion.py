@@ -1,4 +1,4 @@
-"""Camera motion of a clip per time span, in the axes of the current camera, for captions."""
+"""Camera motion per time span, in the current camera's axes, for captions."""
 
 from __future__ import annotations
 

@@ -70,7 +70,10 @@ class _TransientError(Exception):
 
 
 class _FatalError(Exception):
-    """An error that every further request would get: a wrong key, an unknown model, an empty account."""
+    """An error that every further request would get.
+
+    Such as a wrong key, an unknown model, an empty account.
+    """
 
 
 class OpenAIChatModel:
@@ -312,7 +315,10 @@ def _price(endpoint: EndpointSettings, input_tokens: float | None, output_tokens
 
 
 def _retry_after_s(headers: Any) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110: seconds or a date); None without a valid one."""
+    """Seconds of a Retry-After header (RFC 9110); None without a valid one.
+
+    The header holds seconds or a date.
+    """
     text = headers.get("retry-after-ms")
     try:
         if text:

@@ -42,7 +42,9 @@ def fill(step: str, **values: str) -> str:
 
 
 def describe_measured_motion(clip: MeasuredClip, times_s: Sequence[float]) -> str:
-    """Measured camera motion in lines of text: of the clip, then between neighboring images and after the last.
+    """Measured camera motion as text lines.
+
+    One line for the clip, then between neighboring images and after the last.
 
     Numbers are bounded and in the axes of the camera at that moment; translations are in scene depths, which makes
     clips comparable.

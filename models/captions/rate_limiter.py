@@ -1,4 +1,6 @@
-"""Rate limits and budgets of an endpoint, shared by all threads, and by all processes that can open one file.
+"""Rate limits and budgets of an endpoint, shared by threads and processes.
+
+Processes share them if they can open one file.
 
 The installed libraries do not serve: `openai`'s retries know no budget and no rate, and Beam's rate limiter needs an
 Envoy server. Neither reserves tokens and USD before a request, nor shares a Retry-After pause between processes.
@@ -42,7 +44,10 @@ class Limits:
 
 @dataclass(kw_only=True)
 class _State:
-    """Usage so far, reservations in flight, and when the next request is due. Times are seconds since the epoch."""
+    """Usage, reservations in flight, and the time of the next request.
+
+    Times are seconds since the epoch.
+    """
 
     request_due: float = 0.0
     tokens_due: float = 0.0
@@ -70,7 +75,9 @@ class RateLimiter:
         self._local_state = _State()
 
     def reserve(self, tokens: float, usd: float) -> str:
-        """Waits until a request may be sent; returns the id of its reservation for `commit` or `release`.
+        """Waits until a request may be sent; returns its reservation's id.
+
+        The id goes to `commit` or `release`.
 
         Args:
           tokens, usd: upper bound of the request's cost.
@@ -153,7 +160,7 @@ class RateLimiter:
 
     @contextmanager
     def _locked_state(self) -> Iterator[_State]:
-        """The state under an exclusive lock; changes are kept when the block ends without an error."""
+        """The state under an exclusive lock."""
         with self._lock:
             if self._path is None:
                 yield self._local_state

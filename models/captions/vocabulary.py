@@ -148,7 +148,10 @@ def normalize_tag(tag: str, value: object) -> str:
 
 
 def clean_tag(value: object) -> str:
-    """A raw value as text: stripped of punctuation, single spaces, NFKC-normalized; "" for None and NaN."""
+    """A raw value as clean text; "" for None and NaN.
+
+    Stripped of punctuation, single spaces, NFKC-normalized.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = unicodedata.normalize("NFKC", str(value))

@@ -1,4 +1,6 @@
-"""Monocular depth of a clip in one unit, as depth prior of the tracker (MegaSaM, Li et al. 2025).
+"""Monocular depth of a clip in one unit, as the tracker's prior.
+
+As in MegaSaM (Li et al. 2025).
 
 Relative inverse depth is aligned with metric depth in each frame by medians. One frame's scale and shift, the nearest
 to the median, serve the whole clip, which keeps the maps consistent over time. The unit is such that the 98th
@@ -62,7 +64,7 @@ def align_depth(relative: FrameDepths | None, metric: FrameDepths | None) -> Ali
 
 
 def _typical_fit(relative: FrameDepths, inverse: Float32Array, is_valid: BoolArray) -> tuple[float, float]:
-    """Scale and shift of the frame whose product of the two is nearest to the median."""
+    """Scale and shift of the frame with the median product of both."""
     fits = []
     for predicted, reference, valid in zip(relative.maps, inverse, is_valid & relative.is_valid, strict=True):
         x, y = predicted[valid].astype(np.float64), reference[valid].astype(np.float64)

@@ -1,4 +1,6 @@
-"""Losses of consistent video depth (CVD, Kopf et al. 2021; MegaSaM, Li et al. 2025): pairwise and per frame.
+"""Pairwise and per-frame losses of consistent video depth (CVD).
+
+Kopf et al. 2021; MegaSaM, Li et al. 2025.
 
 What is constant during the optimization is computed once. Filters are products with banded matrices, which include the
 border handling. The pairwise loss is one CUDA kernel where it is built.
@@ -33,7 +35,7 @@ NEAR_INVERSE_DEPTH = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairGeometry:
-    """Relative poses, intrinsics and optical flow of pairs of frames, at half the size of the frames.
+    """Relative poses, intrinsics and optical flow of frame pairs, at half size.
 
     Attributes:
       flow: optical flow of the pairs, which are sorted by first frame.
@@ -49,7 +51,10 @@ class PairGeometry:
 
     @classmethod
     def from_cameras(cls, flow: ClipFlow, rotation: Tensor, translation: Tensor, camera: Tensor) -> PairGeometry:
-        """From `cam_from_world` rotation (t, 3, 3) and translation (t, 3), and fx fy cx cy, all float64."""
+        """From `cam_from_world` rotations and translations, and intrinsics.
+
+        Rotation (t, 3, 3), translation (t, 3), fx fy cx cy; all float64.
+        """
         fx, fy, cx, cy = camera.tolist()
         inverse = camera.new_tensor([[1 / fx, 0, -cx / fx], [0, 1 / fy, -cy / fy], [0, 0, 1]])
         relative = rotation[flow.second] @ rotation[flow.first].transpose(1, 2)
@@ -166,7 +171,10 @@ class _FusedPairLoss(torch.autograd.Function):
 
 
 class FrameLosses:
-    """Losses of each frame's inverse depth against a reference map (t, h, w), with a camera (4,) fx fy cx cy."""
+    """Per-frame losses of inverse depth against a reference map.
+
+    The reference is (t, h, w), the camera (4,) fx fy cx cy.
+    """
 
     def __init__(self, reference: Tensor, camera: Tensor) -> None:
         _, height, width = reference.shape
@@ -186,7 +194,10 @@ class FrameLosses:
         self._reference_normals = self._normals(reference)
 
     def __call__(self, inverse_depth: Tensor, normal_weight: float, gradient_weight: float) -> Tensor:
-        """Scale-invariant log error (Eigen et al. 2014) plus weighted normal and gradient errors of (t, h, w)."""
+        """Scale-invariant log error plus weighted normal and gradient errors.
+
+        Inverse depth is (t, h, w). The log error is that of Eigen et al. 2014.
+        """
         log_depth = inverse_depth.log()
         error = self._log_reference - log_depth
         invariant = ((error**2).mean((1, 2)) - error.mean((1, 2)) ** 2).mean()
@@ -235,7 +246,7 @@ def _gaussian(size: int, like: Tensor) -> Tensor:
 
 
 def _band(size: int, taps: tuple[float, ...], border: str, like: Tensor) -> Tensor:
-    """(size, size) banded matrix of a 1D filter; `border` is reflect, otherwise the edge is replicated."""
+    """(size, size) banded matrix of a 1D filter."""
     matrix = torch.zeros(size, size, dtype=torch.float64)
     radius = len(taps) // 2
     for k, tap in enumerate(taps):

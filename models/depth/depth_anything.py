@@ -53,7 +53,9 @@ class DepthAnything:
         return FrameDepths(maps=maps, is_valid=np.ones(maps.shape, bool), focal_px=np.full(len(maps), np.nan))
 
     def infer(self, images_u8: Tensor) -> Tensor:
-        """(n, h', w') float32 inverse depth, at the size of the network's input, of (n, h, w, 3) uint8 images.
+        """(n, h', w') float32 inverse depth of (n, h, w, 3) uint8 images.
+
+        At the size of the network's input.
 
         Resized bicubically without antialiasing, as by OpenCV in the authors' code.
         """
@@ -65,7 +67,10 @@ class DepthAnything:
 
 
 def network_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the network's input: aspect kept, shorter side at least 518, multiples of 14."""
+    """(height, width) of the network's input, with the image's aspect ratio.
+
+    The shorter side is at least 518; both are multiples of 14.
+    """
     scale = max(SHORT_SIDE_PX / height, SHORT_SIDE_PX / width)
     return _to_patches(height * scale), _to_patches(width * scale)
 

@@ -1,4 +1,7 @@
-"""Depth fusion: monocular depth aligned with motion stereo by scale and shift, and averaged with it."""
+"""Depth fusion of monocular depth and motion stereo.
+
+Monocular depth is aligned by scale and shift, then averaged with the other.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ def metric_depth(metric: FrameDepths, relative_sigma: float = 0.1) -> InverseDep
 
 
 def _meters_per_unit(inverse_depth: Float32Array, known: BoolArray, metric: FrameDepths) -> float | None:
-    """Metric scale: median over frames of each frame's median depth ratio; None with too few pixels."""
+    """Metric scale: median over frames of the frames' median depth ratios."""
     both = known & metric.is_valid & (inverse_depth > 0)
     ratios = [
         float(np.median(predicted[where] * inverse[where]))
@@ -92,7 +95,7 @@ def _meters_per_unit(inverse_depth: Float32Array, known: BoolArray, metric: Fram
 def _align_frames(
     predicted: Float32Array, is_predicted: BoolArray, inverse_depth: Float32Array, known: BoolArray, *, with_shift: bool
 ) -> tuple[Float32Array, Float64Array, BoolArray] | None:
-    """Monocular inverse depth aligned with stereo, relative sigma of each frame, and validity; None without a fit."""
+    """Aligned monocular inverse depth, each frame's relative sigma, and validity."""
     both = known & is_predicted & (inverse_depth > 0)
     fitted = [k for k in range(len(predicted)) if both[k].sum() >= MIN_FIT_PIXELS]
     if not fitted:
@@ -110,7 +113,7 @@ def _align_frames(
 def _fit_scale_shift(
     predicted: Float32Array, inverse_depth: Float32Array, with_shift: bool
 ) -> tuple[float, float, float]:
-    """Scale and shift from predicted to stereo inverse depth, and relative sigma (1.4826 MAD of the residuals).
+    """Scale and shift to stereo inverse depth, and relative sigma (1.4826 MAD).
 
     Iteratively reweighted least squares on relative errors with the Cauchy loss.
     """

@@ -42,7 +42,10 @@ class MoGe:
         self.halvings = 0
 
     def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
-        """See `DepthModel.predict`. Not valid where the predicted mask is below 0.5 or depth is not positive."""
+        """Depth and focal lengths of frames, see `DepthModel.predict`.
+
+        Not valid where the predicted mask is below 0.5 or depth is not positive.
+        """
         settings = self._settings
 
         def compute(images: Tensor, _: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,7 +62,9 @@ class MoGe:
         return FrameDepths(maps=maps, is_valid=valid, focal_px=focal_px)
 
     def infer(self, images_u8: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Depth in meters (n, h, w), mask 0 to 1 (n, h, w) and focal length in half diagonals (n,), float32.
+        """Depth in meters, mask and focal lengths in half diagonals, float32.
+
+        Depth and mask (0 to 1) are (n, h, w), focal lengths (n,).
 
         Args:
           images_u8: (n, h, w, 3) on the device; results have their size.

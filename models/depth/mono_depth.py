@@ -1,4 +1,4 @@
-"""Monocular depth: the interface of its networks, and their lookup by the rows of the model registry."""
+"""Monocular depth: the interface of its networks and their registry."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ class MonoDepths:
             return cls(file["frame"], {name: file[name] for name in file.files if name != "frame"})
 
     def of_frames(self, frame: Int64Array, size: tuple[int, int]) -> dict[DepthKind, FrameDepths]:
-        """Depth of some frames, resized to (width, height), which may differ from the file's by rounding.
+        """Depth of some frames, resized to (width, height).
+
+        That size may differ from the file's by rounding.
 
         Raises:
           ValueError: if the file lacks one of the frames.

@@ -66,7 +66,7 @@ def estimate_depth(
 
 
 def _select_pairs(frames: PosedFrames, scene_inverse_depth: float) -> list[list[int]]:
-    """Second views of each frame: on each side the nearest with the target parallax, and the reverse pairs."""
+    """Second views per frame: the nearest with enough parallax on each side, and reverse."""
     focal = float(frames.intrinsics_px[:2].mean())
     pairs: list[set[int]] = [set() for _ in frames.gray]
     for frame in np.flatnonzero(frames.is_registered).tolist():
@@ -97,7 +97,9 @@ def _frame_depth(
 
 
 def triangulate(frames: PosedFrames, flows: FlowCache, source: int, target: int) -> tuple[Float32Array, Float32Array]:
-    """Inverse depth of a frame's pixels by linear triangulation along epipolar lines, and its inverse variance.
+    """Inverse depth of a frame's pixels, and its inverse variance.
+
+    By linear triangulation along epipolar lines.
 
     The epipolar error, across the lines, also estimates the error along them, which the depth inherits.
 
@@ -131,7 +133,10 @@ def triangulate(frames: PosedFrames, flows: FlowCache, source: int, target: int)
 
 
 def inlier_mean(depths: Float32Array, inverse_variances: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Inverse-variance mean of the (m, h, w) inverse depths that agree with the most certain one, and its sigma."""
+    """Inverse-variance mean and sigma of (m, h, w) consistent inverse depths.
+
+    Those count that agree with the most certain one.
+    """
     best = inverse_variances.argmax(axis=0)[None]
     reference, information = (np.take_along_axis(m, best, axis=0)[0] for m in (depths, inverse_variances))
     with np.errstate(divide="ignore", invalid="ignore"):

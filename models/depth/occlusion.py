@@ -15,7 +15,9 @@ EROSION_CELLS = 3
 
 
 def render_neighbor_surface(frames: PosedFrames, maps: InverseDepth, frame: int) -> Float32Array:
-    """(h, w) inverse depth of the nearest surface that two other frames confirm; 0 where unknown.
+    """(h, w) inverse depth of the nearest surface that two other frames confirm.
+
+    0 where unknown.
 
     Z-buffers of up to ten frames before and behind are compared. The second nearest depth of a cell counts, eroded over
     neighboring cells, so that neither outliers nor depth edges make a surface. In `frame` itself the surface may be
@@ -41,7 +43,7 @@ def render_neighbor_surface(frames: PosedFrames, maps: InverseDepth, frame: int)
 def _render_z_buffer(
     frames: PosedFrames, maps: InverseDepth, source: int, target: int, shape: tuple[int, int]
 ) -> Float32Array:
-    """(rows * columns,) largest inverse depth in `target` of the points of `source` that fall into each cell."""
+    """(rows * columns,) largest inverse depth in `target` per cell, from points of `source`."""
     rows, columns = shape
     x, y, z = frames.project(source, target, maps.inverse_depth[source])
     column, row = ((position + np.float32(0.5)) / CELL_PX for position in (x, y))

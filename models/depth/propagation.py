@@ -28,7 +28,10 @@ def propagate(values: Float32Array, is_known: BoolArray) -> Float32Array:
 
 
 def normalized_convolution(total: npt.ArrayLike, weight: npt.ArrayLike, sigmas: Sequence[float]) -> Float32Array:
-    """Local means from weighted sums and weights per cell, by Gaussians of several sigmas in cells."""
+    """Local means by Gaussians of several sigmas, in cells.
+
+    From weighted sums and weights per cell.
+    """
     sums = np.dstack([np.asarray(total, np.float64), np.asarray(weight, np.float64)])
     blurred = (WIDER_WEIGHT**k * cv2.GaussianBlur(sums, (0, 0), sigma) for k, sigma in enumerate(sigmas))
     local = sum(blurred, np.zeros_like(sums))

@@ -6,5 +6,8 @@ from models.depth.settings import ConsistencySettings
 
 
 def single_step(settings: ConsistencySettings) -> ConsistencySettings:
-    """Settings with one optimizer step per stage: in SpatialVID's code the step stands after the loop."""
+    """Settings with one optimizer step per stage.
+
+    In SpatialVID's code the step stands after the loop.
+    """
     return settings.model_copy(update={"align_steps": 1, "refine_steps": 1})

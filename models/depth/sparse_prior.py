@@ -16,7 +16,9 @@ SIGMAS = (0.7, 2.0, 6.0)
 
 
 def sparse_inverse_depth(frames: PosedFrames, points_world: Float64Array) -> Float32Array:
-    """(n, h, w) float32 inverse depth interpolated from 3D points in view; 0 in frames without any.
+    """(n, h, w) float32 inverse depth interpolated from 3D points in view.
+
+    0 in frames without any.
 
     Occlusion is ignored.
     """

@@ -52,7 +52,9 @@ class UniDepth:
         return FrameDepths(maps=maps, is_valid=np.isfinite(maps) & (maps > 0), focal_px=focal_px)
 
     def infer(self, images_u8: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth in meters (n, h', w') and focal length over image width (n,), of (n, h, w, 3) uint8 images.
+        """Depth in meters, and focal length over image width, of images.
+
+        Depth is (n, h', w'), focal length (n,), images (n, h, w, 3) uint8.
 
         A longer side above 640 is reduced to 640 first, as in SpatialVID.
         """

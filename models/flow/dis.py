@@ -21,7 +21,9 @@ OUTSIDE_PX = 1e6
 
 
 class DisFlow:
-    """Dense inverse search (DIS) flow, Kroeger et al. 2016. An object serves one thread at a time.
+    """Dense inverse search (DIS) flow, Kroeger et al. 2016.
+
+    Not thread-safe.
 
     OpenCV's fast preset computes it at a quarter of the resolution: about 10 ms at 640 x 360.
 
@@ -38,14 +40,19 @@ class DisFlow:
             self._engine.setVariationalRefinementIterations(FINE_SMOOTHING_STEPS)
 
     def flow(self, before: UInt8Array, now: UInt8Array, start: Float32Array | None = None) -> Float32Array:
-        """(h, w, 2) float32 flow from `before` to `now` in pixels; `start` is the initial flow."""
+        """(h, w, 2) float32 flow from `before` to `now` in pixels.
+
+        `start` is the initial flow.
+        """
         height, width = before.shape
         initial = np.zeros((height, width, 2), np.float32) if start is None else start
         return np.asarray(self._engine.calc(before, now, initial), np.float32)
 
 
 class FlowCache:
-    """Thread-safe LRU cache of fine flow between any two frames of a clip, computed on first use.
+    """Thread-safe LRU cache of fine flow between frames of a clip.
+
+    Flow is computed on first use.
 
     Its arrays are shared: callers must not change them.
 
@@ -82,7 +89,7 @@ class FlowCache:
 
 
 class _FlowLru:
-    """Maps by pair of frames, each computed once by the first thread; the least recently used are evicted."""
+    """LRU cache of maps by pair of frames."""
 
     def __init__(self, max_count: int) -> None:
         self._max_count = max(8, max_count)

@@ -44,7 +44,10 @@ class RaftResidualBlock(nn.Module):
 
 
 class RaftEncoder(nn.Module):
-    """Encoder of images (n, 3, H, W), -1 to 1, into features (n, 256, H / 8, W / 8)."""
+    """Encoder of images into features at 1/8 resolution.
+
+    From (n, 3, H, W), -1 to 1, to (n, 256, H / 8, W / 8).
+    """
 
     def __init__(self, norm: str) -> None:
         super().__init__()
@@ -131,7 +134,10 @@ class UpdateBlock(nn.Module):
             self._merged.append({**merged, "bias": torch.cat([gate.bias for gate in gates])})
 
     def context_terms(self, context: Tensor) -> Tensor:
-        """Terms (f, 768, h, w) of the GRU gates from context features (f, 128, h, w)."""
+        """Terms of the GRU gates from context features.
+
+        From (f, 128, h, w) to (f, 768, h, w).
+        """
         terms = [
             functional.conv2d(context, merged["context"], merged["bias"], padding=padding)
             for merged, padding in zip(self._merged, ((0, 2), (2, 0)), strict=True)
@@ -151,7 +157,10 @@ class UpdateBlock(nn.Module):
         return net, self.flow_head(net)
 
     def upsample(self, flow: Tensor, net: Tensor) -> Tensor:
-        """Convex upsampling of flow (n, 2, h, w) float32 to (n, 2, 8 h, 8 w), from nine neighbors each."""
+        """Convex upsampling of flow by 8, from nine neighbors each.
+
+        From (n, 2, h, w) to (n, 2, 8 h, 8 w), float32.
+        """
         n, _, h, w = flow.shape
         weight = torch.softmax((MASK_SCALE * self.mask(net)).float().reshape(n, 1, 9, 8, 8, h, w), 2)
         near = functional.unfold(8 * flow, 3, padding=1).reshape(n, 2, 9, 1, 1, h, w)
@@ -170,7 +179,10 @@ class RaftNetwork(nn.Module):
         return self.fnet.conv1.weight.dtype
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (n, 256, h, w), hidden state (n, 128, h, w) and context (n, 768, h, w) of RGB (n, 3, H, W) uint8."""
+        """Features, hidden state and context of RGB images.
+
+        Features (n, 256, h, w), state (n, 128, h, w), context (n, 768, h, w); RGB (n, 3, H, W) uint8.
+        """
         normalized = (2 * (images.float() / 255) - 1).to(self.dtype)
         net, context = self.cnet(normalized.contiguous(memory_format=torch.channels_last)).split(HIDDEN, 1)
         terms = self.update_block.context_terms(functional.relu(context))

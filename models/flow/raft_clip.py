@@ -86,7 +86,7 @@ def _refine(
     flow: Tensor,
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """Flow (n, 2, h, w) float32 in px of the features, and the last hidden state."""
+    """Flow (n, 2, h, w) in px of the features, and the hidden state."""
     net, context = net[source], context[source]
     volume = make_volume(pyramid, source, target)
     grid = pixel_grid(pyramid.height, pyramid.width, flow.device)
@@ -98,12 +98,15 @@ def _refine(
 
 
 def _halve(flow: Tensor) -> Tensor:
-    """(n, 2, H, W) to (n, 2, H / 2, W / 2), in px of that size."""
+    """Flow at half the size, in px of that size."""
     return functional.avg_pool2d(flow, 2) / 2
 
 
 def is_consistent(forward: Tensor, backward: Tensor) -> Tensor:
-    """(n, h, w) forward-backward consistency of flows (n, 2, h, w); backward flow is 0 outside the image."""
+    """(n, h, w) forward-backward consistency of flows (n, 2, h, w).
+
+    Backward flow is 0 outside the image.
+    """
     _, _, height, width = forward.shape
     ends = pixel_grid(height, width, forward.device) + forward.permute(0, 2, 3, 1)
     size = torch.tensor([width - 1, height - 1], device=forward.device)

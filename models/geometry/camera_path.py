@@ -97,7 +97,10 @@ def rotate(quaternions: Float64Array, vectors: Float64Array) -> Float64Array:
 
 
 def rotation_vectors(quaternions: Float64Array) -> Float64Array:
-    """(..., 3) rotation vectors (SO(3) logarithm), angle 0 to pi in radians, for either quaternion sign."""
+    """(..., 3) rotation vectors (SO(3) logarithm) of quaternions.
+
+    Angles are 0 to pi, for either sign of the quaternion.
+    """
     signed = np.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
     sine = np.linalg.norm(signed[..., :3], axis=-1, keepdims=True)
     angle = 2.0 * np.arctan2(sine, signed[..., 3:])
@@ -106,7 +109,9 @@ def rotation_vectors(quaternions: Float64Array) -> Float64Array:
 
 
 def registered_span(cam_from_world: npt.ArrayLike) -> slice:
-    """Slice from the first registered frame to the last one, for (n, 7) poses, NaN where not registered.
+    """Slice from the first to the last registered frame of (n, 7) poses.
+
+    Poses are NaN where not registered.
 
     Raises:
       ValueError: if no frame has a pose.

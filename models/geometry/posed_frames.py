@@ -45,7 +45,10 @@ class PosedFrames:
         intrinsics_px: Float64Array,
         size: tuple[int, int],
     ) -> PosedFrames:
-        """From (h, w, 3) RGB frames and their intrinsics, resized to a (width, height) that is not larger."""
+        """Posed frames from RGB frames and intrinsics, resized to (width, height).
+
+        Frames are (h, w, 3); the new size is not larger.
+        """
         full = rgb[0].shape[1], rgb[0].shape[0]
         gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in rgb]
         if size != full:
@@ -68,7 +71,10 @@ class PosedFrames:
         return matrix[:3, :3], matrix[:3, 3]
 
     def rotated_rays(self, rotation: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Rays of all pixels (z = 1) after a rotation: x, y and z, (h, w) each."""
+        """Rays of all pixels (z = 1) after a rotation.
+
+        x, y and z, (h, w) each.
+        """
         x, y, z = (row[0] * self._x + (row[1] * self._y + row[2]) for row in rotation)
         return x, y, z
 
@@ -91,6 +97,6 @@ class PosedFrames:
         return fx * x / depth_ratio + cx, fy * y / depth_ratio + cy, z
 
     def rigid_flow(self, source: int, target: int, inverse_depth: Float32Array | np.float32) -> Float32Array:
-        """(h, w, 2) rigid flow: optical flow of a static scene from one frame to another."""
+        """(h, w, 2) rigid flow: optical flow of a static scene between two frames."""
         columns, rows, _ = self.project(source, target, inverse_depth)
         return np.stack([columns - self.columns, rows - self.rows], axis=-1)

@@ -83,7 +83,9 @@ def distance_level(move_dist: float | None) -> int | None:
 
 
 def find_peaks(values: Float64Array, positions: Float64Array, height: float, distance: float) -> npt.NDArray[np.intp]:
-    """Indices of local maxima of at least `height`, at least `distance` apart; higher ones have priority.
+    """Indices of local maxima of at least `height` and at least `distance` apart.
+
+    Higher ones have priority.
 
     A plateau is one peak at its middle; ends are no peaks. As scipy.signal.find_peaks with `height` and `distance`, for
     samples at any increasing `positions`.
@@ -139,7 +141,7 @@ def _measure(
 
 
 def _count_turns(centers: Float64Array, times: Float64Array) -> int:
-    """Turns by SpatialVID's rule on camera centers: peaks of the angle between the chords to both ends, smoothed.
+    """Turns of camera centers by SpatialVID's rule: peaks of the smoothed chord angle.
 
     Samples with a chord too short for a reliable direction are left out.
     """
@@ -158,7 +160,10 @@ def _count_turns(centers: Float64Array, times: Float64Array) -> int:
 
 
 def count_peaks(curve: Float64Array, positions: Float64Array, distance: float) -> int:
-    """Peaks of an angle curve above the least turn, and its maximum, also at an end."""
+    """Peaks of an angle curve above the least turn.
+
+    Its maximum counts also at an end.
+    """
     heights = curve[find_peaks(curve, positions, MIN_TURN_RAD, distance)]
     highest = curve.max()
     return len(heights) + int(highest > MIN_TURN_RAD and highest not in heights)

@@ -1,1 +1,4 @@
-"""Networks in torch whose published weights this program runs itself. Imported only where a model is loaded."""
+"""Networks in torch for published weights.
+
+Imported only where a model is loaded.
+"""

@@ -1,4 +1,7 @@
-"""Batched inference over many images: batches are capped in bytes and halved when memory runs out."""
+"""Batched inference over many images.
+
+Batches are capped in bytes and halved when memory runs out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Correlation volumes and lookup of RAFT (Teed and Deng 2020) and DROID-SLAM (Teed and Deng 2021).
+"""Correlation volumes and lookup of RAFT and DROID-SLAM.
+
+Teed and Deng 2020 and 2021.
 
 Features of the second frame are pooled once a frame to four levels, and one matrix product on the tensor cores gives
 all levels of an edge. The tracker recomputes volumes for each lookup: at 41 x 73 features one takes 24 MB an edge, and
@@ -62,7 +64,7 @@ class FeaturePyramid:
 
 
 def correlate(pyramid: FeaturePyramid, source: Tensor, target: Tensor, coords_px: Tensor) -> Tensor:
-    """Correlation of the pixels of frames i with a window around their projections in frames j.
+    """Correlation of pixels in frames i with windows around their projections in j.
 
     Args:
       pyramid: of all frames.
@@ -84,13 +86,19 @@ def correlate(pyramid: FeaturePyramid, source: Tensor, target: Tensor, coords_px
 
 
 def make_volume(pyramid: FeaturePyramid, source: Tensor, target: Tensor) -> Tensor:
-    """Correlation volumes (e, p, columns): pixels of frames i with all pixels and levels of frames j."""
+    """Correlation volumes (e, p, columns) between frames i and j.
+
+    Columns are all pixels and levels of frames j.
+    """
     pixels = pyramid.height * pyramid.width
     return torch.bmm(pyramid.rows[source, :pixels], pyramid.rows[target].transpose(1, 2))
 
 
 def lookup(volume: Tensor, pyramid: FeaturePyramid, coords_px: Tensor, radius: int = RADIUS) -> Tensor:
-    """Windows of volumes (e, p, columns) around (e, h, w, 2): (e, channels, h, w), see `correlate`."""
+    """Windows (e, channels, h, w) of volumes around given coordinates.
+
+    Volumes are (e, p, columns), coordinates (e, h, w, 2); see `correlate`.
+    """
     shape, coords_px = coords_px.shape, coords_px.flatten(1, 2)
     if volume.dtype == torch.float16 and usable_for(volume):
         windows = kernels.look_up_correlation(volume, coords_px.contiguous(), pyramid.levels(), radius)

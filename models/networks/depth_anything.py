@@ -1,4 +1,7 @@
-"""Depth Anything V2 (Yang et al. 2024) by its published names: DINOv2 and a DPT head (Ranftl et al. 2021)."""
+"""Depth Anything V2 (Yang et al. 2024): DINOv2 and a DPT head.
+
+By its published parameter names. DPT: Ranftl et al. 2021.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ class DepthAnythingV2(nn.Module):
         self.depth_head = _DptHead(VIT_SIZES[encoder], channels, levels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Inverse depth (n, h, w) >= 0, up to scale and shift, of normalized images (n, 3, h, w).
+        """Inverse depth (n, h, w) >= 0, up to scale and shift.
+
+        Images are normalized, (n, 3, h, w).
 
         h and w are multiples of 14.
         """

@@ -1,4 +1,6 @@
-"""DINOv2 vision transformer (Oquab et al. 2023), by its published parameter names; patches of 14 pixels.
+"""DINOv2 vision transformer (Oquab et al. 2023), patches of 14 pixels.
+
+By its published parameter names.
 
 Encoder of Depth Anything V2 and MoGe-2. Attention runs on torch's fused kernels.
 """

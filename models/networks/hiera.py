@@ -1,4 +1,7 @@
-"""Image encoder of SAM 2.1 (Ravi et al. 2024) by its published names: Hiera (Ryali et al. 2023) and FPN neck."""
+"""Image encoder of SAM 2.1 (Ravi et al. 2024): Hiera and FPN neck.
+
+By its published parameter names. Hiera: Ryali et al. 2023.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class HieraEncoder(nn.Module):
         self.neck = _FpnNeck([size.width << stage for stage in (3, 2, 1, 0)])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features (n, 256, h / 4, w / 4), (n, 256, h / 8, w / 8), (n, 256, h / 16, w / 16) of (n, 3, h, w)."""
+        """Features of (n, 3, h, w) images at strides 4, 8 and 16.
+
+        Each is (n, 256, h / stride, w / stride).
+        """
         features: list[Tensor] = self.neck(self.trunk(images))
         return features[:3]
 
@@ -178,12 +184,12 @@ class _Lateral(nn.Module):
 
 
 def _halve(tokens: Tensor) -> Tensor:
-    """Max pooling of (n, h, w, c) to (n, h / 2, w / 2, c)."""
+    """Max pooling by 2 of channels-last features."""
     return F.max_pool2d(tokens.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def _to_windows(tokens: Tensor, side: int) -> Tensor:
-    """Windows (n windows, side, side, c) of (n, h, w, c), zero-padded at the right and the bottom."""
+    """Windows of channels-last features, zero-padded at the right and bottom."""
     n, height, width, channels = tokens.shape
     bottom, right = -height % side, -width % side
     if bottom or right:

@@ -85,7 +85,10 @@ def gru_gates(
 def gru_state(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, update: Tensor, net: Tensor
 ) -> Tensor:
-    """New hidden state of the GRU; `own` (e, 128, h, w) is the convolution of the reset state."""
+    """New hidden state of the GRU.
+
+    `own` (e, 128, h, w) is the convolution of the reset state.
+    """
     if _fits_kernels(net):
         rows = _rows(own), _rows(inputs), _rows(context)
         return _maps(kernels.gru_state(*rows, source, common, _rows(update), _rows(net)))

@@ -1,4 +1,7 @@
-"""MoGe-2 (Wang et al. 2025) by its published parameter names: point map, mask and metric scale of an image."""
+"""MoGe-2 (Wang et al. 2025): point map, mask and metric scale of an image.
+
+By its published parameter names.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ class MoGe2(nn.Module):
 
 
 def view_plane(width: int, height: int, aspect: float, like: Tensor) -> Tensor:
-    """(height, width, 2) view-plane x, y of pixel centers, in units of half the image diagonal."""
+    """(height, width, 2) view-plane x, y of pixel centers.
+
+    In units of half the image diagonal.
+    """
     diagonal = (1 + aspect**2) ** 0.5
     spans = ((aspect / diagonal, width), (1 / diagonal, height))
     axes = [

@@ -1,4 +1,4 @@
-"""SAM 2.1 (Ravi et al. 2024): own image encoder; prompt encoder, mask decoder and memory of transformers."""
+"""SAM 2.1 (Ravi et al. 2024): own image encoder, decoder and memory of transformers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class Sam2(nn.Module):
         return self.to(dtype=dtype)
 
     def embed(self, images: Tensor) -> list[Tensor]:
-        """Features of normalized images (n, 3, 1024, 1024) at strides 4, 8 and 16, for the decoder."""
+        """Features of normalized images at strides 4, 8 and 16, for the decoder.
+
+        Images are (n, 3, 1024, 1024).
+        """
         fine, middle, coarse = self.encoder(images)
         decoder = self.video.mask_decoder
         return [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]

@@ -27,7 +27,10 @@ class PackageFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubRepo:
-    """Repository of the Hugging Face Hub at a revision: a commit, or a branch if none is known."""
+    """Repository of the Hugging Face Hub at a revision.
+
+    A commit, or a branch if none is known.
+    """
 
     repo: str
     revision: str

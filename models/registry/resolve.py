@@ -224,7 +224,10 @@ def _copy_to_cache(card: ModelCard, file: WeightsFile, uri: str) -> str:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[str]:
-    """Unique temporary file in a folder, removed at the end: concurrent processes must not share one."""
+    """Unique temporary file in a folder, removed at the end.
+
+    Concurrent processes must not share one.
+    """
     handle, path = tempfile.mkstemp(prefix=".tmp-", dir=folder)
     os.close(handle)
     try:
@@ -240,6 +243,6 @@ def _digest_of(path: str) -> str:
 
 @lru_cache(maxsize=64)
 def _file_sha256(path: str, size_bytes: int, mtime_ns: int) -> str:
-    """SHA-256 of a file; size and time are part of the cache key, so that a changed file is read again."""
+    """SHA-256 of a file, cached by size and time."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

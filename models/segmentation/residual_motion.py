@@ -58,7 +58,7 @@ def moving_masks(
 
 @dataclass(frozen=True, slots=True)
 class _MotionResidual:
-    """(h, w) float32 each: residual in units of its tolerance (1 is the limit), and its weight."""
+    """(h, w) float32 residual in units of its tolerance, and its weight."""
 
     excess: Float32Array
     weight: Float32Array
@@ -117,7 +117,7 @@ class _EpipolarSegment:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """How far another frame is from what a still scene would show of a frame's pixels, (h, w) each.
+    """(h, w) differences of another frame from the static scene at a frame's pixels.
 
     Attributes:
       moved: by the flow, in units of its error.
@@ -172,10 +172,7 @@ class _MotionScorer:
         return _MotionResidual(excess.astype(np.float32), weight.astype(np.float32))
 
     def _static_depth(self, frame: int, others: list[int]) -> _StaticDepth:
-        """Depth where it is valid, else what the flows to both neighbors agree on, within reason, else a guess.
-
-        No farther than what others see there.
-        """
+        """Depth of the static scene, no farther than the surfaces that other frames show."""
         shape = self._frames.shape[1:]
         if self._depth is None:
             zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
@@ -238,7 +235,7 @@ class _MotionScorer:
         )
 
     def _difference(self, frame: int, other: int, x: Float32Array, y: Float32Array) -> Float32Array:
-        """Mean difference of gray levels around each pixel and where it is in the other frame, but for one of all."""
+        """Mean gray-level difference around each pixel and its match in the other frame."""
         seen = cv2.remap(self._frames.gray[other], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         difference = seen.astype(np.float32) - self._frames.gray[frame]
         return _box(np.abs(difference - np.median(difference)), PATCH_PX)

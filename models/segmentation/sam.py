@@ -1,4 +1,7 @@
-"""Masks of moving objects by SAM 2.1 (Ravi et al. 2024), prompted with the regions of dynamic masks."""
+"""Masks of moving objects by SAM 2.1, prompted by dynamic masks.
+
+Ravi et al. 2024.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,10 @@ class SamMasks:
         self.halvings = 0
 
     def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
-        """See `MaskModel.refine`. A region stays if its mask covers too little of it or too much of the frame."""
+        """Refined masks, see `MaskModel.refine`.
+
+        A region stays as it is if its mask covers too little of it or too much of the frame.
+        """
         prompts = prompts_from_masks(is_moving, self._settings.max_prompts)
         size = (is_moving.shape[1], is_moving.shape[2])
 
@@ -159,7 +165,10 @@ class SamMasks:
         return np.asarray(masks | propagated, bool)
 
     def embed(self, images_u8: Tensor) -> list[Tensor]:
-        """Image features of (n, h, w, 3) uint8 RGB images, resized to a square as in SAM's training."""
+        """Image features of RGB images, resized to a square as in training.
+
+        Images are (n, h, w, 3) uint8.
+        """
         unit = to_unit(images_u8)
         wide = F.interpolate(unit, (INPUT_PX, INPUT_PX), mode="bilinear", antialias=True)
         return self._network.embed(normalize(wide, MEAN_RGB, STD_RGB).to(self._dtype))

@@ -20,7 +20,7 @@ class MaskModel(Protocol):
         """How often a batch was halved because memory ran out."""
 
     def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
-        """(n, h, w) bool: each moving region replaced by the mask of the object that it lies on.
+        """(n, h, w) bool masks: each moving region replaced by its object's mask.
 
         Args:
           frames_rgb_u8: (h', w', 3) uint8 each, all of one size; of any number of clips.

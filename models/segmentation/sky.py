@@ -15,7 +15,9 @@ MAX_SKY_SHARE = 0.5
 
 
 def find_sky(rgb: UInt8Array) -> BoolArray:
-    """(h, w) bool sky of an (h, w, 3) uint8 image: large blue or pale regions.
+    """(h, w) bool sky mask of an (h, w, 3) uint8 image.
+
+    Sky is a large blue or pale region.
 
     The largest region counts, and those of more than half its size. SpatialVID swaps red and blue in both the image and
     the range of hues; here both are in order. A white wall counts as sky.
@@ -33,7 +35,9 @@ def find_sky(rgb: UInt8Array) -> BoolArray:
 
 
 def drop_sky(rgb: UInt8Array, is_moving: BoolArray) -> BoolArray:
-    """(h', w') dynamic mask of an (h, w, 3) image, without regions that are mostly sky.
+    """(h', w') dynamic mask without regions that are mostly sky.
+
+    The image is (h, w, 3).
 
     Motion segmentation often marks clouds and blank sky.
     """

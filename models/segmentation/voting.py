@@ -87,7 +87,10 @@ def is_flow_consistent(flows: FlowCache, before: int, now: int) -> BoolArray:
 def clean_masks(
     gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_fn: MapFunction
 ) -> BoolArray:
-    """(n, h, w) bool: regions with residuals above 1, some of them strong, that are not tiny."""
+    """(n, h, w) bool masks from residuals, without small or weak regions.
+
+    Residuals of a region are above 1, some of them well above.
+    """
     return np.stack(list(map_fn(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
 
 

@@ -217,7 +217,7 @@ def load_pycolmap() -> Any:
 
 
 def _write_frames(request: PoseRequest, folder: Path) -> list[str]:
-    """Writes images and masks as COLMAP reads them; returns the image names in the order of the frames."""
+    """Writes images and masks for COLMAP; returns the image names in order."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     names = [f"{k:06d}.png" for k in range(len(request.frames))]
@@ -237,7 +237,7 @@ def _write_png(path: Path, image: UInt8Array) -> None:
 
 
 def _measure_points(model: Any, camera: Any, images: Any) -> tuple[float | None, Float64Array]:
-    """Root mean square reprojection error in pixels, and depths of observations in front of their camera."""
+    """RMS reprojection error in pixels, and depths of observations."""
     squares: list[Float64Array] = []
     depths: list[Float64Array] = [np.zeros(0)]
     for image in images:

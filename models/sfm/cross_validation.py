@@ -1,4 +1,4 @@
-"""Cross-validation of a reconstruction: solutions from disjoint halves of the tracks, compared with that of all.
+"""Cross-validation of a reconstruction by solutions from disjoint halves of its tracks.
 
 Residuals and depth maps of a reconstruction agree with its poses by construction, also where its scale broke. Solutions
 that share no track and no initial pair have errors of their own: where they disagree, one cannot be trusted.
@@ -43,7 +43,9 @@ class CrossValidation:
 
 
 def cross_validate(recon: Reconstruction, tracks: Tracks, num_threads: int) -> CrossValidation | None:
-    """Compares a reconstruction with two that each see one half of its tracks; None if there is nothing to compare.
+    """Compares a reconstruction with two from one half of its tracks each.
+
+    None if there is nothing to compare.
 
     Each half starts from an initial pair of its own rank, with the intrinsics of the whole.
     """
@@ -71,7 +73,7 @@ def cross_validate(recon: Reconstruction, tracks: Tracks, num_threads: int) -> C
 
 
 def _map_half(tracks: Tracks, recon: Reconstruction, rank: int, num_threads: int) -> Reconstruction | None:
-    """Maps from an initial pair of a rank of its own; None if no pair has parallax."""
+    """Reconstruction from one half of the tracks; None if no pair has parallax."""
     pairs = find_initial_pairs(tracks, recon.intrinsics_px, NUM_HALVES)
     mapper = initialize_mapper(tracks, pairs[rank:] or pairs, [recon.intrinsics_px], False, num_threads)
     if mapper is None:
@@ -82,7 +84,7 @@ def _map_half(tracks: Tracks, recon: Reconstruction, rank: int, num_threads: int
 
 
 def _position_rmse(centers: Float64Array, reference: Float64Array) -> float:
-    """Root mean square distance after the best Sim(3) (Umeyama 1991), as a share of the reference's path length."""
+    """ATE RMSE after Sim(3) alignment (Umeyama 1991), as a share of path length."""
     p, q = centers - centers.mean(axis=0), reference - reference.mean(axis=0)
     u, values, vt = np.linalg.svd(q.T @ p)
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -93,7 +95,7 @@ def _position_rmse(centers: Float64Array, reference: Float64Array) -> float:
 
 
 def _scale_changes(centers: Float64Array, reference: Float64Array) -> tuple[Int64Array, Float64Array]:
-    """Steps of a trajectory, and the relative change of scale between the parts up to each and after it.
+    """Trajectory steps, and relative scale changes between the parts before and after each.
 
     A part's scale is the ratio of its path lengths, so that short, noisy steps count little.
     """

@@ -168,7 +168,9 @@ def without_poses(request: PoseRequest, reason: str, breaks: tuple[int, ...] = (
 
 
 def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
-    """Initial intrinsics of unknown cameras: focal length of 1.2 times the longer side, as in COLMAP.
+    """Initial intrinsics of unknown cameras.
+
+    The focal length is 1.2 times the longer side, as in COLMAP.
 
     Args:
       size: (width, height) in pixels.
@@ -180,7 +182,10 @@ def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
 def resize_intrinsics(
     intrinsics_px: Float64Array, old_size: tuple[int, int], new_size: tuple[int, int]
 ) -> Float64Array:
-    """(..., 4) fx fy cx cy after whole frames are resized from one (width, height) to another."""
+    """Intrinsics (..., 4) fx fy cx cy after resizing frames.
+
+    Sizes are (width, height); whole frames are resized.
+    """
     scale = np.tile(np.asarray(new_size, np.float64) / np.asarray(old_size, np.float64), 2)
     # With pixel centers at integers, the fixed point is the image corner at (-0.5, -0.5).
     corner = np.array([0, 0, 0.5, 0.5])

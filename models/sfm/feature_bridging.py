@@ -1,4 +1,7 @@
-"""Feature matches across weak links in the tracks, such as fast turns or blurred frames, and loop closures."""
+"""Feature matches across weak links in the tracks, and for loop closures.
+
+Weak links are fast turns or blurred frames.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def bridge_weak_links(tracks: Tracks, gray: Sequence[UInt8Array]) -> Tracks:
 
 
 def _pairs_across(weak: Sequence[int], num_frames: int) -> set[tuple[int, int]]:
-    """Pairs of frames across weak links, and neighbors on either side: matches without depth carry no scale across."""
+    """Pairs of frames across weak links, with their neighbors on either side."""
     pairs: set[tuple[int, int]] = set()
     for link in weak:
         near = range(max(0, link + 1 - REACH_FRAMES), min(num_frames, link + 1 + REACH_FRAMES))
@@ -57,7 +60,7 @@ def _pairs_across(weak: Sequence[int], num_frames: int) -> set[tuple[int, int]]:
 
 
 def _loop_pairs(gray: Sequence[UInt8Array]) -> set[tuple[int, int]]:
-    """Pairs of frames far apart in time that look alike, and of the next frames: candidates for loop closures."""
+    """Candidate pairs for loop closures, with the next frames."""
     small = np.stack([cv2.resize(g, THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA).ravel() for g in gray])
     centered = small - small.mean(axis=1, keepdims=True)
     deviation = np.maximum(small.std(axis=1, keepdims=True), 1.0)
@@ -78,14 +81,14 @@ def _loop_pairs(gray: Sequence[UInt8Array]) -> set[tuple[int, int]]:
 
 
 def _with_neighbors(first: int, second: int, num_frames: int) -> set[tuple[int, int]]:
-    """The pair, and each of its frames with the next one, so that matches have depth."""
+    """The pair, and each of its frames with the next one."""
     return {(first, second), (first, first + 1), *({(second, second + 1)} if second + 1 < num_frames else ())}
 
 
 def _merge_matches(
     features: dict[int, Features], matches: list[tuple[int, int, Int64Array, Int64Array]], num_frames: int
 ) -> Float64Array:
-    """(n, k, 2) tracks as connected components of the matches, without those with two keypoints in a frame."""
+    """(n, k, 2) tracks: components of matches without two keypoints in a frame."""
     start = dict(zip(features, np.cumsum([0, *(len(f.keypoints) for f in features.values())]).tolist(), strict=False))
     total = sum(len(f.keypoints) for f in features.values())
     edges = [(start[a] + i, start[b] + k) for a, b, of_a, of_b in matches for i, k in zip(of_a, of_b, strict=True)]

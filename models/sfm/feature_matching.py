@@ -1,4 +1,7 @@
-"""SIFT features of frames, and matches between two frames verified by epipolar geometry or a homography."""
+"""SIFT features of frames, and geometrically verified matches between two frames.
+
+Verified by epipolar geometry or a homography.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ RANSAC_CONFIDENCE, RANSAC_ITERATIONS = 0.999, 2000
 
 
 class Features(NamedTuple):
-    """SIFT features of a frame (Lowe 2004): (k, 2) keypoints in pixels and (k, 128) descriptors."""
+    """SIFT features of a frame (Lowe 2004).
+
+    (k, 2) keypoints in pixels and (k, 128) descriptors.
+    """
 
     keypoints: Float64Array
     descriptors: Float32Array
@@ -37,7 +43,9 @@ def detect_features(gray: UInt8Array) -> Features:
 
 
 def match_features(first: Features, second: Features) -> tuple[Int64Array, Int64Array]:
-    """Indices of features in both frames that pass the ratio test and geometric verification; none if it fails.
+    """Feature indices of verified matches in both frames; none if verification fails.
+
+    Matches pass the ratio test first.
 
     The fundamental matrix (MAGSAC++, Barath et al. 2020) verifies scenes with parallax. It also fits unrelated matches
     by chance, so that a high share of inliers is required; else a homography has to fit.

@@ -94,7 +94,9 @@ class ReferenceFrame:
 def refine_intermediate_poses(
     references: Sequence[ReferenceFrame], gray: Sequence[UInt8Array], initial: Float64Array
 ) -> Float64Array:
-    """Poses of frames between two annotated ones, or after the last one, by motion-only bundle adjustment.
+    """Poses of frames between annotated ones by motion-only bundle adjustment.
+
+    Also of frames after the last annotated one.
 
     Corners with a depth are projected by the initial pose and tracked by Lucas-Kanade, forward and backward; the pose
     of each frame is then optimized with a Cauchy loss. About 10 ms of CPU a frame at 640 x 360.

@@ -23,7 +23,10 @@ class IncrementalMapper(Reconstruction):
     """A reconstruction that grows as in COLMAP's incremental mapper (Schönberger & Frahm 2016)."""
 
     def register_initial_pair(self, first: int, second: int) -> int:
-        """Registers two frames by the essential matrix (Nister 2004); returns the inlier count, 0 on failure."""
+        """Registers two frames by the essential matrix; returns the inlier count.
+
+        Nister 2004. The count is 0 on failure.
+        """
         common = np.flatnonzero(self.is_observed[first] & self.is_observed[second])
         if len(common) < MIN_COMMON_POINTS:
             return 0
@@ -43,7 +46,10 @@ class IncrementalMapper(Reconstruction):
         return int(count)
 
     def register_frame(self, frame: int) -> bool:
-        """Registers a frame by PnP, or by rotation where few points are well triangulated; False if it fails."""
+        """Registers a frame by PnP; returns whether it succeeded.
+
+        By rotation alone where few points are well triangulated.
+        """
         points = np.flatnonzero(self.is_well_triangulated() & self.is_observed[frame])
         pose = self._estimate_absolute_pose(frame, points) if len(points) >= MIN_PNP_POINTS else None
         if pose is None and len(points) < MIN_PNP_POINTS:
@@ -59,7 +65,7 @@ class IncrementalMapper(Reconstruction):
         return True
 
     def _pose_from_rotation(self, frame: int) -> Float64Array:
-        """The pose of the registered frame that shares most tracks, composed with the rotation to this frame."""
+        """Pose from the registered frame with most shared tracks, by a rotation."""
         registered = np.flatnonzero(self.is_registered)
         shared = (self.is_observed[registered] & self.is_observed[frame]).sum(axis=1)
         other = int(registered[np.lexsort((np.abs(registered - frame), -shared))[0]])
@@ -92,7 +98,10 @@ class IncrementalMapper(Reconstruction):
         return np.asarray(se3.from_matrix(pose))
 
     def register_frames(self, refine_focal: bool) -> None:
-        """Registers all frames that it can, outward from the registered ones, with local and global adjustment."""
+        """Registers all frames that it can, outward from the registered ones.
+
+        With local and global bundle adjustment.
+        """
         failed = np.zeros(len(self.is_registered), bool)
         last_global = int(self.is_registered.sum())
         while True:

@@ -35,7 +35,7 @@ MIN_SIGMA_PX = 0.1
 
 
 class _Prediction(NamedTuple):
-    """Predicted observations of a frame: points, (k, 2) keypoints and (k, 2, 2) warps to the reference frames."""
+    """Predicted observations of a frame."""
 
     point: Int64Array
     keypoint_px: Float64Array
@@ -95,7 +95,7 @@ def _weights(correlation: Float32Array, sigma_px: Float32Array) -> Float32Array:
 def _predict(
     recon: Reconstruction, points: Int64Array, slope: Float64Array, frame: int, size: tuple[int, ...]
 ) -> _Prediction:
-    """Points that project well inside a frame, at a scale not far from that in their reference frame."""
+    """Points that project well inside a frame, at a similar scale."""
     distance = np.abs(recon.reference[points] - frame)
     stride = -(-len(recon.is_registered) // FAR_FRAMES)
     which = np.flatnonzero((distance > 0) & ((distance <= NEAR_FRAMES) | (distance % stride == 0)))
@@ -116,7 +116,7 @@ def _predict(
 def _project(
     recon: Reconstruction, points: Int64Array, slope: Float64Array, offset_px: tuple[float, float], frame: int
 ) -> tuple[Float64Array, Float64Array]:
-    """(k, 2) pixels in a frame at an offset from the points in their reference frames, and (k,) depth ratios."""
+    """(k, 2) projections of points, offset in their reference frames, and (k,) depth ratios."""
     reference = recon.reference[points]
     rays = unproject(recon.keypoints_px[reference, points] + offset_px, recon.intrinsics_px)
     frames, order = np.full(len(points), frame), np.arange(len(points))

@@ -20,7 +20,9 @@ TIE_PX2 = 1e-7
 
 
 def inverse_depth_slopes(recon: Reconstruction, points: Int64Array) -> Float64Array:
-    """(k, 2) slopes of inverse depth per pixel, right and down, in the points' reference frames.
+    """(k, 2) slopes of inverse depth per pixel, right and down.
+
+    In the points' reference frames.
 
     The inverse depth of a plane is linear in the pixel. Its slope is fitted to the neighbors in the reference frame by
     iteratively reweighted least squares with a Cauchy loss. A prior covers few or collinear neighbors: planes are
@@ -47,7 +49,7 @@ def inverse_depth_slopes(recon: Reconstruction, points: Int64Array) -> Float64Ar
 def _fit_slopes(
     own_px: Float64Array, inverse_depth: Float64Array, others_px: Float64Array, others: Float64Array, focal_px: float
 ) -> Float64Array:
-    """(k, 2) relative slopes, in 1 / px, of (k, 2) keypoints with (k,) inverse depths, fitted to (m, 2) others."""
+    """(k, 2) relative slopes in 1 / px, fitted to nearby keypoints."""
     squared = np.square(own_px[:, None, 0] - others_px[:, 0]) + np.square(own_px[:, None, 1] - others_px[:, 1])
     squared += TIE_PX2 * np.arange(len(others))
     count = min(NUM_NEIGHBORS, len(others))

@@ -29,7 +29,9 @@ MIN_INVERSE_DEPTH = 1e-6
 
 
 class Reconstruction:
-    """Camera poses, and points by inverse depth along a keypoint's ray in a reference frame (Civera et al. 2008).
+    """Camera poses, and 3D points by inverse depth in reference frames.
+
+    A point lies on the ray of a keypoint (Civera et al. 2008).
 
     Attributes, for n frames and m tracks, each at most one point:
       keypoints_px, is_observed, weight: (n, m, 2), (n, m), (n, m): keypoints, whether they are observations that no
@@ -62,7 +64,10 @@ class Reconstruction:
         self._num_threads = num_threads
 
     def triangulate(self, frame: int | None = None) -> None:
-        """Triangulates tracks without a point that two registered frames observe; those of one frame, if given."""
+        """Triangulates tracks without a point that two registered frames observe.
+
+        Only those of one frame, if it is given.
+        """
         is_missing = np.isnan(self.inverse_depth)
         points = np.flatnonzero(is_missing if frame is None else is_missing & self.is_observed[frame])
         observed = self.is_observed[:, points] & self.is_registered[:, None]
@@ -83,13 +88,16 @@ class Reconstruction:
             return np.isfinite(self.inverse_depth) & (self.inverse_depth > MIN_INVERSE_DEPTH_SIGMAS * self.depth_sigma)
 
     def initialize_pure_rotation(self) -> None:
-        """Registers all frames and puts all points at infinity, so that only rotations are left to estimate."""
+        """Registers all frames with all points at infinity.
+
+        So only rotations are left to estimate.
+        """
         self.is_registered[:] = True
         self.reference = np.where(self.is_observed.any(axis=0), self.is_observed.argmax(axis=0), -1)
         self.inverse_depth = np.where(self.is_observed.sum(axis=0) >= 2, 0.0, np.nan)
 
     def set_median_reference_frames(self) -> None:
-        """Moves each point to the median of the registered frames that observe it as its reference frame."""
+        """Makes the median observing registered frame each point's reference frame."""
         points = np.flatnonzero(np.isfinite(self.inverse_depth))
         observed = self.is_observed[:, points] & self.is_registered[:, None]
         points, observed = points[observed.any(axis=0)], observed[:, observed.any(axis=0)]
@@ -99,7 +107,10 @@ class Reconstruction:
         self.reference[points] = reference
 
     def inverse_depth_in(self, frame: Int64Array, points: Int64Array) -> Float64Array:
-        """(k,) inverse depths of triangulated points in (k,) frames; NaN for points that are not in front of them."""
+        """(k,) inverse depths of triangulated points in (k,) frames.
+
+        NaN for points behind the camera.
+        """
         reference = self.reference[points]
         rays = unproject(self.keypoints_px[reference, points], self.intrinsics_px)
         direction, center = transform_rays(self.cam_from_world, reference, rays, frame, np.arange(len(points)))
@@ -121,7 +132,9 @@ class Reconstruction:
         optimize_focal: bool = False,
         iterations: int = 10,
     ) -> None:
-        """Bundle adjustment (Triggs et al. 2000) with a Cauchy loss of frames and the points that they observe.
+        """Bundle adjustment (Triggs et al. 2000) with a Cauchy loss.
+
+        Of frames and the points that they observe.
 
         Args:
           free_frames: frames whose poses are optimized; default: all registered ones but the first.
@@ -155,7 +168,9 @@ class Reconstruction:
             self.focal_sigma = self._focal_sigma(result.focal_variance)
 
     def refine_pose(self, frame: int, iterations: int = 10) -> None:
-        """Optimizes the pose of one frame, with a prior on each depth by the uncertainty of its triangulation.
+        """Optimizes the pose of one frame, with a prior on each depth.
+
+        The prior is as uncertain as the triangulation.
 
         Fixed at their values, uncertain depths would bias the pose toward the frames that they come from, and cause
         scale drift.
@@ -243,7 +258,10 @@ class Reconstruction:
         self.inverse_depth[points[num_frames < 2]] = np.nan
 
     def tighten_loss_scale(self) -> None:
-        """Lowers the scale of the Cauchy loss to fit the residuals, so that outliers weigh less."""
+        """Lowers the scale of the Cauchy loss to fit the residuals.
+
+        So outliers weigh less.
+        """
         error = self.residuals_px()
         error = error[np.isfinite(error)]
         if len(error):
@@ -251,5 +269,8 @@ class Reconstruction:
             self.loss_scale_px = float(np.clip(scale, MIN_LOSS_SCALE_PX, LOSS_SCALE_PX))
 
     def soft_inlier_count(self) -> float:
-        """Observations of the last bundle adjustment weighted by the Cauchy loss: an error of 1 px counts half."""
+        """Observations of the last bundle adjustment, weighted by the Cauchy loss.
+
+        An error of 1 px counts half.
+        """
         return float(np.nansum(1 / (1 + np.square(self.residuals_px()))))

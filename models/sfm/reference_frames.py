@@ -69,7 +69,7 @@ def _step(recon: Reconstruction, points: Int64Array, measured_px: Float64Array) 
 
 
 def _solve(matrix: Float64Array, right: Float64Array) -> Float64Array:
-    """(k, 3) solutions of (k, 3, 3) positive definite systems, by Schur complement of the last unknown."""
+    """(k, 3) solutions of positive definite systems by Schur complement."""
     factor = matrix[:, :2, 2] / matrix[:, 2:, 2]
     xx, xy, yy = (matrix[:, i, k] - factor[:, i] * matrix[:, k, 2] for i, k in ((0, 0), (0, 1), (1, 1)))
     a, b = (right[:, :2] - factor * right[:, 2:]).T
@@ -81,7 +81,7 @@ def _solve(matrix: Float64Array, right: Float64Array) -> Float64Array:
 def _linearize(
     recon: Reconstruction, points: Int64Array, frame: Int64Array, which: Int64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """(m, 2) residuals, and (m, 2, 3) Jacobians of projections by reference keypoint and inverse depth."""
+    """(m, 2) residuals and (m, 2, 3) Jacobians of projections."""
     reference = recon.reference[points]
     fx, fy, cx, cy = recon.intrinsics_px
     pose = recon.cam_from_world

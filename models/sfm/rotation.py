@@ -20,7 +20,7 @@ def bearings(keypoints_px: Float64Array, intrinsics_px: Float64Array) -> Float64
 def estimate_rotations(
     source: Float64Array, target: Float64Array, is_common: BoolArray, intrinsics_px: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Rotations that best align the bearing vectors of pairs of frames, and the reprojection errors left.
+    """Rotations that best align bearing vectors of frame pairs, and remaining reprojection errors.
 
     Kabsch 1976 in iteratively reweighted least squares with a Cauchy loss, whose scale shrinks from 16 px to 1 px:
     moving objects and parallax are outliers.

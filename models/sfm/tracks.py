@@ -84,7 +84,7 @@ def track_keypoints(gray: Sequence[UInt8Array], dynamic_masks: BoolArray | None 
 
 
 def _global_shift(before: UInt8Array, now: UInt8Array) -> Float32Array:
-    """Global image shift by phase correlation (Kuglin & Hines 1975) as an (h, w, 2) flow field, 0 if unclear."""
+    """Global image shift by phase correlation (Kuglin and Hines 1975); 0 if unclear."""
     height, width = before.shape
     scale = min(1.0, SHIFT_SIDE_PX / max(height, width))
     size = (max(16, round(width * scale)), max(16, round(height * scale)))

@@ -42,7 +42,9 @@ def unproject(keypoints_px: Float64Array, intrinsics_px: Float64Array) -> Float6
 def transform_rays(
     cam_from_world: Float64Array, reference: Int64Array, rays: Float64Array, frame: Int64Array, point: Int64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Rays of reference frames in other camera frames: (m, 3) directions and (m, 3) reference camera centers.
+    """Rays of reference frames in other camera frames.
+
+    (m, 3) directions and (m, 3) reference camera centers.
 
     A point of inverse depth d lies at direction + d * center, times its depth in the reference frame: the
     inverse-depth parametrization of Civera et al. 2008.

@@ -25,7 +25,10 @@ MIN_DEPTH_SNR = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseFailure:
-    """Why poses are not fit for use, and the frames that share too few points with the next one, if any."""
+    """Reason why poses are not usable, and the frames with weak links.
+
+    These share too few points with the next frame.
+    """
 
     reason: str
     breaks: tuple[int, ...] = ()
@@ -102,7 +105,7 @@ def check_reconstruction(recon: Reconstruction, reprojection_px: float | None) -
 
 
 def _count_links(recon: Reconstruction) -> tuple[Int64Array, Int64Array]:
-    """Triangulated points observed both up to each frame and after it, (n - 1,), and in each frame, (n,)."""
+    """Triangulated points observed both up to and after each frame, and in each."""
     observed = (recon.is_observed & recon.is_registered[:, None])[:, np.isfinite(recon.inverse_depth)]
     observed = observed[:, observed.any(axis=0)]
     count = len(observed)

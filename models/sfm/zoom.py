@@ -1,4 +1,7 @@
-"""Zoom detection: an image scale change that is equal at all depths, so not camera translation."""
+"""Zoom detection: image scale changes that are equal at all depths.
+
+So they are not camera translation.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ def detect_zoom(tracks: Tracks, intrinsics_px: Float64Array) -> Zoom | None:
 
 
 def _estimate_zoom_factors(matches: Correspondences, intrinsics_px: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """(b,) robust scale factors about the principal point, estimated with rotations, and (b, k) errors in pixels."""
+    """(b,) robust scale factors about the principal point, and (b, k) pixel errors."""
     center = intrinsics_px[2:]
     target = matches.target - center
     factor = np.ones(len(target))

@@ -1,4 +1,4 @@
-"""Index layout of the normal equations of many clips: which edge and which pose goes where."""
+"""Index layout of the normal equations of many clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.arrays import Int64Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundlePlan:
-    """Padded layout of b clips' systems: k source frames (rows) each, d edges (slots) a source frame.
+    """Padded layout of b clips' systems: k source frames (rows), d edges (slots) each.
 
     Attributes:
       edge: (s,) int64 edge in each of the s = b k d slots, -1 if empty.

@@ -98,7 +98,9 @@ class PreparedClip:
 
 
 def prepare_clip(clip: ClipWithMonoDepth) -> PreparedClip:
-    """Aligns a clip's monocular depth to one unit, and resizes images and depth to the working size.
+    """Aligns a clip's monocular depth to one unit and resizes its frames.
+
+    Images and depth get the working size.
 
     Raises:
       ValueError: for a clip without depth.

@@ -1,4 +1,6 @@
-"""Dense bundle adjustment (DBA) of the poses, inverse depths and focal lengths of many clips at once, on the device.
+"""Dense bundle adjustment (DBA) of many clips on the device.
+
+Of poses, inverse depths and focal lengths.
 
 Gauss-Newton on the reprojection cost of DROID-SLAM (Teed and Deng 2021, eq. 4): the sum of w |r|^2 over the pixels of
 all edges (i, j), plus alpha (d - prior)^2, the monocular depth regularization of MegaSaM (Li et al. 2025). A residual
@@ -87,7 +89,10 @@ def solve_step(
     with_focal: Tensor | None,
     options: DenseBAOptions,
 ) -> tuple[Tensor, DepthElimination | None]:
-    """Step (b, variables) of poses and focal lengths, and the eliminated depths; none of these if `motion_only`."""
+    """Step (b, variables) of poses and focal lengths, and the eliminated depths.
+
+    No depths are eliminated if `motion_only`.
+    """
     terms = linearize(cameras, plan, target_px, weight)
     jacobian = edge_jacobians(cameras, plan, with_focal)
     depths = None
@@ -103,7 +108,10 @@ def update_depths(cameras: Cameras, plan: BundlePlan, step: Tensor) -> None:
 
 
 def update_poses(cameras: Cameras, plan: BundlePlan, step: Tensor, with_focal: Tensor | None) -> None:
-    """Applies a step (b, variables) to the free poses and, if `with_focal` is given, to the focal lengths."""
+    """Applies a step (b, variables) to the free poses.
+
+    And to the focal lengths, if `with_focal` is given.
+    """
     cameras.retract(plan.free, step[:, :-1].reshape(-1, 6)[plan.free_index])
     if with_focal is not None:
         intrinsics = cameras.intrinsics[plan.clips]
@@ -150,13 +158,19 @@ class DepthElimination:
         self._jacobian = jacobian.reshape(b, -1, plan.variables)
 
     def reduction(self) -> tuple[Tensor, Tensor]:
-        """(b k, d 7, d 7) and (b k, d 7) float64 E C^-1 E^T and E C^-1 w, to subtract from Hessian and gradient."""
+        """Terms to subtract from Hessian and gradient: E C^-1 E^T and E C^-1 w.
+
+        float64, (b k, d 7, d 7) and (b k, d 7).
+        """
         scaled = self._cross * self._inverse[:, None]
         hessian = scaled @ self._cross.transpose(1, 2)
         return hessian.double(), (scaled @ self._gradient[..., None])[..., 0].double()
 
     def back_substitute(self, step: Tensor) -> Tensor:
-        """(m, p) steps of the source frames' inverse depths, from the step of poses and focal lengths."""
+        """(m, p) steps of inverse depths, from the step of poses and focal lengths.
+
+        Of the source frames.
+        """
         own = (self._jacobian @ step[..., None]).reshape(len(self._cross), 1, -1).to(self._cross.dtype)
         return (self._inverse * (self._gradient - (own @ self._cross)[:, 0]))[self._plan.used_row]
 

@@ -1,4 +1,6 @@
-"""Gauss-Newton terms of each edge: Hessian and gradient by relative motion, focal length and inverse depths.
+"""Gauss-Newton terms of each edge: Hessian and gradient.
+
+By relative motion, focal length and inverse depths.
 
 One CUDA kernel where it is built and tensors are float32; else PyTorch, in any precision.
 """
@@ -63,7 +65,10 @@ def linearize(cameras: Cameras, plan: BundlePlan, target_px: Tensor, weight: Ten
 def sum_depth_terms(
     cameras: Cameras, plan: BundlePlan, depth: Tensor, eta: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(b k, p) inverse Hessian diagonal (0 if singular) and gradient of inverse depths, with prior or damping."""
+    """(b k, p) inverse Hessian diagonal and gradient of inverse depths.
+
+    With prior or damping; the inverse is 0 if singular.
+    """
     b, k, d = plan.shape
     hessian, gradient = depth.unflatten(0, (b * k, d)).sum(1).unbind(1)
     prior, inverse_depth = cameras.prior[plan.frame].flatten(1), cameras.inverse_depth[plan.frame].flatten(1)
@@ -97,7 +102,7 @@ def linearize_on_device(
 
 @lru_cache(maxsize=8)
 def _full_from_upper(device: torch.device) -> Tensor:
-    """(49,) int64 index of each element of a symmetric (7, 7) matrix in its row-major upper triangle."""
+    """(49,) int64 indices of a symmetric matrix's elements in its upper triangle."""
     index = torch.zeros(ROWS, ROWS, dtype=torch.int64)
     upper = torch.triu_indices(ROWS, ROWS)
     index[upper[0], upper[1]] = index[upper[1], upper[0]] = torch.arange(UPPER)

@@ -1,4 +1,7 @@
-"""Factor graph over the frames of many clips: edges with their flow and hidden state, and the update of all."""
+"""Factor graph over the frames of many clips, and its update.
+
+Edges have flow and a hidden state.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,10 @@ class FactorGraph:
         return self._clip_of[frames]
 
     def add(self, source: Int64Array, target: Int64Array) -> None:
-        """Adds active edges that are not in the graph yet, with the reprojection as flow and weight 0."""
+        """Adds active edges that are not in the graph yet.
+
+        Their flow is the reprojection, their weight 0.
+        """
         size = len(self._clip_of)
         existing = np.concatenate([e.source * size + e.target for e in (self.active, self.inactive)])
         requested = np.unique(source * size + target)

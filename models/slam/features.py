@@ -1,4 +1,7 @@
-"""Features of all frames of a batch of clips, encoded once, and the flow prediction of edges."""
+"""Features of a batch of clips' frames, and flow prediction of edges.
+
+Frames are encoded once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class FrameFeatures:
     """
 
     def __init__(self, network: TrackingNetwork, images: Sequence[Tensor], device: torch.device) -> None:
-        """Encodes RGB images, (t, 3, H, W) uint8 for each clip; all of one size, multiples of 8."""
+        """Encodes RGB images, (t, 3, H, W) uint8 for each clip."""
         parts = [
             network.encode(batch.to(device, non_blocking=True))
             for clip in images

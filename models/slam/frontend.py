@@ -1,4 +1,7 @@
-"""Frontend of DROID-SLAM for many clips: keyframes one by one, with local bundle adjustment over recent edges."""
+"""Frontend of DROID-SLAM for many clips.
+
+Keyframes one by one, with local bundle adjustment over recent edges.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ INACTIVE_MARGIN = 3
 
 
 class Frontend:
-    """Keyframes of a batch of clips; all clips take their next keyframe in the same round.
+    """Keyframes of a batch of clips.
+
+    All clips take their next keyframe in the same round.
 
     Attributes:
       keyframes: for each clip, its frame indices.
@@ -92,7 +97,10 @@ class Frontend:
             self._optimize(STEPS_AFTER, kept)
 
     def _start_keyframe(self, clip: int, frame: int) -> None:
-        """Initial pose: the last keyframe's; inverse depth: the prior, else the mean of the last four keyframes."""
+        """Initial pose and inverse depth of a keyframe.
+
+        The last keyframe's pose; the depth prior, else the mean of the last four keyframes.
+        """
         cameras, last = self._cameras, self.keyframes[clip][-1]
         cameras.rotation[frame] = cameras.rotation[last]
         cameras.translation[frame] = cameras.translation[last]
@@ -165,7 +173,9 @@ def find_edges(
     index: Int64Array | None = None,
     edges_per_frame: float = np.inf,
 ) -> list[tuple[int, Int64Array]]:
-    """Proximity edges (n, 2) of each clip, as indices into its frames; one transfer for all distances.
+    """Proximity edges (n, 2) of each clip, as indices into its frames.
+
+    One transfer for all distances.
 
     Args:
       graph: its cameras are used, and its existing edges if `index` is given.

@@ -44,7 +44,10 @@ class Cameras:
 
     @property
     def supports_kernels(self) -> bool:
-        """Whether the CUDA kernels apply: they are built, and inverse depth is float32 on a GPU."""
+        """Whether the CUDA kernels apply.
+
+        They are built, and inverse depth is float32 on a GPU.
+        """
         return self.inverse_depth.dtype == torch.float32 and usable_for(self.inverse_depth)
 
     @property
@@ -97,7 +100,10 @@ def adjoint(rotation: Tensor, translation: Tensor) -> Tensor:
 
 
 def reproject(cameras: Cameras, source: Tensor, target: Tensor) -> Tensor:
-    """(e, h, w, 2) float32 pixels of frames i in frames j (DROID-SLAM eq. 3); arbitrary behind the camera."""
+    """(e, h, w, 2) float32 pixels of frames i in j (DROID-SLAM eq. 3).
+
+    Arbitrary behind the camera.
+    """
     if cameras.supports_kernels:
         return kernels.reproject(cameras.tensors, source, target)
     y = _project(cameras, source, *cameras.relative(source, target))
@@ -132,7 +138,9 @@ def frame_distance(cameras: Cameras, source: Tensor, target: Tensor, beta: float
 
 
 def _one_way_distance(cameras: Cameras, source: Tensor, target: Tensor, beta: float) -> Tensor:
-    """Mean length of the induced flow (weight `beta`) and of that without rotation (1 - `beta`).
+    """Mean length of the induced flow, mixed with that without rotation.
+
+    Weights are `beta` and 1 - `beta`.
 
     Only points in front of the target count; `INVALID_DISTANCE_PX` if these are too few.
     """

@@ -45,7 +45,10 @@ class DroidResidualBlock(nn.Module):
 
 
 class DroidEncoder(nn.Module):
-    """Encoder of normalized images (n, 3, H, W) into features (n, outputs, H / 8, W / 8)."""
+    """Encoder of normalized images into features at 1/8 resolution.
+
+    From (n, 3, H, W) to (n, outputs, H / 8, W / 8).
+    """
 
     def __init__(self, outputs: int, normalized: bool) -> None:
         super().__init__()
@@ -115,7 +118,10 @@ class StaticHead(nn.Module):
         self._biases: dict[int, Tensor] = {}
 
     def merge_weights(self) -> None:
-        """Splits the spatial mean off the first convolution: its part is equal at all inner pixels."""
+        """Splits the spatial mean off the first convolution.
+
+        Its part is equal at all inner pixels.
+        """
         c = FEATURE_CHANNELS
         weight = self.conv0.weight
         taps = weight[:, c : 2 * c].float()
@@ -162,7 +168,10 @@ class EdgeGroups:
         self._average = torch.from_numpy(share).to(device, non_blocking=True)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Group means (g, c, h, w) of (e, c, h, w), by a matrix product: unlike scatter it is deterministic."""
+        """Group means (g, c, h, w) of (e, c, h, w).
+
+        By a matrix product, which is deterministic, unlike scatter.
+        """
         rows = x.permute(0, 2, 3, 1)
         mean = self._average.to(x.dtype) @ rows.reshape(len(x), -1)
         return mean.reshape(-1, *rows.shape[1:]).permute(0, 3, 1, 2)
@@ -239,7 +248,10 @@ class UpdateOperator(nn.Module):
         self.agg_motion.merge_weights()
 
     def context_terms(self, context: Tensor) -> Tensor:
-        """Terms (f, 384, h, w) of the GRU gates from context features (f, 128, h, w)."""
+        """Terms of the GRU gates from context features.
+
+        From (f, 128, h, w) to (f, 384, h, w).
+        """
         return functional.conv2d(context, self._merged["context"], self._merged["context_bias"], padding=1)
 
     def forward(
@@ -309,7 +321,10 @@ class TrackingNetwork(nn.Module):
         return self.fnet.conv1.weight.dtype
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features and hidden state (n, 128, h, w), and context (n, 384, h, w) of RGB images (n, 3, H, W) uint8."""
+        """Features, hidden state and context of RGB images.
+
+        Features and state (n, 128, h, w), context (n, 384, h, w); images (n, 3, H, W) uint8.
+        """
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
         normalized = ((images.float() / 255 - mean) / std).to(self.dtype)
         net, context = self.cnet(normalized.contiguous(memory_format=torch.channels_last)).split(FEATURE_CHANNELS, 1)

@@ -30,7 +30,10 @@ class ProximityOptions:
 
 
 def candidate_pairs(count: int, first: int, first_partner: int, radius: int) -> Int64Array:
-    """(n, 2) candidate pairs of keyframe indices: i from `first`, j from `first_partner` to i - radius."""
+    """(n, 2) candidate pairs i, j of keyframe indices.
+
+    i from `first`, j from `first_partner` to i - radius.
+    """
     i, j = np.meshgrid(np.arange(first, count), np.arange(first_partner, count), indexing="ij")
     far = j <= i - radius
     return np.stack([i[far], j[far]], 1)
@@ -45,7 +48,9 @@ def select_edges(
     max_edges: float,
     options: ProximityOptions,
 ) -> Int64Array:
-    """(n, 2) edges i, j in both directions; those between neighbors in time may exist already.
+    """(n, 2) edges i, j in both directions.
+
+    Those between neighbors in time may exist already.
 
     Args:
       pairs: from `candidate_pairs`.

@@ -11,7 +11,10 @@ from models.depth.settings import ConsistencySettings
 
 
 class TrackerParity(Settings):
-    """Errors of MegaSaM's code to copy for comparison (`reference`). The first two run on PyTorch alone."""
+    """Errors of MegaSaM's code to copy for comparison (`reference`).
+
+    The first two run on PyTorch alone.
+    """
 
     one_depth_step: bool = Field(
         False,
@@ -31,7 +34,10 @@ class TrackerParity(Settings):
 
 
 class TrackerSettings(Settings):
-    """Settings of keyframes, factor graph and bundle adjustment. Lengths are in px of the features (1/8 size)."""
+    """Settings of keyframes, factor graph and bundle adjustment.
+
+    Lengths are in px of the features (1/8 size).
+    """
 
     min_motion_px: float = Field(
         2.0, ge=0, description="A frame becomes a keyframe if its mean flow from the last keyframe is larger."

@@ -1,4 +1,7 @@
-"""File of a tracked clip's cameras and depth: one stage writes it, the next reads it window by window."""
+"""File of a tracked clip's cameras and depth.
+
+One stage writes it, the next reads it window by window.
+"""
 
 from __future__ import annotations
 

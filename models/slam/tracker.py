@@ -40,7 +40,9 @@ MAX_EDGES_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SlamInput:
-    """Input of the tracker for a clip; all clips of a batch have images of one size.
+    """Input of the tracker for a clip.
+
+    All clips of a batch have images of one size.
 
     Attributes:
       images: (t, 3, H, W) uint8 RGB, H and W multiples of 8.
@@ -166,7 +168,7 @@ class Tracker:
         return self._times_s[keyframes]
 
     def _select_frames(self) -> list[list[int]]:
-        """Motion filter of DROID-SLAM: frames with enough flow from the last selected one, and the last frame."""
+        """Motion filter of DROID-SLAM: frames with enough flow from the last selected one."""
         features = self._predictor.features
         selected = [[frames[0]] for frames in self._frames]
         for k in range(1, max(len(frames) for frames in self._frames)):
@@ -295,7 +297,7 @@ class Tracker:
 
 
 def _pool_inverse_depth(depth: Tensor) -> Tensor:
-    """Inverse of the mean known depth of each 8 x 8 cell: (t, H, W) to (t, H / 8, W / 8), 0 where unknown."""
+    """Inverse of the mean known depth of 8 x 8 cells; 0 where unknown."""
     cells = depth.unflatten(2, (-1, STRIDE)).unflatten(1, (-1, STRIDE))
     known = (cells > 0).sum((2, 4))
     return torch.where(known > 0, known / cells.clamp(min=0).sum((2, 4)).clamp(min=1e-12), 0.0)

@@ -1,4 +1,4 @@
-"""Text boxes from the probability map of a DBNet detector, and the share of an image that they cover.
+"""Text boxes from a DBNet probability map, and the covered share of the image.
 
 Post-processing of "Real-time Scene Text Detection with Differentiable Binarization" (Liao et al. 2020) as in
 PaddleOCR's DBPostProcess: contours, minimum-area rectangles, mean probability, unclipping.
@@ -90,7 +90,7 @@ def find_boxes(
 
 
 def covered_share(quads_px: Float32Array, image_size: tuple[int, int]) -> float:
-    """Share of the image's pixels whose center lies in at least one box, 0 to 1.
+    """Share (0 to 1) of pixels with their center in at least one box.
 
     Overlaps count once. Exact for axis-aligned boxes with integer corners.
     """

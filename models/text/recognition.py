@@ -20,7 +20,9 @@ BLANK = 0
 
 
 class TextRecognizer:
-    """PP-OCR text recognizer with a CTC head (Graves et al. 2006), used for its confidence only.
+    """PP-OCR text recognizer with a CTC head, used for its confidence only.
+
+    CTC: Graves et al. 2006.
 
     Args:
       weights_path: ONNX file that maps (n, 3, 48, w) to (n, t, classes) probabilities, class 0 blank.
@@ -31,7 +33,9 @@ class TextRecognizer:
         self._input = self._session.get_inputs()[0].name
 
     def legibility(self, image_rgb_u8: UInt8Array, quad_px: Float32Array) -> float:
-        """Recognition confidence of a box: sum of character confidences / (characters + 1), 0 to 1.
+        """Recognition confidence of a box, 0 to 1.
+
+        Sum of character confidences / (characters + 1).
 
         The added 1 demands more confidence of few characters than of many (a single one reaches 0.5 at most): among
         thousands of classes some character resembles any shape. The better of both reading directions along the

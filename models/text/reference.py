@@ -10,7 +10,9 @@ from core.arrays import Float32Array
 def source_area_ratio(
     quads_px: Float32Array, image_size: tuple[int, int], source_size: tuple[int, int] | None
 ) -> float:
-    """Sum of the boxes' axis-aligned bounding boxes over the area of the source video, without an upper bound.
+    """Summed area of the boxes' bounding boxes over the source video's area.
+
+    Bounding boxes are axis-aligned; there is no upper bound.
 
     Raises:
       ValueError: without a source size.

@@ -114,7 +114,9 @@ class TextModel:
         return self._confirm(image_rgb_u8, self._detector(image_rgb_u8))
 
     def text_share(self, image_rgb_u8: UInt8Array, source_size: tuple[int, int] | None = None) -> float:
-        """Share of an image that text covers: area of the boxes' union over the image's area, 0 to 1.
+        """Share of an image that text covers, 0 to 1.
+
+        Area of the boxes' union over the image's area.
 
         With `text.parity`: `models.text.reference.source_area_ratio`.
 
@@ -175,7 +177,9 @@ class _MapDetector:
 
 
 def detector_size(image_size: tuple[int, int], limit_px: int, limit_type: str) -> tuple[int, int]:
-    """Input size (width, height) of the detector: scaled to the limit, then to multiples of 32.
+    """Input size (width, height) of the detector.
+
+    Scaled to the limit, then to multiples of 32.
 
     The longer side never exceeds 4000 pixels.
     """

@@ -17,7 +17,7 @@ class FrameMeter:
         self._stats: FrameStats | None = None
 
     def push(self, frame: av.VideoFrame) -> tuple[FrameStat, bool]:
-        """Statistics of the next frame, and whether its size or format differs from the previous frame."""
+        """Statistics of the next frame, and whether its size or format changed."""
         frame_format = (frame.width, frame.height, frame.format.name)
         is_new = frame_format != self._format
         own = planar_frame(frame).planes

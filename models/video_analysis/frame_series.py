@@ -27,7 +27,9 @@ _KR_KB = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627,
 
 @dataclass(frozen=True, slots=True)
 class LuminanceFormula:
-    """Mean luminance 0.2126 R + 0.7152 G + 0.0722 B (gamma-coded, 0 to 255) from mean Y', Cb, Cr.
+    """Mean luminance from mean Y', Cb, Cr.
+
+    0.2126 R + 0.7152 G + 0.0722 B, gamma-coded, 0 to 255.
 
     The formula is linear, so plane means give the pixel mean exactly, except for pixels whose R, G or B would be
     clipped; luma outside of the nominal range is clamped per pixel before.
@@ -49,7 +51,7 @@ class LuminanceFormula:
         return cls(kr, kb, info.color_range == "full")
 
     def rgb_matrix(self) -> Float64Array:
-        """(3, 4) affine matrix from 8-bit Y', Cb, Cr to R, G, B, 0 to 255."""
+        """(3, 4) affine matrix from 8-bit Y', Cb, Cr to RGB, 0 to 255."""
         luma_gain, chroma_gain, black = (1.0, 1.0, 0.0) if self.full_range else (255.0 / 219.0, 255.0 / 224.0, 16.0)
         red, blue = 2 * (1 - self.kr) * chroma_gain, 2 * (1 - self.kb) * chroma_gain
         kg = 1 - self.kr - self.kb
@@ -124,7 +126,7 @@ class FrameSeries:
         return mean_luma_change(thumbnail, past) * (MOTION_GAP_S / elapsed)
 
     def pts(self, frame: int) -> int:
-        """Timestamp of a frame; the end of the video for the frame after the last one."""
+        """Timestamp of a frame; after the last one, the end of the video."""
         return self._pts[frame] if frame < len(self._pts) else self._end_pts
 
     def time(self, frame: int) -> Fraction:
@@ -132,7 +134,7 @@ class FrameSeries:
         return self.pts(frame) * self._time_base
 
     def span(self, start: Fraction, end: Fraction) -> FrameSpan | None:
-        """The frames with `start <= time < end` in seconds, or None if there is none."""
+        """The frames with `start <= time < end` in seconds; None without any."""
         first = bisect_left(self._pts, ceil(start / self._time_base))
         last = bisect_left(self._pts, ceil(end / self._time_base))
         return self.frame_span(first, last) if last > first else None
@@ -191,7 +193,7 @@ class FrameSeries:
         return float(self._motion2(start_frame, end_frame).mean())
 
     def _motion2(self, start: int, end: int) -> Float64Array:
-        """motion2 of libvmaf for the frames `[start, end)`: the minimum of a frame's motion and the next one's."""
+        """motion2 of libvmaf: the minimum of a frame's motion and the next one's."""
         motion = np.asarray(self._motion[start:end])
         following = np.asarray(self._motion[start + 1 : end + 1])
         motion[: len(following)] = np.minimum(motion[: len(following)], following)
@@ -199,5 +201,8 @@ class FrameSeries:
 
 
 def mean_luminance(rgb: UInt8Array) -> float:
-    """Mean of 0.2126 R + 0.7152 G + 0.0722 B over an (h, w, 3) RGB image, 0 to 255."""
+    """Mean luminance of an (h, w, 3) RGB image, 0 to 255.
+
+    0.2126 R + 0.7152 G + 0.0722 B.
+    """
     return sum(weight * mean for weight, mean in zip(LUMINANCE_WEIGHTS, cv2.mean(rgb), strict=False))

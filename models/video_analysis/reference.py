@@ -1,4 +1,7 @@
-"""Analysis by the rules of SpatialVID's scripts: their detectors, count-based times, a second decode for samples."""
+"""Analysis by the rules of SpatialVID's scripts.
+
+Their detectors, count-based times, a second decode for samples.
+"""
 
 from __future__ import annotations
 

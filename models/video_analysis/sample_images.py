@@ -23,7 +23,10 @@ MAX_FRAME_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """A rendered sample image: mean luminance, 0 to 255, and JPEG of the upright, resized frame."""
+    """A rendered sample image: mean luminance (0 to 255) and JPEG.
+
+    The frame is upright and resized.
+    """
 
     luminance: float
     jpeg: bytes
@@ -31,7 +34,7 @@ class RenderedImage:
 
 @dataclass(frozen=True, slots=True)
 class SelectedSample:
-    """A selected sample: frame index in the video, timestamp in the video's time base, and image."""
+    """A selected sample: frame index, timestamp in the video's time base, and image."""
 
     frame: int
     pts: int
@@ -76,7 +79,7 @@ class SampleGrid:
 
 
 class SampleImageBuffer:
-    """Buffers candidate frames of the undecided part of a video, and renders those that clips select.
+    """Buffers candidate frames of the undecided part; renders those that clips select.
 
     Args:
       info: the video, for rotation and sample aspect ratio.

@@ -60,7 +60,7 @@ class MeasuredFrame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _ShotStart:
-    """Start of a shot: first frame of the transition, first frame of the shot, kind, confidence."""
+    """Start of a shot: first frames of transition and shot, kind, confidence."""
 
     start_frame: int
     frame: int
@@ -175,7 +175,7 @@ class VideoAnalyzer:
         self._add_clips(pieces)
 
     def _close_shot(self, boundary: _ShotStart | None) -> None:
-        """Ends the open shot at `boundary` (None: at the end of the video) and opens the next one."""
+        """Ends the open shot at `boundary` and opens the next one."""
         end_frame = boundary.frame if boundary else len(self.series)
         usable_end = boundary.start_frame if boundary else len(self.series)
         if usable_end > self._boundary.frame:

@@ -1,4 +1,4 @@
-"""Analysis of a video as one shot and one clip, of any length and without trims."""
+"""Analysis of a video as one shot and one clip, without trims."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def measure_window(
     path: str,
     on_frames: Callable[[int], Any] = lambda count: None,
 ) -> MeasuredWindow:
-    """Measures the frames of a window and its lead, and writes them to a local Arrow file.
+    """Measures a window's frames and its lead; writes a local Arrow file.
 
     Args:
       uri: local path or fsspec URI.
@@ -139,7 +139,7 @@ class _Measurer:
         self.next_pts: int | None = None
 
     def measure(self, decoded: DecodedFrame) -> MeasuredFrame:
-        """Measured values of the next frame, with its image if it is a candidate inside the window."""
+        """Measured values of the next frame."""
         start_pts = self._start_pts
         is_lead = start_pts is not None and decoded.pts < start_pts
         self._num_lead += is_lead

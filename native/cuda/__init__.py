@@ -1,1 +1,4 @@
-"""CUDA kernels, one shared library without Python or torch inside; optional: callers fall back to PyTorch."""
+"""Optional CUDA kernels in one shared library without Python or torch.
+
+Without it callers use PyTorch.
+"""

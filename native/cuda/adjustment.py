@@ -122,7 +122,9 @@ def build_systems(
 
 
 def solve_systems(systems: Tensor) -> Tensor:
-    """Solutions (b, n) float64 of (b, n + 1, n) systems by Cholesky; 0 if not positive definite.
+    """Solutions (b, n) float64 of systems by Cholesky decomposition.
+
+    Systems are (b, n + 1, n); the solution is 0 if one is not positive definite.
 
     See `build_systems`. The systems are overwritten; n is at most `MAX_VARIABLES`.
     """

@@ -80,7 +80,9 @@ def pair_loss(
 def norm_gelu(
     x: Tensor, bias: Tensor, weight: Tensor, shift: Tensor, residual: Tensor | None, epsilon: float
 ) -> Tensor:
-    """gelu(norm(x + bias) * weight + shift) + residual over the channels of (n, h, w, 128) float16.
+    """gelu(norm(x + bias) * weight + shift) + residual.
+
+    Over the channels of (n, h, w, 128) float16.
 
     Args:
       x: rows of channels.
@@ -101,7 +103,10 @@ def norm_gelu(
 def gru_gates(
     own: Tensor, inputs: Tensor, context: Tensor, source: Tensor, common: Tensor, net: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Update gate and reset state (e, h, w, 128) float16; see `models.networks.layers`, here with channels last."""
+    """Update gate and reset state (e, h, w, 128) float16.
+
+    See `models.networks.layers`; here channels are last.
+    """
     import torch
 
     update, reset_net = torch.empty_like(net), torch.empty_like(net)
@@ -130,7 +135,10 @@ GATED_SUM_PARTS = 8
 
 
 def gated_sum(gate: Tensor, bias: Tensor, net: Tensor) -> Tensor:
-    """(e, 128) float32 sums over pixels of sigmoid(gate + bias) net, for (e, h, w, 128) float16."""
+    """(e, 128) float32 sums over pixels of sigmoid(gate + bias) net.
+
+    The inputs are (e, h, w, 128) float16.
+    """
     import torch
 
     edges, height, width, channels = net.shape

@@ -28,7 +28,10 @@ STOP_CHECK_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipVideo:
-    """A frame model's example: the clip's id (for messages only) and the cut clip in the store."""
+    """A frame model's example: the cut clip in the store.
+
+    The clip's id is for messages only.
+    """
 
     clip_id: str
     video: Ref
@@ -100,7 +103,10 @@ def check_memory(num_bytes: int, what: str, video: Ref) -> None:
 def group_by_bytes(
     clips: Iterable[T], kind: Callable[[T], object], size_bytes: Callable[[T], int], max_bytes: int
 ) -> Iterator[list[T]]:
-    """Groups neighboring items of one kind up to `max_bytes`; each group has at least one item."""
+    """Groups neighboring items of one kind up to `max_bytes`.
+
+    Each group has at least one item.
+    """
     group: list[T] = []
     held = 0
     for clip in clips:
@@ -134,7 +140,9 @@ def decode_ahead(load: Callable[[T], U], items: Iterable[T], threads: int) -> It
 def stream_ahead(
     read: Callable[[T], Iterator[U]], items: Iterable[T], threads: int, most: int = FRAMES_AHEAD
 ) -> Iterator[tuple[int, U]]:
-    """`(index of the item, result)` for each result of `read`, in order, computed ahead on threads.
+    """Yields `(index of the item, result)`, computed ahead on threads.
+
+    For each result of `read`, in order.
 
     At most `most` results of an item wait for the reader, so memory does not depend on how many an item has. An
     exception of `read` is raised in place of the result.

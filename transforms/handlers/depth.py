@@ -31,7 +31,9 @@ class DepthModels:
 
 
 class DepthHandler(ModelHandler[ClipVideo, MonoDepthFile, DepthModels]):
-    """Monocular depth of clips: frames of many clips share batches and are decoded ahead on threads.
+    """Monocular depth of clips, batched over many clips.
+
+    Frames are decoded ahead on threads.
 
     Memory holds the frames of one batch and some ahead, whatever the length of a clip.
 

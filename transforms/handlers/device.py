@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 def in_turn(device: str, work: Callable[[], T]) -> T:
-    """Result of `work`, run while at most `TURNS` threads use the device, so that few batches are in its memory.
+    """Result of `work`, run while at most `TURNS` threads use the device.
+
+    So few batches are in its memory.
 
     All turns use one stream, so shared tensors are ready when they are read. Work that runs out of memory is run once
     more with the GPU to itself. On a CPU nothing waits.

@@ -52,7 +52,9 @@ class Err:
 
 
 class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | None, ModelT]):
-    """Runs another handler's batches; a batch that fails is halved until the bad examples are alone.
+    """Runs another handler's batches and isolates bad examples.
+
+    A batch that fails is halved until the bad examples are alone.
 
     k bad examples in a batch of n cost at most about 2 k log2(n) extra calls, on ever smaller batches. Running
     out of memory, too, ends in smaller batches. Examples that fail with a transient error (a lost connection) are
@@ -162,7 +164,10 @@ class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | Non
 
 
 def describe_error(error: Exception, attempts: int = 1) -> Err:
-    """The `Err` of an exception. An exception that bad input is not expected to raise is marked as a bug and logged."""
+    """The `Err` of an exception.
+
+    An exception that bad input is not expected to raise is marked as a bug and logged.
+    """
     if isinstance(error, ItemError):
         return Err(error_class=error.error_class, message=str(error), is_bug=False, attempts=attempts)
     is_bug = not isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError))

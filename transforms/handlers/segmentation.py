@@ -46,7 +46,9 @@ class MaskModels:
 
 
 class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
-    """Refined dynamic masks of clips: frames of many clips share batches and are decoded ahead on threads.
+    """Refined dynamic masks of clips, batched over many clips.
+
+    Frames are decoded ahead on threads.
 
     Memory holds the frames of one batch and some ahead, whatever the length of a clip; with mask propagation, all
     frames of one clip.

@@ -26,7 +26,10 @@ GROUP_BYTES = 1 << 29
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackExample:
-    """A cut clip, its monocular depth, and its intrinsics in pixels of `known_size` (width, height), if known."""
+    """A cut clip, its monocular depth, and its intrinsics if known.
+
+    Intrinsics are in pixels of `known_size` (width, height).
+    """
 
     clip: ClipVideo
     seen: Ref
@@ -50,7 +53,9 @@ class TrackingModel:
 
 
 class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingModel]):
-    """Poses, intrinsics and depth of clips; clips of one size are tracked together. None for a single frame.
+    """Poses, intrinsics and depth of clips.
+
+    Clips of one size are tracked together. None for a single frame.
 
     Args:
       store_uri: root of the run's store.

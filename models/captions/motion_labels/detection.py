@@ -73,7 +73,7 @@ def label_motion(
 
 
 def _find_directions(steps: MotionSteps, settings: MotionLabelSettings) -> npt.NDArray[np.int8]:
-    """(n - 1, 6) signs of the motion along `AXES` that gets a label, 0 for none."""
+    """(n - 1, 6) signs of labeled motion along `AXES`; 0 for none."""
     thresholds = np.repeat([settings.translation_threshold, settings.rotation_threshold], NUM_TRANSLATIONS)
     scores = steps.smooth_rates(settings.smoothing_s) / thresholds
     magnitudes = np.abs(scores)

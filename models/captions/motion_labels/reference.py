@@ -137,7 +137,7 @@ def _compare(
 
 
 def _euler_yxz(quaternions: Float64Array) -> Float64Array:
-    """(m, 3) angles about the fixed axes y, x, z, in this order, radians: yaw, pitch, roll."""
+    """(m, 3) yaw, pitch, roll in radians."""
     x, y, z, w = np.moveaxis(quaternions, -1, 0)
     sine = np.clip(2 * (y * z + w * x), -1.0, 1.0)
     upright = np.abs(sine) < 1 - 1e-14

@@ -21,7 +21,10 @@ class MotionSegment:
 
 
 def merge_steps(labels: Sequence[tuple[str, ...]]) -> tuple[MotionSegment, ...]:
-    """Merges neighboring steps (from pose i to i + 1) with equal labels in equal order."""
+    """Merges neighboring steps with equal labels in equal order.
+
+    Step i goes from pose i to i + 1.
+    """
     starts = [i for i in range(len(labels)) if i == 0 or labels[i] != labels[i - 1]]
     ends = [*starts[1:], len(labels)]
     return tuple(

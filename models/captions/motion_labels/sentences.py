@@ -38,7 +38,9 @@ SLOW = (0.08, 5.0)
 
 
 def describe_motion(segments: Sequence[MotionSegment], steps: MotionSteps) -> str:
-    """Camera motion in one sentence, such as "The camera dollies in and pans slightly left, then stays still."
+    """Camera motion in one sentence.
+
+    Such as "The camera dollies in and pans slightly left, then stays still."
 
     Args:
       segments: at least one; together they span the poses of `steps`, or the first of them.

@@ -8,7 +8,7 @@ from core.settings import Settings
 
 
 class MotionLabelSettings(Settings):
-    """Thresholds of motion labels, in units that are independent of scale and rate of the poses."""
+    """Thresholds of motion labels, independent of the poses' scale and rate."""
 
     translation_threshold: float = Field(
         0.03, gt=0, description="Minimum translation speed of a label, scene depths per second."

@@ -39,7 +39,9 @@ class MotionSteps:
         return np.diff(self.times_s)
 
     def smooth_rates(self, smoothing_s: float) -> Float64Array:
-        """(n - 1, 6) motion per second, smoothed over time by a Gaussian of standard deviation `smoothing_s`.
+        """(n - 1, 6) motion per second, smoothed by a Gaussian.
+
+        `smoothing_s` is its standard deviation.
 
         The filter is centered, so it does not lag; at the ends it is normalized over the samples inside.
         """

@@ -34,6 +34,9 @@ OPPOSITES = {a: b for axis in AXES for a, b in ((axis.positive, axis.negative), 
 
 
 def name_directions(signs: npt.NDArray[np.signedinteger]) -> tuple[str, ...]:
-    """Labels of (6,) signs (-1, 0, 1) along `AXES`, in that order; "Stay" when all are 0."""
+    """Labels of (6,) signs (-1, 0, 1) along `AXES`, in that order.
+
+    "Stay" when all are 0.
+    """
     labels = tuple(a.positive if s > 0 else a.negative for a, s in zip(AXES, signs, strict=True) if s)
     return labels or (STAY,)

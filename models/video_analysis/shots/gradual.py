@@ -34,7 +34,9 @@ FLAT_SPREAD = 6.0
 
 @dataclass(frozen=True, slots=True)
 class GradualTransition:
-    """A gradual transition, from the last frame of the old to the first of the new shot.
+    """A gradual transition.
+
+    From the last frame of the old shot to the first of the new one.
 
     Attributes:
       start_frame: first frame of the transition.
@@ -78,7 +80,10 @@ class GradualTransitionDetector:
         return self._frames[0] if self._frames else 0
 
     def push(self, frame: int, thumbnail: UInt8Array, time_s: float) -> GradualTransition | None:
-        """Takes the next (36, 64, 3) thumbnail; returns the best transition that ends at it, or None."""
+        """Takes the next thumbnail; returns the best transition that ends there.
+
+        The thumbnail is (36, 64, 3). None without a transition.
+        """
         if time_s - self._last_time_s < MIN_STEP_S:
             return None
         self._last_time_s = time_s

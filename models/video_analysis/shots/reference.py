@@ -86,7 +86,9 @@ class FlashFilter:
 
 
 class AdaptiveWindow:
-    """Cuts where a frame's score exceeds the mean of its neighbors by a ratio (PySceneDetect's AdaptiveDetector).
+    """Cuts where a frame's score exceeds its neighbors' mean by a ratio.
+
+    As in PySceneDetect's AdaptiveDetector.
 
     As in version 0.6 the distance to the previous cut is taken from the newest frame of the window, so two cuts may
     be closer than `min_scene_len` by the window's half width.
@@ -194,7 +196,7 @@ class ReferenceShotDetector:
         return sorted(self._cuts)
 
     def _score(self, bgr: UInt8Array) -> tuple[float, float]:
-        """Mean absolute HSV difference to the previous processed frame: mean of H, S, V, and V alone."""
+        """Mean absolute HSV difference to the previous processed frame."""
         hsv = cv2.cvtColor(_shrink(bgr, self._longest_side_px), cv2.COLOR_BGR2HSV).astype(np.uint8, copy=False)
         previous, self._previous_hsv = self._previous_hsv, hsv
         if previous is None:

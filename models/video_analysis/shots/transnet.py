@@ -138,7 +138,7 @@ class Network:
             self._network: Any = TransNetV2(device=device)
 
     def predict(self, windows: UInt8Array) -> tuple[Float32Array, Float32Array]:
-        """Probabilities of frames to be the middle of a transition, and to be part of one.
+        """Probabilities that frames are a transition's middle, and part of one.
 
         Args:
           windows: (n, t, 27, 48, 3) uint8 RGB.
