@@ -50,7 +50,7 @@ class PipelineConfig(Settings):
 
     run: RunSettings = Field(default_factory=RunSettings, description="The job as a whole.")
     download: DownloadSettings = Field(default_factory=DownloadSettings, description="Videos behind web pages.")
-    probe: ProbeSettings = Field(default_factory=ProbeSettings, description="Container facts.")
+    probe: ProbeSettings = Field(default_factory=ProbeSettings, description="Probing of containers.")
     analysis: AnalysisSettings = Field(default_factory=AnalysisSettings, description="The one decode of each video.")
     duplicates: DuplicateSettings = Field(default_factory=DuplicateSettings, description="Near-duplicate clips.")
     text: TextSettings = Field(default_factory=TextSettings, description="On-screen text (OCR detector).")

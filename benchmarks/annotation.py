@@ -77,8 +77,8 @@ def _make_clip(source: Path, folder: Path, seconds: int) -> Path:
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=FILM_FPS, options={"preset": "fast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
-        for count, picture in enumerate(turn):
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+        for count, image in enumerate(turn):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = count, Fraction(1, FILM_FPS)
             output.mux(stream.encode(frame))
         output.mux(stream.encode())

@@ -180,9 +180,9 @@ def make_h264(
                     for frame in container.decode(video=0):
                         if count == frames:
                             break
-                        picture = frame.reformat(width=size[0], height=size[1], format="yuv420p")
-                        picture.pts, picture.time_base = count, Fraction(1, 30)
-                        output.mux(stream.encode(picture))
+                        scaled = frame.reformat(width=size[0], height=size[1], format="yuv420p")
+                        scaled.pts, scaled.time_base = count, Fraction(1, 30)
+                        output.mux(stream.encode(scaled))
                         count += 1
         output.mux(stream.encode())
     return path

@@ -334,14 +334,14 @@ class Caption:
 
     file: Ref
     scene_summary: str | None = field(metadata=column("the scene in one sentence; null where nothing is known to say"))
-    scene_description: str | None = field(metadata=column("what is to be seen"))
+    scene_description: str | None = field(metadata=column("what is visible"))
     camera_motion_caption: str | None = field(metadata=column("the camera's motion in words"))
     shot_immersion: str | None = field(metadata=column("camera and scene together, as prose"))
     motion_trends: tuple[str, ...] = field(metadata=column("the camera's main movements, free words"))
     motion_tags: tuple[str, ...] = field(
         metadata=column("forward, backward, left, right, up, down or stationary; empty without poses")
     )
-    keywords: tuple[str, ...] = field(metadata=column("what is to be seen, in nouns"))
+    keywords: tuple[str, ...] = field(metadata=column("what is visible, in nouns"))
     scene_type: str = field(
         metadata=column("Urban, Natural Landscape, Interior, Rural, Waterfront or Unknown", title="Scene type")
     )

@@ -1,4 +1,4 @@
-"""Array types by dtype, for signatures; shapes are told in docstrings."""
+"""Array types by dtype, for signatures; shapes are in docstrings."""
 
 from __future__ import annotations
 

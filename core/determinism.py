@@ -29,7 +29,7 @@ def enable() -> None:
 
 @cache
 def has_avx2() -> bool:
-    """Whether the first processor has AVX2, as Linux tells it."""
+    """Whether the first processor has AVX2, according to Linux."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             return " avx2 " in file.read(8192)

@@ -30,7 +30,7 @@ class ItemError(Exception):
 
 
 class TransientError(ItemError):
-    """A failure that may pass by itself, such as a lost connection: worth a retry."""
+    """A transient failure, such as a lost connection: worth a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

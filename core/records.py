@@ -53,7 +53,7 @@ class VideoRecord:
       uri: where the video is read from.
       extra: further manifest columns, carried to the tables untouched.
       page_url: the page that the video was downloaded from; `uri` is then the file in the store.
-      info: facts of the container.
+      info: properties of the container.
       analysis: reference to the `VideoAnalysis` in the store.
       failure: set when a stage gave up; later stages pass the record on.
     """
@@ -85,7 +85,7 @@ class VideoRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoWindow:
-    """A stretch of a long video that is measured by itself.
+    """A time window of a long video, measured separately.
 
     Attributes:
       index: number of the window in its video.
@@ -140,7 +140,7 @@ class ClipRecord:
     duplicate_group: str | None = field(
         default=None,
         metadata=column(
-            "id of the clip that stands for this one and its near-duplicates; null without any", stage="FindDuplicates"
+            "id of the clip that represents this one and its near-duplicates; null without any", stage="FindDuplicates"
         ),
     )
     scores: Mapping[str, Score] = field(default_factory=dict)

@@ -20,7 +20,7 @@ def to_json_text(value: Any) -> str:
 
     Raises:
       TypeError: for a type that has no defined form.
-      ValueError: for a float that is not finite: None stands for a missing value.
+      ValueError: for a float that is not finite: a missing value is None.
     """
     return json.dumps(
         value, default=_jsonable, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False

@@ -29,7 +29,7 @@ class StageContract:
       version: to be raised whenever the stage's results change for equal inputs.
       record: the record type.
       reads, writes: names of fields of `record`; `field.key` for one entry of a mapping.
-      cached: whether results are kept in the store and reused (the skip rule). Off for stages that
+      cached: whether results are kept in the store and reused (the cache). Off for stages that
         cost less than a look into the store.
     """
 

@@ -54,7 +54,7 @@ class ThresholdSettings(Settings):
 
     reject_duplicates: bool = Field(
         False,
-        description="Whether of clips that show the same only the one that stands for them is kept. Off: they are "
+        description="Whether only one clip of a group of near-duplicates is kept. Off: they are "
         "only named (column `duplicate_group`), since clips of a camera at rest look alike, too, and since a new "
         "video could push out a clip of an earlier run.",
     )

@@ -10,7 +10,7 @@ from core.columns import column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """Facts of a video's container, its chosen stream and its first frame.
+    """Properties of a video's container, its chosen stream and its first frame.
 
     To show a decoded frame upright: stretch its width by `sample_aspect_ratio`, rotate it by
     `rotation_deg` clockwise, then, if `is_mirrored`, swap left and right.
@@ -24,8 +24,8 @@ class VideoInfo:
       time_base: seconds per timestamp unit.
       start_pts: timestamp of the first decoded frame, in units of `time_base`.
       nominal_fps: lowest rate that can hold all timestamps seen at opening (FFmpeg's r_frame_rate).
-      duration_s: length of the stream, or else of the container, as the header tells.
-      header_frames: number of frames as the header tells; a truncated file has fewer.
+      duration_s: length of the stream, or else of the container, according to the header.
+      header_frames: number of frames according to the header; a truncated file has fewer.
       field_order: "progressive", "tt", "bb", "tb", "bt", or None if unknown.
       audio_codec: name of the first audio stream's codec.
       bit_rate: bits per second of the whole file; None if unknown.

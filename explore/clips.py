@@ -56,7 +56,7 @@ class Clip:
 
     Attributes:
       row: its row of the clip table.
-      files: content by suffix ("mp4", "poses.npy", ...); members of which the clip has nothing are left out.
+      files: content by suffix ("mp4", "poses.npy", ...); members that the clip lacks are left out.
     """
 
     def __init__(self, row: ClipRow, files: Mapping[str, bytes]) -> None:

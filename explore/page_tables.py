@@ -25,7 +25,7 @@ def _wrap_rows(columns: Iterable[str], body: str, numeric: frozenset[int]) -> st
 
 
 def page_blocks(items: Iterable[str], per_page: int, name: str, wrap: Callable[[str], str]) -> str:
-    """Items in pages of which one is open at a time.
+    """Items in pages; one page is open at a time.
 
     Args:
       items: rendered items.

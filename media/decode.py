@@ -327,7 +327,7 @@ def read_packets(
 
 
 def no_frames_failure(uri: str, stream: VideoStream, num_packets: int, first_error: str | None) -> ItemError:
-    """The failure of a video of which no frame could be decoded."""
+    """The failure of a video without a decodable frame."""
     codec = stream.codec_context.codec.canonical_name
     if not num_packets:
         cause = f"{uri!r} declares a {codec} video, but holds no packet of it"

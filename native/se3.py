@@ -1,7 +1,7 @@
 """Batched Lie group operations of SO(3) and SE(3), double precision, native code.
 
 A rigid transform is [tx ty tz qx qy qz qw] and maps X to R X + t; a rotation is a unit quaternion [qx qy qz qw]
-(Hamilton product). Each function takes both, told apart by the last dimension; leading dimensions broadcast as in
+(Hamilton product). Each function takes both, distinguished by the last dimension; leading dimensions broadcast as in
 NumPy. Tangent vectors are [tau phi] for SE(3) and phi for SO(3), in the units of t and in radians; perturbations act
 from the left: exp(xi) G. Results are float64 with unit quaternions; of q and -q the one whose last nonzero component is
 positive.

@@ -257,7 +257,7 @@ def _parquet_rows(file: IO[bytes]) -> Iterator[ManifestRow]:
                 if not is_corrupt(error):
                     raise
                 cause = f"the rows {number + 1} to {end} cannot be read ({shorten(str(error))})"
-                yield ManifestRow(number=number + 1, error=CellError(cause, "write the file anew"))
+                yield ManifestRow(number=number + 1, error=CellError(cause, "write the file again"))
                 break
             for values in zip(*map(_column_values, batch.columns), strict=True):
                 number += 1

@@ -15,7 +15,7 @@ from core.schema import CLIP_COLUMNS, FAILURE_COLUMNS, SHOT_COLUMNS, VIDEO_COLUM
 CONVENTIONS = {
     "time": "Presentation timestamps: seconds = pts * time_base, from the container's origin. Intervals are "
     "[start, end). Frame numbers are 0-based display indices, for constant and variable frame rates.",
-    "size": "width and height are those of the upright picture (rotation applied), in source pixels.",
+    "size": "width and height are those of the upright image (rotation applied), in source pixels.",
     "luminance": "0.2126 R + 0.7152 G + 0.0722 B on gamma-coded values, 0 to 255.",
     "motion": "motion_score is the mean of libvmaf's integer_motion2 over the clip's frames at native size, "
     "in 8-bit luma units a frame; motion_normalized is the mean absolute change of the 64x36 luma thumbnail "

@@ -37,7 +37,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=14,
+        version=15,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),

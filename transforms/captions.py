@@ -33,7 +33,7 @@ MEASURED_FIELDS = frozenset(
 
 CONTRACT = StageContract(
     name="CaptionClips",
-    version=4,
+    version=5,
     record=ClipRecord,
     reads=MEASURED_FIELDS,
     writes=CAPTION_FIELDS,

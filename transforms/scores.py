@@ -1,4 +1,4 @@
-"""The stages whose scores come from models over sample images: on-screen text and aesthetics."""
+"""The score stages: models over sample images, for on-screen text and aesthetics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebDataset shards: kept clips as tar files whose bytes depend on nothing but their clips."""
+"""WebDataset shards: kept clips as tar files with reproducible bytes."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class TrackCameras(ModelStage[ClipRecord]):
             raise ValueError(f"clip {record.clip_id} is kept but was not cut, or has no monocular depth")
         return TrackExample(
             clip=ClipVideo(clip_id=record.clip_id, video=record.encoded.video),
-            seen=record.mono_depth.file,
+            mono_depth=record.mono_depth.file,
             known=known_intrinsics(record.extra),
             known_size=(record.width, record.height),
         )

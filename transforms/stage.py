@@ -114,7 +114,7 @@ class Stage(StageBase[R]):
 
 
 class ModelStage(StageBase[R]):
-    """A stage whose fields come from models that Beam's RunInference drives in batches."""
+    """A stage with a model that Beam's RunInference runs in batches."""
 
     @abstractmethod
     def handler(self, store_uri: str) -> ModelHandler[Any, Any, Any]:

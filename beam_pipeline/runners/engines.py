@@ -152,7 +152,7 @@ def check_gpu(stages: Sequence[str]) -> None:
 
     if not torch.cuda.is_available():
         raise RunnerError(
-            f"{', '.join(stages)}: set to run on a GPU (device: cuda), of which torch sees none on this machine. Set "
+            f"{', '.join(stages)}: set to run on a GPU (device: cuda), but torch finds no GPU on this machine. Set "
             "the device of these models to cpu (docs/configuration.md), or run where there is a GPU"
         )
 

@@ -48,7 +48,7 @@ def on_loopback(options: PipelineOptions) -> bool:
 
 
 def prepare_flink(options: PipelineOptions, stack: ExitStack) -> None:
-    """Fills in what the cluster tells, and starts workers for a cluster on this machine.
+    """Fills in options from the cluster, and starts workers for a cluster on this machine.
 
     Args:
       options: Beam's options; changed in place.

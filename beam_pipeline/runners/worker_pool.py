@@ -101,7 +101,7 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Serves until it is told to end (SIGTERM, SIGINT)."""
+    """Serves until SIGTERM or SIGINT."""
     configure_logging()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=50000)

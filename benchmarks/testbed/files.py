@@ -76,7 +76,7 @@ def encode(path: Path, frames: Iterable[UInt8Array], fps: int, bit_rate: int) ->
             if count == 0:
                 stream.height, stream.width = frame.shape[:2]
                 stream.bit_rate = bit_rate * frame.shape[0] * frame.shape[1] // REFERENCE_PIXELS
-            picture = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p")
-            picture.pts, picture.time_base = count, Fraction(1, fps)
-            output.mux(stream.encode(picture))
+            encoded = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p")
+            encoded.pts, encoded.time_base = count, Fraction(1, fps)
+            output.mux(stream.encode(encoded))
         output.mux(stream.encode())

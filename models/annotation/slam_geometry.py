@@ -68,7 +68,7 @@ def _failure_reason(tracked: TrackedFrames, scene_depth: float | None) -> str | 
         return "tracking gave no finite poses or no depth"
     residuals_px = tracked.residual_px[np.isfinite(tracked.residual_px)]
     if not len(residuals_px):
-        return "no part of the scene stands still and is seen again, so nothing confirms the poses"
+        return "no static part of the scene is visible in several frames, so nothing confirms the poses"
     if (residuals_px <= MAX_RESIDUAL_PX).mean() < MIN_CONFIRMED_SHARE:
         return (
             f"depth and poses put what stands still {np.median(residuals_px):.1f} px from where the flow sees it "

@@ -53,28 +53,28 @@ def _summary(clip: MeasuredClip, brightness: str) -> str:
     parts = []
     if clip.moving_share is not None:
         parts.append(
-            "hardly anything moves by itself"
+            "hardly anything moves"
             if clip.moving_share < NEGLIGIBLE_SHARE
-            else "much of the picture moves by itself"
+            else "much of the image moves"
             if clip.moving_share > LARGE_SHARE
-            else "a part of the picture moves by itself"
+            else "part of the image moves"
         )
     if clip.text_share is not None and clip.text_share >= NEGLIGIBLE_SHARE:
-        parts.append("text is to be seen")
+        parts.append("text is visible")
     tail = f" in which {' and '.join(parts)}" if parts else ""
     return f"A {_light(brightness)} {_format(clip)} shot of {clip.duration_s:.1f} seconds{tail}."
 
 
 def _description(clip: MeasuredClip, brightness: str) -> str:
-    light = f"The picture is {_light(brightness)}, with a mean luminance of {clip.luminance:.0f} of 255"
+    light = f"The image is {_light(brightness)}, with a mean luminance of {clip.luminance:.0f} of 255"
     if clip.brightest - clip.darkest >= 20:
         light += f", and changes between {clip.darkest:.0f} and {clip.brightest:.0f} over time"
     sentences = [f"{light}."]
     if clip.moving_share is not None:
         sentences.append(
-            "Hardly anything moves by itself."
+            "Hardly anything in it moves."
             if clip.moving_share < NEGLIGIBLE_SHARE
-            else f"About {_percent(clip.moving_share)} of the picture moves by itself."
+            else f"About {_percent(clip.moving_share)} of it moves."
         )
     if clip.text_share is not None:
         sentences.append(

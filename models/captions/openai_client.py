@@ -176,7 +176,7 @@ class OpenAIChatModel:
         """Estimated upper bound of a request's tokens and USD."""
         endpoint = self._endpoint
         chars = len(request.system) + len(request.text) + sum(len(message.text) for message in request.messages)
-        input_tokens = chars / CHARS_PER_TOKEN + len(request.images) * endpoint.tokens_per_picture
+        input_tokens = chars / CHARS_PER_TOKEN + len(request.images) * endpoint.tokens_per_image
         usd = _price(endpoint, input_tokens, request.max_output_tokens) or 0.0
         return input_tokens + request.max_output_tokens, usd
 
@@ -212,7 +212,7 @@ class OpenAIChatModel:
         return data
 
     def _classify(self, error: openai.APIStatusError) -> Exception:
-        """The transient, fatal or per-clip error that an HTTP status stands for."""
+        """The error of an HTTP status: transient, fatal, or of one clip."""
         status, message = error.status_code, self._redacted(error)
         text = f"{message} {json.dumps(error.body, default=str)}".lower()
         if status in (401, 403):

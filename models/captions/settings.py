@@ -76,7 +76,7 @@ class EndpointSettings(Settings):
     tokens_per_minute: float | None = Field(
         None, gt=0, description="Rate limit, input and output tokens per minute.", json_schema_extra=OPERATIONAL
     )
-    tokens_per_picture: int = Field(
+    tokens_per_image: int = Field(
         1000, ge=0, description="Input tokens of an image, for the cost estimate.", json_schema_extra=OPERATIONAL
     )
     usd_per_million_input: float | None = Field(

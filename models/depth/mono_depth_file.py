@@ -70,7 +70,9 @@ class MonoDepths:
         """
         rows = np.searchsorted(self._frame, frame)
         if not np.isin(frame, self._frame).all():
-            raise ValueError(f"depth was seen in frames {self._frame.tolist()}, not in all of {frame.tolist()}")
+            raise ValueError(
+                f"monocular depth is known in frames {self._frame.tolist()}, not in all of {frame.tolist()}"
+            )
         found: dict[DepthKind, FrameDepths] = {}
         for kind in DEPTH_KINDS:
             if kind not in self._arrays:

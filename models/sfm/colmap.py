@@ -232,7 +232,7 @@ def _write_frames(request: PoseRequest, folder: Path) -> list[str]:
 def _write_png(path: Path, image: UInt8Array) -> None:
     ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not ok:
-        raise ValueError(f"a picture of shape {image.shape} cannot be written as PNG")
+        raise ValueError(f"an image of shape {image.shape} cannot be written as PNG")
     path.write_bytes(data.tobytes())
 
 

@@ -37,17 +37,17 @@ class PoseFailure:
 def check_cross_validation(found: CrossValidation | None) -> PoseFailure | None:
     """Failure if solutions from halves of the tracks have another scale or shape, else None."""
     if found is None:
-        return PoseFailure(reason="half of the tracked points are too few to confirm the poses")
+        return PoseFailure(reason="half of the tracks are too few to confirm the poses")
     frame = found.scale_change_frame
     if found.scale_change > MAX_SCALE_CHANGE:
         return PoseFailure(
-            reason=f"the scale is uncertain: halves of the tracked points change it by {found.scale_change:.0%} at "
+            reason=f"the scale is uncertain: halves of the tracks change it by {found.scale_change:.0%} at "
             f"annotated frame {frame}",
             breaks=(frame,),
         )
     if found.position_rmse > MAX_POSITION_RMSE:
         return PoseFailure(
-            reason="the trajectory is uncertain: halves of the tracked points give positions that are off by "
+            reason="the trajectory is uncertain: halves of the tracks give positions that are off by "
             f"{found.position_rmse:.1%} of its length"
         )
     return None
@@ -61,7 +61,7 @@ def check_inlier_ratio(recon: Reconstruction) -> PoseFailure | None:
     inlier_ratio = float(inliers.sum() / max(1, tracked[:, is_long].sum()))
     if inlier_ratio < MIN_INLIER_RATIO:
         return PoseFailure(
-            reason=f"only {inlier_ratio:.0%} of the followed points fit one still scene: most of what is seen moves"
+            reason=f"only {inlier_ratio:.0%} of the tracked keypoints are inliers of one static scene: most of it moves"
         )
     return None
 
@@ -77,14 +77,14 @@ def check_reconstruction(recon: Reconstruction, reprojection_px: float | None) -
     if registered.mean() < MIN_REGISTERED_RATIO:
         edges = np.flatnonzero(registered[1:] != registered[:-1])
         return PoseFailure(
-            reason=f"only {registered.sum()} of {len(registered)} annotated frames could be placed",
+            reason=f"only {registered.sum()} of {len(registered)} annotated frames could be registered",
             breaks=tuple(edges.tolist()),
         )
     if reprojection_px is None:
-        return PoseFailure(reason="no point is seen by two frames in the places that one still scene would give it")
+        return PoseFailure(reason="no 3D point of a static scene has inlier observations in two frames")
     if reprojection_px > MAX_REPROJECTION_RMSE_PX:
         return PoseFailure(
-            reason=f"points are off by {reprojection_px:.1f} px: the scene moves, or the camera does not fit a pinhole"
+            reason=f"the reprojection error is {reprojection_px:.1f} px: the scene moves, or the camera is no pinhole"
         )
     frames = np.flatnonzero(registered)
     links, observed = _count_links(recon)
@@ -98,8 +98,7 @@ def check_reconstruction(recon: Reconstruction, reprojection_px: float | None) -
         )
     if depth_snr(recon) < MIN_DEPTH_SNR:
         return PoseFailure(
-            reason="most depths are uncertain: the camera hardly leaves its place, so that its translation is not "
-            "known well"
+            reason="most depths are uncertain: the camera hardly translates, so the parallax is too small"
         )
     return None
 

@@ -45,7 +45,7 @@ class Zoom:
         change = "grows" if self.factor > 1 else "shrinks"
         strength = max(self.factor, 1 / self.factor)
         return (
-            f"the picture {change} {strength:.2f} times between annotated frames {self.first} and {self.second} "
+            f"the image {change} by a factor of {strength:.2f} between annotated frames {self.first} and {self.second} "
             "without parallax: a zoom, or a camera moving straight at a flat scene"
         )
 

@@ -48,7 +48,7 @@ class WholeVideoAnalyzer:
         if format_changed:
             raise ItemError(
                 "FormatChange",
-                f"{self._uri!r} changes its picture size or format at frame {decoded.index}, so it is not one clip",
+                f"{self._uri!r} changes its frame size or format at frame {decoded.index}, so it is not one clip",
                 "split the video there, or run without analysis.shots.mode=whole.",
             )
         if not decoded.index:

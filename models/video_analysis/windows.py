@@ -225,7 +225,7 @@ def _check_join(tail: Sequence[MeasuredFrame], lead: Sequence[MeasuredFrame]) ->
             and (a.format_changed == b.format_changed or not number)
         )
         if not same:
-            raise UnfitWindowError(f"two windows see another picture at {a.pts}")
+            raise UnfitWindowError(f"two windows have different frames at {a.pts}")
 
 
 def _to_batch(frames: Sequence[MeasuredFrame]) -> pa.RecordBatch:

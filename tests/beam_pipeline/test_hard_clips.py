@@ -77,7 +77,7 @@ def test_columns_tell_bad_clips_from_good_ones(rows):
     assert min(tracked["neighbor"], tracked["portrait"]) > 0.6
 
 
-def test_a_frozen_picture_is_a_camera_that_stands_still(rows):
+def test_a_frozen_image_is_a_camera_that_stands_still(rows):
     row, _ = rows["frozen"]
     assert (row["pose_ok"], row["camera_motion_kind"], row["move_dist"]) == (True, "static", 0.0)
     assert row["motion_sentence"] == "The camera stays still."

@@ -35,7 +35,7 @@ def test_every_bad_file_fails_with_its_class_and_name(hostile: dict[str, Hostile
         ("not_a_video", "This is a note"),
         ("lfs_pointer", "Git LFS pointer"),
         ("playlist", "playlist"),
-        ("picture", "PNG"),
+        ("image", "PNG"),
         ("zeros", "zero bytes"),
         ("moov_missing", "ftyp, free, mdat"),
         ("audio_only", "audio (aac)"),
@@ -84,9 +84,9 @@ def test_playlists_cannot_open_other_files(
 
 
 def test_numbered_images_are_not_read_as_a_video(tmp_path: Path, hostile: dict[str, HostileCase]) -> None:
-    picture = Path(hostile["picture"].path).read_bytes()
+    image = Path(hostile["image"].path).read_bytes()
     for k in range(3):
-        (tmp_path / f"shot{k:03d}.png").write_bytes(picture)
+        (tmp_path / f"shot{k:03d}.png").write_bytes(image)
     assert fail(str(tmp_path / "shot%03d.png")).error_class == "FileNotFound"
     assert fail(str(tmp_path / "shot000.png")).error_class == "NotAVideo"
 

@@ -1,4 +1,4 @@
-"""The aesthetic model: the folded head, CLIP's preprocessing, grouping of pictures, loading of weights."""
+"""The aesthetic model: the folded head, CLIP's preprocessing, grouping of images, loading of weights."""
 
 import json
 import weakref
@@ -68,7 +68,7 @@ def test_other_checkpoints_are_refused(change, message):
         fold_head(state)
 
 
-def test_a_landscape_picture_is_squeezed_to_398_columns_and_cropped_at_87():
+def test_a_landscape_image_is_squeezed_to_398_columns_and_cropped_at_87():
     image = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
     resized = Image.fromarray(image).resize((398, 224), Image.Resampling.BICUBIC)
     crop = np.asarray(resized)[:, 87 : 87 + 224].astype(np.float64) / 255
@@ -79,7 +79,7 @@ def test_a_landscape_picture_is_squeezed_to_398_columns_and_cropped_at_87():
 
 
 @pytest.mark.parametrize("size", [(224, 224), (10, 10), (300, 999), (999, 300), (225, 224)])
-def test_a_flat_picture_stays_flat_at_any_size(size):
+def test_a_flat_image_stays_flat_at_any_size(size):
     image = np.full((size[1], size[0], 3), (255, 128, 0), np.uint8)
     prepared = preprocess_image(image)
     assert prepared.shape == (3, 224, 224)
@@ -87,7 +87,7 @@ def test_a_flat_picture_stays_flat_at_any_size(size):
     np.testing.assert_allclose(prepared, np.broadcast_to(expected[:, None, None], (3, 224, 224)), atol=1e-5)
 
 
-def test_a_picture_of_the_right_size_is_not_resampled():
+def test_an_image_of_the_right_size_is_not_resampled():
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     restored = preprocess_image(image).transpose(1, 2, 0) * STD_RGB + MEAN_RGB
     np.testing.assert_array_equal(np.round(restored * 255).astype(np.uint8), image)
@@ -104,7 +104,7 @@ def test_wrong_arrays_are_refused():
 
 
 class BrightnessEncoder:
-    """Embeddings that point along the first axis for white pictures and along the second for black ones."""
+    """Embeddings that point along the first axis for white images and along the second for black ones."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -119,7 +119,7 @@ def flat(value: int) -> np.ndarray:
     return np.full((32, 48, 3), value, np.uint8)
 
 
-def test_pictures_of_many_clips_share_a_batch_and_come_back_to_their_clips():
+def test_images_of_many_clips_share_a_batch_and_come_back_to_their_clips():
     weight = np.zeros(768)
     weight[:2] = 4, 1
     encoder = BrightnessEncoder()

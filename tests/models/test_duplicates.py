@@ -18,7 +18,7 @@ def distance(a, b):
     return np.bitwise_count(np.frombuffer(a, np.uint8) ^ np.frombuffer(b, np.uint8)).sum() / HASH_BITS
 
 
-def pictures():
+def images():
     found = []
     for video in sorted(EXAMPLES.glob("*.mp4")):
         with VideoReader(str(video)) as reader:
@@ -36,8 +36,8 @@ COPIES = {
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
 def test_copies_are_near_and_other_films_are_far(copy):
-    originals = [perceptual_hash(rgb) for rgb in pictures()]
-    copies = [perceptual_hash(copy(rgb)) for rgb in pictures()]
+    originals = [perceptual_hash(rgb) for rgb in images()]
+    copies = [perceptual_hash(copy(rgb)) for rgb in images()]
     for i, original in enumerate(originals):
         for j, other in enumerate(copies):
             if i == j:
@@ -47,7 +47,7 @@ def test_copies_are_near_and_other_films_are_far(copy):
                 assert distance(original, other) > 3 * MAX
 
 
-def test_flat_pictures_have_no_hash():
+def test_flat_images_have_no_hash():
     assert perceptual_hash(np.full((90, 160, 3), 16, np.uint8)) is None
 
 
@@ -61,7 +61,7 @@ def flipped(image_hash, bits):
     return np.packbits(array).tobytes()
 
 
-def test_the_first_near_clip_is_named_whatever_the_order_of_pictures():
+def test_the_first_near_clip_is_named_whatever_the_order_of_images():
     rng = np.random.default_rng(0)
     a, b, c = (random_hash(rng) for _ in range(3))
     clips = [
@@ -71,7 +71,7 @@ def test_the_first_near_clip_is_named_whatever_the_order_of_pictures():
         [flipped(a, 40)],
         [b, random_hash(rng), random_hash(rng)],
     ]
-    # The fourth is too far off; the fifth shares one picture of three only.
+    # The fourth is too far off; the fifth shares one image of three only.
     assert first_near_duplicates(clips, MAX) == [0, 1, 0, 3, 4]
     assert first_near_duplicates([], MAX) == []
 

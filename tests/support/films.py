@@ -29,9 +29,9 @@ class Take:
 
     Attributes:
       path: pose of the camera at a time.
-      focal: focal length in picture widths at a time.
+      focal: focal length in image widths at a time.
       exposure_s: how long a frame is exposed; motion blurs it.
-      clock: the time that is shown at a time; a constant one freezes the picture.
+      clock: the time that is shown at a time; a constant one freezes the image.
       light: brightness at a time, 0 for black.
     """
 
@@ -159,7 +159,7 @@ def shaken(path: Path6, *, meters: float, degrees: float, seed: int = 3) -> Path
 
 
 def orbit_path(rad_s: float = 0.2, radius_m: float = 3.0) -> Path6:
-    """Around a point in the room, which stays in the middle of the picture."""
+    """Around a point in the room, which stays in the middle of the image."""
     target = np.array([0.0, 0.2, 0.2])
 
     def path(t: float) -> Pose:
@@ -241,8 +241,8 @@ def film(
         share = k * len(takes) // num
         take, t = takes[share], k / fps - share * seconds / len(takes)
         views.append(view_of(take, t, size))
-        picture = _expose(take, t, size) * take.light(t)
-        frames.append(np.rint(np.clip(picture + noise * rng.normal(size=picture.shape), 0, 255)).astype(np.uint8))
+        image = _expose(take, t, size) * take.light(t)
+        frames.append(np.rint(np.clip(image + noise * rng.normal(size=image.shape), 0, 255)).astype(np.uint8))
     depth, moving = zip(*(measure(view) for view in views), strict=True)
     return Film(
         frames=frames,

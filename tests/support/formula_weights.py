@@ -1,4 +1,4 @@
-"""Weights and pictures by formula: the same in every version of every library, so that golden numbers last."""
+"""Weights and images by formula: the same in every version of every library, so that golden numbers last."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fill_by_formula(network, gain: float = 1.0) -> None:
             tensor.copy_(torch.from_numpy(values.astype(np.float32)).reshape(tensor.shape))
 
 
-def wavy_pictures(count: int, height: int, width: int) -> np.ndarray:
+def wavy_images(count: int, height: int, width: int) -> np.ndarray:
     """(n, h, w, 3) uint8."""
     n, y, x, c = np.ogrid[:count, :height, :width, :3]
     return np.round(127.5 + 120 * np.sin(0.11 * x + 0.07 * y * (1 + c) + 1.3 * n)).astype(np.uint8)

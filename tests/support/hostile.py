@@ -92,7 +92,7 @@ def _add_broken(folder: Path, plain: Path, add: _Add) -> None:
             "FFmpeg concat script",
         ),
         "zeros": (bytes(50_000), "NotAVideo", "nothing but zero bytes"),
-        "picture": (_png(), "NotAVideo", "PNG named .mp4"),
+        "image": (_png(), "NotAVideo", "PNG named .mp4"),
         "empty": (b"", "EmptyFile", "0 bytes"),
         "moov_missing": (data[: len(data) * 6 // 10], "MissingIndex", "cut before the index at the end"),
     }
@@ -148,7 +148,7 @@ def _add_streams(folder: Path, add: _Add) -> None:
         packet.stream, packet.pts, packet.dts, packet.time_base = art, 0, 0, Fraction(1, 1)
         output.mux(packet)
         write_tone(output, sound, 1.0)
-    add("cover_art_only", cover, "CoverArtOnly", None, "sound with a cover picture")
+    add("cover_art_only", cover, "CoverArtOnly", None, "sound with a cover image")
     for name, expected, note, muxer in (
         ("no_packets", "NoFrames", "a video stream of zero duration", {"movflags": "empty_moov"}),
         ("no_track", "NoVideoStream", "MP4 whose muxer dropped its empty video track", {}),

@@ -12,7 +12,7 @@ import numpy as np
 from core.time import FrameSpan
 from media.decode import DecodedFrame, VideoReader, planes
 
-Stamp = tuple[int, int, int, int]  # index, pts, duration, checksum of the picture
+Stamp = tuple[int, int, int, int]  # index, pts, duration, checksum of the image
 
 
 def stamp_of(decoded: DecodedFrame) -> Stamp:
@@ -36,6 +36,6 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
     return float(99 if error == 0 else 10 * np.log10(255**2 / error))
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
+def gray(image: np.ndarray) -> np.ndarray:
     """Mean of the colors: what 4:2:0 does not blur."""
-    return picture.astype(np.float64).mean(axis=2)
+    return image.astype(np.float64).mean(axis=2)

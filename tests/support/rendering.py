@@ -1,4 +1,4 @@
-"""Test videos made on the spot: textured, moving pictures and a writer that can produce odd files."""
+"""Test videos made on the spot: textured, moving images and a writer that can produce odd files."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def make_run(folder: Path, tables: dict[str, list[Row]] | None = None, *, images
 
 
 def draw_samples(folder: Path, paths: Sequence[str], number: int) -> None:
-    """Draws small pictures that differ by clip and by sample."""
+    """Draws small images that differ by clip and by sample."""
     for k, name in enumerate(paths):
         image = Image.new("RGB", (320, 180), _COLORS[number % len(_COLORS)])
         draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""The renderer's truth is true: poses, depth, flow, masks and pictures agree with each other."""
+"""The renderer's truth is true: poses, depth, flow, masks and images agree with each other."""
 
 from __future__ import annotations
 

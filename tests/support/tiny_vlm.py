@@ -59,7 +59,7 @@ def write_vlm(
       text, vision: sizes of its two networks.
       corpus: what the tokenizer learns its tokens from.
       tokens: how many it learns.
-      max_pixels: of a picture.
+      max_pixels: of an image.
       vocabulary: rows of the model's table of tokens, where it has more than the tokenizer.
       device: where the weights are drawn.
       dtype: their type.

@@ -32,7 +32,7 @@ class TrackExample:
     """
 
     clip: ClipVideo
-    seen: Ref
+    mono_depth: Ref
     known: Intrinsics | None
     known_size: tuple[int, int]
 
@@ -104,7 +104,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
             frames = self._source.load(example.clip.video)
             if len(frames.rgb) < 2:
                 return None
-            seen = MonoDepths.read(self._source.store.read_bytes(example.seen.path)).of_frames(
+            mono_depth = MonoDepths.read(self._source.store.read_bytes(example.mono_depth.path)).of_frames(
                 frames.frame, frames.size
             )
             known = None if self._intrinsics == "estimate" else example.known
@@ -114,8 +114,8 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
                 time_s=frames.time_s,
                 intrinsics=None if known is None else known.resized(example.known_size, frames.size),
                 fix_focal=known is not None and self._intrinsics == "fix",
-                relative=seen.get("relative"),
-                metric=seen.get("metric"),
+                relative=mono_depth.get("relative"),
+                metric=mono_depth.get("metric"),
             )
             return prepare_clip(clip)
 

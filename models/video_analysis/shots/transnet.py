@@ -22,7 +22,7 @@ from models.video_analysis.shots.settings import TransNetSettings
 WIDTH, HEIGHT = 48, 27
 WINDOW, CONTEXT = 100, 25
 STEP = WINDOW - 2 * CONTEXT
-"""The paper's windows: 100 frames, of which the predictions of the middle 50 are used."""
+"""The paper's windows: 100 frames; the predictions of the middle 50 are used."""
 EDGE_FRAMES = 2
 """At the ends of the video the network takes the padding for a cut."""
 MAX_OPEN_FRAMES = 250

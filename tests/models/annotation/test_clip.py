@@ -116,7 +116,7 @@ def test_depth_files_say_where_a_clip_pixel_lies(tmp_path):
         assert np.array_equal(file["valid"], depth > 0)
         assert [np.unique(s).tolist() for s in file["sigma_permille"]] == [[31, 255], [254, 255]]
         sx, sy, ox, oy = file["map_from_clip"]
-        # The corners of both pictures coincide.
+        # The corners of both images coincide.
         assert (sx * -0.5 + ox, sy * -0.5 + oy) == (-0.5, -0.5)
         assert (sx * 1279.5 + ox, sy * 719.5 + oy) == (159.5, 89.5)
 

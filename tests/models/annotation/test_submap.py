@@ -71,7 +71,7 @@ def test_frames_of_passed_windows_are_let_go():
     most = 0
     for window in split_windows(frames(), 40, 10):
         assert len(window.frames) <= 55
-        most = max(most, sum(picture() is not None for picture in given_out))
+        most = max(most, sum(image() is not None for image in given_out))
     assert most <= 55 + 1
 
 

@@ -51,10 +51,9 @@ def test_brightness_follows_the_luminance(luminance, brightness):
 def test_what_was_measured_is_said():
     draft = compose(moving_share=0.2, text_share=0.1, width=720, height=1280, brightest=200.0)
     assert draft.scene_summary == (
-        "A bright portrait-format shot of 4.0 seconds in which much of the picture moves by itself and "
-        "text is to be seen."
+        "A bright portrait-format shot of 4.0 seconds in which much of the image moves and text is visible."
     )
-    assert "About 20 % of the picture moves by itself. Text covers up to 10 % of it." in draft.scene_description
+    assert "About 20 % of it moves. Text covers up to 10 % of it." in draft.scene_description
     assert "changes between 110 and 200" in draft.scene_description
 
 

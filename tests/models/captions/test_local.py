@@ -113,9 +113,7 @@ def library_way(chat, answer_type):
 @pytest.mark.models
 def test_texts_are_those_of_the_librarys_own_way(folder, monkeypatch):
     chat = LocalChatModel(LocalSettings(folder=str(folder), device="cpu"))
-    request = ChatRequest(
-        system="", text="", answer_type=RefinedAnswer, max_output_tokens=ROOM, images=CLIP.pictures[:1]
-    )
+    request = ChatRequest(system="", text="", answer_type=RefinedAnswer, max_output_tokens=ROOM, images=CLIP.images[:1])
     requests = [replace(request, text=text) for text in ("the camera moves", "a street", "forward through it " * 9)]
     found = chat.reply(requests)
     monkeypatch.setattr(chat._model, "generate", library_way(chat, RefinedAnswer))

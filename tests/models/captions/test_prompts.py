@@ -52,7 +52,7 @@ def test_a_path_from_the_origin_is_told_in_scene_depths_of_the_current_camera():
     ]
 
 
-def test_what_follows_the_last_picture_is_told():
+def test_what_follows_the_last_image_is_told():
     told = tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}), times_s=(0.0, 1.0, 1.9))
     assert len(told.splitlines()) == 4
     told = tell(path_of(poses_ahead(), {"0->10": ["Dolly In"]}), times_s=(0.0, 1.0))

@@ -62,7 +62,7 @@ def wait_for(url, process, log):
 
 
 @pytest.mark.models
-def test_a_real_server_takes_pictures_and_further_turns_and_counts_tokens(server, tmp_path):
+def test_a_real_server_takes_images_and_further_turns_and_counts_tokens(server, tmp_path):
     base_url, name = server
     # Noise is no JSON, and this server knows no schema: what comes back is cut off, or repaired in vain.
     settings = CaptionSettings(

@@ -6,7 +6,7 @@ import pytest
 from models.depth.mono_depth import check_depth_models
 from models.depth.settings import DepthSettings
 from models.registry import WeightsError
-from tests.support.formula_weights import fill_by_formula, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, wavy_images
 
 
 def test_missing_weights_are_named_before_anything_is_loaded(monkeypatch, tmp_path):
@@ -48,17 +48,17 @@ class TestDepthModels:
             class pretrained:
                 cls_token = torch.zeros(1)
 
-            def forward(self, pictures):
-                return pictures[:, 0]
+            def forward(self, images):
+                return images[:, 0]
 
-        picture = torch.from_numpy(wavy_pictures(1, 90, 160))
-        given = DepthAnything(Inputs(), DepthSettings(device="cpu", precision="fp32")).infer(picture)[0].numpy()
+        image = torch.from_numpy(wavy_images(1, 90, 160))
+        given = DepthAnything(Inputs(), DepthSettings(device="cpu", precision="fp32")).infer(image)[0].numpy()
         assert given.shape == (518, 924)
-        # From the authors' own transform of the same picture.
+        # From the authors' own transform of the same image.
         np.testing.assert_allclose(given[0, 0], 0.035694, atol=1e-5)
         import cv2
 
-        wanted = cv2.resize(picture[0].numpy() / 255.0, (924, 518), interpolation=cv2.INTER_CUBIC)[..., 0]
+        wanted = cv2.resize(image[0].numpy() / 255.0, (924, 518), interpolation=cv2.INTER_CUBIC)[..., 0]
         np.testing.assert_allclose(given, (wanted - 0.485) / 0.229, atol=2e-5)
 
     def test_frames_of_many_clips_share_batches_and_batches_do_not_matter(self, torch):
@@ -70,7 +70,7 @@ class TestDepthModels:
         network.depth_head.scratch.output_conv2[2].bias.data.fill_(2.0)
         import models.depth.depth_anything as module
 
-        frames = list(wavy_pictures(3, 60, 80))
+        frames = list(wavy_images(3, 60, 80))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "SHORT_SIDE_PX", 56)
             patch.setattr(module, "read_tensors", lambda path: network.state_dict())
@@ -97,7 +97,7 @@ class TestDepthModels:
         torch.save({"model": state, "model_config": small_moge_config()}, path)
         settings = DepthSettings(device="cpu", precision="fp32", moge_tokens=120)
         model = load_moge({"model.pt": str(path)}, settings)
-        seen = model.predict(list(wavy_pictures(2, 36, 64)), (32, 18))
+        seen = model.predict(list(wavy_images(2, 36, 64)), (32, 18))
         assert seen.maps.shape == seen.is_valid.shape == (2, 18, 32)
         assert (seen.maps[seen.is_valid] > 0).all() and (seen.maps[~seen.is_valid] == 0).all()
         assert seen.focal_px.shape == (2,) and np.isfinite(seen.focal_px).all()
@@ -108,7 +108,7 @@ class TestDepthModels:
         with pytest.raises(WeightsError, match="not a MoGe checkpoint"):
             load_moge({"model.pt": str(path)}, settings)
 
-    def test_focal_length_and_shift_are_found_for_several_pictures_at_once(self, torch):
+    def test_focal_length_and_shift_are_found_for_several_images_at_once(self, torch):
         from models.depth.moge import fit_camera
         from models.networks.moge import view_plane
 
@@ -135,32 +135,32 @@ class TestBatchRunner:
         return pytest.importorskip("torch", reason="needs the models extra")
 
     def run(self, torch, limit, **changes):
-        """A runner whose device has memory for so many pictures, and the batches that it tried."""
+        """A runner whose device has memory for so many images, and the batches that it tried."""
         from models.networks.batches import BatchRunner
 
         tried = []
 
-        def compute(pictures, first):
-            tried.append(len(pictures))
-            if len(pictures) > limit:
+        def compute(images, first):
+            tried.append(len(images))
+            if len(images) > limit:
                 raise torch.OutOfMemoryError("no memory left")
-            return pictures.float().mean(dim=(1, 2, 3)), pictures[:, 0, 0, 0]
+            return images.float().mean(dim=(1, 2, 3)), images[:, 0, 0, 0]
 
         arguments = {"max_images": 16, "max_bytes": 1 << 20} | changes
         return BatchRunner(compute, torch.device("cpu"), **arguments), tried
 
     def test_out_of_memory_halves_the_batch_and_goes_on(self, torch):
         runner, tried = self.run(torch, limit=3)
-        pictures = [np.full((2, 2, 3), i, np.uint8) for i in range(20)]
-        means, first = runner.run(pictures)
+        images = [np.full((2, 2, 3), i, np.uint8) for i in range(20)]
+        means, first = runner.run(images)
         np.testing.assert_array_equal(means, np.arange(20))
         np.testing.assert_array_equal(first, np.arange(20))
         assert tried[:3] == [16, 8, 4] and max(tried[3:]) == 2
         assert runner.halvings == 3
-        runner.run(pictures)
+        runner.run(images)
         assert runner.halvings == 3
 
-    def test_one_picture_that_does_not_fit_is_an_error(self, torch):
+    def test_one_image_that_does_not_fit_is_an_error(self, torch):
         runner, tried = self.run(torch, limit=0)
         with pytest.raises(torch.OutOfMemoryError):
             runner.run([np.zeros((2, 2, 3), np.uint8)] * 4)
@@ -171,8 +171,8 @@ class TestBatchRunner:
         runner.run([np.zeros((2, 2, 3), np.uint8)] * 7)
         assert tried == [3, 3, 1]
 
-    def test_pictures_of_several_sizes_are_refused(self, torch):
+    def test_images_of_several_sizes_are_refused(self, torch):
         runner, _ = self.run(torch, limit=9)
-        for pictures in ([], [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)]):
+        for images in ([], [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)]):
             with pytest.raises(ValueError, match="one size"):
-                runner.run(pictures)
+                runner.run(images)

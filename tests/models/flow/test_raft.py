@@ -1,4 +1,4 @@
-"""RAFT: published key names, golden numbers, flow of pictures that move evenly."""
+"""RAFT: published key names, golden numbers, flow of images that move evenly."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_images
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
@@ -52,16 +52,16 @@ def depth_anything():
 
 
 def test_depth_anything_gives_the_authors_numbers(depth_anything):
-    pictures = normalize(to_unit(torch.from_numpy(wavy_pictures(2, 70, 98))), MEAN_RGB, STD_RGB)
+    images = normalize(to_unit(torch.from_numpy(wavy_images(2, 70, 98))), MEAN_RGB, STD_RGB)
     with torch.inference_mode():
-        plain = depth_anything(pictures)
+        plain = depth_anything(images)
     assert plain.shape == (2, 70, 98)
     golden = [102.954517, 37.928283, 32.435104, 51.201088, 57.684879, 51.749424, 20.278852, 81.740082, 95.852112]
     np.testing.assert_allclose(fingerprint(plain.numpy())[:9], golden, **CLOSE)
     prepared = DepthAnythingV2("vits")
     prepared.load_state_dict(depth_anything.state_dict())
     with torch.inference_mode():
-        folded = prepared.prepare(torch.float32)(pictures)
+        folded = prepared.prepare(torch.float32)(images)
     np.testing.assert_allclose(folded.numpy(), plain.numpy(), rtol=1e-4, atol=1e-3)
 
 
@@ -86,10 +86,10 @@ def test_depth_anything_equals_the_one_in_transformers(depth_anything):
     public = transformers.DepthAnythingForDepthEstimation(config).eval()
     public.load_state_dict(to_transformers(depth_anything.state_dict(), public.state_dict()), strict=True)
     # Its position embedding is resampled in another way: the size at which nothing is resampled.
-    pictures = normalize(to_unit(torch.from_numpy(wavy_pictures(1, 518, 518))), MEAN_RGB, STD_RGB)
+    images = normalize(to_unit(torch.from_numpy(wavy_images(1, 518, 518))), MEAN_RGB, STD_RGB)
     with torch.inference_mode():
         np.testing.assert_allclose(
-            depth_anything(pictures).numpy(), public(pictures).predicted_depth.numpy(), rtol=1e-4, atol=1e-3
+            depth_anything(images).numpy(), public(images).predicted_depth.numpy(), rtol=1e-4, atol=1e-3
         )
 
 
@@ -132,10 +132,10 @@ def test_moge_gives_the_authors_numbers():
     fill_by_formula(network, 0.6)
     network.encoder.image_mean.copy_(torch.tensor(MEAN_RGB).view(1, 3, 1, 1))
     network.encoder.image_std.copy_(torch.tensor(STD_RGB).view(1, 3, 1, 1))
-    pictures = to_unit(torch.from_numpy(wavy_pictures(2, 72, 128)))
+    images = to_unit(torch.from_numpy(wavy_images(2, 72, 128)))
     with torch.inference_mode():
-        points, mask, scale = network.eval()(pictures, 150)
-        folded = network.prepare(torch.float32)(pictures, 150)
+        points, mask, scale = network.eval()(images, 150)
+        folded = network.prepare(torch.float32)(images, 150)
     golden = [0.026693, 1.30564, -0.199504, -0.235729, -0.453573, -0.577129, 0.167003, -2.821211, 0.560717, 2.34254]
     np.testing.assert_allclose(fingerprint(points.numpy()), golden, **CLOSE)
     golden = [0.466042, 0.04344, 0.427103, 0.447463, 0.449865, 0.564475, 0.438728, 0.46555, 0.492761, 0.476948]

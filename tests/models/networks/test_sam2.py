@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.registry import WeightsError
-from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, fingerprint, wavy_images
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
@@ -53,9 +53,9 @@ def features(count: int) -> list:
 
 
 def test_the_encoder_gives_the_authors_numbers(network):
-    picture = torch.from_numpy(wavy_pictures(1, 256, 256)).permute(0, 3, 1, 2).float() / 255
+    image = torch.from_numpy(wavy_images(1, 256, 256)).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        levels = network.embed((picture - 0.45) / 0.225)
+        levels = network.embed((image - 0.45) / 0.225)
     assert [level.shape[1:] for level in levels] == [(32, 64, 64), (64, 32, 32), (256, 16, 16)]
     for level, golden in zip(levels, LEVELS, strict=True):
         np.testing.assert_allclose(fingerprint(level.numpy()), golden, **CLOSE)

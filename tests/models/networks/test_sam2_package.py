@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.formula_weights import fill_by_formula, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, wavy_images
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
@@ -39,16 +39,16 @@ def ours(theirs, tmp_path_factory) -> Sam2:
 @pytest.fixture(scope="module")
 def features(theirs):
     """The package's features of three frames, at 1/4, 1/8 and 1/16."""
-    pictures = torch.from_numpy(wavy_pictures(3, SIDE, SIDE)).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(wavy_images(3, SIDE, SIDE)).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        parts = [theirs.forward_image((picture[None] - 0.45) / 0.225)["backbone_fpn"] for picture in pictures]
-    return pictures, [torch.cat(level) for level in zip(*parts, strict=True)]
+        parts = [theirs.forward_image((image[None] - 0.45) / 0.225)["backbone_fpn"] for image in images]
+    return images, [torch.cat(level) for level in zip(*parts, strict=True)]
 
 
 def test_the_encoder_sees_what_the_packages_does(ours, features):
-    pictures, levels = features
+    images, levels = features
     with torch.inference_mode():
-        found = ours.embed((pictures[:1] - 0.45) / 0.225)
+        found = ours.embed((images[:1] - 0.45) / 0.225)
     for level, wanted in zip(found, levels, strict=True):
         np.testing.assert_allclose(level.numpy(), wanted[:1].numpy(), **CLOSE)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.text.scorer import TextModel, TextSettings, _to_input
-from tests.support.formula_weights import wavy_pictures
+from tests.support.formula_weights import wavy_images
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the models extra")
@@ -47,9 +47,9 @@ def test_the_published_files_are_read_and_give_transformers_numbers(tmp_path):
         model="ppocrv5-server", detector_uri=str(tmp_path), confirm_side_share=None, limit_side_len_px=96
     )
     model = TextModel(settings)
-    picture = wavy_pictures(1, 64, 96)[0]
-    pixels = _to_input(picture, (96, 64))
+    image = wavy_images(1, 64, 96)[0]
+    pixels = _to_input(image, (96, 64))
     with torch.inference_mode():
         wanted = public(torch.from_numpy(pixels)).last_hidden_state[0, 0].numpy()
     np.testing.assert_array_equal(model._detector.probability(pixels), wanted)
-    assert wanted.shape == (64, 96) and 0 <= model.text_share(picture) <= 1
+    assert wanted.shape == (64, 96) and 0 <= model.text_share(image) <= 1

@@ -30,9 +30,9 @@ class TestSamMasks:
             def prepare(self, device, dtype):
                 return self
 
-            def embed(self, pictures):
-                assert pictures.shape[1:] == (3, 1024, 1024)
-                return [pictures[:, :1, ::64, ::64]]
+            def embed(self, images):
+                assert images.shape[1:] == (3, 1024, 1024)
+                return [images[:, :1, ::64, ::64]]
 
             def decode(self, features, points, labels):
                 assert features[0].shape[0] == len(points) and labels.tolist() == [[2, 3, 1]] * len(points)
@@ -115,8 +115,8 @@ class TestSamMasks:
         for kind in (None, SwappedSamMasks):
             model, network = self.double(torch, kind)
             network.embed = seen.append
-            pictures = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
-            pictures[..., 0] = 255
-            model.embed(pictures)
+            images = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
+            images[..., 0] = 255
+            model.embed(images)
         red, blue = (x[0].amax((1, 2)) for x in seen)
         assert red.argmax() == 0 and blue.argmax() == 2

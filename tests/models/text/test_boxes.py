@@ -46,7 +46,7 @@ def test_a_slanted_box_counts_with_its_own_area_and_its_hull_with_twice_that():
     assert bounding_box_area_px(diamond, (100, 100)) == 10_000
 
 
-def test_hulls_are_rounded_and_clipped_to_the_picture():
+def test_hulls_are_rounded_and_clipped_to_the_image():
     assert bounding_box_area_px(quads(quad(-5.0, -5.0, 4.4, 4.6)), (100, 100)) == 4 * 5
     assert bounding_box_area_px(quads(), (100, 100)) == 0
     assert covered_share(quads(), (100, 100)) == 0.0
@@ -68,7 +68,7 @@ def test_a_region_becomes_a_box_grown_by_area_times_ratio_over_perimeter():
     assert found.scores.tolist() == [pytest.approx(0.9)]
 
 
-def test_boxes_are_scaled_to_the_picture():
+def test_boxes_are_scaled_to_the_image():
     probability = probability_with((40, 30, 101, 43))
     small = find_boxes(probability, (160, 96), **THRESHOLDS)
     large = find_boxes(probability, (320, 960), **THRESHOLDS)

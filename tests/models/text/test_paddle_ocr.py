@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def picture():
+def image():
     rng = np.random.default_rng(0)
     made = rng.integers(0, 40, (360, 640, 3), dtype=np.uint8)
     for left, top, wide, high in ((40, 30, 300, 28), (420, 60, 90, 60), (100, 200, 33, 120), (300, 300, 6, 5)):
@@ -78,10 +78,10 @@ def settings(folder, **changes):
 @pytest.mark.models
 @pytest.mark.parametrize("changes", [{}, {"limit_type": "min", "limit_side_len_px": 736}, {"unclip_ratio": 2.0}])
 def test_boxes_are_those_of_our_own_post_processing(folder, changes):
-    theirs = TextModel(settings(folder, **changes)).find_text(picture())
+    theirs = TextModel(settings(folder, **changes)).find_text(image())
     ours = _MapDetector(
         lambda pixels: 1 / (1 + np.exp(-(np.tensordot(GAINS_BGR, pixels[0], 1) + BIAS))), settings(folder, **changes)
-    )(picture())
+    )(image())
     assert len(theirs) == len(ours) == 5
     np.testing.assert_allclose(sorted(theirs.scores), sorted(ours.scores), atol=2e-3)
     for quad in ours.quads_px:

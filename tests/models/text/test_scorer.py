@@ -1,4 +1,4 @@
-"""The text area model: boxes as the packaged detector's own, shares of drawn and real pictures."""
+"""The text area model: boxes as the packaged detector's own, shares of drawn and real images."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from tests.support.paths import DATA, NO_DATA
 pytestmark = pytest.mark.slow
 
 
-def picture(size: tuple[int, int] = (640, 360), seed: int = 0) -> Image.Image:
+def background(size: tuple[int, int] = (640, 360), seed: int = 0) -> Image.Image:
     """A smooth colored background without text."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 200, (4, 6, 3), dtype=np.uint8)
@@ -30,17 +30,17 @@ def write(image: Image.Image, text: str, xy: tuple[int, int], height: int) -> tu
     return int(left), int(top), int(right), int(bottom)
 
 
-def sample_pictures() -> list[np.ndarray]:
-    """Pictures of several sizes with upright, slanted and no text."""
-    subtitle = picture(seed=1)
+def sample_images() -> list[np.ndarray]:
+    """Images of several sizes with upright, slanted and no text."""
+    subtitle = background(seed=1)
     write(subtitle, "A subtitle that runs along the bottom", (60, 310), 28)
     write(subtitle, "TITLE", (200, 60), 70)
-    slanted = picture(seed=2)
+    slanted = background(seed=2)
     write(slanted, "slanted words here", (150, 150), 40)
     slanted = slanted.rotate(17, fillcolor=(90, 90, 90))
-    portrait = picture((270, 480), seed=3)
+    portrait = background((270, 480), seed=3)
     write(portrait, "portrait", (30, 200), 44)
-    return [np.asarray(p) for p in (subtitle, slanted, portrait, picture(seed=4))]
+    return [np.asarray(p) for p in (subtitle, slanted, portrait, background(seed=4))]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_boxes_equal_those_of_the_packaged_detector(limit_px, limit_type):
     settings = TextSettings(limit_side_len_px=limit_px, limit_type=limit_type, confirm_side_share=None)
     model = TextModel(settings)
     counts = []
-    for image in sample_pictures():
+    for image in sample_images():
         found = model.find_text(image)
         expected = reference(np.ascontiguousarray(image[..., ::-1]))
         boxes = np.zeros((0, 4, 2)) if expected.boxes is None else np.asarray(expected.boxes)
@@ -105,7 +105,7 @@ def test_boxes_equal_those_of_the_packaged_detector(limit_px, limit_type):
 
 
 def test_the_share_of_drawn_text_is_near_its_bounding_boxes(model):
-    image = picture(seed=5)
+    image = background(seed=5)
     boxes = [
         write(image, "BREAKING NEWS", (40, 40), 60),
         write(image, "something happened somewhere today", (40, 290), 30),
@@ -120,18 +120,18 @@ def test_the_share_of_drawn_text_is_near_its_bounding_boxes(model):
     [
         np.zeros((360, 640, 3), np.uint8),
         np.full((360, 640, 3), 255, np.uint8),
-        np.asarray(picture(seed=6)),
+        np.asarray(background(seed=6)),
         np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8),
         np.zeros((1, 1, 3), np.uint8),
     ],
     ids=["black", "white", "smooth", "noise", "one pixel"],
 )
-def test_pictures_without_text_have_no_share(model, image):
+def test_images_without_text_have_no_share(model, image):
     assert model.text_share(image) == 0.0
 
 
 def test_huge_letters_count(model):
-    image = picture(seed=7)
+    image = background(seed=7)
     write(image, "SALE", (90, 60), 200)
     assert model.text_share(np.asarray(image)) > 0.15
 
@@ -144,7 +144,7 @@ def test_a_large_box_that_cannot_be_read_does_not_count_and_small_ones_are_not_a
             self.asked += 1
             return 0.2
 
-    image = picture(seed=7)
+    image = background(seed=7)
     write(image, "SALE", (90, 20), 200)
     write(image, "small print at the bottom", (200, 320), 24)
     model = TextModel(TextSettings())
@@ -171,7 +171,7 @@ def test_an_animal_is_no_text():
     ("file", "frame", "least"),
     [("googlework_short.mp4", 660, 0.03), ("bbb_0_30.webm", 650, 0.1), ("psd_testvideo.mp4", 300, 0.02)],
 )
-def test_text_in_real_pictures_is_found(model, file, frame, least):
+def test_text_in_real_images_is_found(model, file, frame, least):
     av = pytest.importorskip("av")
     path = DATA / "videos" / file
     if not path.exists():
@@ -182,8 +182,8 @@ def test_text_in_real_pictures_is_found(model, file, frame, least):
     assert model.text_share(np.asarray(image)) > least
 
 
-def test_a_clip_has_the_largest_share_of_its_pictures(model):
-    with_text, _, _, without = sample_pictures()
+def test_a_clip_has_the_largest_share_of_its_images(model):
+    with_text, _, _, without = sample_images()
     scores = model.score_clips([[without, with_text, without], [without]], [(640, 360)] * 2)
     assert scores == [model.text_share(with_text), 0.0]
     assert scores[0] > 0
@@ -191,7 +191,7 @@ def test_a_clip_has_the_largest_share_of_its_pictures(model):
 
 def test_parity_divides_by_the_sources_area():
     model = TextModel(TextSettings(parity=True, confirm_side_share=None))
-    image = sample_pictures()[0]
+    image = sample_images()[0]
     same = model.text_share(image, (640, 360))
     assert same > 0
     assert model.text_share(image, (1280, 720)) == pytest.approx(same / 4)
@@ -210,12 +210,12 @@ def test_wrong_arrays_are_refused(model):
 
 
 def test_a_model_serves_threads_and_repeats_itself(model):
-    pictures = sample_pictures()
-    expected = [model.find_text(p).quads_px.tobytes() for p in pictures]
+    images = sample_images()
+    expected = [model.find_text(p).quads_px.tobytes() for p in images]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda p: model.find_text(p).quads_px.tobytes(), pictures * 3))
+        found = list(pool.map(lambda p: model.find_text(p).quads_px.tobytes(), images * 3))
     assert found == expected * 3
-    assert TextModel(TextSettings()).find_text(pictures[0]).quads_px.tobytes() == expected[0]
+    assert TextModel(TextSettings()).find_text(images[0]).quads_px.tobytes() == expected[0]
 
 
 def test_a_model_can_be_referred_to_weakly(model):

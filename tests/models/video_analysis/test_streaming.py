@@ -15,8 +15,7 @@ from media.decode import VideoReader
 from media.images import decode_jpeg, sample_image
 from media.planes import planes
 from media.probe import probe_video
-from models.video_analysis import AnalysisSettings, analyze_video
-from models.video_analysis import sample_images as sample_pictures
+from models.video_analysis import AnalysisSettings, analyze_video, sample_images
 from models.video_analysis.frame_series import LuminanceFormula, mean_luminance
 from native.frame_stats import FrameStats
 from tests.support.rendering import make_shots_video, render_shot, write_video
@@ -134,28 +133,28 @@ def test_normalized_motion_is_comparable_across_sizes_and_rates(tmp_path):
     assert scores["half rate"].motion_score / plain.motion_score > 1.3
 
 
-def test_few_pictures_are_held_at_a_time(video, monkeypatch):
+def test_few_images_are_held_at_a_time(video, monkeypatch):
     held = []
-    original = sample_pictures.SampleImageBuffer.offer
+    original = sample_images.SampleImageBuffer.offer
 
     def offer(self, decoded):
         original(self, decoded)
         held.append(len(self))
 
-    monkeypatch.setattr(sample_pictures.SampleImageBuffer, "offer", offer)
+    monkeypatch.setattr(sample_images.SampleImageBuffer, "offer", offer)
     analyze(video[0])
-    # One picture a second, for at most two times the longest clip and the detector's lag.
+    # One image a second, for at most two times the longest clip and the detector's lag.
     assert max(held) <= 40
 
 
-def test_holding_less_memory_gives_the_same_pictures(video, monkeypatch):
+def test_holding_less_memory_gives_the_same_images(video, monkeypatch):
     expected = analyze(video[0])[1]
     renderings = []
-    original = sample_pictures.sample_image
-    monkeypatch.setattr(sample_pictures, "sample_image", lambda *a, **k: renderings.append(1) or original(*a, **k))
+    original = sample_images.sample_image
+    monkeypatch.setattr(sample_images, "sample_image", lambda *a, **k: renderings.append(1) or original(*a, **k))
     assert analyze(video[0])[1] == expected
     few = len(renderings)
-    monkeypatch.setattr(sample_pictures, "MAX_FRAME_BYTES", 0)
+    monkeypatch.setattr(sample_images, "MAX_FRAME_BYTES", 0)
     assert analyze(video[0])[1] == expected
     assert len(renderings) - few > few  # those that no clip chose too
 
@@ -167,9 +166,9 @@ def test_parity_reproduces_the_references_rules(video):
         count = clip.span.num_frames
         frames = [clip.span.start_frame + k * (count // 3) for k in range(3)]
         assert [s.frame for s in clip.samples] == frames
-        pictures = [decode_jpeg(images[s.image.path]) for s in clip.samples]
-        assert {p.shape for p in pictures} == {(360, 640, 3)}
-        assert clip.scores.luminance_score == pytest.approx(np.mean([mean_luminance(p) for p in pictures]))
+        decoded = [decode_jpeg(images[s.image.path]) for s in clip.samples]
+        assert {p.shape for p in decoded} == {(360, 640, 3)}
+        assert clip.scores.luminance_score == pytest.approx(np.mean([mean_luminance(p) for p in decoded]))
     assert found.clips
 
 

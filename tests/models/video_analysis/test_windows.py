@@ -164,7 +164,7 @@ def test_what_is_measured_is_read_back(measured):
     assert len(frames) == 200
     assert [f.pts for f in frames] == sorted({f.pts for f in frames})
     assert all(f.stat.thumbnail.shape == (36, 64, 3) for f in frames)
-    # One picture for each third of the shortest clip, in the window that owns it.
+    # One image for each third of the shortest clip, in the window that owns it.
     assert sum(f.image is not None for f in frames) == 24
     lead = [f for n, p in enumerate(parts) for f in list(read_measured(str(folder / f"{n}.arrow")))[: p.num_lead]]
     assert len(lead) > 50 and not any(f.image for f in lead)
@@ -186,7 +186,7 @@ def test_windows_that_do_not_fit_are_refused(measured, number, change, said):
         list(join_windows(parts, opener(folder)))
 
 
-def test_another_picture_in_the_overlap_is_seen(measured, tmp_path):
+def test_another_image_in_the_overlap_is_seen(measured, tmp_path):
     folder, info, parts = measured
     other = write_video(tmp_path / "other.mp4", (255 - i for i in images()), **JOINED["closed.mp4"])
     windows = plan_windows(info, SETTINGS, 2.0)
@@ -196,7 +196,7 @@ def test_another_picture_in_the_overlap_is_seen(measured, tmp_path):
     def open_part(number):
         yield str((tmp_path if number == 2 else folder) / f"{number}.arrow")
 
-    with pytest.raises(UnfitWindowError, match="another picture"):
+    with pytest.raises(UnfitWindowError, match="different frames"):
         list(join_windows(parts, open_part))
 
 

@@ -14,7 +14,7 @@ from models.networks.pixels import DTYPES
 from models.networks.sam2 import Sam2
 from models.segmentation.sam import SamMasks
 from models.segmentation.settings import MaskSettings
-from tests.support.formula_weights import fill_by_formula, wavy_pictures
+from tests.support.formula_weights import fill_by_formula, wavy_images
 
 pytestmark = [
     pytest.mark.models,
@@ -32,9 +32,7 @@ def depth(device, precision):
     fill_by_formula(network, 0.5)
     network.depth_head.scratch.output_conv2[2].bias.data.fill_(2.0)
     settings = DepthSettings(device=device, precision=precision, batch_frames=2)
-    return DepthAnything(network.prepare(DTYPES[precision]), settings).predict(
-        list(wavy_pictures(3, 180, 320)), (64, 36)
-    )
+    return DepthAnything(network.prepare(DTYPES[precision]), settings).predict(list(wavy_images(3, 180, 320)), (64, 36))
 
 
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-3), ("fp16", 5e-3), ("bf16", 3e-2)])
@@ -48,21 +46,21 @@ def test_outlines_and_propagation_run_in_half_precision(precision):
     network = Sam2(TINY)
     fill_by_formula(network, 0.5)
     model = SamMasks(network, MaskSettings(precision=precision, max_area_share=1.0, min_overlap=0.0))
-    pictures = list(wavy_pictures(3, 180, 320))
+    images = list(wavy_images(3, 180, 320))
     moving = np.zeros((3, 90, 160), bool)
     moving[:, 20:50, 40:90] = True
     moving[1, 60:80, 100:140] = True
-    outlined = model.refine(pictures, moving)
+    outlined = model.refine(images, moving)
     assert outlined.shape == moving.shape and outlined.any()
-    carried = model.propagate(pictures, outlined)
+    carried = model.propagate(images, outlined)
     assert (carried & outlined == outlined).all()
 
 
 def test_memory_that_runs_out_halves_the_batch():
-    def compute(pictures, first):
-        # 1 GiB a picture.
-        held = torch.ones(len(pictures), 1 << 28, device="cuda")
-        return (held.mean(dim=1) + pictures.float().mean(dim=(1, 2, 3)),)
+    def compute(images, first):
+        # 1 GiB an image.
+        held = torch.ones(len(images), 1 << 28, device="cuda")
+        return (held.mean(dim=1) + images.float().mean(dim=(1, 2, 3)),)
 
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()

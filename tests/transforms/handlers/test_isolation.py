@@ -1,4 +1,4 @@
-"""Beam handlers: failures per element, and real pictures from a store through RunInference."""
+"""Beam handlers: failures per element, and real images from a store through RunInference."""
 
 import dataclasses
 import io
@@ -140,14 +140,14 @@ def jpeg(text: str, seed: int) -> bytes:
 
 @pytest.fixture
 def examples(tmp_path) -> tuple[str, dict[str, ClipImages]]:
-    """A store with good clips and clips that each have one bad picture among good ones."""
+    """A store with good clips and clips that each have one bad image among good ones."""
     store = Store(str(tmp_path / "store"))
 
     def put(name: str, data: bytes) -> Ref:
         return store.write_bytes(f"samples/{name}.jpg", data, "image/jpeg")
 
     plain, words = put("plain", jpeg("", 1)), put("words", jpeg("words to find", 2))
-    not_jpeg = put("text", b"this is no picture")
+    not_jpeg = put("text", b"this is no image")
     cut_off = put("cut", jpeg("", 3)[:100])
     changed = put("changed", jpeg("", 4))
     store.write_bytes("samples/changed.jpg", jpeg("", 5), "image/jpeg")
@@ -176,7 +176,7 @@ def check_pipeline(
         assert_that(found, lambda answers: check(dict(answers)))
 
 
-def test_bad_pictures_cost_only_their_own_clips(examples):
+def test_bad_images_cost_only_their_own_clips(examples):
     store_uri, clips = examples
 
     def check(answers: dict[str, Ok | Err]) -> None:
@@ -219,7 +219,7 @@ def test_handlers_travel_and_bound_their_batches(examples):
         assert copy.get_metrics_namespace() != "RunInference"
 
 
-def test_pictures_are_loaded_in_order(examples):
+def test_images_are_loaded_in_order(examples):
     store_uri, clips = examples
     plain, words, again = load_images(Store(store_uri), clips["words"])
     assert plain.shape == words.shape == (180, 320, 3)

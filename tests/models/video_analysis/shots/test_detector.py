@@ -31,9 +31,9 @@ def blend(first, second, length):
 
 
 def black(count):
-    picture = np.full((count, 36, 64, 3), 128, np.uint8)
-    picture[..., 0] = 16
-    return picture
+    image = np.full((count, 36, 64, 3), 128, np.uint8)
+    image[..., 0] = 16
+    return image
 
 
 def detect(frames, fps=FPS):
