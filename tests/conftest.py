@@ -1,4 +1,4 @@
-"""Sets up this process as the launcher sets up its own, before any test imports NumPy."""
+"""Sets up this process as the launcher does, before tests import NumPy."""
 
 from core import determinism
 

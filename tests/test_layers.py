@@ -1,4 +1,4 @@
-"""Imports point down only: between rooms and between the floors of `models`; no files import each other in a circle."""
+"""Imports point down only, between rooms and floors of `models`, without cycles."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ REFLECTED_SHARE = 0.55
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quads:
-    """Parallelograms center + s u + t v, |s|, |t| <= 1, in meters in the world.
+    """Parallelograms, at one time, in meters in the world.
+
+    center + s u + t v with |s|, |t| <= 1.
 
     All are at one time.
 
@@ -264,7 +266,10 @@ def _in_cutout(cutouts: BoolArray, which: Int64Array, s: Float32Array, t: Float3
 def _nearest_of_neighbors(
     seen: Surfaces, cutouts: BoolArray, row: Int64Array, column: Int64Array, rays: Float32Array
 ) -> tuple[Int64Array, Float32Array]:
-    """Nearest quads (4 m,) and hits (3, 4 m) of four rays per pixel (4 m, 2)."""
+    """Nearest quads and hits of four rays per pixel, among the pixel's neighbors' quads.
+
+    Rays are (4 m, 2), quads (4 m,), hits (3, 4 m).
+    """
     height, width = seen.quad.shape
     best = np.zeros((3, len(rays)), np.float32)
     found = np.full(len(rays), SKY, np.int64)

@@ -1,4 +1,4 @@
-"""Every kind of broken and odd video at once: each gives its clips or one failure row, and no neighbor is lost."""
+"""All kinds of broken and odd videos in one run: clips or one failure row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEEP_ALL = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """All hostile files in one run, with a missing path and a file that is listed twice."""
+    """All hostile files in one run, with a missing path and a duplicate."""
     folder = tmp_path_factory.mktemp("hostile")
     cases = make_hostile_videos(folder / "videos")
     rows = [{"uri": case.path, "id": f"case-{index:03d}"} for index, case in enumerate(cases.values())]
@@ -90,7 +90,7 @@ def test_every_clip_holds_its_interval(run):
 
 
 def test_videos_with_clips_are_those_that_last(run):
-    """A readable video of a second or more that is one shot or several has at least one clip."""
+    """A readable video of a second or more has at least one clip."""
     _, output = run
     for video in read_table(str(output), "videos").to_pylist():
         if video["status"] == "done" and video["duration_s"] >= 1 and video["num_frames"] >= 10:

@@ -1,4 +1,4 @@
-"""Clips that annotation has to get through unharmed: what it cannot tell it says, and their neighbors lose nothing."""
+"""Clips that are hard to annotate: no crash, reasons for missing values, neighbors unaffected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MegaSaM's chain in the whole job: its networks with random weights, on a CPU, at a size of stamps."""
+"""MegaSaM in the whole job: random weights, on a CPU, at tiny sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth networks in the whole job, by a double: batches over clips, files, columns, the skip rule."""
+"""Depth networks in the whole job, by a double: batches, files, columns, cache."""
 
 from __future__ import annotations
 

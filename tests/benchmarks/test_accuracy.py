@@ -159,7 +159,7 @@ def test_mask_agreement() -> None:
 @needs_data
 @pytest.mark.parametrize("folder", sequence_folders(), ids=lambda folder: folder.name)
 def test_real_sequences_agree_with_their_depth(folder: Path) -> None:
-    """Depth of one frame, carried into another by the true poses, is the depth seen there."""
+    """Depth of one frame, reprojected into another by the true poses, matches its depth."""
     sequence = load_sequence(folder)
     width, height = sequence.size
     assert max(sequence.size) <= 640 and len(sequence.frames) >= 10

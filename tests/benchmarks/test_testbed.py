@@ -1,4 +1,4 @@
-"""Rendered clips of the test bed: equal bytes from equal seeds, exact truth, a measured run."""
+"""Rendered clips of the test bed: reproducible bytes, exact truth, a measured run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def camera_of(plan, motion, time_s: float, *, readout_s: float = 0.0) -> Camera:
 
 
 def cast_ray(quads: Quads, origin: np.ndarray, ray: np.ndarray, cutouts: np.ndarray) -> float:
-    """Depth at which a ray meets the nearest quad, by solving for it; infinite if none."""
+    """Depth at which a ray meets the nearest quad; infinite if none."""
     best = np.inf
     for k in range(len(quads.center)):
         normal = np.cross(quads.u[k], quads.v[k])

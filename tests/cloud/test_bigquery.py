@@ -31,7 +31,7 @@ VIDEO = EXAMPLES / "carphone_pristine.mp4"
 
 @pytest.fixture(scope="module")
 def client(environment, tmp_path_factory):
-    """A client of an emulator, which has an environment of its own, since it needs another DuckDB."""
+    """A client of an emulator in its own environment, since it needs another DuckDB."""
     bigquery = pytest.importorskip("google.cloud.bigquery", reason=NEEDS)
     from google.auth.credentials import AnonymousCredentials
 
@@ -90,7 +90,7 @@ def loaded(client):
 
 
 def expected(output):
-    """The rows of a run as BigQuery holds them, which knows no missing list but an empty one."""
+    """The rows of a run as BigQuery holds them: missing lists are empty."""
     table = read_table(output, "clips")
     lists = {f.name for f in table.schema if pa.types.is_list(f.type)}
     rows = [{k: [] if v is None and k in lists else v for k, v in row.items()} for row in table.to_pylist()]

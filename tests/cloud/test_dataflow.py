@@ -1,4 +1,4 @@
-"""A job sent to a double of Dataflow, staged in a storage emulator, and run from what was staged."""
+"""A job submitted to a Dataflow double, staged in a storage emulator, then run."""
 
 from __future__ import annotations
 

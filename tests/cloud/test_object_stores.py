@@ -35,7 +35,7 @@ def bucket(request):
 
 @pytest.fixture
 def requests(bucket, monkeypatch):
-    """Requests to the bucket as they are made: their names and the ranges that they ask for, or None."""
+    """Names and byte ranges of requests to the bucket; None for a whole object."""
     seen = []
     fs = type(fsspec.filesystem(bucket.split(":")[0]))
     name = "_call" if hasattr(fs, "_call") else "_call_s3"

@@ -1,4 +1,4 @@
-"""How NumPy's linear algebra is set up, and that no result depends on the kernels that it chose."""
+"""Set-up of NumPy's linear algebra; results do not depend on its kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command that README, CONTRIBUTING and docs/ show is run, on small data, or named here with why not."""
+"""Runs every command of README, CONTRIBUTING and docs/, or lists why not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KNOWN = re.compile(r"^(launcher\.py|examples/|-m |spatialbeam|make |pip |export 
 
 
 def commands_of(page: Path) -> list[str]:
-    """Commands in the page's code blocks and in its backticks, on one line each, without comments."""
+    """Commands in the page's code blocks and backticks, without comments."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^(?:    .*\n)+", text, re.M) + re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
     lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]

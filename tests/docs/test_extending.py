@@ -1,4 +1,4 @@
-"""The code on the page `docs/extending.md` is applied to a copy of the program, which then runs."""
+"""Applies the code of `docs/extending.md` to a copy of the program and runs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOMS = ("beam_pipeline", "configs", "core", "explore", "media", "models", "nati
 
 
 def extend(section: str, folder: Path) -> set[str]:
-    """Copies the program to `folder` and applies the section's code; returns the files that it touches.
+    """Copies the program and applies the section's code; returns the changed files.
 
     A Python block begins with a comment that names the new file. A diff block names its file behind `---`; its hunks
     are parted by `@@`.
@@ -49,7 +49,7 @@ def extend(section: str, folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """The output of the program with the new score and a limit on it that no clip meets."""
+    """The program's output with the new score and a limit that no clip meets."""
     folder = tmp_path_factory.mktemp("extended")
     assert len(extend("A new score", folder)) == 4
     output = folder / "out"

@@ -1,4 +1,4 @@
-"""The training loader's batches are what its docstring says: exact, by the truth of rendered films."""
+"""Batches of the training loader against the exact truth of rendered films."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_batch_is_as_described(loader, run):
 
 
 def test_depth_cameras_and_intrinsics_of_a_batch_fit(loader, run):
-    """A pixel of the first frame, taken by its depth to the last camera, has the depth that its map holds there."""
+    """A pixel of the first frame, reprojected to the last one, has its depth there."""
     (batch,) = batches(loader, run)
     for b in range(2):
         fx, fy, cx, cy = batch["intrinsics_px"][b, 0]

@@ -1,4 +1,4 @@
-"""Clips are read out of shards by SQL and id, with files that say what they mean."""
+"""Clips read from shards by SQL and id, with described files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_images_are_the_requested_frames(annotated):
 
 
 def test_depth_and_poses_of_two_frames_give_the_same_points(annotated):
-    """Points of one frame, taken to the world and seen by the other camera, have the depth that its map holds."""
+    """Points of one frame, projected into the other camera, have its depth there."""
     clip = ShardReader(annotated.path).read(find_clips(annotated.path)[1])
     trajectory, maps = clip.trajectory, clip.depth
     sx, sy, ox, oy = maps.map_from_clip

@@ -1,4 +1,4 @@
-"""Exports are opened by the programs that they are for, or by independent readers, and show the same geometry."""
+"""Exports opened by their programs or independent readers show the same geometry."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_pycolmap_opens_the_model(annotated, tmp_path):
 
 @needs_exr
 def test_an_independent_reader_of_the_published_layout_gets_the_truth(annotated, tmp_path):
-    """Reads what users of SpatialVID read, in their way, and compares with the film's exact truth."""
+    """Reads the layout as users of SpatialVID do; compares with the film's truth."""
     import OpenEXR
 
     done = export(annotated, tmp_path, "spatialvid")
@@ -125,7 +125,10 @@ def test_frames_without_a_pose_are_left_out_and_the_rest_still_fit(annotated, tm
 
 
 def test_nerfstudio_cameras_see_what_the_film_shows(annotated, tmp_path):
-    """By its rules (OpenGL axes, camera to world, pixel centers at halves) depth pixels land where they are."""
+    """Depth pixels reproject correctly by nerfstudio's rules.
+
+    OpenGL axes, camera to world, pixel centers at halves.
+    """
     export(annotated, tmp_path, "nerfstudio", "clip_id = 'aaaa_00001'")
     scene = json.loads((tmp_path / "aaaa_00001" / "transforms.json").read_text())
     made = annotated.films["aaaa_00001"]

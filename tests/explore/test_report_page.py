@@ -1,4 +1,4 @@
-"""The report in a real browser: it stands alone, plays clips when they are pointed at, and turns pages."""
+"""The report in a real browser: self-contained, plays clips on hover, turns pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that a query names become a data set of their own, as the job writes one."""
+"""Clips selected by a query become a data set in the job's format."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_cameras_stand_where_the_film_was_taken(annotated, clips):
 
 
 def test_points_lie_on_what_the_film_shows(annotated, clips):
-    """Of the room of 8 x 3.2 x 10 meters: no point outside, and colors of the image."""
+    """No point is outside the room of 8 x 3.2 x 10 meters; colors match."""
     cloud = clips["aaaa_00001"].cloud(range(6))
     assert len(cloud.points_world) > 3000
     assert (np.abs(cloud.points_world) < np.array([4.05, 1.65, 5.05])).mean() > 0.99

@@ -1,4 +1,4 @@
-"""The sound of a clip is where the source has it, by clicks at known times."""
+"""Sound of a clip stays in sync with the source, by clicks at known times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEEP = CutSettings(preset="ultrafast", audio="keep")
 
 
 def write_clicks(path, codec="aac", rate=44100, layout="stereo", gap_s=None):
-    """A video whose sound is a click at each of CLICKS_S; no packets in the interval `gap_s`."""
+    """A video with a click at each of CLICKS_S, without packets in `gap_s`."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
@@ -57,7 +57,7 @@ def cut(path, start, end, output, settings=KEEP):
 
 
 def clicks_of(path):
-    """Times of the clicks in a file, by the timestamps of its decoded sound; and its length in seconds."""
+    """Click times by the timestamps of the decoded sound, and its length in seconds."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         first_video = next(container.decode(video=0)).pts * container.streams.video[0].time_base

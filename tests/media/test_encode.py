@@ -35,7 +35,7 @@ def cut(path: str, start: int, end: int, output: Path, settings: CutSettings = F
 
 
 def rgb_frames(path: str, span: FrameSpan | None = None, margin: int = 0) -> list[np.ndarray]:
-    """Upright RGB rgb_frames, at most 320 wide, of a span (or all) of a video; a wider span by `margin`."""
+    """Upright RGB frames, at most 320 wide, of a span, widened by `margin`."""
     info = probe_video(path)
     how = {"rotation_deg": info.rotation_deg, "is_mirrored": info.is_mirrored}
     with VideoReader(path) as reader:

@@ -106,7 +106,7 @@ def test_shrinking_averages_areas() -> None:
 
 @pytest.mark.parametrize("name", ["psd_testvideo.mp4", "bbb_0_30.webm", "phone_rotated_vfr.mp4"])
 def test_the_reference_image_is_what_opencv_reads(data: Path, name: str) -> None:
-    """Exactly, on videos that OpenCV reads by BT.601 whether or not it looks at the color tags."""
+    """Exact on videos that OpenCV reads by BT.601, whatever their color tags."""
     path = str(data / name)
     capture = cv2.VideoCapture(path)
     turn_deg = probe_video(path).rotation_deg

@@ -104,7 +104,7 @@ def test_wrong_arrays_are_refused():
 
 
 class BrightnessEncoder:
-    """Embeddings that point along the first axis for white images and along the second for black ones."""
+    """Embeddings along the first axis for white images, the second for black ones."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -178,7 +178,7 @@ def test_a_checkpoint_with_code_is_refused(tmp_path):
 
 @pytest.fixture
 def tiny_clip(tmp_path):
-    """A small CLIP with random weights in the form of OpenAI's archives, and its image tower."""
+    """A small CLIP with random weights in OpenAI's format, and its image tower."""
     torch = pytest.importorskip("torch", reason="needs the models extra")
     open_clip = pytest.importorskip("open_clip", reason="needs open_clip_torch")
     config = {

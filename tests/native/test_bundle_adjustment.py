@@ -274,7 +274,7 @@ def test_points_of_more_than_one_tile():
 @pytest.mark.parametrize("simd", SIMD)
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_motion_only_equals_points_with_infinite_damping(precision, simd):
-    """Edge by edge over several tiles, the last of them not full, as tile by tile over all edges."""
+    """Edge by edge equals tile by tile, over several tiles and a partial one."""
     s = scene(seed=8, points=1101)
     weight = s.weight * s.rng.uniform(0.5, 2, s.weight.shape).astype(np.float32)
     weight[2, 500:] = 0

@@ -1,4 +1,4 @@
-"""CUDA kernels against the same formulas in float64 on the CPU, on fresh random inputs each run."""
+"""CUDA kernels against float64 formulas on the CPU, on fresh random inputs."""
 
 import secrets
 from dataclasses import replace

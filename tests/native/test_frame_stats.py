@@ -60,7 +60,10 @@ def check(stat, planes, before, bit_depth):
 
 
 def as_plane(array, padding=0):
-    """The array as a buffer that ends with its last sample, with `padding` samples between its rows."""
+    """The array as a buffer without a byte after its last sample.
+
+    `padding` samples separate its rows.
+    """
     padded = np.pad(array, ((0, 0), (0, padding)), constant_values=77)
     used = padded.size - padding
     return padded.reshape(-1)[:used].tobytes(), padded.strides[0]
@@ -237,7 +240,10 @@ def test_invalid_formats_are_refused(changes):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="protects memory by Linux's mprotect")
 @pytest.mark.parametrize("simd", available_simd())
 def test_nothing_is_read_behind_a_plane(simd):
-    """Planes end where a page without read access begins; a process of its own, since a fault ends it."""
+    """Planes end at an unreadable page.
+
+    In a process of its own, since a fault ends it.
+    """
     program = f"""
         import ctypes, mmap
         from native.frame_stats import FrameStats

@@ -15,7 +15,7 @@ def texture(x, y):
 
 
 def warped_pair(matrix, shift, gain=1.0, offset=0.0):
-    """An image, and one whose pixel q shows the first at matrix @ q + shift."""
+    """An image, and its affine warp by matrix and shift."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
     first = texture(x, y)
     second = texture(matrix[0, 0] * x + matrix[0, 1] * y + shift[0], matrix[1, 0] * x + matrix[1, 1] * y + shift[1])

@@ -31,7 +31,7 @@ def numbers(seed, shape, low, high):
 
 
 def problem(*, is_sparse=False, channels=2):
-    """Points seen by all frames or by a few, of more than one tile, the last of them not full."""
+    """Points in all frames or a few, of several tiles and a partial one."""
     poses = np.concatenate([numbers(1, (FRAMES, 3), -0.2, 0.2), numbers(2, (FRAMES, 3), -0.03, 0.03)], axis=1)
     poses = np.concatenate([poses, np.ones((FRAMES, 1))], axis=1)
     inverse_depth = numbers(3, (FRAMES, POINTS), 0.15, 1.0)
@@ -56,7 +56,10 @@ def problem(*, is_sparse=False, channels=2):
 
 
 def adjusted(problem, options):
-    """The bytes of all that bundle adjustment finds, by name; skips where the processor lacks the instruction set."""
+    """Bytes of the bundle adjustment's results by name.
+
+    Skips where the processor lacks the instruction set.
+    """
     try:
         found = bundle_adjust(problem, options)
     except ValueError as error:
@@ -80,7 +83,7 @@ def test_instruction_sets_agree(case, precision, simd):
 
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_compilers_agree(precision):
-    """Of what needs no function of the C library but square roots, these are the bits that all builds give."""
+    """These bits are equal in all builds: only square roots use the C library."""
     hashed = hashlib.sha256()
     for options in (
         BundleOptions(iterations=0, precision=precision, optimize_focal=True, variances=True, simd="avx2"),

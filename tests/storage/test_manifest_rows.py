@@ -1,4 +1,4 @@
-"""Each row of a manifest lands in the tables unchanged or is refused with file, row, column, value and remedy."""
+"""Manifest rows reach the tables unchanged or are refused with cause and remedy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROPERTY = settings(
 
 
 def read(*paths):
-    """Videos and failures of manifests, and the rows that the table of videos holds in the end."""
+    """Videos and failures of manifests, and the rows of the video table."""
     specs = make_specs(map(str, paths))
     videos = [video for spec in specs for video in list_videos(spec)]
     return videos, write(paths[0].parent / "out", specs, videos)
@@ -363,7 +363,7 @@ URIS = st.just("x.mp4") | st.text(st.characters(), max_size=9)
 
 
 def check(videos, rows, count):
-    """One record a row, each with a failure or all of its values; nothing else fails."""
+    """Each row gives one record, with a failure or all of its values."""
     assert len(videos) == len(rows) == count
     for video in videos:
         assert video.failure is None or video.failure.error_class in ("BadManifestRow", "InvalidId")

@@ -1,4 +1,4 @@
-"""Shards and tables are opened by the readers that people use; the code that docs/outputs.md shows runs."""
+"""Common readers open shards and tables; the code of docs/outputs.md runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bare_first(run, tmp_path_factory):
-    """A shard whose first six samples lack what the others have, and its clips by the samples' keys."""
+    """A shard with six bare samples first, and its clips by key."""
     rows = {row["clip_id"]: row for row in find_clips(run)}
     ids = ["bbbb_00001"] * 6 + ["bbbb_00000", "aaaa_00001", "aaaa_00000"]
     clips = {f"c{i}": ShardReader(run).read(rows[clip_id]) for i, clip_id in enumerate(ids)}

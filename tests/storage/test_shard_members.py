@@ -24,7 +24,7 @@ from storage.shard_members import (
 
 
 def test_an_archive_avoids_zip64_and_is_read_by_numpy():
-    """Sizes of 64 bits, as NumPy asks for them, would give other bytes with other releases of Python."""
+    """ZIP64 headers, which NumPy requests, differ between releases of Python."""
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((0, 2), bool)}
     data = npz_bytes(arrays)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

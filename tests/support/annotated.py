@@ -1,4 +1,4 @@
-"""A small finished data set of rendered clips whose annotation is the exact truth: for tests of what reads clips."""
+"""A small finished data set of rendered clips with exact annotation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def filmed(take: str) -> Film:
 
 
 def make_annotated_run(folder: Path) -> AnnotatedRun:
-    """Four kept clips of two videos (orbit, dolly, pan, one without annotation), one rejected, one failed video."""
+    """Writes four kept clips of two videos, a rejected clip and a failed video.
+
+    Kept: orbit, dolly, pan, and one without annotation.
+    """
     videos = [video_row("aaaa", "/videos/room.mp4", num_clips=3, num_shots=3)]
     videos += [video_row("bbbb", "/videos/hall.mp4", num_clips=2, num_shots=2)]
     videos += [video_row("cccc", "/videos/broken.mp4", status="failed", num_clips=None, duration_s=None)]

@@ -37,14 +37,14 @@ def product(a, b):
 
 
 def poses_from(centers, world_from_cam):
-    """(n, 7) cam_from_world from centers (n, 3) and quaternions (n, 4) of the camera in the world."""
+    """(n, 7) cam_from_world from camera centers (n, 3) and quaternions (n, 4)."""
     cam_from_world = np.asarray(world_from_cam) * [-1, -1, -1, 1]
     t = [-matrix(q) @ c for q, c in zip(cam_from_world, centers, strict=True)]
     return np.concatenate([t, cam_from_world], axis=1)
 
 
 def fly(times_s, velocity, turn_deg_s, start=(0, 0, 0), start_quaternion=(0, 0, 0, 1)):
-    """Poses of a camera with the given speeds in its own axes (x right, y down, z forward).
+    """Poses of a camera with given speeds in its own axes.
 
     `velocity` and `turn_deg_s` are functions of time that give (3,) arrays; the motion is integrated finely.
     """

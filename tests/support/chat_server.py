@@ -1,4 +1,4 @@
-"""A loopback server with OpenAI's chat API that answers as told: well, or badly in every way."""
+"""A loopback server with OpenAI's chat API and scripted answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ANSWERS = {"SceneAnswer": SCENE, "RefinedAnswer": REFINED, "TagAnswer": TAGS}
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply of the server: status, headers and body; `delay_s` before it, `drop` breaks the connection."""
+    """One reply of the server; `drop` breaks the connection."""
 
     body: bytes
     status: int = 200

@@ -1,4 +1,4 @@
-"""Records of a shipped example, taken through the first stages by hand: for tests of single stages."""
+"""Records of a shipped example after the first stages, for tests of single stages."""
 
 from __future__ import annotations
 

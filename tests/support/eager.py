@@ -1,4 +1,4 @@
-"""Beam transforms on lists: `inputs | eager(transform)` runs a pipeline in this process and returns a list."""
+"""Eager Beam transforms: `inputs | eager(transform)` returns a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loopback double of Dataflow's REST service: takes a job, runs its staged pipeline here, and says that it is done.
+"""A loopback double of Dataflow's REST service that runs the staged pipeline here.
 
 What it cannot show: quotas, machines, drivers, the boot of the container, autoscaling, the service's own shuffle.
 """

@@ -1,4 +1,4 @@
-"""Films of known camera motion: one for each motion word, and the hard ones, with the truth about them."""
+"""Rendered films with known camera motion: one per motion word, and hard ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Film:
 
 
 def furnished_room(moving: int = 0) -> Scene:
-    """A room of 8 x 3.2 x 10 meters with eight pieces of furniture and up to three moving things."""
+    """A room of 8 x 3.2 x 10 meters with furniture and moving objects."""
     bodies = [Body(shape="room", half_size=(4.0, 1.6, 5.0), center=(0.0, 0.0, 0.0))]
     rng = np.random.default_rng(5)
     for seed, (x, z, half) in enumerate(
@@ -95,7 +95,7 @@ def furnished_room(moving: int = 0) -> Scene:
 
 
 def crowd() -> Scene:
-    """A room of which next to nothing is seen behind boxes that all move, each its own way."""
+    """A room that is nearly hidden by boxes with independent motions."""
     rng = np.random.default_rng(9)
     bodies = [furnished_room().bodies[0]]
     for seed in range(30, 72):
@@ -127,7 +127,7 @@ def street() -> Scene:
 def moving_path(
     *, along: Sequence[float] = (0, 0, 0), turn: Sequence[float] = (0, 0, 0), start: Floats = START
 ) -> Path6:
-    """Steady motion along (m/s) and turning (rad/s) about the camera's own first axes x, y, z."""
+    """Steady velocity (m/s) and angular velocity (rad/s) in the first camera's axes."""
     base = rotation("y", 0.08) @ rotation("x", -0.04)
 
     def path(t: float) -> Pose:
@@ -138,7 +138,7 @@ def moving_path(
 
 
 def level_path(speed_m_s: float) -> Path6:
-    """Straight along the street at one height, with a look a little to the side and down."""
+    """Straight along the street at one height, looking slightly sideways and down."""
     axes = rotation("y", 0.08) @ rotation("x", -0.04)
     return lambda t: (np.array([0, 0, speed_m_s * t]), axes)
 

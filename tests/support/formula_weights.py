@@ -1,4 +1,4 @@
-"""Weights and images by formula: the same in every version of every library, so that golden numbers last."""
+"""Weights and images by formula, equal in all library versions, for golden numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def fill_by_formula(network, gain: float = 1.0) -> None:
-    """Sets every parameter and buffer of a torch module to noise that depends on its name and place only."""
+    """Sets each parameter and buffer to noise that depends on name and index."""
     import torch
 
     with torch.no_grad():

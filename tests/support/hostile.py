@@ -1,4 +1,4 @@
-"""A factory of real files that break video tools: every kind of bad input, and every kind of odd good one."""
+"""Makes real files that break video tools: bad inputs and odd good ones."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def _add_clocks(folder: Path, add: _Add) -> None:
 
 
 def make_long_video(path: str | Path, hours: float, fps: int = 2, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video of hours that is written in a second: one encoded minute of six shots, copied on and on."""
+    """A video of hours, made in a second by repeating one encoded minute."""
     path = Path(path)
     minute = path.with_name(f"{path.stem}.minute.mp4")
     make_shots_video(minute, [(10, 100 + k) for k in range(6)], size, fps, options={"bf": "0", "g": "20"})
@@ -328,7 +328,10 @@ def _restamp(source: Path, path: Path, change: Callable[[int, int], int]) -> Non
 
 
 def _weave(images: Iterator[Image]) -> Iterator[Image]:
-    """Interlaces, bottom field first: of every five images, odd rows of the first, even rows of the third."""
+    """Interlaces five images at a time, bottom field first.
+
+    Odd rows of the first, even rows of the third.
+    """
     for first in images:
         _, second, *_ = (next(images) for _ in range(4))
         frame = second.copy()

@@ -1,4 +1,4 @@
-"""A loopback web server with pages, files that can be read from an offset, and connections that break."""
+"""A loopback web server with pages, range requests and broken connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 
 class PageServer:
-    """`files` by path: content type and bytes. The first `breaks` of a path end after half of what was asked."""
+    """Serves `files` by path: content type and bytes.
+
+    The first `breaks` responses of a path end after half of the bytes.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[str, bytes]] = {}

@@ -1,4 +1,4 @@
-"""Test videos made on the spot: textured, moving images and a writer that can produce odd files."""
+"""Rendered test videos, and a writer that can produce odd files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = NDArray[np.uint8]
 
 
 def render_shot(seed: int, num_frames: int, size: tuple[int, int]) -> Iterator[Image]:
-    """(height, width, 3) RGB frames of one shot: a camera that moves over a textured wall, and a moving disc.
+    """(height, width, 3) RGB frames of a moving camera, a textured wall, a moving disc.
 
     Args:
       seed: picks texture, colors and motion; two seeds look quite different.

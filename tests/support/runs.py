@@ -1,4 +1,4 @@
-"""A small finished run in a folder, made of rows: for tests of what reads outputs."""
+"""A small finished run made of rows, for tests that read outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films of a textured room, with everything about them known: poses, depth, moving pixels, optical flow.
+"""Films of a textured room with true poses, depth, moving pixels and flow.
 
 Rays are cast against boxes and balls in plain numpy, so equal arguments give equal bytes. The world is in
 meters, x right, y down, z away from where the cameras start; pixel centers lie at integer coordinates.
@@ -62,7 +62,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Bodies, the room first, and the size of the texture's grain (meters per meter of the usual)."""
+    """Bodies, the room first, and the relative size of the texture's grain."""
 
     bodies: tuple[Body, ...]
     grain: float = 1.0
@@ -135,14 +135,14 @@ def draw(view: View, samples: int = 2) -> NDArray[np.uint8]:
 
 
 def measure(view: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Depth (h, w) float32 in meters along the optical axis, and moving (h, w), at pixel centers."""
+    """Depth (h, w) float32 in meters and moving pixels (h, w), at pixel centers."""
     hits = _cast(view, *_pixel_rays(view, *_pixel_grid(view), np.float64))
     moves = np.array([body.moves for body in view.scene.bodies])
     return hits.depth.astype(np.float32), moves[hits.body]
 
 
 def forward_flow(first: View, second: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Where the surface points at the pixel centers of one view are seen in another of the same scene.
+    """Positions of one view's pixels in another view of the same scene.
 
     Returns:
       Flow (h, w, 2) in pixels, and visible (h, w): inside the second view and not hidden there.
@@ -179,7 +179,7 @@ def _pixel_grid(view: View) -> tuple[Floats, Floats]:
 
 
 def _pixel_rays(view: View, u: Floats, v: Floats, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Camera center (3,) and rays (..., 3) in the world, of length 1 along the optical axis."""
+    """Camera center (3,) and rays (..., 3) in the world, with z = 1."""
     fx, fy, cx, cy = view.intrinsics_px
     cam_from_world = to_matrix(view.cam_from_world[3:])
     x, y = ((u - cx) / fx)[..., None], ((v - cy) / fy)[..., None]
@@ -206,7 +206,7 @@ def _cast(view: View, origin: NDArray[Any], rays: NDArray[Any], on_grid: bool = 
 
 
 def _reach_box(body: Body, start: NDArray[Any], rays: NDArray[Any]) -> NDArray[Any]:
-    """Ray parameter at the first face from outside a box, or at the last from inside a room; inf if missed."""
+    """Ray parameter at a box's first face, or a room's last; inf if missed."""
     enter, leave = None, None
     for axis in range(3):
         direction = rays[..., axis]
@@ -275,7 +275,7 @@ def _paint(
     footprint_m: NDArray[Any],
     grain: float,
 ) -> NDArray[np.float32]:
-    """Colors (m, 3) of surface points (m, 3) in a body's axes, seen along rays of this length."""
+    """Colors (m, 3) of surface points (m, 3) in a body's axes."""
     scaled = local / np.array(body.half_size, np.float32)
     axis = np.abs(scaled).argmax(1)
     across = np.arange(len(axis)) * 3 + axis
@@ -324,7 +324,7 @@ def _sample(layer: int, texel: NDArray[np.float32], level: NDArray[np.float32]) 
 
 @lru_cache(maxsize=NUM_TEXTURES)
 def _texture(layer: int) -> tuple[NDArray[np.uint8], ...]:
-    """Patches and noise of all scales, (size, size, 3), then halves down to 8 pixels; it wraps around."""
+    """Periodic noise of all scales, (size, size, 3), then halves down to 8 pixels."""
     rng = np.random.default_rng([layer, 11])
     image = rng.normal(0, 20, (4, 4, 3)).astype(np.float32)
     while len(image) < TEXTURE_PX:

@@ -13,7 +13,7 @@ SMALL = (160, 90)
 
 
 def reproject(depth_m: Floats, first: View, second: View) -> Floats:
-    """Flow (h, w, 2) of a static scene by its depth and the two poses, in plain matrices."""
+    """Flow (h, w, 2) of a static scene by depth and two poses."""
     height, width = depth_m.shape
     v, u = np.mgrid[:height, :width].astype(np.float64)
     fx, fy, cx, cy = first.intrinsics_px
@@ -97,7 +97,7 @@ def test_equal_arguments_give_equal_bytes() -> None:
 
 
 def moved(made: Film) -> tuple[Floats, Floats]:
-    """Where the last camera is in the axes of the first, and its optical axis and x axis there."""
+    """The last camera's center, optical axis and x axis, in the first's axes."""
     first, last = made.cam_from_world[0], made.cam_from_world[-1]
     relative = to_matrix(first[3:]) @ to_matrix(last[3:]).T
     return first[:3] - relative @ last[:3], relative

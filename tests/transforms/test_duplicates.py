@@ -21,7 +21,7 @@ def clip(clip_id, *hashes, width=640, **changes):
 
 
 def flipped(image_hash, bits, bands=1):
-    """The hash with bits changed in the first bands: those of the others are as they were."""
+    """The hash with bits changed in the first bands only."""
     array = np.unpackbits(np.frombuffer(image_hash, np.uint8))
     for band in range(bands):
         array[band::BANDS][:bits] ^= 1

@@ -29,7 +29,7 @@ def clip(store):
 
 
 def moving_forward(num_missing=0):
-    """Poses (n, 7) of a camera that moves along its optical axis, NaN in the first frames."""
+    """Poses (n, 7) of a camera that moves forward, NaN in the first frames."""
     poses = np.zeros((NUM_FRAMES, 7))
     poses[:, 6] = 1
     poses[:, 2] = -0.2 * np.arange(NUM_FRAMES)

@@ -187,7 +187,7 @@ def test_a_missing_gpu_is_told_before_anything_runs(monkeypatch, sees_one):
 
 
 def test_a_launcher_in_the_background_can_end_its_job_server(monkeypatch):
-    """A shell has background commands ignore interrupts, by which Beam ends the server: it must not inherit that."""
+    """Shells make background commands ignore interrupts; the job server must not inherit that."""
     ignored = []
 
     class Server:

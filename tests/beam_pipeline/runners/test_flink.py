@@ -70,7 +70,7 @@ def on_flink(inputs, output, port):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Real videos, enough of them that a worker can be lost in the middle; one that cannot be read."""
+    """Real videos, enough to lose a worker in the middle, and an unreadable one."""
     folder = tmp_path_factory.mktemp("videos")
     names = ("bear_vp9.webm", "carphone_qcif.mp4", "flower.webm", "bikes.mp4", "truncated_nomoov.mp4")
     sources = [VIDEOS / name for name in names] if VIDEOS.exists() else []
@@ -138,7 +138,7 @@ def test_a_killed_task_manager_loses_nothing_and_doubles_nothing(videos, expecte
 
 
 def steps(port):
-    """The steps of the last job by name, in order: what Flink tells of each slot's task."""
+    """Flink's status of each slot's task, by the steps of the last job in order."""
     jobs = flink_local.ask(f"localhost:{port}", "jobs/overview")["jobs"]
     last = max(jobs, key=lambda job: job["start-time"])["jid"]
     return [

@@ -22,7 +22,7 @@ COUNTER = "seen"
 
 
 class Watch(beam.DoFn):
-    """Passes records on; knows the sizes of all bundles in this process, and the most that were worked on at a time."""
+    """Passes records on; records bundle sizes and the most bundles processed at a time."""
 
     sizes: list[int] = []  # noqa: RUF012 - shared by the threads of all workers
     open_now = 0

@@ -1,4 +1,4 @@
-"""Windows of long clips: how they are cut, joined and written, on made-up cameras and a rendered film."""
+"""Windows of long clips, aligned to submaps, on synthetic cameras and a rendered film."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ def made_up_frames(count, every=1):
 
 
 class Told:
-    """Tells the true poses of frames, each time in another world and unit, but of windows that begin at some times.
+    """Estimator of true poses, each time in another world and unit.
+
+    It fails for windows that begin at some times.
 
     Those in `fails` have none (`breaks` says where they are broken), those in `lost` none in their first six frames.
     With `one_world` all are in that of the clip's first frame, as of a camera that is tracked throughout.
@@ -211,15 +213,18 @@ class Told:
 
 
 def told(folder, count=40, every=1, **how):
-    """An annotation in windows of 16 frames that share 4 (0, 12 and 24 are the first of them), and what was asked."""
+    """An annotation in windows of 16 frames that share 4, and the estimator's calls.
+
+    Windows begin at 0, 12 and 24.
+    """
     estimate = Told(se3.normalize(wander(count * every, seed=3)), **how)
     settings = AnnotationSettings(window_frames=16, window_overlap_frames=4, poses_every_frame=every > 1)
     found = annotate_clip(made_up_frames(count, every), (64, 48), None, settings, estimate, str(folder))
     return found, estimate
 
 
-def check_stretch(found, true, first, end):
-    """Poses of these frames and no others, in one world, that of the first of them."""
+def check_submap(found, true, first, end):
+    """Only these frames have poses, in the world of the first one."""
     known = np.isfinite(found.cam_from_world).all(axis=1)
     assert known.tolist() == [first <= k < end for k in range(len(known))]
     assert np.allclose(found.cam_from_world[first], se3.IDENTITY, atol=1e-9)
@@ -255,7 +260,7 @@ def check_stretch(found, true, first, end):
 )
 def test_the_longest_stretch_is_kept(tmp_path, how, first, end, windows, reason):
     found, estimate = told(tmp_path, **how)
-    check_stretch(found, estimate.true, first, end)
+    check_submap(found, estimate.true, first, end)
     assert (found.pose_ok, found.pose_num_windows) == (True, windows)
     if reason is None:
         assert found.pose_reason is None
@@ -279,7 +284,7 @@ def test_where_few_frames_have_poses_they_are_not_fit_for_use(tmp_path, fails):
         assert np.isnan(found.cam_from_world).all()
         assert found.pose_reason.endswith("nothing is seen from 0 on (the first of 3 failures)")
     else:
-        check_stretch(found, estimate.true, 0, 16)
+        check_submap(found, estimate.true, 0, 16)
         assert found.pose_reason.startswith(
             "of 42 annotated frames only those from 0 to 15 have poses: in the window of"
         )
@@ -287,7 +292,7 @@ def test_where_few_frames_have_poses_they_are_not_fit_for_use(tmp_path, fails):
 
 def test_masks_are_kept_of_all_windows_that_have_them(tmp_path, monkeypatch):
     def as_wide_as_frames_before(frames, *_):
-        """In the first frame of a window the first column moves, in the next one two columns, ..."""
+        """In frame k of a window the first k + 1 columns are moving."""
         count, height, width = frames.shape
         return np.broadcast_to(np.arange(width) <= np.arange(count)[:, None, None], (count, height, width))
 

@@ -1,4 +1,4 @@
-"""A local vision-language model with random weights: what it says is noise, but in the form that is asked for."""
+"""A local vision-language model with random weights gives noise in the requested format."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_what_follows_the_last_image_is_told():
 
 
 def test_forward_stays_forward_after_a_turn():
-    """The camera turns by a quarter to the right, then moves ahead: to the right in the world of its first pose."""
+    """A quarter turn to the right, then forward: to the right in world axes."""
     poses = poses_ahead(step=0.0)
     poses[5:, 3:] = [0, -np.sqrt(0.5), 0, np.sqrt(0.5)]
     poses[5:, 2] = -0.1 * np.arange(6)

@@ -1,4 +1,4 @@
-"""The chat client against a server that we did not write, `transformers serve`, with a tiny model of random weights."""
+"""The chat client against `transformers serve` with a tiny model of random weights."""
 
 from __future__ import annotations
 

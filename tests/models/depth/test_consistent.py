@@ -20,7 +20,7 @@ INTRINSICS = np.array([FOCAL, FOCAL, 40.0, 24.0])
 
 @pytest.fixture(scope="module")
 def room():
-    """Poses and inverse depth at half size, in units of the median depth, and the flow."""
+    """Poses, inverse depth at half size in units of the median depth, and flow."""
     _, poses = steady((0.3, 0.0, 0.4), (0.0, 6.0, 0.0), seconds=1.4, start=(0.3, -0.1, -3.4))
     depth, flow = exact_clip_flow(poses, SIZE, "cpu")
     unit = np.median(depth)

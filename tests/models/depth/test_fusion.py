@@ -1,4 +1,4 @@
-"""Depth of networks joined with depth from motion, on a rendered film with exact truth; networks by doubles."""
+"""Fusion of monocular depth and motion stereo on a rendered film; networks by doubles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def seen(maps: np.ndarray, is_valid: np.ndarray | None = None) -> FrameDepths:
 
 
 def networks(made: Film) -> tuple[FrameDepths, FrameDepths]:
-    """What good networks would see: each frame with a scale (and shift) of its own, 3 % noise, no sky."""
+    """Output of good networks: own scale and shift per frame, 3 % noise, no sky."""
     rng = np.random.default_rng(0)
     count = len(made.frames)
     noise = 1 + NOISE * rng.standard_normal(made.depth_m.shape)

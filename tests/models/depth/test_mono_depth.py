@@ -1,4 +1,4 @@
-"""Depth models behind one interface: sizes, batches over clips, memory that runs out, weights that do not fit."""
+"""Depth models behind one interface: sizes, batches, out of memory, wrong weights."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ class TestDepthModels:
         assert network_size(37, 37) == (518, 518)
 
         class Inputs(torch.nn.Module):
-            """In the place of the network: hands out the red channel of what it is given."""
+            """Replaces the network; returns the red channel of its input."""
 
             class pretrained:
                 cls_token = torch.zeros(1)
@@ -135,7 +135,7 @@ class TestBatchRunner:
         return pytest.importorskip("torch", reason="needs the models extra")
 
     def run(self, torch, limit, **changes):
-        """A runner whose device has memory for so many images, and the batches that it tried."""
+        """A runner with memory for so many images, and the batches that it tried."""
         from models.networks.batches import BatchRunner
 
         tried = []

@@ -17,7 +17,7 @@ from tests.support.films import film
 
 @cache
 def judged(tilt_rad: float):
-    """Errors of inverse depths over their standard deviation, of two frames of which one's pose is wrong."""
+    """Errors of inverse depths over their sigma, for two frames, one with a wrong pose."""
     made = film("Truck Right", seconds=0.4)
     gray = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in made.frames]
     poses = made.cam_from_world.copy()

@@ -1,4 +1,4 @@
-"""Depth networks of our own against the public ones: side by side where that is on PyPI, else by golden numbers.
+"""Own depth networks against the public ones, or against golden numbers.
 
 The golden numbers came from the authors' code (Depth-Anything-V2 a561b84, MoGe 0744441) with the same weights.
 """

@@ -1,4 +1,4 @@
-"""SAM 2.1 by our encoder and transformers' decoder against the authors' numbers (sam2 1.1.0, the same weights)."""
+"""SAM 2.1 with our encoder against the authors' numbers (sam2 1.1.0, same weights)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SAM 2.1 here against its authors' package with the same random weights: features, prompted masks, carried masks."""
+"""SAM 2.1 against its authors' package: features, prompted masks, propagated masks."""
 
 import numpy as np
 import pytest

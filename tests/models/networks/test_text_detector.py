@@ -1,4 +1,4 @@
-"""PP-OCRv5's detector in the place of the packaged one: its files, and the same map as transformers gives."""
+"""PP-OCRv5's detector: its files, and the same map as transformers gives."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Prompts from what moves, and what is made of SAM's answers; the network by a double."""
+"""Prompts from dynamic masks, and use of SAM's answers; the network by a double."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ class TestSamMasks:
         return pytest.importorskip("torch", reason="needs the models extra")
 
     def double(self, torch, kind=None, **changes):
-        """Masks by a network that sees a disc around each prompt's point and carries masks on as they are."""
+        """A network that masks a disc around each prompt and propagates masks unchanged."""
         from models.segmentation.sam import SamMasks
 
         class Discs(torch.nn.Module):

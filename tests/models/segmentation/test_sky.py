@@ -8,7 +8,7 @@ BLUE, PALE, GRASS, RED = (90, 150, 230), (235, 238, 240), (40, 120, 30), (200, 3
 
 
 def image():
-    """Blue sky over grass, with a red thing in the sky and a small pale one on the grass."""
+    """Blue sky over grass; a red object in the sky, a pale one below."""
     rgb = np.zeros((60, 80, 3), np.uint8)
     rgb[:30], rgb[30:] = BLUE, GRASS
     rgb[5:20, 10:25] = RED

@@ -1,4 +1,4 @@
-"""Poses of every frame: interpolation of known curves, refinement on rendered films, in a clip's annotation."""
+"""Poses of every frame: interpolation, refinement on rendered films, use in annotation."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 
 
 def make_reconstruction(inverse_depth):
-    """One frame with points whose inverse depth is a function of the pixel, and their keypoints."""
+    """One frame with points of given inverse depth by pixel, and their keypoints."""
     rng = np.random.default_rng(1)
     keypoints_px = rng.uniform([0, 0], [640, 480], (600, 2))
     made = Reconstruction(Tracks(keypoints_px=keypoints_px[None]), INTRINSICS_PX)

@@ -11,7 +11,7 @@ INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 
 
 def make_reconstruction(num_points=200):
-    """A camera moving right by 0.5 m a frame; the last of three frames is not registered."""
+    """Three frames, moving right by 0.5 m each; the last is not registered."""
     rng = np.random.default_rng(0)
     points = rng.uniform([-3, -2, 3], [3, 2, 9], (num_points, 3))
     poses = np.tile([0, 0, 0, 0, 0, 0, 1.0], (3, 1))

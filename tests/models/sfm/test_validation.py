@@ -10,7 +10,7 @@ INTRINSICS_PX = np.array([500.0, 500.0, 320.0, 240.0])
 
 
 def make_mapper(step_m, num_frames=10, noise_px=0.2, is_visible=None):
-    """A camera rotating by 2 degrees a frame and moving sideways, with 300 points 2 to 8 m away."""
+    """A camera that rotates and moves sideways, with 300 points 2 to 8 m away."""
     rng = np.random.default_rng(0)
     points = rng.uniform([-3, -2, 2], [3, 2, 8], (300, 3))
     frames = np.arange(num_frames)[:, None]

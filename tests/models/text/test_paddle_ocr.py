@@ -1,4 +1,4 @@
-"""PaddleOCR in the place of our detector: it reads its files without a network, and boxes are the same either way.
+"""PaddleOCR as detector: reads its files offline, and gives the same boxes.
 
 The network is a made-up one in PaddleOCR's own file format, to which bright pixels are text: its trained weights lie in
 no package.

@@ -1,4 +1,4 @@
-"""The text area model: boxes as the packaged detector's own, shares of drawn and real images."""
+"""The text model: the packaged detector's boxes, and shares of drawn and real images."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor

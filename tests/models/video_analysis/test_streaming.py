@@ -1,4 +1,4 @@
-"""The analysis pass on rendered videos with known shots, and its numbers against slow and simple ways."""
+"""The analysis pass on rendered videos with known shots, against slow simple code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos analyzed in windows against the same videos analyzed in one piece: every byte must be equal."""
+"""Videos analyzed in windows give the same bytes as in one piece."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def opener(folder):
 
 
 def compare(path, folder, window_s):
-    """Whether windows joined; checks that the result is that of the whole video if they did."""
+    """Whether windows joined; if so, checks that the result is the whole video's."""
     info = probe_video(str(path))
     parts = measure(str(path), info, window_s, folder)
     assert len(parts) > 1

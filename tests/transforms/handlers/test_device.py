@@ -1,4 +1,4 @@
-"""Turns of threads on a GPU: how many, memory that runs out, and the same bits in turns side by side."""
+"""Turns of threads on a GPU: number, out of memory, same bits in parallel."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

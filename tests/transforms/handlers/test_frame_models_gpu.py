@@ -1,4 +1,4 @@
-"""Frame networks on a real GPU: half precision against full, and memory that really runs out."""
+"""Frame networks on a real GPU: half precision, and real out-of-memory errors."""
 
 import numpy as np
 import pytest

@@ -140,7 +140,7 @@ def jpeg(text: str, seed: int) -> bytes:
 
 @pytest.fixture
 def examples(tmp_path) -> tuple[str, dict[str, ClipImages]]:
-    """A store with good clips and clips that each have one bad image among good ones."""
+    """A store with good clips, and clips with one bad image each."""
     store = Store(str(tmp_path / "store"))
 
     def put(name: str, data: bytes) -> Ref:

@@ -1,4 +1,4 @@
-"""The default shot detector on composed sequences with known transitions, and on the labeled real videos."""
+"""The default shot detector on composed sequences and the labeled real videos."""
 
 from __future__ import annotations
 

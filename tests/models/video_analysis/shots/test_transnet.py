@@ -21,7 +21,7 @@ AS_IS = np.eye(3, 4)
 
 
 class ScriptedNetwork:
-    """Gives each frame the scores that stand in its pixels: red for the first head, green for the second."""
+    """Reads each frame's scores from its pixels: red and green for the two heads."""
 
     def predict(self, windows):
         scores = windows[:, :, 0, 0, :2].astype(np.float32) / 255
@@ -29,7 +29,7 @@ class ScriptedNetwork:
 
 
 def find(monkeypatch, scores, **settings):
-    """Boundaries in a video whose frames have these scores, and the frame at which each was told."""
+    """Boundaries in a video with these scores, and the frame of their detection."""
     monkeypatch.setattr(transnet, "load_network", lambda device: ScriptedNetwork())
     detector = TransNetDetector(TransNetSettings(**settings), AS_IS)
     found = []
