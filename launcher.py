@@ -9,7 +9,10 @@ from core.logs import configure_logging
 
 
 def main() -> NoReturn:
-    """Runs one command and ends the process with its exit code. The installed command `spatialbeam`."""
+    """Runs one command and ends the process with its exit code.
+
+    The installed command `spatialbeam`.
+    """
     determinism.enable()
     configure_logging()
     from beam_pipeline.cli.main import run_process

@@ -23,7 +23,7 @@ REMEDY = (
 
 
 class BuildNative(build_ext):
-    """`build_ext` that says what to install when there is no compiler."""
+    """`build_ext` with instructions for a missing compiler."""
 
     def build_extensions(self) -> None:
         compiler = getattr(self.compiler, "compiler_cxx", None)

@@ -28,7 +28,7 @@ RUNNER_PROFILES = ("dataflow",)
 
 
 class RunSettings(Settings):
-    """How the job behaves as a whole."""
+    """Settings of the job as a whole."""
 
     max_failed_share: float = Field(
         0.1,

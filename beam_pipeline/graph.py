@@ -147,7 +147,7 @@ def build_graph(
 
 @dataclass
 class _Chain(beam.PTransform):
-    """Stages one after another over one collection, counted at both ends."""
+    """A sequence of stages over one collection, counted at both ends."""
 
     group: str
     stages: tuple[StageBase[Any], ...]

@@ -135,7 +135,7 @@ class EncodedClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedCamera:
-    """What a network's tracking found of a clip.
+    """Cameras and depth of a clip, tracked by SLAM.
 
     Attributes:
       file: .npz of poses, intrinsics, depth and what stands still, of the annotated frames.
@@ -265,7 +265,7 @@ class SpatialAnnotation(AnnotationValues):
 
     @property
     def pose_scale(self) -> str:
-        """Poses have no scale of their own; `meters_per_unit` gives it where it is known."""
+        """Scale of the poses: relative; `meters_per_unit` is the metric scale where known."""
         return "relative"
 
 
@@ -311,7 +311,7 @@ class TrajectoryMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraMotion:
-    """What the poses of a clip say in words and numbers.
+    """Camera motion of a clip, in words and numbers.
 
     Attributes:
       instructions: JSON file of motion words by runs of annotated frames.
@@ -363,7 +363,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionUsage:
-    """What was asked of models for a clip's caption, also where it failed."""
+    """Model usage for a clip's caption, also of a failed one."""
 
     requests: int = field(metadata=column("requests sent for the caption, also where it failed"))
     input_tokens: int | None = field(metadata=column("tokens sent, as the server counts them"))

@@ -35,7 +35,7 @@ class TransientError(ItemError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an item has no result."""
+    """Cause of a missing result."""
 
     stage: str = field(metadata=column("stage that gave up"))
     error_class: str = field(

@@ -47,7 +47,7 @@ class ClipStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRecord:
-    """One input video on its way through the job.
+    """One input video; it becomes one row of the video table.
 
     Attributes:
       uri: where the video is read from.
@@ -75,7 +75,7 @@ class VideoRecord:
 
     @property
     def source_uri(self) -> str:
-        """Where the video comes from, as the tables name it."""
+        """Origin of the video, as the tables name it."""
         return self.page_url or self.uri
 
     @property
@@ -171,7 +171,7 @@ class ClipRecord:
 
     @property
     def source_uri(self) -> str:
-        """Where the video comes from, as the tables name it."""
+        """Origin of the video, as the tables name it."""
         return self.page_url or self.uri
 
     @property

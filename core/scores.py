@@ -67,7 +67,7 @@ class ScoreSpec:
 
     @property
     def field(self) -> str:
-        """What a stage's contract calls it: a key of the record's field `scores`."""
+        """Name of the score in stage contracts: a key of the field `scores`."""
         return f"scores.{self.name}"
 
     @property

@@ -63,7 +63,10 @@ def from_json_text(record_type: type[T], text: str | bytes) -> T:
 
 
 def field_from_jsonable(record_type: type, name: str, value: Any) -> Any:
-    """Rebuilds one field of `record_type` (of a mapping the entry `field.key`) from its JSON form."""
+    """Rebuilds one field of `record_type` from its JSON form.
+
+    `field.key` is one entry of a mapping.
+    """
     field, _, key = name.partition(".")
     hint = field_types(record_type)[field]
     return from_jsonable(typing.get_args(hint)[1] if key else hint, value)

@@ -1,4 +1,4 @@
-"""Which clips are kept: limits on numeric columns, apart from the scores themselves."""
+"""Thresholds: limits on numeric columns that decide which clips are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a video before it is decoded: the answer of `media.probe.probe_video`."""
+"""Properties of a video that `media.probe.probe_video` reads before decoding."""
 
 from __future__ import annotations
 

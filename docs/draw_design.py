@@ -139,7 +139,7 @@ def draw_row(drawing: Drawing, steps: list[Step], y: float) -> None:
 
 
 def draw_flow(drawing: Drawing) -> float:
-    """Draws the way of a video and of a clip; returns the lower edge."""
+    """Draws the steps of a video and of a clip; returns the lower edge."""
     y = 40.0
     drawing.text(MARGIN, y - 14, "The way of a video: one decode", 15, bold=True, anchor="start")
     draw_row(drawing, VIDEO, y)

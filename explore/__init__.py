@@ -1,1 +1,4 @@
-"""What people do with a finished data set. Reads outputs only, knows no Beam."""
+"""Tools for finished data sets.
+
+They read outputs only and know no Beam.
+"""

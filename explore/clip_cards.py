@@ -74,7 +74,7 @@ def describe_span(clip: ClipRow) -> str:
 
 
 def describe_boundary(clip: ClipRow) -> str:
-    """How the clip's shot begins."""
+    """Kind of the boundary at which the clip's shot begins."""
     confidence = clip["shot_boundary_confidence"]
     suffix = "" if confidence is None else f" {confidence:.2f}"
     return f"{clip['shot_boundary_kind'] or 'unknown boundary'}{suffix}"
@@ -124,7 +124,7 @@ def _render_view(reader: ShardReader, output: Store, clip: ClipRow) -> str:
 
 
 def _cached_filmstrip(reader: ShardReader, output: Store, clip: ClipRow) -> str:
-    """The clip's filmstrip, cached in the store: another report of the same clips decodes nothing."""
+    """The clip's filmstrip, cached in the store for later reports."""
     # The shard that holds a clip changes with its neighbors: it is no part of the cache key.
     row = {name: value for name, value in clip.items() if name != "shard"}
     digest = digest_value({"version": FILMSTRIP_VERSION, "clip": row})

@@ -22,7 +22,7 @@ _JPEG_QUALITY = 70
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filmstrip:
-    """The strips of a clip, one a layer.
+    """The strips of a clip, one per layer.
 
     Attributes:
       frames: frames in each strip, from left to right.

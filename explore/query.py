@@ -67,7 +67,7 @@ def write_query(output_uri: str, sql: str, file_uri: str) -> int:
 def materialize_query(
     output_uri: str, sql: str, folder_uri: str, *, clips_per_shard: int, on_progress: Callable[[str], None]
 ) -> Accounting:
-    """Writes the clips in a query's column `clip_id` as a data set of their own.
+    """Writes the clips in a query's column `clip_id` as a new data set.
 
     Raises:
       OutputError: as `run_query` and `write_subset`; if there is no such column.

@@ -118,7 +118,7 @@ def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str],
 
 
 def _texts(old: pa.ChunkedArray, new: list[tuple[str, ...] | None]) -> pa.Array:
-    """(n,) lists of text: the new ones, the old ones for None."""
+    """(n,) lists of text: the new ones, or the old ones where None."""
     values = [before if now is None else list(now) for before, now in zip(old.to_pylist(), new, strict=True)]
     return pa.array(values, pa.list_(pa.string()))
 

@@ -44,7 +44,7 @@ def write_subset(
     clips_per_shard: int = 500,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Accounting:
-    """Writes the selected clips as a data set of its own and returns its accounting.
+    """Writes the selected clips as a new data set; returns its accounting.
 
     Equal source and selection give equal bytes. The manifest is written last; it names the source's manifest and the
     selection. `shard` is that of the new shards, `num_clips` of a video counts the clips of the subset;

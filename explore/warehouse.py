@@ -145,7 +145,7 @@ def write_load_file(output: Store, path: str) -> tuple[pa.Schema, int]:
 
 
 def table_fields(schema: pa.Schema) -> list[dict[str, str]]:
-    """BigQuery's fields for a table of ours: name, type, mode, and what it means."""
+    """BigQuery fields of one of our tables: name, type, mode, description."""
     fields = []
     for field in schema:
         is_list = pa.types.is_list(field.type)

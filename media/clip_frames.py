@@ -49,7 +49,7 @@ class ClipFrames:
 
     @classmethod
     def of(cls, frames: Sequence[ClipFrame], clip_size: tuple[int, int]) -> ClipFrames:
-        """Keeps the annotated ones of `frames`."""
+        """The annotated frames among `frames`."""
         annotated = [frame for frame in frames if frame.is_annotated]
         return cls(
             rgb=tuple(frame.rgb for frame in annotated),

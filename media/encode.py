@@ -31,7 +31,7 @@ _EARLY = Fraction(1, 4)
 
 
 class CutSettings(Settings):
-    """How clips are encoded."""
+    """Settings of clip encoding."""
 
     codec: Literal["h264", "hevc"] = Field(
         default="h264",

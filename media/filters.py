@@ -80,7 +80,7 @@ def nearest_format(source_format: str, supported: Iterable[str]) -> str:
 def filter_frames(
     frames: Iterable[VideoFrame], spec: FilterSpec, time_base: Fraction
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Filters frames of one size and format, one for one.
+    """Filters frames of one size and format, one by one.
 
     Args:
       frames: with `pts` in `time_base` units.

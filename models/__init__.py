@@ -1,1 +1,1 @@
-"""What turns frames into annotations, learned or classical. Free of Beam, but for `transforms.handlers`."""
+"""Models that turn frames into annotations, learned or classical; free of Beam."""

@@ -1,4 +1,7 @@
-"""Per-frame statistics (VMAF motion, plane means, thumbnail) in one native pass over the decoder's planes."""
+"""Per-frame statistics in one native pass over the decoder's planes.
+
+VMAF motion, plane means, thumbnail.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ class FrameStats:
         return FrameStat(*self._native.push(*y, *u, *v))
 
     def reset(self) -> None:
-        """Forgets the last frame: the next one counts as the first."""
+        """Forgets the last frame; the next one is treated as the first."""
         self._native.reset()
 
 

@@ -83,7 +83,7 @@ def digest(path: Path) -> str:
 
 
 def fetch(entry: Entry, target: Path, host: str) -> None:
-    """Downloads one entry and stores it if its checksum is right.
+    """Downloads one entry and stores it if its checksum matches.
 
     Raises:
       OSError: if the host does not serve the file (`requests` derives its errors from it) or the disk refuses it.

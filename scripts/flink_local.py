@@ -156,7 +156,7 @@ def fetch_jar(version: str) -> Path:
 
 
 def default_jar(version: str) -> Path:
-    """Path of the job server jar: the one that the environment names, else Beam's own."""
+    """Path of the job server jar, from the environment or Beam's own."""
     return Path(os.environ.get(JAR_VARIABLE) or jar_path(version))
 
 

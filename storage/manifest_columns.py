@@ -118,7 +118,7 @@ def value_kind(value: Any) -> str:
 
 
 def common_kind(kind: str, other: str) -> str:
-    """The narrowest type that holds both: numbers widen, all else becomes text."""
+    """The narrowest common type: numbers widen, everything else becomes text."""
     if kind == other or other == NULL:
         return kind
     if kind == NULL:

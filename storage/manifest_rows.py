@@ -45,7 +45,7 @@ class ManifestRow:
 
     @property
     def place(self) -> str:
-        """Where the row is in its file."""
+        """Position of the row in its file."""
         return f"row {self.number}" + (f" (line {self.line})" if self.line else "")
 
 

@@ -1,4 +1,4 @@
-"""How records become rows of the tables."""
+"""Rows of the tables, from records."""
 
 from __future__ import annotations
 

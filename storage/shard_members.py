@@ -115,7 +115,7 @@ def complete_members(files: Mapping[str, T]) -> dict[str, T | bytes]:
 
 
 def is_empty_member(suffix: str, data: bytes) -> bool:
-    """Whether a member says that the clip has nothing of its kind."""
+    """Whether a member is empty: the clip has nothing of its kind."""
     if len(data) > _MAX_EMPTY_BYTES:
         return False
     if suffix in JSON_MEMBERS:

@@ -91,7 +91,10 @@ class Store:
         return bytes(self.fs.cat_file(self.full_path(path)))
 
     def find_bytes(self, path: str) -> bytes | None:
-        """The object at `path`, or None if it does not exist; a single request."""
+        """The object at `path`, or None if it does not exist.
+
+        A single request.
+        """
         try:
             return self.read_bytes(path)
         except FileNotFoundError:

@@ -220,7 +220,7 @@ class _FanOutDoFn(beam.DoFn):
 
 @dataclasses.dataclass
 class FanOutClips(beam.PTransform):
-    """From analyzed videos to their candidate clips, reshuffled over the workers."""
+    """Candidate clips of analyzed videos, reshuffled over the workers."""
 
     context: RunContext
 

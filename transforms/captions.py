@@ -90,7 +90,7 @@ class AskForCaptions(Stage[ClipRecord]):
         return prompts_id()
 
     def concurrency(self, num_threads: int) -> int:
-        """Clips under way at a time: requests wait for servers, not for threads."""
+        """Concurrent clips: requests wait for servers, not for threads."""
         return self.settings.calls.concurrency
 
     def describe(self) -> dict[str, Any]:
@@ -106,7 +106,10 @@ class AskForCaptions(Stage[ClipRecord]):
         return changes["caption"] is not None or str(changes["caption_reason"]).startswith(FINAL_CLASSES)
 
     def setup(self, num_threads: int) -> None:
-        """Nothing yet: the account to share is known with the first clip."""
+        """Prepares the lazy connection.
+
+        The rate limiter's folder is known with the first clip.
+        """
         self._lock = threading.Lock()
         self._captioners: Captioners | None = None
 
@@ -231,7 +234,7 @@ def to_caption(
     model: str,
     prompts: str | None,
 ) -> Caption:
-    """Writes a clip's caption file and returns what the table holds of it."""
+    """Writes a clip's caption file; returns its row values."""
     data = caption_file(draft, settings.layout, model)
     return Caption(
         file=output.write("caption.json", data, "application/json"),

@@ -1,4 +1,4 @@
-"""Coders of records between workers: canonical JSON, so that equal records have equal bytes everywhere.
+"""Coders of records between workers: canonical JSON with reproducible bytes.
 
 Importing this module registers the coders; Beam picks them by a collection's type.
 """
@@ -22,7 +22,7 @@ _ELEMENT_BYTES = Metrics.distribution(ELEMENTS, BYTES)
 
 
 class RecordCoder(Coder):
-    """Coder of one record type. Neither code nor class names are in the bytes."""
+    """Coder of one record type; no code or class names are in the bytes."""
 
     def __init__(self, record_type: type) -> None:
         self.record_type = record_type

@@ -69,7 +69,7 @@ def expected(record: Any) -> str:
 
 
 def outcome(record: Any) -> str:
-    """How a record ended: its status, or whether it failed."""
+    """Outcome of a record: its status, or failed."""
     if hasattr(record, "status"):
         return str(record.status)
     return "failed" if record.failure else "done"

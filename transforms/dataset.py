@@ -26,7 +26,7 @@ NO_ROW, ROWS_AT_A_TIME = b"", 300
 
 
 class DatasetSettings(Settings):
-    """How the data set is laid out in files."""
+    """File layout of the data set."""
 
     clips_per_shard: int = Field(
         500,

@@ -1,4 +1,4 @@
-"""From inputs to videos: list, drop duplicates (with a failure row each), probe."""
+"""The input stages: list videos, drop duplicates with a failure row, download, probe."""
 
 from __future__ import annotations
 

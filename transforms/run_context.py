@@ -1,4 +1,4 @@
-"""What all stages of one run share."""
+"""Context that all stages of one run share."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class StageRun:
 
 
 def fail(record: Any, stage: str, err: Err) -> Any:
-    """The record with its failure noted, and its status where it has one."""
+    """The record with a failure, and its status where it has one."""
     changes: dict[str, Any] = {"failure": Failure(stage=stage, **dataclasses.asdict(err))}
     if hasattr(record, "status"):
         changes["status"] = type(record.status)("failed")
@@ -158,7 +158,7 @@ class _StageDoFn(beam.DoFn):
 
 @dataclasses.dataclass
 class RunStage(beam.PTransform):
-    """Applies a stage to every record of a collection; each record comes out once.
+    """Applies a stage to every record of a collection, one output per record.
 
     Records that failed earlier, or that the stage does not apply to, pass unchanged.
     """
@@ -220,7 +220,7 @@ class _FinishDoFn(_ModelDoFn):
 
 @dataclasses.dataclass
 class RunModelStage(beam.PTransform):
-    """Applies a model to every record through Beam's RunInference; each record comes out once.
+    """Applies a model to every record by Beam's RunInference, one output per record.
 
     The record itself is the key beside its example, so results never need to be joined by position. What only passes
     takes the same way: where ways part and join again, the local runner ends one stage before it begins the next, and

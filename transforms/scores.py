@@ -91,7 +91,7 @@ class ScoreImages(ModelStage[ClipRecord]):
 
 
 class LeaveUnscored(Stage[ClipRecord]):
-    """Stands in for a model that the profile does not have: null, and the reason."""
+    """Replaces a model that the profile lacks: the score is null, with the reason."""
 
     def __init__(self, spec: ScoreSpec, reason: str) -> None:
         self.settings = Settings()
@@ -106,7 +106,7 @@ class LeaveUnscored(Stage[ClipRecord]):
         self._reason = reason
 
     def describe(self) -> dict[str, Any]:
-        """Why there is no model."""
+        """Reason why there is no model."""
         return {"reason": self._reason}
 
     def run(self, record: ClipRecord, output: StageOutput) -> Mapping[str, Any]:

@@ -81,9 +81,7 @@ def _large_records(keyed: tuple[str, Iterable[Any]]) -> Iterator[Any]:
 
 @dataclasses.dataclass
 class RunSplitStage(beam.PTransform):
-    """Applies a stage to every record, to large ones in parts.
-
-    Each record comes out once.
+    """Applies a stage to every record, to large ones in parts; one output per record.
 
     Parts leave their results in the store, so the grouping moves only the record and a mark per part.
     """

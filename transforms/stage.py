@@ -49,7 +49,7 @@ class StageBase(ABC, Generic[R]):
         return "cpu"
 
     def describe(self) -> dict[str, Any] | None:
-        """What `plan` and `run.json` say of the stage's models; None without any."""
+        """Description of the models for `plan` and `run.json`; None without any."""
         if not self.cards:
             return None
         (first, digest), *others = zip(self.cards, self.digests, strict=True)
@@ -95,7 +95,7 @@ class Stage(StageBase[R]):
     """A stage that computes its fields itself. No Beam, no globals; survives pickling before `setup`."""
 
     def concurrency(self, num_threads: int) -> int:
-        """How many records a worker with `num_threads` threads may have in `run` at a time."""
+        """Records that a worker with `num_threads` threads may run at a time."""
         return 1
 
     def setup(self, num_threads: int) -> None:
@@ -140,4 +140,7 @@ class CollectionStage(StageBase[R]):
 
     @abstractmethod
     def transform(self, context: RunContext) -> beam.PTransform:
-        """From all records to all records, with the fields named in `contract.writes`. Failed ones pass."""
+        """Transform from all records to all, with the fields named in `contract.writes`.
+
+        Failed records pass.
+        """

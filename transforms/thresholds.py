@@ -18,7 +18,7 @@ VERDICT_FIELDS = frozenset({"status", "rejection_reasons", "unchecked_limits"})
 
 
 class ApplyThresholds(Stage[ClipRecord]):
-    """Rejects clips by the limits on the columns that are known by then.
+    """Rejects clips by the limits on columns that are known so far.
 
     Args:
       name: name of the stage.
@@ -78,7 +78,7 @@ def reject_early(settings: ThresholdSettings) -> ApplyThresholds:
 
 
 def reject_duplicates(settings: ThresholdSettings) -> ApplyThresholds:
-    """Rejects near-duplicates of another clip in the same way."""
+    """Rejects near-duplicates of another clip by the columns of the analysis pass."""
     return ApplyThresholds(
         "RejectDuplicates",
         settings,
@@ -90,7 +90,7 @@ def reject_duplicates(settings: ThresholdSettings) -> ApplyThresholds:
 
 
 def apply_thresholds(settings: ThresholdSettings) -> ApplyThresholds:
-    """Decides by all columns that are known before cutting."""
+    """Keeps or rejects by all columns that are known before cutting."""
     reads = CHEAP_FIELDS | {spec.field for spec in SCORES} | {"duplicate_group"}
     return ApplyThresholds("ApplyThresholds", settings, reads, skip=LATE_COLUMNS)
 

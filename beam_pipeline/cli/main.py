@@ -39,7 +39,7 @@ _HELP_COLUMN = 37
 
 
 class Command(Protocol):
-    """What the module of a command holds.
+    """Interface of a command's module.
 
     Attributes:
       USAGE: the command with its main arguments, for the list of commands.

@@ -60,7 +60,9 @@ def print_models(model_ids: Sequence[str], console: Console) -> None:
 
 
 def verify_models(model_ids: Sequence[str], console: Console) -> bool:
-    """Whether no weights are damaged; prints each model's state. Missing ones count only if named.
+    """Whether no weights are damaged; prints each model's state.
+
+    Missing weights count only if their model is named.
 
     Raises:
       WeightsError: for an unknown id.
@@ -100,7 +102,7 @@ def _cards(model_ids: Sequence[str]) -> list[ModelCard]:
 
 
 def _find(card: ModelCard) -> str | None:
-    """Where all of a model's files are; None if one is missing."""
+    """Paths of a model's files; None if one is missing."""
     try:
         uris = [locate(card, file) for file in card.files]
     except WeightsError:

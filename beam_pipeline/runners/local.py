@@ -57,7 +57,7 @@ class LocalRunner(FnApiRunner):
 
 @cache
 def _is_tried() -> bool:
-    """Whether the installed Beam is one of the releases tried."""
+    """Whether this file was tested with the installed release of Beam."""
     if apache_beam.__version__.rsplit(".", 1)[0] in TRIED_RELEASES:
         return True
     logger.warning(

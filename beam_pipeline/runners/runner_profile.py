@@ -80,7 +80,7 @@ def add_options(deploy: RunnerProfile, beam_arguments: Sequence[str]) -> list[st
 
 
 def resource_hints(deploy: RunnerProfile, stages: Sequence[StageBase[Any]]) -> dict[str, dict[str, str]]:
-    """Beam's resource hints by stage; stages without needs of their own are left out.
+    """Beam's resource hints by stage; stages without resource needs are left out.
 
     Each set of hints makes a separate kind of worker, so equal needs give equal hints.
 

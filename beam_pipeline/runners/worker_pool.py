@@ -80,7 +80,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name of the service
-        """Lets a worker end by itself, which it does when its runner closes the connection.
+        """Waits for a worker to end, which it does when its connection closes.
 
         Nothing is ended by its id here: two TaskManagers give their workers equal ids, and the wrong one would die.
         """

@@ -193,7 +193,7 @@ def _map(folder: Path, estimator: Estimator) -> _Found:
 
 
 def _crashed(folder: Path, error: Exception) -> _Found:
-    """What an estimator that raises has found: nothing."""
+    """Result of an estimator that raises: no poses."""
     frame = _decode(folder).frame
     return _Found(
         frame=frame,

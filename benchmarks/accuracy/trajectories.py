@@ -115,7 +115,7 @@ def path_length(cam_from_world: Float64Array) -> float:
 
 
 def rms(values: Float64Array) -> float:
-    """Root mean square; NaN of nothing."""
+    """Root mean square; NaN without values."""
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 

@@ -65,7 +65,7 @@ def make_rooms(count: int, motion: str) -> list[RoomClip]:
 
 
 def time_operators(network: TrackingNetwork) -> dict[str, float]:
-    """Milliseconds of one call each."""
+    """Milliseconds of one call of each operator."""
     device = torch.device("cuda")
     found: dict[str, float] = {}
     images = torch.randint(0, 256, (FRAMES, 3, SIZE[1], SIZE[0]), dtype=torch.uint8, device=device)

@@ -95,7 +95,7 @@ Motion = tuple[Float64Array, Float64Array, Float64Array, float]
 
 
 def _walk(rng: np.random.Generator, times: Float64Array, seconds: float, calm: float) -> Motion:
-    """Hand-held walk that follows where it looks, with one or two fast turns."""
+    """Hand-held walk in the viewing direction, with one or two fast turns."""
     yaw = np.radians(8) * calm * _sway(rng, times, 0.05, 0.4)[:, 1]
     for _ in range(int(rng.integers(0, 3))):
         turn = np.radians(rng.uniform(45, 110)) * calm * rng.choice([-1, 1])
@@ -218,7 +218,7 @@ def _angles(times: Float64Array, yaw: Float64Array, pitch: float) -> Float64Arra
 def _ahead(
     rng: np.random.Generator, times: Float64Array, yaw: Float64Array, speed: Float64Array, bob: float
 ) -> Float64Array:
-    """Centers of a camera that goes where it looks, with the bobbing of steps."""
+    """Camera centers of a walk in the viewing direction, with the bobbing of steps."""
     step = speed[:, None] * np.stack([np.sin(yaw), 0 * yaw, np.cos(yaw)], -1) / SAMPLES_HZ
     centers = np.cumsum(step, axis=0)
     centers[:, 1] += bob * np.sin(2 * np.pi * rng.uniform(1.6, 2.1) * times)

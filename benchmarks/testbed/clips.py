@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipPlan:
-    """What a seed decides before anything is rendered.
+    """Random choices of a seed, before anything is rendered.
 
     Attributes:
       seed: even seeds are for tuning, odd ones for reports only.

@@ -1,4 +1,6 @@
-"""Renders textured quadrilaterals: a depth buffer of planes, exact for lens distortion and rolling shutter.
+"""Renders textured quadrilaterals with a depth buffer.
+
+Exact for lens distortion and rolling shutter.
 
 A ray (x, y, 1) meets a parallelogram c + s u + t v (in camera axes) at depth z where
 (s, t, 1) / z = [u v c]^-1 (x, y, 1): three values that are linear in the ray, so that a quad costs a few array
@@ -59,7 +61,7 @@ class Quads:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """One exposure of a camera whose rows may be read one after another.
+    """One exposure of a camera, with rolling shutter.
 
     Attributes:
       size: (width, height) in pixels.
@@ -105,7 +107,7 @@ def _rays(size: tuple[int, int], focal_px: float, k1: float) -> Float32Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Surfaces:
-    """What the pixels of an exposure see.
+    """Surfaces that the pixels of an exposure show.
 
     Attributes:
       camera: of the exposure.
@@ -182,7 +184,7 @@ def shade(seen: Surfaces, atlas: UInt8Array, cutouts: BoolArray, time_s: float) 
 
 
 def exposure_flow(seen: Surfaces, moved: Quads, camera: Camera, step: int = 4) -> Float32Array:
-    """Returns how far surface points move from the middle row's camera to another one.
+    """Returns the flow of surface points from the middle row's camera to another.
 
     Args:
       seen: what is seen.

@@ -1,4 +1,7 @@
-"""Random scenes of rendered clips, built around the camera's motion: static bodies and moving ones."""
+"""Random scenes of rendered clips, with static and moving bodies.
+
+They are built around the camera's motion.
+"""
 
 from __future__ import annotations
 
@@ -265,7 +268,7 @@ def _lake(b: SceneBuilder) -> None:
 
 
 def _table(b: SceneBuilder) -> None:
-    """Clutter: many small things close by."""
+    """Clutter: many small objects close by."""
     rng = b.rng
     _room(b)
     for _ in range(int(rng.integers(40, 80))):
@@ -277,7 +280,7 @@ def _table(b: SceneBuilder) -> None:
 
 
 def _planar(b: SceneBuilder) -> None:
-    """One wall, or a wall and a floor, and nothing else."""
+    """One wall, or a wall and a floor only."""
     rng = b.rng
     z = b.high[2] + rng.uniform(1.5, 4)
     tilt = rng.uniform(-0.3, 0.3)

@@ -1,4 +1,4 @@
-"""Procedural textures of rendered clips, and their look-up in one image of all resolutions (mipmaps)."""
+"""Procedural textures of rendered clips, with mipmaps in one image."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ from storage.uris import normalize_uri
 
 
 class Export(Protocol):
-    """A format: writes clips one by one, then what covers all of them."""
+    """An export format: writes single clips, then files that cover all of them."""
 
     def __init__(self, target: Store) -> None: ...
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Why a clip cannot be written in this format; None if it can."""
+        """Reason why a clip cannot be exported in this format; None if it can."""
         ...
 
     def add(self, clip: Clip) -> None:

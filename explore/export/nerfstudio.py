@@ -32,7 +32,7 @@ class NerfstudioExport:
         self._target = target
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Why a clip has no poses to export; None if it has."""
+        """Reason why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:

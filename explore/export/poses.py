@@ -7,7 +7,7 @@ from explore.export.frames import ExportFrames
 
 
 def reason_without_poses(clip: Clip) -> str | None:
-    """Why a clip has no usable poses; None if it has."""
+    """Reason why a clip has no usable poses; None if it has."""
     if clip.row["pose_ok"] is False:
         return str(clip.row["pose_reason"] or "no poses")
     if clip.trajectory is None:

@@ -28,7 +28,7 @@ class RerunExport:
         self._rerun: Any = import_extra("rerun", "export")
 
     def reason_to_skip(self, clip: Clip) -> str | None:
-        """Why a clip has no poses to export; None if it has."""
+        """Reason why a clip has no poses to export; None if it has."""
         return reason_without_poses(clip)
 
     def add(self, clip: Clip) -> None:

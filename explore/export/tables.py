@@ -15,7 +15,10 @@ from storage.tables import ARROW_TYPES, CONVENTIONS
 
 
 class CsvExport:
-    """`clips.csv` (lists as JSON, nothing for null), `columns.csv` and `conventions.json`."""
+    """Writes `clips.csv`, `columns.csv` and `conventions.json`.
+
+    In CSV, lists are JSON and null is empty.
+    """
 
     def __init__(self, target: Store) -> None:
         self._target = target

@@ -14,7 +14,7 @@ MAX_GROWTH = 4
 
 
 class CaptionError(Exception):
-    """Why a clip has no caption.
+    """Cause of a missing caption.
 
     Args:
       error_class: stable CamelCase name of the cause.
@@ -114,7 +114,10 @@ class ChatModel(Protocol):
 
 
 class Chat(Generic[AnswerT]):
-    """A chat with one model about one answer; it ends with `answer` or `error`."""
+    """A chat with one model about one answer.
+
+    It ends with `answer` or `error`.
+    """
 
     def __init__(self, request: ChatRequest, answer_type: type[AnswerT], max_repairs: int) -> None:
         self.request = request

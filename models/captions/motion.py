@@ -126,7 +126,7 @@ def expand_instructions(instructions: Mapping[str, Sequence[str]], num_poses: in
 
 
 def _durations(step_labels: Sequence[tuple[str, ...]], durations_s: Float64Array) -> dict[str, float]:
-    """Seconds that each label holds, the longest first; labels without duration are left out."""
+    """Seconds of each label, the longest first; labels without duration are left out."""
     total: dict[str, float] = {}
     for labels, duration in zip(step_labels, durations_s, strict=True):
         for label in labels:

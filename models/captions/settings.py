@@ -182,5 +182,5 @@ class CaptionSettings(Settings):
         return self.vision, self.text if self.text.base_url else self.vision
 
     def identity(self, *paths: str) -> dict[str, Any]:
-        """As for all settings, with the endpoint that the text steps actually use."""
+        """See `Settings.identity`; with the endpoint that the text steps actually use."""
         return super(CaptionSettings, self.model_copy(update={"text": self.endpoints()[1]})).identity(*paths)

@@ -219,7 +219,7 @@ class FrameLosses:
         return functional.normalize(torch.linalg.cross(along_x, along_y, dim=1), dim=1)
 
     def _gradient_loss(self, log_depth: Tensor, difference: Tensor, scale: int) -> Tensor:
-        """Gradient difference at one scale, of near pixels, weighted by the difference in magnitude."""
+        """Gradient difference of near pixels at one scale, weighted by magnitude."""
         a, d = (_subsample(maps, scale) for maps in (log_depth, difference))
         d_x, d_y = _slopes(d)
         with torch.no_grad():

@@ -43,7 +43,7 @@ class DepthModel(Protocol):
 
     @property
     def halvings(self) -> int:
-        """How often a batch was halved because memory ran out."""
+        """Number of batches that were halved because memory ran out."""
 
     def predict(self, frames_rgb_u8: Sequence[UInt8Array], size: tuple[int, int]) -> FrameDepths:
         """Depth maps of frames.

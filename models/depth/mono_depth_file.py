@@ -21,7 +21,10 @@ class MonoDepthFile:
         self.num_bytes = 0
 
     def add(self, depths: Mapping[DepthKind, FrameDepths], frame: Int64Array) -> None:
-        """Appends the depth of the next frames; `frame` holds their (n,) indices in the clip."""
+        """Appends the depth of the next frames.
+
+        `frame` holds their (n,) indices in the clip.
+        """
         arrays: dict[str, npt.NDArray[np.generic]] = {"frame": frame}
         for kind, depth in depths.items():
             # Values beyond the range of float16 are clipped to its largest.

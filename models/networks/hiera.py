@@ -162,7 +162,10 @@ class _HieraMlp(nn.Module):
 
 
 class _FpnNeck(nn.Module):
-    """Feature pyramid with one width; only the deepest level is added to the one above."""
+    """Feature pyramid of one width.
+
+    Only the deepest level is added to the one above.
+    """
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()

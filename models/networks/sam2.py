@@ -48,7 +48,7 @@ class Sam2(nn.Module):
         return [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]
 
     def decode(self, features: list[Tensor], points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks of prompted objects, one image a prompt.
+        """Masks of prompted objects, one image per prompt.
 
         Args:
           features: of the images of n prompts, from `embed`.

@@ -17,7 +17,7 @@ class MaskModel(Protocol):
 
     @property
     def halvings(self) -> int:
-        """How often a batch was halved because memory ran out."""
+        """Number of batches that were halved because memory ran out."""
 
     def refine(self, frames_rgb_u8: Sequence[UInt8Array], is_moving: BoolArray) -> BoolArray:
         """(n, h, w) bool masks: each moving region replaced by its object's mask.

@@ -27,7 +27,7 @@ MIN_SEGMENT_RATIO = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidation:
-    """How far solutions from halves of the tracks are from the solution of all.
+    """Differences of solutions from halves of the tracks to that of all.
 
     Attributes:
       position_rmse: root mean square distance of camera centers after Sim(3) alignment, as a share of the

@@ -79,7 +79,7 @@ def analyze_video(
 def analyze_measured(
     frames: Iterable[MeasuredFrame], info: VideoInfo, settings: AnalysisSettings, write_image: ImageWriter
 ) -> VideoAnalysis:
-    """As `analyze_video`, from the measured frames of a whole undamaged video."""
+    """See `analyze_video`; from the measured frames of a whole undamaged video."""
     analyzer = VideoAnalyzer(info, settings, write_image)
     for measured in frames:
         analyzer.replay(measured)

@@ -104,7 +104,7 @@ class SpatialVidAnalyzer(ReferenceAnalyzer):
         return super()._shot_frames(cuts, count) if cuts else []
 
     def _scores(self, span: FrameSpan, luminance: list[float]) -> ClipScores:
-        """Motion is averaged over one frame too many."""
+        """Cheap scores; motion is averaged over one frame too many."""
         motion = self.series.motion_mean(span.start_frame, min(span.end_frame + 1, len(self.series)))
         return dataclasses.replace(super()._scores(span, luminance), motion_score=motion)
 

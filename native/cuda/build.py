@@ -28,7 +28,7 @@ def find_nvcc() -> str | None:
 
 
 def build(nvcc: str) -> None:
-    """Compiles for each architecture, and to PTX for later ones."""
+    """Compiles the kernels for each architecture, and to PTX for later ones."""
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
     newest = ARCHITECTURES[-1]
     codes.append(f"-gencode=arch=compute_{newest},code=compute_{newest}")

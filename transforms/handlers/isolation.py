@@ -1,4 +1,4 @@
-"""Failures per example: one bad example must not cost the rest of its batch.
+"""Failures per example: a bad example does not fail the rest of its batch.
 
 Beam's RunInference rejects a whole batch when the handler raises. `IsolatingHandler` wraps a handler so
 that each example gets its own `Ok` or `Err`.
@@ -36,7 +36,7 @@ class Ok(Generic[PredictionT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Err:
-    """Why one example has no answer.
+    """Cause of a missing answer for one example.
 
     Attributes:
       error_class: stable name of the cause (`ItemError.error_class`), or the exception's type.
@@ -126,7 +126,7 @@ class IsolatingHandler(ModelHandler[ExampleT | None, Ok[PredictionT] | Err | Non
         self._inner.validate_inference_args(inference_args)
 
     def share_model_across_processes(self) -> bool:
-        """Whether the inner handler's model lives in one process for all."""
+        """Whether all processes share the inner handler's model."""
         return self._inner.share_model_across_processes()
 
     def model_copies(self) -> int:

@@ -151,7 +151,7 @@ def _euler_yxz(quaternions: Float64Array) -> Float64Array:
 
 
 def _select(votes: Mapping[str, int]) -> tuple[str, ...]:
-    """The labels that win the votes of one step."""
+    """The winning labels of one step."""
     ranked: list[str] = []
     for label in sorted(votes, key=lambda w: -votes[w]):
         if OPPOSITES.get(label) not in ranked:

@@ -95,7 +95,7 @@ class GradualTransitionDetector:
         return None
 
     def _small(self, back: int) -> UInt8Array:
-        """The thumbnail `back` before the last one, at half its size."""
+        """An earlier thumbnail at half its size."""
         thumbnail = self._thumbnails[-1 - back]
         return np.asarray(cv2.resize(thumbnail, SMALL_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
