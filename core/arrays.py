@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-AnyArray = NDArray[Any]
 BoolArray = NDArray[np.bool_]
 UInt8Array = NDArray[np.uint8]
-UInt16Array = NDArray[np.uint16]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 Float16Array = NDArray[np.float16]

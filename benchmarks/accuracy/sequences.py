@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.accuracy.trajectories import invert, path_length
+from benchmarks.accuracy.trajectories import invert
 from benchmarks.measure import DATA
 from core.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from media.decode import VideoReader
@@ -52,11 +52,6 @@ class TrueSequence:
     def size(self) -> Size:
         """(width, height) in pixels."""
         return self.frames[0].shape[1], self.frames[0].shape[0]
-
-    @property
-    def path_m(self) -> float:
-        """Length of the trajectory, in the units of the poses."""
-        return path_length(self.cam_from_world)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

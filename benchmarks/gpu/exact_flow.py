@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.accuracy.trajectories import align
 from core.arrays import Float64Array
 from models.flow.raft_clip import STEPS, ClipFlow, is_consistent
 from models.networks.pixels import pixel_grid
@@ -143,13 +144,10 @@ class ExactFlow(FlowPredictor):
 def errors(room: RoomClip, track: SlamResult) -> tuple[float, float]:
     """Returns ATE over the trajectory's length, and the error of the focal length."""
     true, found = (se3.invert(poses)[:, :3] for poses in (room.cam_from_world, track.cam_from_world))
-    a, b = found - found.mean(0), true - true.mean(0)
-    u, s, vt = np.linalg.svd(a.T @ b)
-    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
-    aligned = a @ (u * sign @ vt) * ((s * sign).sum() / max((a * a).sum(), 1e-30))
+    aligned = align(found, true).move(found)
     length = np.linalg.norm(np.diff(true, axis=0), axis=1).sum()
     return (
-        float(np.sqrt(((aligned - b) ** 2).sum(1).mean()) / max(length, 1e-30)),
+        float(np.sqrt(((aligned - true) ** 2).sum(1).mean()) / max(length, 1e-30)),
         float(track.intrinsics_px[0] / room.focal_px - 1),
     )
 
