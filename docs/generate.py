@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import typing
 from enum import Enum
@@ -22,10 +23,12 @@ SAMPLE_INTRODUCTION = """\
 ## Files of a sample
 
 All samples hold the same files, `<clip id>.<file>`: `mp4` (the clip), `json` (its row of the table `clips` and the
-conventions) and those below. Of what a clip does not have (`pose_ok`, `depth_reason`, `masks_reason`, `caption_reason`
-say why) the arrays have size 0 and JSON is `{}`: a (0,), (1, 0) or (1, 1, 0) array, since readers that infer types from
-nested lists find none in (0, 7). In `json` and `caption.json` a null or an empty list is left out:
-`row.get("pose_reason")`.
+conventions) and those below.
+
+- A part that a clip lacks is an array of size 0, or `{}`; `pose_ok`, `depth_reason`, `masks_reason` and
+  `caption_reason` say why.
+- Such an array is (0,), (1, 0) or (1, 1, 0), since readers that infer types from nested lists find none in (0, 7).
+- In `json` and `caption.json` a null or an empty list is left out: `row.get("pose_reason")`.
 
 `n` is the number of annotated frames, `num_annotated_frames`; `h` and `w` are the size of the maps, which cover the
 whole image of the clip."""
@@ -146,6 +149,14 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def _convention(name: str, text: str) -> list[str]:
+    """List item of a convention; its sentences are a list where there are many."""
+    sentences = re.split(r"(?<=\.) (?=[A-Z]|\w+\.npy)", text)
+    if len(sentences) < 4:
+        return [f"- **{name}**: {text}"]
+    return [f"- **{name}**:", *(f"  - {sentence}" for sentence in sentences)]
+
+
 def outputs_page() -> str:
     """The reference of all tables and conventions."""
     lines = [
@@ -172,7 +183,7 @@ def outputs_page() -> str:
         "",
         "They are also in the metadata of every table (key `conventions`) and in every clip's JSON.",
         "",
-        *(f"- **{name}**: {text}" for name, text in CONVENTIONS.items()),
+        *(line for name, text in CONVENTIONS.items() for line in _convention(name, text)),
         "",
     ]
     lines += _sample_files()
