@@ -72,11 +72,11 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     poses, times_s = interpolate_missing_poses(poses[span], times_s[span]), times_s[span]
     moves = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
     steps = measure_steps(poses, times_s=times_s, scene_depth=geometry.scene_depth, has_translation=moves)
-    facts = motion.trajectory
+    metrics = motion.trajectory
     return CameraPath(
         steps=steps,
         labels=labels[span.start : span.stop - 1],
         has_translation=moves,
-        dist_level=facts.dist_level if moves else None,
-        turns=facts.traj_turns if moves else None,
+        dist_level=metrics.dist_level if moves else None,
+        turns=metrics.traj_turns if moves else None,
     )

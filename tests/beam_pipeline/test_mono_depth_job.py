@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from beam_pipeline.cli.main import main
-from core.failures import ItemError
 from explore.outputs import read_accounting, read_table
 from models.depth.mono_depth import FrameDepths
 from models.registry import ResolvedModel
@@ -87,34 +86,3 @@ def test_what_is_no_number_is_a_failure_of_that_clip(films, tmp_path, wall):
     (failure,) = read_table(str(tmp_path / "out"), "failures").to_pylist()
     assert failure["error_class"] == "DepthNotFinite" and "annotate.depth.precision" in failure["message"]
     assert accounting.clips_failed == 1
-
-
-def test_an_unreadable_clip_costs_its_batch_nothing(wall, tmp_path, monkeypatch):
-    from media.clip_frames import ClipFrame
-    from models.depth.mono_depth_file import MonoDepths
-    from models.depth.settings import DepthSettings
-    from storage.store import Ref
-    from transforms.handlers.clips import ClipVideo, FrameSource
-    from transforms.handlers.isolation import Err, IsolatingHandler, Ok
-
-    def read(source, video):
-        for index in range(3):
-            if video.path == "bad" and index == 2:
-                raise ItemError("Broken", "it is broken.")
-            yield ClipFrame(rgb=np.zeros((9, 16, 3), np.uint8), index=2 * index, time_s=float(index))
-
-    monkeypatch.setattr(FrameSource, "read", read)
-    # Groups of two frames end inside of clips.
-    monkeypatch.setattr(handler_module, "_size_bytes", lambda item: 1 << 19)
-    settings = DepthSettings(device="cpu", batch_mib=1)
-    handler = IsolatingHandler(handler_module.DepthHandler(str(tmp_path), settings, 5.0, 16))
-    examples = [
-        ClipVideo(clip_id=name, video=Ref(path=name, size_bytes=1, digest="", media_type=""))
-        for name in ("a", "bad", "b")
-    ]
-    answers = handler.run_inference(examples, handler.load_model())
-    assert [type(answer) for answer in answers] == [Ok, Err, Ok]
-    assert answers[1].error_class == "Broken"
-    seen = MonoDepths.read(answers[0].value.to_bytes()).of_frames(np.array([0, 4]), (16, 9))
-    assert seen["metric"].maps.shape == (2, 9, 16) and (seen["metric"].maps == 3).all()
-    assert max(count for count, _ in wall.given) == 2
