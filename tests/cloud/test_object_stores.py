@@ -16,7 +16,7 @@ from media.source import REMOTE_BLOCK_BYTES, open_for_reading
 from storage import listing
 from storage.sources import SourceError, SourceSpec, list_videos, make_spec
 from storage.store import Store
-from tests.beam_pipeline.test_job import EXAMPLES, digests
+from tests.beam_pipeline.job.test_job import EXAMPLES, digests
 from tests.support.rendering import render_shot, write_video
 
 pytestmark = pytest.mark.cloud

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,3 +63,9 @@ def test_bytes_do_not_depend_on_the_kernels_of_a_process_that_imported_numpy_fir
         python(JOB, *arguments, f"--input={EXAMPLES / 'carphone_pristine.mp4'}", f"--output={output}", **environment)
         digests.append(json.loads((output / "manifest.json").read_text()))
     assert digests[0] == digests[1] == digests[2]
+
+
+def test_no_thread_uses_opencv_primitives_that_round_by_processor():
+    with ThreadPoolExecutor(1) as pool:
+        assert not cv2.ipp.useIPP()
+        assert not pool.submit(cv2.ipp.useIPP).result()
