@@ -44,7 +44,7 @@ SHOT = Shot(
     motion_mean=3.0,
     motion_normalized_mean=3.0,
 )
-SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1.0))
+SCORES = ClipScores(**dict.fromkeys(ClipScores.__dataclass_fields__, 1))
 
 
 def _halve(rgb: UInt8Array) -> UInt8Array:

@@ -23,7 +23,9 @@ class Shot:
     end_frame: int = field(metadata=column("frame after the last one"))
     start_s: float = field(metadata=column("start in seconds"))
     end_s: float = field(metadata=column("end in seconds"))
-    boundary_kind: str = field(metadata=column("how the shot begins: start, cut, dissolve, fade_in, fade_out, ..."))
+    boundary_kind: str = field(
+        metadata=column("how the shot begins: start, cut, dissolve, fade_in, fade_out, gap, format_change, ...")
+    )
     boundary_start_frame: int = field(
         metadata=column("first frame that the transition touches; equal to start_frame for a cut")
     )
@@ -74,6 +76,8 @@ class ClipScores:
             title="Motion, normalized",
         )
     )
+    damaged_frames: int = field(default=0, metadata=column("frames of the clip that decoded with concealed damage"))
+    decode_errors: int = field(default=0, metadata=column("packets inside the clip that could not be decoded"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,18 @@ class VideoAnalysis:
     """
 
     num_frames: int = field(metadata=column("frames that decoded"))
-    duration_s: float = field(metadata=column("from the first frame to the end of the last", unit="seconds"))
-    decode_errors: int = field(metadata=column("packets that could not be decoded"))
+    duration_s: float = field(metadata=column("how long all frames last, without gaps between them", unit="seconds"))
+    fps: float = field(metadata=column("measured mean frame rate: num_frames / duration_s"))
+    missing_share: float | None = field(
+        metadata=column(
+            "share of the duration that the header states, or of the frames in the index, that could not be read; "
+            "null where the file states neither",
+            range=SHARE,
+        )
+    )
+    decode_errors: int = field(
+        metadata=column("packets that could not be decoded, or whose frame came too late for its place")
+    )
     first_decode_error: str | None = field(metadata=column("what the first of them was"))
     damaged_frames: int = field(metadata=column("frames that decoded with concealed damage"))
     timestamp_repairs: int = field(metadata=column("frames whose timestamp had to be inferred or corrected"))

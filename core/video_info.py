@@ -24,7 +24,9 @@ class VideoInfo:
       time_base: seconds per timestamp unit.
       start_pts: timestamp of the first decoded frame, in units of `time_base`.
       nominal_fps: lowest rate that can hold all timestamps seen at opening (FFmpeg's r_frame_rate).
-      duration_s: length of the stream, or else of the container, according to the header.
+      duration_s: length of the stream, or else of the container, according to the header; None if absurd.
+      stated_duration_s: the same, if the header states it of the video stream; None if it is estimated, or may be that
+        of the sound.
       header_frames: number of frames according to the header; a truncated file has fewer.
       field_order: "progressive", "tt", "bb", "tb", "bt", or None if unknown.
       audio_codec: name of the first audio stream's codec.
@@ -49,7 +51,10 @@ class VideoInfo:
         metadata=column("width / height of one coded pixel; 1 where the stream says nothing")
     )
     average_fps: Fraction | None = field(
-        metadata=column("mean frame rate by the header or the demuxer; null if unknown", name="fps")
+        metadata=column(
+            "frame rate by the header or the demuxer, which can differ from the measured fps; null if unknown",
+            name="header_fps",
+        )
     )
     is_variable_frame_rate: bool = field(
         metadata=column(
@@ -68,7 +73,15 @@ class VideoInfo:
     time_base: Fraction
     start_pts: int
     nominal_fps: Fraction | None
+    start_time_s: Fraction = field(
+        metadata=column(
+            "start of the container's first stream; tools that count from the start of the file show a frame at its "
+            "time minus this",
+            unit="seconds",
+        )
+    )
     duration_s: Fraction | None
+    stated_duration_s: Fraction | None
     header_frames: int | None
     field_order: str | None
     has_audio: bool = field(metadata=column("whether there is an audio stream"))

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain, dropwhile
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -21,20 +23,31 @@ from core.failures import ItemError
 from core.time import FrameSpan
 from media.planes import Planes, planes
 from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failure
-from media.timeline import Timeline, nominal_duration
+from media.timeline import FrameOrder, Steps, Timeline, nominal_duration
 
 __all__ = ["DecodedFrame", "Planes", "VideoReader", "planes"]
 
-TIMED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+TIMED_CONTAINERS = frozenset({MP4, "matroska,webm"})
 """Containers, by FFmpeg's names, that store a PTS for each frame, and an index."""
 
 # How far before a span to seek, in seconds, tried in order until decoding from there is exact.
 _SEEK_BACK_S = (0, 2, 10)
 # Consecutive demuxer errors, without a packet in between, after which the rest counts as unreadable.
 _MAX_STALLED_READS = 32
+_CHUNK_HEADER_BYTES = 8
 _DISCONTINUOUS = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ignore[call-overload]
 
-_TimedFrame = tuple[int, VideoFrame]
+
+class _TimedFrame(NamedTuple):
+    """A frame with its repaired PTS; what of the packets before it was lost; whether a new clock begins with it."""
+
+    pts: int
+    frame: VideoFrame
+    num_errors: int
+    num_lost: int
+    is_new_clock: bool
+
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +63,25 @@ class DecodedFrame:
     Attributes:
       index: display index, 0-based.
       pts: presentation timestamp in units of the reader's `time_base`; strictly increasing.
-      duration: ticks until the next frame, or until the end of the span or stream; at least 1.
+      duration: ticks until the next frame, or until the end of the span or stream; before a gap, a usual step. At
+        least 1.
       frame: the decoded frame, neither rotated nor converted; its `pts` is the one above.
+      follows_gap: whether frames are missing before it (see `media.timeline`), or a new clock begins with it. A frame
+        that the container states to last until the next one is held: that is no gap.
+      num_errors: packets between the previous frame and this one that could not be decoded.
     """
 
     index: int
     pts: int
     duration: int
     frame: VideoFrame
+    follows_gap: bool = False
+    num_errors: int = 0
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the frame has concealed errors."""
+        return self.frame.is_corrupt
 
 
 class VideoReader:
@@ -76,7 +100,8 @@ class VideoReader:
 
     Attributes:
       time_base: seconds per timestamp unit.
-      decode_errors: packets of this iteration that could not be demuxed or decoded, and were skipped.
+      decode_errors: packets of this iteration that could not be demuxed or decoded, or whose frame came too late for
+        its place in the video, and were skipped.
       damaged_frames: frames of this iteration with concealed errors.
       timestamp_repairs: frames of this iteration whose PTS was inferred or corrected.
       first_error: FFmpeg's message for the first failing packet.
@@ -110,6 +135,16 @@ class VideoReader:
     @property
     def timestamp_repairs(self) -> int:
         return self._timeline.repairs
+
+    @property
+    def num_expected(self) -> int | None:
+        """Frames that the container's index states, without those that its edit list discards; None if unknown."""
+        total = self._stream.frames if self._container.format.name in (MP4, "avi") else 0
+        return total - self._num_discarded if total > self._num_discarded else None
+
+    @property
+    def decode_errors(self) -> int:
+        return self._num_failed + self._order.misplaced
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Yields all frames from the start of the stream, in display order.
@@ -167,7 +202,7 @@ class VideoReader:
         except av.FFmpegError as error:
             cause = f"{self.uri!r} cannot seek to {float(target_pts * self.time_base):.3f} s ({error.strerror})"
             raise ItemError("NoIndex", cause, "remux it.") from error
-        yield from self._with_duration(dropwhile(lambda timed: not timed[1].key_frame, self._with_pts()), 0, None)
+        yield from self._with_duration(dropwhile(lambda timed: not timed.frame.key_frame, self._with_pts()), 0, None)
 
     def _open(self) -> None:
         self._files.close()
@@ -187,15 +222,25 @@ class VideoReader:
         self._stream.codec_context.thread_count = self._threads if states_times else 1
         if self._threads > 1 and states_times:
             self._stream.codec_context.thread_type = "AUTO"
+        self._avi_times: dict[int, int] = {}
+        if self._container.format.name == "avi":
+            # FFmpeg counts the chunks that it finds; the index knows those between that are damaged.
+            self._avi_times = {e.pos + _CHUNK_HEADER_BYTES: e.timestamp for e in self._stream.index_entries}
         self._at_start = True
         self._reset()
 
     def _reset(self) -> None:
         self._iteration += 1
         self._timeline = Timeline(nominal_duration(self._stream), self.time_base)
+        name = self._container.format.name
+        self._order = FrameOrder(self._timeline, self.time_base, states_times=name in (MP4, "avi"))
+        # MP4 states how long each frame lasts: a gap is where there are packets without frames.
+        self._states_durations = name == MP4
+        self._unseen: list[int] = []
+        self._failed: list[int] = []
         self._packets = 0
+        self._num_failed = self._num_discarded = 0
         self._starts_at_key = False
-        self.decode_errors = 0
         self.damaged_frames = 0
         self.first_error: str | None = None
 
@@ -220,7 +265,7 @@ class VideoReader:
             if found is not None:
                 return found
         self._restart()
-        return dropwhile(lambda timed: timed[0] < start_pts, self._with_pts())
+        return dropwhile(lambda timed: timed.pts < start_pts, self._with_pts())
 
     def _seek(self, target: int, start_pts: int) -> Iterator[_TimedFrame] | None:
         """`_with_pts_from` after a seek to `target`; None unless it is exact."""
@@ -232,39 +277,85 @@ class VideoReader:
             return None
         timed = self._with_pts()
         has_keyframe = False
-        for pts, frame in timed:
-            has_keyframe = has_keyframe or self._starts_at_key or frame.key_frame
+        for found in timed:
+            has_keyframe = has_keyframe or self._starts_at_key or found.frame.key_frame
             if self._timeline.repairs or self.decode_errors or self.damaged_frames:
                 return None
-            if pts >= start_pts:
-                return chain(((pts, frame),), timed) if has_keyframe and pts == start_pts else None
+            if found.pts >= start_pts:
+                return chain((found,), timed) if has_keyframe and found.pts == start_pts else None
         return None
 
     def _with_duration(self, timed: Iterator[_TimedFrame], index: int, end_pts: int | None) -> Iterator[DecodedFrame]:
         """Adds index and duration to frames, each held until the next PTS is known."""
-        held: VideoFrame | None = None
-        held_pts, duration = 0, self._timeline.step
-        for pts, frame in timed:
+        held: _TimedFrame | None = None
+        steps, follows_gap = Steps(self.time_base), False
+        for new in timed:
+            is_long = steps.push(new.pts)
             if held is not None:
-                duration = (pts if end_pts is None or pts < end_pts else end_pts) - held_pts
-                yield DecodedFrame(index=index, pts=held_pts, duration=duration, frame=held)
+                duration = (new.pts if end_pts is None or new.pts < end_pts else end_pts) - held.pts
+                is_gap = is_long and self._is_gap(held, new)
+                if is_gap:
+                    duration = min(duration, steps.typical() or duration)
+                yield DecodedFrame(
+                    index=index,
+                    pts=held.pts,
+                    duration=duration,
+                    frame=held.frame,
+                    follows_gap=follows_gap,
+                    num_errors=held.num_errors,
+                )
+                follows_gap = is_gap or new.is_new_clock
                 index += 1
-            if end_pts is not None and pts >= end_pts:
+            if end_pts is not None and new.pts >= end_pts:
                 return
-            held, held_pts = frame, pts
+            held = new
         if held is not None:
-            last = end_pts - held_pts if end_pts is not None else held.duration or duration
-            yield DecodedFrame(index=index, pts=held_pts, duration=last, frame=held)
+            duration = end_pts - held.pts if end_pts is not None else self._last_duration(held.frame, steps)
+            yield DecodedFrame(
+                index=index,
+                pts=held.pts,
+                duration=duration,
+                frame=held.frame,
+                follows_gap=follows_gap,
+                num_errors=held.num_errors,
+            )
+
+    def _is_gap(self, frame: _TimedFrame, following: _TimedFrame) -> bool:
+        """Whether frames are missing in the long step to the following frame, or the frame is held."""
+        if self._states_durations:
+            return following.num_lost > 0
+        return (frame.frame.duration or 0) < following.pts - frame.pts
+
+    def _last_duration(self, frame: VideoFrame, steps: Steps) -> int:
+        """Duration of the last frame: the stored one, unless the regular steps before it contradict it."""
+        stored, usual = frame.duration or 0, steps.usual()
+        if usual is not None and (2 * stored < usual or (stored > 2 * usual and not self._states_durations)):
+            return usual
+        return stored or steps.typical() or self._timeline.step
 
     def _with_pts(self) -> Iterator[_TimedFrame]:
         for frame in self._decode():
-            pts = self._timeline.next_pts(frame.pts, frame.dts)
-            if self._on_gpu:
-                # NVDEC gives NV12: interleaved chroma, the same samples.
-                frame = frame.reformat(format=GPU_FORMAT)
-            if pts != frame.pts:
-                frame.pts = pts
-            yield pts, frame
+            for ordered in self._order.push(frame):
+                yield self._timed(*ordered)
+        for ordered in self._order.flush():
+            yield self._timed(*ordered)
+
+    def _timed(self, pts: int, frame: VideoFrame, is_new_clock: bool) -> _TimedFrame:
+        num_errors = num_lost = 0
+        if self._failed:
+            reached = frame.dts if frame.pts is None else frame.pts
+            errors = len(self._failed)
+            self._failed = [] if reached is None or is_new_clock else [t for t in self._failed if t > reached]
+            num_errors = errors - len(self._failed)
+        if self._states_durations and frame.pts is not None:
+            while self._unseen and self._unseen[0] <= frame.pts:
+                num_lost += heappop(self._unseen) != frame.pts
+        if self._on_gpu:
+            # NVDEC gives NV12: interleaved chroma, the same samples.
+            frame = frame.reformat(format=GPU_FORMAT)
+        if pts != frame.pts:
+            frame.pts = pts
+        return _TimedFrame(pts, frame, num_errors, num_lost, is_new_clock)
 
     def _decode(self) -> Iterator[VideoFrame]:
         iteration = self._iteration
@@ -276,6 +367,8 @@ class VideoReader:
                 if self._on_gpu:
                     raise _HardwareError(error.strerror or str(error)) from error
                 self._count_error(error)
+                if (time := packet.dts if packet.pts is None else packet.pts) is not None:
+                    self._failed.append(time)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
@@ -289,10 +382,25 @@ class VideoReader:
             if not self._packets:
                 self._starts_at_key = packet.is_keyframe
             self._packets += 1
+            if self._avi_times and packet.size:
+                self._set_avi_time(packet)
+            self._order.see_packet(packet.dts)
+            if packet.is_discard:
+                self._num_discarded += 1
+            elif self._states_durations and packet.pts is not None:
+                heappush(self._unseen, packet.pts)
             yield packet
 
+    def _set_avi_time(self, packet: Packet[VideoStream]) -> None:
+        """Gives a packet of an AVI file the time that the index states."""
+        time = self._avi_times.get(packet.pos or 0)
+        if time is not None and packet.dts is not None and time != packet.dts:
+            if packet.pts is not None:
+                packet.pts += time - packet.dts
+            packet.dts = time
+
     def _count_error(self, error: av.FFmpegError) -> None:
-        self.decode_errors += 1
+        self._num_failed += 1
         if self.first_error is None:
             self.first_error = f"packet {self._packets}: {error.strerror or error}"
 

@@ -70,6 +70,21 @@ def diagnose_unreadable(uri: str, file: BinaryIO, error: Exception) -> ItemError
     return ItemError("NotAVideo", f"{uri!r} is {_describe(head)} ({size_bytes} bytes)", "remove it from the input.")
 
 
+def is_encrypted(head: bytes) -> bool:
+    """Whether a Matroska file or MPEG transport stream is encrypted, by its first bytes.
+
+    Matroska: a ContentEncoding of type 1 (RFC 9559 section 5.1.4.1.31); transport stream: most packets of one PID
+    have scrambling bits (ISO/IEC 13818-1 section 2.4.3.2).
+    """
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        start = head.find(b"\x6d\x80")
+        return start >= 0 and b"\x50\x33\x81\x01" in head[start : start + 256]
+    packets = [head[k : k + 4] for k in range(0, len(head) - 188, 188)]
+    if not packets or any(packet[0] != 0x47 for packet in packets):
+        return False
+    return sum(packet[3] >= 0x80 for packet in packets) > len(packets) / 2
+
+
 def _diagnose_mp4(uri: str, file: BinaryIO, size_bytes: int, error: Exception) -> ItemError:
     """Failure of an MP4: walks the top-level boxes (ISO/IEC 14496-12 section 4.2) to find `moov`."""
     position, boxes, overrun = 0, list[str](), ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,16 +14,24 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from core.failures import ItemError
 from core.video_info import VideoInfo
-from media.decode import no_frames_failure, read_packets
+from media.decode import MP4, no_frames_failure, read_packets
+from media.diagnose import is_encrypted
 from media.planes import bit_depth
-from media.source import choose_video_stream, open_container
+from media.source import choose_video_stream, open_container, open_for_reading
 from media.timeline import Timeline
 
 _PROBED_PACKETS = 300
+_ENCRYPTION_BYTES = 1 << 20
 # The last_pts packets read, whose order in presentation time is not final yet (B-frames).
 _REORDERED_PACKETS = 32
 _SAME_RATE = 0.02
+MATROSKA = "matroska,webm"
+STATING_CONTAINERS = frozenset({MP4, MATROSKA, "avi", "flv", "asf"})
+"""Containers, by FFmpeg's names, whose header states a duration; FFmpeg estimates that of others."""
+MIN_BYTES_PER_S = 1
+"""A header that states fewer bytes a second is absurd: a still image of 64x64 in an hour of H.264 takes more."""
 _GRID_SLACK = 0.25
 # Code points of ISO/IEC 23091-2 (color range, primaries, transfer, matrix), by FFmpeg's names.
 _RANGES = {1: "limited", 2: "full"}
@@ -64,7 +73,7 @@ def probe_video(uri: str) -> VideoInfo:
       uri: local path or any fsspec URI.
 
     Raises:
-      ItemError: what `media.source` raises; NoFrames if nothing can be decoded.
+      ItemError: what `media.source` raises; Encrypted; NoFrames if nothing can be decoded.
     """
     with open_container(uri) as container:
         stream = choose_video_stream(container, uri)
@@ -81,6 +90,8 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
     is_whole = False
     stream.codec_context.thread_count = 1
     for packet in read_packets(container, stream, uri, lambda error: errors.append(str(error.strerror))):
+        if packet.has_sidedata("encryption_info"):
+            raise _encrypted(uri)
         if frame is None:
             try:
                 frame = next(iter(stream.codec_context.decode(packet)), None)
@@ -93,6 +104,10 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
             dts.append(packet.dts)
     else:
         is_whole = True
+    if frame is None or errors or frame.is_corrupt:
+        with open_for_reading(uri) as file:
+            if is_encrypted(file.read(_ENCRYPTION_BYTES)):
+                raise _encrypted(uri)
     if frame is None:
         raise no_frames_failure(uri, stream, len(pts), errors[0] if errors else None)
     return _StreamStart(
@@ -100,6 +115,12 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
         start_pts=Timeline(1, Fraction(1)).next_pts(frame.pts, frame.dts),
         timestamps=[t for t in (dts if None in pts else pts) if t is not None],
         is_whole=is_whole,
+    )
+
+
+def _encrypted(uri: str) -> ItemError:
+    return ItemError(
+        "Encrypted", f"{uri!r} is encrypted (DRM)", "decrypt it with its key, or remove it from the input."
     )
 
 
@@ -135,7 +156,9 @@ def _describe(container: InputContainer, stream: VideoStream, start: _StreamStar
         start_pts=start.start_pts,
         average_fps=stream.average_rate or None,
         nominal_fps=stream.base_rate or None,
+        start_time_s=_start_time_s(container, start.start_pts * (stream.time_base or Fraction(1))),
         duration_s=duration_s,
+        stated_duration_s=_stated_duration_s(container, stream, duration_s),
         header_frames=stream.frames or None,
         is_variable_frame_rate=_is_variable(stream, start),
         field_order=field_order,
@@ -165,14 +188,35 @@ def read_display_matrix(frame: VideoFrame) -> tuple[int, bool]:
     return round(angle_deg / 90) % 4 * 90, is_mirrored
 
 
+def _start_time_s(container: InputContainer, first_s: Fraction) -> Fraction:
+    return first_s if container.start_time is None else Fraction(container.start_time, av.time_base)
+
+
 def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    duration_s = None
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
-    if not container.duration:
+        duration_s = stream.duration * stream.time_base
+    elif container.duration:
+        # The duration in a Matroska header is the end time, counted from zero.
+        skipped = container.start_time or 0 if container.format.name == MATROSKA else 0
+        duration_s = Fraction(container.duration - max(0, skipped), av.time_base)
+    if duration_s is None or duration_s <= 0 or duration_s * MIN_BYTES_PER_S > container.size:
         return None
-    # The duration in a Matroska header is the end time, counted from zero.
-    skipped = container.start_time or 0 if container.format.name == "matroska,webm" else 0
-    return Fraction(container.duration - max(0, skipped), av.time_base)
+    return duration_s
+
+
+def _stated_duration_s(container: InputContainer, stream: VideoStream, duration_s: Fraction | None) -> Fraction | None:
+    """`duration_s` if the header states it of the video stream, not if it is estimated or may be that of sound."""
+    name = container.format.name
+    if duration_s is None or name not in STATING_CONTAINERS:
+        return None
+    if name == MATROSKA:
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+        if tag is not None:
+            end_s = 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+            stated_s = end_s - Fraction(max(0, stream.start_time or 0)) * (stream.time_base or 1)
+            return stated_s if 0 < stated_s * MIN_BYTES_PER_S <= container.size else None
+    return duration_s if stream.duration or len(container.streams) == 1 else None
 
 
 def _is_variable(stream: VideoStream, start: _StreamStart) -> bool:

@@ -37,7 +37,7 @@ class MeasureWindow(Stage[VideoWindow]):
 
     contract = StageContract(
         name="MeasureWindow",
-        version=1,
+        version=2,
         record=VideoWindow,
         reads=frozenset({"uri", "fingerprint", "info", "start_pts", "end_pts"}),
         writes=frozenset({"measured"}),
@@ -85,7 +85,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
 
     contract = StageContract(
         name="AnalyzeVideo",
-        version=2,
+        version=3,
         record=VideoRecord,
         reads=frozenset({"uri", "fingerprint", "info"}),
         writes=frozenset({"analysis"}),

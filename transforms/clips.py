@@ -20,7 +20,7 @@ class CutClips(Stage[ClipRecord]):
 
     contract = StageContract(
         name="CutClips",
-        version=3,
+        version=4,
         record=ClipRecord,
         reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs", "is_whole_video"}),
         writes=frozenset({"encoded"}),

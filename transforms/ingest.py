@@ -44,7 +44,7 @@ class ProbeVideo(Stage[VideoRecord]):
 
     contract = StageContract(
         name="ProbeVideo",
-        version=1,
+        version=2,
         record=VideoRecord,
         reads=frozenset({"uri"}),
         writes=frozenset({"fingerprint", "info"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from typing import Any, Protocol
 
 from core.annotations import ClipCandidate, Shot, VideoAnalysis
@@ -16,6 +17,8 @@ from models.video_analysis.streaming import ImageWriter, MeasuredFrame, VideoAna
 from models.video_analysis.whole_video import WholeVideoAnalyzer
 
 PROGRESS_EVERY_FRAMES = 250
+MAX_ROUNDING_STEPS = 2
+"""A header's duration may be longer by two usual steps without anything missing."""
 
 __all__ = ["AnalysisSettings", "analyze_measured", "analyze_video"]
 
@@ -68,7 +71,7 @@ def analyze_video(
         analyzer.finish()
     on_frames(len(analyzer.series) % PROGRESS_EVERY_FRAMES)
     return dataclasses.replace(
-        _analysis(analyzer),
+        _analysis(analyzer, info, reader.num_expected if reader.decode_errors else None),
         decode_errors=reader.decode_errors,
         first_decode_error=reader.first_error,
         damaged_frames=reader.damaged_frames,
@@ -84,14 +87,17 @@ def analyze_measured(
     for measured in frames:
         analyzer.replay(measured)
     analyzer.finish()
-    return _analysis(analyzer)
+    return _analysis(analyzer, info)
 
 
-def _analysis(analyzer: Analyzer) -> VideoAnalysis:
+def _analysis(analyzer: Analyzer, info: VideoInfo, num_expected: int | None = None) -> VideoAnalysis:
     series = analyzer.series
+    duration_s = series.duration_s()
     return VideoAnalysis(
         num_frames=len(series),
-        duration_s=float(series.time(len(series)) - series.time(0)),
+        duration_s=float(duration_s),
+        fps=float(len(series) / duration_s),
+        missing_share=_missing_share(info, len(series), duration_s, num_expected),
         decode_errors=0,
         first_decode_error=None,
         damaged_frames=0,
@@ -101,3 +107,15 @@ def _analysis(analyzer: Analyzer) -> VideoAnalysis:
         shots=tuple(analyzer.shots),
         clips=tuple(analyzer.clips),
     )
+
+
+def _missing_share(info: VideoInfo, num_frames: int, duration_s: Fraction, num_expected: int | None) -> float | None:
+    """Share of the video that is missing by the header's duration or, of damaged ones, the index; None if unknown."""
+    shares: list[Fraction] = []
+    if info.stated_duration_s:
+        absent_s = info.stated_duration_s - duration_s
+        is_rounding = absent_s * num_frames <= MAX_ROUNDING_STEPS * duration_s
+        shares.append(Fraction(0) if is_rounding else absent_s / info.stated_duration_s)
+    if num_expected:
+        shares.append(1 - Fraction(num_frames, num_expected))
+    return max(0.0, *map(float, shares)) if shares else None

@@ -6,9 +6,9 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import cv2
 import numpy as np
@@ -17,10 +17,14 @@ from core.annotations import ClipScores, Shot
 from core.arrays import Float64Array, UInt8Array
 from core.time import FrameSpan
 from core.video_info import VideoInfo
+from media.decode import DecodedFrame
 from native.frame_stats import FrameStat
 from native.thumbnails import mean_luma_change
 
 MOTION_GAP_S = 0.1
+HELD_S, HELD_STEPS = Fraction(1, 4), 5
+"""A frame that lasts longer than both is held: a clip may end inside it."""
+HISTORY = 64
 LUMINANCE_WEIGHTS = (0.2126, 0.7152, 0.0722)
 _KR_KB = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627, 0.0593)}
 
@@ -97,14 +101,26 @@ class FrameSeries:
         self._motion_normalized = array("d")
         self._luminance = array("d")
         self._end_pts = 0
+        self._gap_ends: dict[int, int] = {}
+        self._damaged: list[int] = []
+        self._errors: list[int] = []
         self._recent: deque[tuple[float, UInt8Array]] = deque()
         self.last_time_s = 0.0
 
     def __len__(self) -> int:
         return len(self._pts)
 
+    def note_damage(self, decoded: DecodedFrame) -> None:
+        """Remembers that a frame is damaged, and how many packets before it could not be decoded."""
+        if decoded.is_damaged:
+            self._damaged.append(decoded.index)
+        if decoded.num_errors:
+            self._errors += [decoded.index] * decoded.num_errors
+
     def append(self, pts: int, duration: int, stat: FrameStat) -> None:
         """Adds the next frame in display order."""
+        if self._pts and self._end_pts < pts:
+            self._gap_ends[len(self._pts)] = self._end_pts
         self._pts.append(pts)
         self._end_pts = pts + max(duration, 1)
         self.last_time_s = pts * self._time_base.numerator / self._time_base.denominator
@@ -133,11 +149,54 @@ class FrameSeries:
         """Time of a frame in seconds (see `pts`)."""
         return self.pts(frame) * self._time_base
 
-    def span(self, start: Fraction, end: Fraction) -> FrameSpan | None:
-        """The frames with `start <= time < end` in seconds; None without any."""
+    def end_time(self, frame: int) -> Fraction:
+        """Seconds at which the frame before `frame` ends: the time of `frame`, unless there is a gap before it."""
+        return self._end(frame) * self._time_base
+
+    def _end(self, frame: int) -> int:
+        end = self._gap_ends.get(frame)
+        return self.pts(frame) if end is None else end
+
+    def duration_s(self) -> Fraction:
+        """Seconds that the frames so far last, without the gaps between them."""
+        gaps = sum(self._pts[frame] - end for frame, end in self._gap_ends.items())
+        return (self._end_pts - self.pts(0) - gaps) * self._time_base
+
+    def span(self, start: Fraction, end: Fraction, longest: Fraction) -> FrameSpan | None:
+        """The frames with `start <= time < end` in seconds, bounded as by `bounded_span`; None if there is none."""
         first = bisect_left(self._pts, ceil(start / self._time_base))
         last = bisect_left(self._pts, ceil(end / self._time_base))
-        return self.frame_span(first, last) if last > first else None
+        return self.bounded_span(first, last, longest, ceil(end / self._time_base))
+
+    def bounded_span(
+        self, start_frame: int, end_frame: int, longest: Fraction, end_pts: int | None = None
+    ) -> FrameSpan | None:
+        """The interval `[start_frame, end_frame)`, up to its first gap and `longest` seconds; None if it is empty.
+
+        It ends inside a frame that is held, at `end_pts` if that is given, and before any other frame that would make
+        it too long.
+        """
+        gap = min((frame for frame in self._gap_ends if start_frame < frame < end_frame), default=end_frame)
+        end_frame = min(end_frame, gap)
+        if end_frame <= start_frame:
+            return None
+        limit = self.pts(start_frame) + floor(longest / self._time_base)
+        while end_frame > start_frame and self._end(end_frame) > limit and not self._is_held(start_frame, end_frame):
+            end_frame -= 1
+        if end_frame == start_frame:
+            return None
+        span = self.frame_span(start_frame, end_frame)
+        bound = min(limit, limit if end_pts is None else end_pts)
+        if self._pts[end_frame - 1] < bound < span.end_pts and self._is_held(start_frame, end_frame):
+            return replace(span, end_pts=bound)
+        return span
+
+    def _is_held(self, start_frame: int, end_frame: int) -> bool:
+        """Whether the last frame of an interval lasts longer than `HELD_S` and than 5 median steps."""
+        steps = np.diff(self._pts[max(start_frame, end_frame - HISTORY) : end_frame])
+        duration = self._end(end_frame) - self._pts[end_frame - 1]
+        usual = float(np.median(steps)) if len(steps) else 0.0
+        return duration > HELD_S / self._time_base and duration > HELD_STEPS * usual
 
     def frame_span(self, start_frame: int, end_frame: int) -> FrameSpan:
         """The interval `[start_frame, end_frame)` with its timestamps."""
@@ -145,7 +204,7 @@ class FrameSeries:
             start_frame=start_frame,
             end_frame=end_frame,
             start_pts=self.pts(start_frame),
-            end_pts=self.pts(end_frame),
+            end_pts=self._end(end_frame),
             time_base=self._time_base,
         )
 
@@ -167,7 +226,14 @@ class FrameSeries:
             luminance_all_max=float(luminance.max()),
             motion_score=self.motion_mean(span.start_frame, span.end_frame),
             motion_normalized=float(np.mean(self._motion_normalized[span.start_frame : span.end_frame])),
+            damaged_frames=_count_between(self._damaged, span.start_frame, span.end_frame),
+            decode_errors=_count_between(self._errors, span.start_frame + 1, self._errors_end(span)),
         )
+
+    def _errors_end(self, span: FrameSpan) -> int:
+        """Errors are counted at the frame behind them: at that behind the interval too, unless there is a gap."""
+        reaches = span.end_frame not in self._gap_ends and span.end_pts == self.pts(span.end_frame)
+        return span.end_frame + reaches
 
     def shot(self, start_frame: int, end_frame: int, kind: str, touched_from: int, confidence: float | None) -> Shot:
         """The shot `[start_frame, end_frame)` with its means; the other arguments describe its first boundary."""
@@ -175,7 +241,7 @@ class FrameSeries:
             start_frame=start_frame,
             end_frame=end_frame,
             start_s=float(self.time(start_frame)),
-            end_s=float(self.time(end_frame)),
+            end_s=float(self.end_time(end_frame)),
             boundary_kind=kind,
             boundary_start_frame=touched_from,
             boundary_confidence=confidence,
@@ -198,6 +264,11 @@ class FrameSeries:
         following = np.asarray(self._motion[start + 1 : end + 1])
         motion[: len(following)] = np.minimum(motion[: len(following)], following)
         return motion
+
+
+def _count_between(frames: list[int], start: int, end: int) -> int:
+    """Number of entries in `[start, end)` of a sorted list."""
+    return max(0, bisect_left(frames, end) - bisect_left(frames, start))
 
 
 def mean_luminance(rgb: UInt8Array) -> float:

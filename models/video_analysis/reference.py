@@ -16,7 +16,7 @@ from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.decode import DecodedFrame, VideoReader
 from media.images import decode_jpeg, encode_jpeg, reference_sample_image
-from models.video_analysis.clip_intervals import ClipSettings
+from models.video_analysis.clip_intervals import ClipSettings, exact
 from models.video_analysis.frame_meter import FrameMeter
 from models.video_analysis.frame_series import FrameSeries, LuminanceFormula, mean_luminance
 from models.video_analysis.sample_images import RenderedImage, render_image
@@ -47,6 +47,7 @@ class ReferenceAnalyzer:
     def push(self, decoded: DecodedFrame) -> None:
         """Takes the next frame in display order."""
         stat, _ = self._meter.push(decoded.frame)
+        self.series.note_damage(decoded)
         self.series.append(decoded.pts, decoded.duration, stat)
         if self._detector.wants(decoded.index):
             self._detector.push(decoded.index, bgr_as_opencv(decoded.frame))
@@ -58,9 +59,12 @@ class ReferenceAnalyzer:
         self.shots = [self.series.shot(a, b, "cut" if a else "start", a, None) for a, b in frames]
         fps = self._info.nominal_fps or Fraction(count, 1) / self.series.time(count)
         for start, end in reference_intervals(frames, float(fps), self._settings.clips):
-            end = min(end, count)
-            if end > start:
-                self.clips.append(self._clip(self.series.frame_span(start, end)))
+            span = self._span(start, min(end, count))
+            if span is not None:
+                self.clips.append(self._clip(span))
+
+    def _span(self, start_frame: int, end_frame: int) -> FrameSpan | None:
+        return self.series.bounded_span(start_frame, end_frame, exact(self._settings.clips.max_s))
 
     def _clip(self, span: FrameSpan) -> ClipCandidate:
         samples: list[SampleImage] = []
@@ -102,6 +106,10 @@ class SpatialVidAnalyzer(ReferenceAnalyzer):
     def _shot_frames(self, cuts: list[int], count: int) -> list[tuple[int, int]]:
         """No shot at all in a video without cuts."""
         return super()._shot_frames(cuts, count) if cuts else []
+
+    def _span(self, start_frame: int, end_frame: int) -> FrameSpan | None:
+        """An interval by count of frames, however long it lasts."""
+        return self.series.frame_span(start_frame, end_frame) if end_frame > start_frame else None
 
     def _scores(self, span: FrameSpan, luminance: list[float]) -> ClipScores:
         """Cheap scores; motion is averaged over one frame too many."""

@@ -47,6 +47,7 @@ class MeasuredFrame(NamedTuple):
       stat: frame statistics of the native kernels.
       size: width and height of the upright frame, pixels.
       format_changed: whether size or format differ from the previous frame.
+      follows_gap: whether frames are missing before it.
       image: sample image of a candidate frame, else None.
     """
 
@@ -55,6 +56,7 @@ class MeasuredFrame(NamedTuple):
     stat: FrameStat
     size: tuple[int, int]
     format_changed: bool
+    follows_gap: bool
     image: RenderedImage | None
 
 
@@ -103,6 +105,9 @@ class VideoAnalyzer:
         stat, format_changed = self._meter.push(decoded.frame)
         if format_changed or self._size is None:
             self._start_format(upright_size(decoded.frame, self._info))
+        elif decoded.follows_gap:
+            self._break_shot("gap")
+        self.series.note_damage(decoded)
         self._samples.offer(decoded)
         self._append(decoded.pts, decoded.duration, stat)
 
@@ -110,6 +115,8 @@ class VideoAnalyzer:
         """Takes the measured values of the next frame in display order."""
         if measured.format_changed or self._size is None:
             self._start_format(measured.size)
+        elif measured.follows_gap:
+            self._break_shot("gap")
         if measured.image is not None:
             self._samples.hold(len(self.series) + len(self._pending), measured.pts, measured.image)
         self._append(measured.pts, measured.duration, measured.stat)
@@ -146,15 +153,18 @@ class VideoAnalyzer:
     def _start_format(self, size: tuple[int, int]) -> None:
         """Starts a new shot at a new frame size or format."""
         is_first, self._size = self._size is None, self._size or size
-        if is_first:
-            return
+        if not is_first:
+            self._break_shot("format_change")
+            self._size = size
+
+    def _break_shot(self, kind: str) -> None:
+        """Ends the open shot before the next frame, whatever the images look like."""
         self._flush()
         frame = len(self.series)
         for boundary in self._detector.finish():
             self._close_shot(_ShotStart.of(boundary, self._segment_start))
-        self._close_shot(_ShotStart(frame, frame, "format_change", None))
+        self._close_shot(_ShotStart(frame, frame, kind, None))
         self._start_segment(frame)
-        self._size = size
 
     def _open_shot(self, boundary: _ShotStart) -> None:
         self._boundary = boundary
@@ -189,9 +199,11 @@ class VideoAnalyzer:
             self._samples.drop_before(boundary.frame)
 
     def _add_clips(self, pieces: list[tuple[Fraction, Fraction]]) -> None:
+        longest, shortest = exact(self._settings.clips.max_s), exact(self._settings.clips.min_s)
         for start, end in pieces:
-            span = self.series.span(start, end)
-            if span is not None:
+            span = self.series.span(start, end, longest)
+            # An interval can begin late, inside a held frame; the edges of frames alone may shorten it by a step.
+            if span is not None and span.duration_s + 1 / span.fps >= shortest:
                 self.clips.append(self._clip(span))
                 self._samples.drop_before(span.end_frame)
 

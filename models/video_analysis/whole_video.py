@@ -53,6 +53,7 @@ class WholeVideoAnalyzer:
             )
         if not decoded.index:
             self._size = upright_size(decoded.frame, self._info)
+        self.series.note_damage(decoded)
         self.series.append(decoded.pts, decoded.duration, stat)
         self._samples.offer(decoded)
         if len(self._samples) > MAX_CANDIDATES:

@@ -27,6 +27,7 @@ from native.frame_stats import THUMBNAIL_SIZE, FrameStat
 
 LEAD_S = 1
 MAX_LEAD_S = 60
+MIN_WINDOW_BYTES = 1024
 BATCH_FRAMES = 250
 PtsRange = tuple[int | None, int | None]
 """`[start, end)` in ticks; None: from the first frame, to the last."""
@@ -41,6 +42,7 @@ _SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("format_changed", pa.bool_()),
+        ("follows_gap", pa.bool_()),
         ("picture_luminance", pa.float64()),
         ("picture_jpeg", pa.binary()),
         # Difference to the previous thumbnail, modulo 256; the first of a batch unchanged.
@@ -67,7 +69,10 @@ def plan_windows(info: VideoInfo, settings: AnalysisSettings, window_s: float) -
         return []
     if info.duration_s < 1.5 * window_s:
         return []
-    count = round(info.duration_s / exact(window_s))
+    # A header can state any duration.
+    count = min(round(info.duration_s / exact(window_s)), info.size_bytes // MIN_WINDOW_BYTES)
+    if count < 2:
+        return []
     ticks = exact(window_s) / info.time_base
     bounds = [info.start_pts + round(k * ticks) for k in range(1, count)]
     return list(zip([None, *bounds], [*bounds, None], strict=True))
@@ -150,7 +155,7 @@ class _Measurer:
         if self._grid.is_due(decoded.pts) and not is_lead:
             image = render_image(decoded.frame, self._info, self._settings.samples)
         size = upright_size(decoded.frame, self._info)
-        return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, image)
+        return MeasuredFrame(decoded.pts, decoded.duration, stat, size, format_changed, decoded.follows_gap, image)
 
     def is_lead_too_long(self, measured: MeasuredFrame) -> bool:
         """Whether decoding started more than `MAX_LEAD_S` before the window."""
@@ -222,7 +227,7 @@ def _check_join(tail: Sequence[MeasuredFrame], lead: Sequence[MeasuredFrame]) ->
             a.stat[start:5] == b.stat[start:5]
             and np.array_equal(a.stat.thumbnail, b.stat.thumbnail)
             and (a.duration, a.size) == (b.duration, b.size)
-            and (a.format_changed == b.format_changed or not number)
+            and ((a.format_changed, a.follows_gap) == (b.format_changed, b.follows_gap) or not number)
         )
         if not same:
             raise UnfitWindowError(f"two windows have different frames at {a.pts}")
@@ -238,6 +243,7 @@ def _to_batch(frames: Sequence[MeasuredFrame]) -> pa.RecordBatch:
         [frame.size[0] for frame in frames],
         [frame.size[1] for frame in frames],
         [frame.format_changed for frame in frames],
+        [frame.follows_gap for frame in frames],
         [frame.image and frame.image.luminance for frame in frames],
         [frame.image and frame.image.jpeg for frame in frames],
     ]
@@ -265,6 +271,7 @@ def _from_batch(batch: pa.RecordBatch) -> Iterator[MeasuredFrame]:
             stat=FrameStat(thumbnail=thumbnail, **{name: row[name] for name in _NUMBERS}),
             size=(row["width"], row["height"]),
             format_changed=row["format_changed"],
+            follows_gap=row["follows_gap"],
             image=None if jpeg is None else RenderedImage(row["picture_luminance"], jpeg),
         )
 

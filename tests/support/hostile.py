@@ -352,3 +352,32 @@ def _damage(data: bytes, everything: bool = False) -> bytes:
 
 def _png() -> bytes:
     return bytes(cv2.imencode(".png", np.full((32, 32, 3), 128, np.uint8))[1])
+
+
+def with_hole(source: Path, path: Path, share: float, rng: np.random.Generator) -> Path:
+    """A copy of a file with a share of its bytes zeroed, somewhere behind the header and before an index at the end."""
+    data = bytearray(source.read_bytes())
+    size = round(share * len(data))
+    start = int(rng.integers(len(data) * 4 // 10, len(data) * 8 // 10 - size))
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def join_streams(path: Path, parts: list[tuple[Path, float]]) -> Path:
+    """One MPEG transport stream of several videos, each with its clock set to start at a time in seconds."""
+    with path.open("wb") as joined:
+        for number, (part, start_s) in enumerate(parts):
+            piece = path.with_name(f"{path.stem}.{number}.ts")
+            shift = round(start_s * 90000)
+            with av.open(str(part)) as given, av.open(str(piece), "w") as output:
+                stream = output.add_stream_from_template(given.streams.video[0], opaque=True)
+                for packet in given.demux(video=0):
+                    if packet.size:
+                        ticks = Fraction(90000) * packet.time_base
+                        packet.pts, packet.dts = (round(t * ticks) + shift for t in (packet.pts, packet.dts))
+                        packet.duration, packet.time_base = round(packet.duration * ticks), Fraction(1, 90000)
+                        packet.stream = stream
+                        output.mux(packet)
+            joined.write(piece.read_bytes())
+    return path
