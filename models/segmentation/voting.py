@@ -13,7 +13,7 @@ from models.flow.dis import FlowCache, flow_magnitude, warp
 
 FORWARD_BACKWARD_PX = 1.0
 FORWARD_BACKWARD_SHARE = 0.05
-MAX_EXCESS = 2.5
+MAX_RESIDUAL = 2.5
 NEIGHBOR_WEIGHT = 1.0
 SINGLE_FRAME_MARGIN = 0.25
 DECAY = 0.8
@@ -26,7 +26,7 @@ MAX_HOLE_SHARE = 0.5
 
 
 def vote_over_time(
-    flows: FlowCache, excess: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
+    flows: FlowCache, residual: Sequence[Float32Array], weight: Sequence[Float32Array], is_registered: BoolArray
 ) -> tuple[list[Float32Array], list[Float32Array]]:
     """Residuals of each frame averaged over the clip along the flow, and their weights.
 
@@ -35,14 +35,14 @@ def vote_over_time(
 
     Args:
       flows: between neighboring frames.
-      excess, weight: (h, w) of each frame: residual in units of its tolerance, and its weight.
+      residual, weight: (h, w) of each frame: residual in units of its tolerance, and its weight.
       is_registered: (n,) bool; frames without a pose stop the propagation.
 
     Returns:
       Residual and weight of each frame.
     """
-    count = len(excess)
-    own = [np.dstack([w * np.minimum(e, MAX_EXCESS), w]) for e, w in zip(excess, weight, strict=True)]
+    count = len(residual)
+    own = [np.dstack([w * np.minimum(e, MAX_RESIDUAL), w]) for e, w in zip(residual, weight, strict=True)]
     passes = []
     for order in (range(count), range(count - 1, -1, -1)):
         sums: list[Float32Array] = list(own)
@@ -54,14 +54,14 @@ def vote_over_time(
     total = [ahead + back - once for ahead, back, once in zip(*passes, own, strict=True)]
     mean = [
         np.maximum(t[..., 0] / np.maximum(t[..., 1], 1e-4), e - SINGLE_FRAME_MARGIN)
-        for t, e in zip(total, excess, strict=True)
+        for t, e in zip(total, residual, strict=True)
     ]
     return _propagate(flows, mean, is_registered), [np.minimum(t[..., 1], 1) for t in total]
 
 
-def _propagate(flows: FlowCache, excess: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
-    count = len(excess)
-    best = [np.minimum(e, MAX_EXCESS) for e in excess]
+def _propagate(flows: FlowCache, residual: Sequence[Float32Array], is_registered: BoolArray) -> list[Float32Array]:
+    count = len(residual)
+    best = [np.minimum(e, MAX_RESIDUAL) for e in residual]
     result = list(best)
     for order in (range(count), range(count - 1, -1, -1)):
         propagated = list(best)
@@ -85,17 +85,17 @@ def is_flow_consistent(flows: FlowCache, before: int, now: int) -> BoolArray:
 
 
 def clean_masks(
-    gray: Sequence[UInt8Array], excess: Sequence[Float32Array], weight: Sequence[Float32Array], map_fn: MapFunction
+    gray: Sequence[UInt8Array], residual: Sequence[Float32Array], weight: Sequence[Float32Array], map_fn: MapFunction
 ) -> BoolArray:
     """(n, h, w) bool masks from residuals, without small or weak regions.
 
     Residuals of a region are above 1, some of them well above.
     """
-    return np.stack(list(map_fn(lambda k: _clean(gray[k], excess[k], weight[k]), range(len(gray)))))
+    return np.stack(list(map_fn(lambda k: _clean(gray[k], residual[k], weight[k]), range(len(gray)))))
 
 
-def _clean(gray: UInt8Array, excess: Float32Array, weight: Float32Array) -> BoolArray:
-    smooth = _guided_mean(gray.astype(np.float32), excess, weight)
+def _clean(gray: UInt8Array, residual: Float32Array, weight: Float32Array) -> BoolArray:
+    smooth = _guided_mean(gray.astype(np.float32), residual, weight)
     weak = (smooth > 1).astype(np.uint8)
     opening, closing = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (OPEN_PX, CLOSE_PX))
     joined = cv2.morphologyEx(cv2.morphologyEx(weak, cv2.MORPH_OPEN, opening), cv2.MORPH_CLOSE, closing)
@@ -103,7 +103,7 @@ def _clean(gray: UInt8Array, excess: Float32Array, weight: Float32Array) -> Bool
     strong = np.zeros(count, bool)
     strong[np.unique(labels[smooth > STRONG_FACTOR])] = True
     strong[0] = False
-    strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * excess.size
+    strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_AREA_SHARE * residual.size
     return _fill_holes(np.asarray(strong[labels]))
 
 

@@ -46,7 +46,7 @@ class InitialPair:
 def find_initial_pairs(tracks: Tracks, intrinsics_px: Float64Array, count: int) -> list[InitialPair]:
     """Best initial pairs in different parts of the clip, best first.
 
-    None if no pair has parallax.
+    Empty if no pair has parallax.
     """
     tracked = tracks.is_tracked
     num_frames = len(tracked)
