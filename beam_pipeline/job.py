@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import posixpath
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,15 +27,16 @@ from beam_pipeline.runners.runner_profile import RunnerProfile, resource_hints
 from core.accounting import Accounting
 from core.digest import digest_value
 from core.serialization import to_json_text
-from explore.outputs import RUN_FILE, read_accounting, remove_stale_files
-from explore.report import write_report
+from explore.outputs import RUN_FILE, TABLES, read_accounting, remove_stale_files
+from explore.report import REPORT_PATH, write_report
+from storage.local_files import remove_left_over, work_folder
 from storage.sources import SourceSpec
 from storage.store import Store
 from storage.tables import CONVENTIONS
 from storage.uris import normalize_uri
 from transforms.analyze import MeasureWindow
 from transforms.coders import BYTES, ELEMENTS
-from transforms.counters import BUSY_MS
+from transforms.counters import BUSY_MS, DAMAGED
 from transforms.run_context import RunContext
 
 # As RunInference calls it.
@@ -48,12 +50,13 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run: its folder, its accounting, its wall time."""
+    """A finished run: its folder, its accounting, its wall time, stored objects that were found damaged."""
 
     output_uri: str
     accounting: Accounting
     seconds: float
     report_path: str
+    damaged_results: int = 0
 
 
 def run_job(
@@ -65,6 +68,7 @@ def run_job(
     stages: Stages | None = None,
     deploy: RunnerProfile | None = None,
     show_progress: bool = True,
+    trust_output: bool = False,
 ) -> RunResult:
     """Runs the job and returns its checked result.
 
@@ -76,6 +80,7 @@ def run_job(
       stages: those of `config`, where they are built already.
       deploy: machines and prices; they change no result.
       show_progress: whether a live display is shown.
+      trust_output: whether stored blobs and shards of earlier runs are believed by their size, without reading them.
 
     Raises:
       UriError: if the output cannot be written.
@@ -88,13 +93,15 @@ def run_job(
     stages = stages or make_stages(config)
     hints = _prepare_engine(stages, [*(source.uri for source in sources), output_uri], options, deploy)
     output.check_writable()
+    _remove_left_over(output)
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="spatialbeam-progress-") as folder:
+    with work_folder("progress", tempfile.gettempdir()) as folder:
         watch = on_this_machine(options)
         context = RunContext(
             store_uri=f"{output_uri.rstrip('/')}/store",
             progress_folder=folder if watch else None,
             num_threads=config.annotate.num_threads or threads_per_clip(options),
+            trust_output=trust_output,
         )
         context.make_store()
         display = ProgressDisplay(folder, stages) if watch and show_progress else nullcontext()
@@ -104,6 +111,7 @@ def run_job(
             # Before the runner closes: it answers for its metrics.
             metrics = root.result.metrics()
             times, elements = stage_times(stages, metrics), element_sizes(metrics)
+            damaged = count_damaged(metrics)
     seconds = time.time() - started
     remove_stale_files(output)
     # Measured windows of long videos are large, and their analyses are stored.
@@ -113,11 +121,22 @@ def run_job(
         "timing": {"started_unix_s": round(started, 3), "seconds": round(seconds, 3)},
         "stage_times": times,
         "elements": elements,
+        "damaged_results": damaged,
     }
     output.write_bytes(RUN_FILE, (to_json_text(facts) + "\n").encode(), "application/json")
     report_path = write_report(output_uri)
     _check(accounting, config)
-    return RunResult(output_uri, accounting, seconds, report_path)
+    return RunResult(output_uri, accounting, seconds, report_path, damaged)
+
+
+def _remove_left_over(output: Store) -> None:
+    """Removes temporary files that an interrupted run on this machine left.
+
+    Those of single results go when that result is computed.
+    """
+    for folder in ("", "shards", posixpath.dirname(REPORT_PATH), *(f"{table}.parquet" for table in TABLES)):
+        output.remove_left_over(folder)
+    remove_left_over(tempfile.gettempdir())
 
 
 def _prepare_engine(
@@ -186,6 +205,12 @@ def stage_times(stages: Stages, metrics: MetricResults) -> dict[str, dict[str, f
         if name in times and spread.result and spread.key.metric.name == INFERENCE_MICROSECONDS:
             times[name]["busy_s"] += spread.result.sum / 1e6
     return {name: {what: round(value, 3) for what, value in row.items()} for name, row in times.items()}
+
+
+def count_damaged(metrics: MetricResults) -> int:
+    """Stored objects that this run found damaged and computed anew."""
+    found = metrics.query(MetricsFilter().with_name(DAMAGED))[MetricResults.COUNTERS]
+    return sum(counter.result or 0 for counter in found)
 
 
 def element_sizes(metrics: MetricResults) -> dict[str, float]:

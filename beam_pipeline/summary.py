@@ -39,6 +39,8 @@ def print_summary(result: RunResult, console: Console) -> None:
             markup=False,
             highlight=False,
         )
+    if result.damaged_results:
+        console.print(f"damaged in the store, computed anew: {result.damaged_results}", highlight=False)
     problems = accounting.problems()
     verdict = f"totals do not balance: {'; '.join(problems)}" if problems else "totals balance"
     console.print(f"accounting: {verdict}; {result.seconds:.1f} s", highlight=False)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import posixpath
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from zipfile import BadZipFile
 
 from PIL import Image
 
 from core.digest import digest_value
 from core.failures import ItemError
+from core.serialization import to_json_text
 from explore.clips import ClipRow, ShardReader
 from explore.filmstrips import FILMSTRIP_VERSION, Filmstrip, make_filmstrip
 from explore.markup import escape, format_clock, format_count, format_duration, format_number
 from explore.outputs import OutputError
 from explore.page_tables import page_blocks
 from explore.samples import SCORES, TAGS, load_thumbnails, missed_columns, sample_clips
-from storage.store import Store
+from storage.store import DamagedError, Store
 
 CLIPS_SHOWN = {"kept": 24, "rejected": 24, "failed": 12}
 CARDS_PER_PAGE = 12
@@ -128,11 +131,12 @@ def _cached_filmstrip(reader: ShardReader, output: Store, clip: ClipRow) -> str:
     # The shard that holds a clip changes with its neighbors: it is no part of the cache key.
     row = {name: value for name, value in clip.items() if name != "shard"}
     digest = digest_value({"version": FILMSTRIP_VERSION, "clip": row})
-    path = posixpath.join(FILMSTRIPS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.html")
-    if output.exists(path):
-        return output.read_bytes(path).decode()
+    path = posixpath.join(FILMSTRIPS_FOLDER, clip["clip_id"][:2], f"{clip['clip_id']}-{digest}.json")
+    with suppress(DamagedError):
+        if (known := output.find_sealed(path)) is not None:
+            return str(json.loads(known))
     filmstrip = _render_filmstrip(make_filmstrip(reader.read(clip)), clip["clip_id"])
-    output.write_bytes(path, filmstrip.encode(), "text/html")
+    output.write_sealed(path, to_json_text(filmstrip))
     return filmstrip
 
 

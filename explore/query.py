@@ -60,7 +60,7 @@ def write_query(output_uri: str, sql: str, file_uri: str) -> int:
     with tempfile.TemporaryDirectory(prefix="spatialbeam-query-") as temporary:
         local = os.path.join(temporary, name)
         write(rows, local)
-        Store(folder).put_file(local, name, "application/octet-stream", digest="")
+        Store(folder).put_file(local, name, "application/octet-stream")
     return rows.num_rows
 
 

@@ -137,6 +137,8 @@ def _render_overview(summary: RunSummary) -> str:
         notes.append(f"{format_count(accounting.inputs_skipped)} listed inputs were not processed (see Failures).")
     if accounting.buggy_videos:
         notes.append(f"{format_count(accounting.buggy_videos)} videos failed by a fault of the program.")
+    if damaged := summary.run.get("damaged_results"):
+        notes.append(f"{format_count(damaged)} damaged files of earlier runs were found and computed anew.")
     note = f'<p class="lead">{" ".join(notes)}</p>' if notes else ""
     return f'{note}<div class="card scroll">{draw_funnel(summary)}</div>{_render_accounting(accounting)}'
 

@@ -114,7 +114,7 @@ def _write(output_uri: str, verdicts: list[Verdict | None], statuses: list[str],
     with tempfile.TemporaryDirectory(prefix="spatialbeam-") as temporary:
         local = os.path.join(temporary, "table.parquet")
         pq.write_table(table, local, compression="zstd")
-        Store(folder).put_file(local, name, "application/vnd.apache.parquet", digest="")
+        Store(folder).put_file(local, name, "application/vnd.apache.parquet")
 
 
 def _texts(old: pa.ChunkedArray, new: list[tuple[str, ...] | None]) -> pa.Array:

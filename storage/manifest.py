@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import posixpath
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.references import Ref
 from core.serialization import to_json_text
+from storage.local_files import work_folder
 from storage.store import Store
 
 MANIFEST_PATH = "manifest.json"
@@ -57,7 +60,7 @@ def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | P
 
     Members keep their order; owner, time and mode are constant.
     """
-    with tempfile.TemporaryDirectory(prefix="spatialbeam-shard-") as folder:
+    with work_folder("shard", tempfile.gettempdir()) as folder:
         local = os.path.join(folder, "shard.tar")
         with tarfile.open(local, "w", format=tarfile.GNU_FORMAT) as tar:
             for name, data in members:
@@ -72,7 +75,7 @@ def write_shard(output: Store, path: str, members: Iterable[tuple[str, bytes | P
 
 def write_table(output: Store, path: str, data: pa.Table) -> OutputFile:
     """Writes one Parquet file of a table; the order of rows is kept."""
-    with tempfile.TemporaryDirectory(prefix="spatialbeam-table-") as folder:
+    with work_folder("table", tempfile.gettempdir()) as folder:
         local = os.path.join(folder, "part.parquet")
         pq.write_table(data, local, compression="zstd")
         return put_output_file(output, local, path, data.num_rows, PARQUET)
@@ -86,6 +89,20 @@ def put_output_file(output: Store, local: str, path: str, count: int, media_type
     return OutputFile(path=path, count=count, size_bytes=ref.size_bytes, sha256=sha256)
 
 
+def check_file(output: Store, file: OutputFile, *, digest: bool = True) -> None:
+    """Checks a file of the data set against what was written.
+
+    Args:
+      output: the data set's folder.
+      file: path, size and digest that were written.
+      digest: whether it is read; else only its size is compared.
+
+    Raises:
+      DamagedError: if it is absent or another one.
+    """
+    output.check(Ref(path=file.path, size_bytes=file.size_bytes, digest=file.sha256, media_type=""), digest=digest)
+
+
 def write_manifest(output: Store, files: Iterable[OutputFile], subset: Mapping[str, Any] | None = None) -> str:
     """Writes the manifest, after all other files of the data set; returns its path.
 
@@ -94,7 +111,12 @@ def write_manifest(output: Store, files: Iterable[OutputFile], subset: Mapping[s
       files: all shards and table files.
       subset: for a subset of another data set: which one, and how the clips were selected.
     """
-    document: dict[str, Any] = {"files": sorted(files, key=lambda file: file.path)}
+    listed = sorted(files, key=lambda file: file.path)
+    for folder in sorted({posixpath.dirname(file.path) for file in listed}):
+        output.sync(folder)
+    document: dict[str, Any] = {"files": listed}
     if subset is not None:
         document["subset"] = subset
-    return output.write_bytes(MANIFEST_PATH, (to_json_text(document) + "\n").encode(), "application/json").path
+    output.write_bytes(MANIFEST_PATH, (to_json_text(document) + "\n").encode(), "application/json")
+    output.sync("")
+    return MANIFEST_PATH

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,16 +13,36 @@ from typing import Any
 
 import fsspec
 
-from core.digest import digest_bytes
+from core.digest import DIGEST_LENGTH, digest_bytes
+from core.failures import ItemError
 from core.references import Ref
+from storage.local_files import make_folder, move_atomic, remove_left_over, sync_folder, work_folder, write_atomic
 from storage.uris import UriError, is_local, normalize_uri, open_uri
+
+_SEAL_HEAD, _SEAL_MIDDLE, _SEAL_TAIL = b'{"digest":"', b'","value":', b"}"
+_SEAL_LENGTH = len(_SEAL_HEAD) + DIGEST_LENGTH + len(_SEAL_MIDDLE)
+_CHUNK_BYTES = 1 << 20
+
+
+class DamagedError(ItemError):
+    """A stored object is absent, unreadable, or not the one that was written."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(
+            "StoredObjectDamaged", f"{path!r} in the store {cause}.", "run again: it is then computed anew."
+        )
+        self.path, self.problem = path, cause
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.path, self.problem)
 
 
 class Store:
     """Reads and writes objects below `root_uri` (a local folder or any fsspec URI).
 
     Writes are atomic: a temporary file and a rename locally, a single put on object stores. They are idempotent too:
-    the path contains the digest of everything that the bytes depend on.
+    the path contains the digest of everything that the bytes depend on. Local files are on disk before they have
+    their name. What is read by `Ref`, or was sealed, is checked against size and digest.
     """
 
     def __init__(self, root_uri: str) -> None:
@@ -100,35 +120,118 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def write_bytes(self, path: str, data: bytes, media_type: str) -> Ref:
-        """Writes an object atomically and returns its reference."""
+    def write_bytes(self, path: str, data: bytes, media_type: str, *, durable: bool = True) -> Ref:
+        """Writes an object atomically and returns its reference.
+
+        Args:
+          path: store path.
+          data: content.
+          media_type: MIME type.
+          durable: whether a local file's bytes are on disk on return.
+        """
         target = self.full_path(path)
         if self.is_local:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary = _temporary_name(target)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                os.replace(temporary, target)
-            finally:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
+            make_folder(os.path.dirname(target))
+            write_atomic(target, data, durable=durable)
         else:
             self.fs.pipe_file(target, data)
         return Ref(path=path, size_bytes=len(data), digest=digest_bytes(data), media_type=media_type)
 
-    def put_file(self, local_path: str, path: str, media_type: str, digest: str) -> Ref:
-        """Moves a local file to `path` in the store, atomically."""
+    def put_file(self, local_path: str, path: str, media_type: str, digest: str | None = None) -> Ref:
+        """Moves a local file to `path` in the store, atomically.
+
+        `digest` is that of its bytes, where it is known.
+        """
         target = self.full_path(path)
-        size_bytes = os.path.getsize(local_path)
+        size_bytes, digest = os.path.getsize(local_path), digest or file_digest(local_path)
         if self.is_local:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary = _temporary_name(target)
-            shutil.move(local_path, temporary)
-            os.replace(temporary, target)
+            make_folder(os.path.dirname(target))
+            move_atomic(local_path, target)
         else:
             self.fs.put_file(local_path, target)
         return Ref(path=path, size_bytes=size_bytes, digest=digest, media_type=media_type)
+
+    def sync(self, folder: str) -> None:
+        """Waits until the names of a local store's files in `folder` are on disk; elsewhere a put has done that."""
+        if self.is_local:
+            sync_folder(self.full_path(folder))
+
+    def remove_left_over(self, folder: str = "") -> None:
+        """Removes temporary files in `folder` of processes of this machine that have ended."""
+        if self.is_local:
+            remove_left_over(self.full_path(folder))
+
+    def read(self, ref: Ref) -> bytes:
+        """The bytes that `ref` refers to.
+
+        Raises:
+          DamagedError: if they are absent or not those that were written.
+        """
+        with self._damage(ref.path):
+            data = self.read_bytes(ref.path)
+        if problem := _difference(ref, len(data), digest_bytes(data)):
+            raise DamagedError(ref.path, problem)
+        return data
+
+    def check(self, ref: Ref, *, digest: bool = True) -> None:
+        """Checks the stored bytes against their reference.
+
+        Args:
+          ref: the reference.
+          digest: whether they are read; else only their size is compared.
+
+        Raises:
+          DamagedError: if they are absent or not those that were written.
+        """
+        with self._damage(ref.path):
+            size = self.size(ref.path)
+            if size is None:
+                raise FileNotFoundError(ref.path)
+            # An object of another size needs no reading.
+            found = self.digest(ref.path)[: len(ref.digest)] if digest and size == ref.size_bytes else ref.digest
+        if problem := _difference(ref, size, found):
+            raise DamagedError(ref.path, problem)
+
+    def digest(self, path: str) -> str:
+        """SHA-256 of the object at `path`, hexadecimal; one chunk is in memory at a time."""
+        hasher = hashlib.sha256()
+        with self.fs.open(self.full_path(path), "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+        return hasher.hexdigest()
+
+    def write_sealed(self, path: str, json_text: str) -> None:
+        """Writes a JSON value with the digest of the value and its path."""
+        payload = json_text.encode()
+        data = _SEAL_HEAD + _seal(path, payload).encode() + _SEAL_MIDDLE + payload + _SEAL_TAIL
+        self.write_bytes(path, data, "application/json", durable=False)
+
+    def find_sealed(self, path: str) -> bytes | None:
+        """JSON text of the value that `write_sealed` wrote to `path`, or None if there is none.
+
+        Raises:
+          DamagedError: if it is unreadable, or not the one that was written there.
+        """
+        with self._damage(path):
+            data = self.find_bytes(path)
+        if data is None:
+            return None
+        payload, head = data[_SEAL_LENGTH:-1], data[:_SEAL_LENGTH]
+        if head != _SEAL_HEAD + _seal(path, payload).encode() + _SEAL_MIDDLE or data[-1:] != _SEAL_TAIL:
+            raise DamagedError(path, f"has {len(data)} bytes that differ from those written")
+        return payload
+
+    @contextmanager
+    def _damage(self, path: str) -> Iterator[None]:
+        """Raises `DamagedError` where a read fails for a reason that another try would not change."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise DamagedError(path, "is gone") from error
+        except OSError as error:
+            if not self.is_local:
+                raise
+            raise DamagedError(path, f"cannot be read ({error.strerror or error})") from error
 
     def remove_folder(self, path: str) -> None:
         """Removes all objects below `path`, if any."""
@@ -136,21 +239,41 @@ class Store:
             self.fs.rm(self.full_path(path), recursive=True)
 
     @contextmanager
-    def local_copy(self, path: str) -> Iterator[str]:
-        """A local path to the object.
+    def local_copy(self, ref: Ref) -> Iterator[str]:
+        """A local path to the verified bytes that `ref` refers to.
 
         The object itself in a local store, else a temporary copy.
+
+        Raises:
+          DamagedError: if they are absent or not those that were written.
         """
-        source = self.full_path(path)
+        source = self.full_path(ref.path)
         if self.is_local:
+            self.check(ref)
             yield source
             return
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-") as folder:
+        with work_folder("copy", tempfile.gettempdir()) as folder:
             copy = os.path.join(folder, posixpath.basename(source))
-            self.fs.get_file(source, copy)
+            with self._damage(ref.path):
+                self.fs.get_file(source, copy)
+            if problem := _difference(ref, os.path.getsize(copy), file_digest(copy)):
+                raise DamagedError(ref.path, problem)
             yield copy
 
 
-def _temporary_name(target: str) -> str:
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".tmp-{uuid.uuid4().hex[:12]}-{name[-40:]}")
+def file_digest(path: str) -> str:
+    """SHA-256 of a local file, hexadecimal, shortened to 128 bits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
+
+
+def _difference(ref: Ref, size_bytes: int, digest: str) -> str | None:
+    """How bytes differ from those that `ref` refers to; None if they do not."""
+    if size_bytes != ref.size_bytes:
+        return f"has {size_bytes} bytes, not {ref.size_bytes}"
+    return None if digest == ref.digest else f"has {size_bytes} bytes that differ from those written"
+
+
+def _seal(path: str, payload: bytes) -> str:
+    """Digest of a value in its place, so that two files that were swapped are noticed."""
+    return digest_bytes(posixpath.normpath(path).encode() + b"\0" + payload)

@@ -15,6 +15,7 @@ import apache_beam as beam
 
 from core.annotations import VideoAnalysis
 from core.records import ClipRecord, VideoRecord, VideoWindow, make_clip_id
+from core.references import Ref, find_refs
 from core.serialization import from_json_text, to_json_text
 from core.stage import StageContract
 from core.video_info import VideoInfo
@@ -22,8 +23,9 @@ from models.registry import resolve_model
 from models.registry.table import TRANSNET_V2
 from models.video_analysis import AnalysisSettings, analyze_measured, analyze_video
 from models.video_analysis.windows import UnfitWindowError, join_windows, measure_window, plan_windows
+from storage.local_files import work_folder
 from storage.stage_output import StageOutput
-from storage.store import Store
+from storage.store import DamagedError, Store
 from transforms.run_context import RunContext
 from transforms.splitting import SplitStage
 from transforms.stage import Stage
@@ -54,7 +56,7 @@ class MeasureWindow(Stage[VideoWindow]):
           ItemError: if the video cannot be read.
         """
         window = (record.start_pts, record.end_pts)
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-window-") as folder:
+        with work_folder("window", tempfile.gettempdir()) as folder:
             path = os.path.join(folder, "frames.arrow")
             measured = measure_window(
                 record.uri,
@@ -65,7 +67,7 @@ class MeasureWindow(Stage[VideoWindow]):
                 lambda count: output.progress.add(AnalyzeVideo.contract.name, "frames", count),
             )
             if measured.unfit is None:
-                frames = output.store.put_file(path, output.path("frames.arrow"), ARROW, digest="")
+                frames = output.store.put_file(path, output.path("frames.arrow"), ARROW)
                 measured = dataclasses.replace(measured, frames=frames)
         return {"measured": measured}
 
@@ -146,6 +148,12 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
         data = to_json_text(analysis).encode()
         return {"analysis": output.write("analysis.json", data, "application/json")}
 
+    def stored_refs(self, changes: Mapping[str, Any], store: Store) -> Iterator[Ref]:
+        """The analysis and the sample images that it refers to."""
+        analysis = changes["analysis"]
+        yield analysis
+        yield from find_refs(from_json_text(VideoAnalysis, store.read(analysis)))
+
     def _joined(self, record: VideoRecord, info: VideoInfo, output: StageOutput) -> VideoAnalysis | None:
         """The analysis merged from measured windows; None if that is not possible."""
         windows = self.part_results(record, output)
@@ -157,7 +165,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
             frames = measured[number].frames
             if frames is None:
                 raise UnfitWindowError(f"window {number} was not measured")
-            return output.store.local_copy(frames.path)
+            return output.store.local_copy(frames)
 
         try:
             analysis = analyze_measured(
@@ -166,7 +174,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
                 self.settings,
                 lambda name, data: output.write(name, data, "image/jpeg"),
             )
-        except (UnfitWindowError, FileNotFoundError) as reason:
+        except (UnfitWindowError, DamagedError) as reason:
             logger.warning("%s is analyzed in one piece, since %s", record.uri, reason)
             return None
         logger.info("%s was analyzed in %d windows", record.uri, len(windows))
@@ -177,7 +185,7 @@ def read_analysis(video: VideoRecord, store: Store) -> VideoAnalysis | None:
     """The analysis that a video record refers to; None for a failed video."""
     if video.failure is not None or video.analysis is None:
         return None
-    return from_json_text(VideoAnalysis, store.read_bytes(video.analysis.path))
+    return from_json_text(VideoAnalysis, store.read(video.analysis))
 
 
 def clips_of(video: VideoRecord, analysis: VideoAnalysis) -> Iterator[ClipRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -13,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from core.annotations import AnnotationValues, SpatialAnnotation
-from core.digest import DIGEST_LENGTH
 from core.records import ClipRecord, ClipStatus, Scalar
 from core.references import Ref
 from core.stage import StageContract
@@ -24,6 +22,7 @@ from models.depth.mono_depth_file import MonoDepths
 from models.sfm.estimate import Intrinsics, resize_intrinsics
 from models.sfm.estimators import estimator_version, make_estimator
 from models.slam.tracked_frames import TrackedFrames
+from storage.local_files import work_folder
 from storage.shard_members import npy_bytes
 from storage.stage_output import StageOutput
 from transforms.stage import Stage
@@ -93,8 +92,8 @@ class EstimateGeometry(Stage[ClipRecord]):
         fps = None if settings.fps == "source" else float(settings.fps)
         known = known_intrinsics(record.extra)
         with (
-            output.store.local_copy(record.encoded.video.path) as path,
-            tempfile.TemporaryDirectory(prefix="spatialbeam-annotate-") as folder,
+            output.store.local_copy(record.encoded.video) as path,
+            work_folder("annotate", tempfile.gettempdir()) as folder,
         ):
             info = probe_video(path)
             clip_size = info.display_width, info.display_height
@@ -103,10 +102,10 @@ class EstimateGeometry(Stage[ClipRecord]):
             frames = read_clip_frames(path, info, fps, settings.max_side_px, include_skipped=settings.poses_every_frame)
             mono_depths = None
             if record.mono_depth is not None:
-                mono_depths = MonoDepths.read(output.store.read_bytes(record.mono_depth.file.path))
+                mono_depths = MonoDepths.read(output.store.read(record.mono_depth.file))
             tracked = None
             if record.tracked is not None:
-                tracked = TrackedFrames.from_bytes(output.store.read_bytes(record.tracked.file.path))
+                tracked = TrackedFrames.from_bytes(output.store.read(record.tracked.file))
             found = annotate_clip(
                 frames,
                 clip_size,
@@ -130,9 +129,7 @@ def _write(found: ClipAnnotation, clip_size: tuple[int, int], output: StageOutpu
     def file(name: str, path: str | None) -> Ref | None:
         if path is None:
             return None
-        with open(path, "rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_LENGTH]
-        return output.store.put_file(path, output.path(f"{name}.npz"), NPZ, digest)
+        return output.store.put_file(path, output.path(f"{name}.npz"), NPZ)
 
     dense = found.dense_cam_from_world
     return SpatialAnnotation(

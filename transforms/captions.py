@@ -180,11 +180,11 @@ class _StoredAnswers(AnswerCache):
         self._output = output
 
     def get(self, step: str) -> str | None:
-        path = self._output.path(f"{step}.json")
-        return self._output.store.read_bytes(path).decode() if self._output.store.exists(path) else None
+        answer = self._output.find(f"{step}.json")
+        return answer if isinstance(answer, str) else None
 
     def put(self, step: str, answer: str) -> None:
-        self._output.write(f"{step}.json", answer.encode(), "application/json")
+        self._output.keep(f"{step}.json", answer)
 
 
 def caption_stage(settings: CaptionSettings) -> ComposeCaptions | AskForCaptions | CaptionLocally:

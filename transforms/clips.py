@@ -11,6 +11,7 @@ from core.annotations import EncodedClip
 from core.records import ClipRecord, ClipStatus
 from core.stage import StageContract
 from media.encode import CutResult, CutSettings, copy_clip, cut_clip
+from storage.local_files import work_folder
 from storage.stage_output import StageOutput
 from transforms.stage import Stage
 
@@ -47,7 +48,7 @@ class CutClips(Stage[ClipRecord]):
         Raises:
           ItemError: if the source cannot be read any more or the result is not the interval asked for.
         """
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-cut-") as folder:
+        with work_folder("cut", tempfile.gettempdir()) as folder:
             path = os.path.join(folder, "clip.mp4")
             # Timestamps that had to be repaired while reading from the start cannot be sought to.
             use_index = record.timestamp_repairs == 0

@@ -13,6 +13,7 @@ from core.progress import ProgressLog
 from transforms.run_context import RunContext
 
 BUSY_MS = "busy_ms"
+DAMAGED = "damaged"
 EXPECTED = "expected"
 
 
@@ -24,7 +25,7 @@ class Counters:
         self._progress = progress
 
     def add(self, what: str, count: int = 1) -> None:
-        """Counts a record: "done", "reused", "failed" or "passed"."""
+        """Counts a record ("done", "reused", "failed", "passed"), or stored objects that are damaged."""
         Metrics.counter(self._stage, what).inc(count)
         self._progress.add(self._stage, what, count)
 

@@ -145,11 +145,14 @@ class WriteDataset(beam.PTransform):
         all_shards = (
             kept.pipeline | "Shards" >> beam.Create([None]) | "EachShard" >> each_shard.with_output_types(member_type)
         )
+        write = WriteShard(
+            self.output_uri, self.context.store_uri, self.extra_types, trust_output=self.context.trust_output
+        )
         shard_files = (
             (members, all_shards)
             | "ClipsAndShards" >> beam.Flatten()
             | "GroupShards" >> beam.GroupByKey()
-            | "WriteShards" >> beam.ParDo(WriteShard(self.output_uri, self.context.store_uri, self.extra_types), shards)
+            | "WriteShards" >> beam.ParDo(write, shards)
         )
         rows = (
             videos | "VideoRows" >> beam.ParDo(_VideoRowsDoFn(self.context)),

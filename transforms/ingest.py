@@ -16,6 +16,8 @@ import apache_beam as beam
 from core.digest import digest_value
 from core.failures import Failure
 from core.records import FailureRecord, VideoRecord
+from core.references import Ref
+from core.serialization import from_jsonable
 from core.settings import Settings
 from core.stage import StageContract
 from media.download import (
@@ -29,9 +31,10 @@ from media.download import (
 )
 from media.probe import probe_video
 from media.source import fingerprint
+from storage.local_files import work_folder
 from storage.sources import SourceSpec, list_videos
 from storage.stage_output import StageOutput
-from storage.store import Store
+from storage.store import DamagedError, Store
 from transforms.stage import Stage
 
 
@@ -103,14 +106,26 @@ class FetchVideo(Stage[VideoRecord]):
         time_range = read_range(record.extra)
         store, path = output.store, output.path("video")
         with _work_folder(store, output.path("partial")) as folder:
-            if not store.exists(path):
+            if not _is_stored(output):
                 found = download_page(record.uri, folder, self.settings)
                 if time_range is not None:
                     whole, found = found, f"{found}.nut"
                     copy_range(whole, found, *time_range)
-                store.put_file(found, path, "application/octet-stream", digest="")
+                output.keep("video.json", store.put_file(found, path, "application/octet-stream"))
         full = store.full_path(path)
         return {"uri": full if store.is_local else store.fs.unstrip_protocol(full), "page_url": record.uri}
+
+
+def _is_stored(output: StageOutput) -> bool:
+    """Whether the video was downloaded before, and is the one that was stored."""
+    if (known := output.find("video.json")) is None:
+        return False
+    try:
+        output.check(from_jsonable(Ref, known))
+    except DamagedError as error:
+        output.note_damage(error)
+        return False
+    return True
 
 
 @contextmanager
@@ -120,7 +135,7 @@ def _work_folder(store: Store, path: str) -> Iterator[str]:
     A lock makes two workers with the same video take turns.
     """
     if not store.is_local:
-        with tempfile.TemporaryDirectory(prefix="spatialbeam-fetch-") as folder:
+        with work_folder("fetch", tempfile.gettempdir()) as folder:
             yield folder
         return
     folder = store.full_path(path)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from core.annotations import CameraMotion
 from core.records import ClipRecord
+from core.references import Ref
 from core.stage import StageContract
 from models.annotation import AnnotationSettings
 from models.annotation.files import instructions_json, read_dynamic_ratios
@@ -52,14 +53,14 @@ class LabelMotion(Stage[ClipRecord]):
         geometry = record.geometry
         if geometry is None:
             raise ValueError(f"clip {record.clip_id} has no poses")
-        all_times_s, poses = _load(output, geometry.times.path), _load(output, geometry.poses.path)
+        all_times_s, poses = _load(output, geometry.times), _load(output, geometry.poses)
         span = registered_span(poses)
         times_s = all_times_s[span]
         poses = interpolate_missing_poses(poses[span], times_s)
         has_translation = geometry.camera_motion_kind == "general" and geometry.scene_depth is not None
         dynamic_ratios = None
         if geometry.masks is not None:
-            dynamic_ratios = read_dynamic_ratios(output.store.read_bytes(geometry.masks.path))[span]
+            dynamic_ratios = read_dynamic_ratios(output.store.read(geometry.masks))[span]
         metrics = trajectory_reference if self.settings.parity else trajectory
         labeler = labels_reference if self.settings.parity else detection
         measured = metrics.measure_trajectory(
@@ -86,5 +87,5 @@ class LabelMotion(Stage[ClipRecord]):
         }
 
 
-def _load(output: StageOutput, path: str) -> npt.NDArray[Any]:
-    return read_npy(output.store.read_bytes(path))
+def _load(output: StageOutput, ref: Ref) -> npt.NDArray[Any]:
+    return read_npy(output.store.read(ref))

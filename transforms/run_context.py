@@ -20,11 +20,13 @@ class RunContext:
       store_uri: root of the run's store.
       progress_folder: local folder for live progress, or None where nobody watches.
       num_threads: threads that a worker may use for one stage; results do not depend on it.
+      trust_output: whether stored blobs and shards of earlier runs are believed by their size, without reading them.
     """
 
     store_uri: str
     progress_folder: str | None = None
     num_threads: int = 1
+    trust_output: bool = False
 
     def make_store(self) -> None:
         """Makes the store's folder, if it is local.

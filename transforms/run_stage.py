@@ -22,7 +22,8 @@ from core.failures import Failure
 from core.progress import ProgressLog
 from core.stage import ContractError, check_changes, replace_fields
 from storage.stage_output import StageOutput
-from transforms.counters import Counters
+from storage.store import DamagedError
+from transforms.counters import DAMAGED, Counters
 from transforms.handlers.isolation import (
     MAX_ATTEMPTS,
     RETRY_WAIT_S,
@@ -56,18 +57,31 @@ class StageRun:
         self._stage = stage
         self._store = context.open_store()
         self._progress = ProgressLog(context.progress_folder)
+        self._trust_output = context.trust_output
         self._counters = Counters(stage.contract.name, self._progress)
+        self._damaged: deque[int] = deque()
 
     def look_up(self, record: Any) -> Outcome | None:
         """The outcome of a record that passes or is a cache hit.
 
-        None where the stage must work.
+        None where the stage must work: also where a stored result, or a blob of it, is damaged.
         """
         if record.failure is not None or not self._stage.applies(record):
             return Outcome(record, "passed")
         contract = self._stage.contract
-        if contract.cached and (known := self._output(record).load(contract.record)) is not None:
-            return Outcome(replace_fields(record, known), "reused")
+        if not contract.cached:
+            return None
+        output = self._output(record)
+        try:
+            known = output.load(contract.record)
+            if known is not None:
+                for ref in self._stage.stored_refs(known, self._store):
+                    output.check(ref)
+                return Outcome(replace_fields(record, known), "reused")
+        except DamagedError as error:
+            output.note_damage(error)
+            self._damaged.append(output.damaged)
+        output.remove_left_over()
         return None
 
     def compute(self, record: Any, changes_of: Callable[[StageOutput], Mapping[str, Any]]) -> Outcome:
@@ -93,20 +107,30 @@ class StageRun:
         Call it on the bundle's own thread.
         """
         self._counters.add(outcome.what)
+        self.count_damage()
         if outcome.seconds:
             self._counters.add_time(outcome.seconds)
         return outcome.record
 
+    def count_damage(self) -> None:
+        """Counts the damaged objects that were found since. Call it on the bundle's own thread."""
+        while self._damaged:
+            self._counters.add(DAMAGED, self._damaged.popleft())
+
     def _stored(self, record: Any, changes_of: Callable[[StageOutput], Mapping[str, Any]]) -> Any:
         contract, output = self._stage.contract, self._output(record)
         changes = changes_of(output)
+        if output.damaged:
+            self._damaged.append(output.damaged)
         check_changes(contract, changes)
         if contract.cached and self._stage.is_final(changes):
             output.save(changes)
         return replace_fields(record, changes)
 
     def _output(self, record: Any) -> StageOutput:
-        return self._stage.output(record, self._store, self._progress)
+        output = self._stage.output(record, self._store, self._progress)
+        output.trusted = self._trust_output
+        return output
 
 
 def fail(record: Any, stage: str, err: Err) -> Any:
@@ -201,6 +225,7 @@ class _PrepareDoFn(_ModelDoFn):
 
     def process(self, record: Any) -> Iterator[Any]:
         known = self._run.look_up(record)
+        self._run.count_damage()
         yield (self._run.count(known), None) if known else (record, self._stage.example(record))
 
 

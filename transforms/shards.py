@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import posixpath
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -10,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 
 from core.digest import digest_value
 from core.records import ClipRecord
 from core.references import Ref
 from core.serialization import from_json_text, to_json_text
-from storage.manifest import OutputFile, shard_path, write_shard
+from storage.local_files import work_folder
+from storage.manifest import OutputFile, check_file, shard_path, write_shard
 from storage.rows import clip_row, sample_document
 from storage.shard_members import complete_members, pack_masks, without_missing
-from storage.store import Store
+from storage.store import DamagedError, Store
 from storage.tables import CONVENTIONS
+from transforms.counters import DAMAGED
 
 SHARD_FORMAT_VERSION = 3
+logger = logging.getLogger(__name__)
 
 
 def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
@@ -48,10 +54,13 @@ def annotation_files(clip: ClipRecord) -> dict[str, Ref]:
 class WriteShard(beam.DoFn):
     """Writes one tar of a shard's clips, sorted by id.
 
-    It is kept if it is there already.
+    It is kept if it is there already and, unless trusted, holds the bytes that were written.
     """
 
-    def __init__(self, output_uri: str, store_uri: str, extra_types: Mapping[str, str]) -> None:
+    def __init__(
+        self, output_uri: str, store_uri: str, extra_types: Mapping[str, str], *, trust_output: bool = False
+    ) -> None:
+        self._trust_output = trust_output
         self._output_uri = output_uri
         self._extra_types = extra_types
         self._store_uri = store_uri
@@ -75,14 +84,34 @@ class WriteShard(beam.DoFn):
             }
         )
         marker = f"WriteShard/{index:05d}-of-{shards:05d}/{digest}.json"
-        if (stored := self._store.find_bytes(marker)) is not None:
-            known = from_json_text(OutputFile, stored)
-            if self._output.size(path) == known.size_bytes:
-                yield known
-                return
+        try:
+            known = self._find(marker)
+        except DamagedError as error:
+            logger.warning("%s %s: written anew", error.path, error.problem)
+            Metrics.counter("WriteShard", DAMAGED).inc()
+            known = None
+        if known is not None:
+            yield known
+            return
+        self._output.remove_left_over(posixpath.dirname(path))
+        self._store.remove_left_over(posixpath.dirname(marker))
         written = write_shard(self._output, path, self._members(members), len(members))
-        self._store.write_bytes(marker, to_json_text(written).encode(), "application/json")
+        self._output.sync(posixpath.dirname(path))
+        self._store.write_sealed(marker, to_json_text(written))
         yield written
+
+    def _find(self, marker: str) -> OutputFile | None:
+        """The shard that an earlier run wrote, or None.
+
+        Raises:
+          DamagedError: if the marker or the shard is not the one that was written.
+        """
+        stored = self._store.find_sealed(marker)
+        if stored is None:
+            return None
+        known = from_json_text(OutputFile, stored)
+        check_file(self._output, known, digest=not self._trust_output)
+        return known
 
     def _members(self, clips: Iterable[tuple[ClipRecord, dict[str, Any]]]) -> Iterator[tuple[str, bytes | Path]]:
         for clip, row in clips:
@@ -96,7 +125,7 @@ class WriteShard(beam.DoFn):
                     yield name, content
                     continue
                 # Of a long clip they may be larger than memory.
-                with self._store.local_copy(content.path) as local, tempfile.TemporaryDirectory() as folder:
+                with self._store.local_copy(content) as local, work_folder("member", tempfile.gettempdir()) as folder:
                     if suffix == "dyn_masks.npz":
                         pack_masks(local, packed := Path(folder, suffix))
                         yield name, packed

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from core.stage import Record
 from storage.stage_output import StageOutput
-from storage.store import Store
+from storage.store import DamagedError, Store
 from transforms.run_context import RunContext
 from transforms.run_stage import RunStage
 from transforms.stage import Stage
@@ -41,7 +41,10 @@ class SplitStage(Stage[R], Generic[R, P]):
         parts = self.parts(record)
         done: list[P] = []
         for part in parts:
-            known = self.part_stage.output(part, output.store).load(self.part_stage.contract.record)
+            try:
+                known = self.part_stage.output(part, output.store).load(self.part_stage.contract.record)
+            except DamagedError:
+                return None
             if known is None:
                 return None
             done.append(dataclasses.replace(part, **known))  # type: ignore[type-var]
@@ -67,12 +70,18 @@ class _SplitDoFn(beam.DoFn):
         parts = []
         if record.failure is None and self._stage.applies(record):
             parts = self._stage.parts(record)
-        if not parts or self._store.exists(self._stage.output(record, self._store).result_path):
+        if not parts or self._is_stored(record):
             yield record
             return
         yield beam.pvalue.TaggedOutput(self.LARGE, (record.key, record))
         for part in parts:
             yield beam.pvalue.TaggedOutput(self.PARTS, part)
+
+    def _is_stored(self, record: Any) -> bool:
+        try:
+            return self._stage.output(record, self._store).load(self._stage.contract.record) is not None
+        except DamagedError:
+            return False
 
 
 def _large_records(keyed: tuple[str, Iterable[Any]]) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
@@ -11,6 +11,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from core.digest import digest_value
 from core.progress import ProgressLog
+from core.references import Ref, find_refs
 from core.settings import Settings
 from core.stage import Record, StageContract, get_field
 from models.registry import ModelCard
@@ -73,6 +74,14 @@ class StageBase(ABC, Generic[R]):
         One that a transient fault decided is not.
         """
         return True
+
+    def stored_refs(self, changes: Mapping[str, Any], store: Store) -> Iterator[Ref]:
+        """Yields all blobs that a stored result refers to, also through other blobs.
+
+        Raises:
+          DamagedError: if a blob that refers to others is damaged.
+        """
+        return find_refs(changes)
 
     def digest(self, record: R) -> str:
         """Cache key of the result on `record`: hash of all that it depends on."""

@@ -22,6 +22,12 @@ DESCRIPTION = "Raw video in, spatially annotated training data out."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the job; all others go to Beam."""
     add_job_arguments(parser)
+    parser.add_argument(
+        "--trust-output",
+        action="store_true",
+        help="believe stored files and shards of earlier runs by their size; by default they are read and checked "
+        "against their digest (about a second a gigabyte)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no live progress display")
     parser.add_argument("--bigquery_table", metavar="PROJECT:DATASET.TABLE", help="load the clip table at the end")
     add_bigquery_options(parser)
@@ -40,7 +46,14 @@ def run(options: argparse.Namespace) -> int:
     stages = make_stages(config)
     beam_options = make_options(add_options(deploy, options.beam_arguments), share_models=stages.need_gpu)
     result = run_job(
-        config, sources, output, beam_options, stages=stages, deploy=deploy, show_progress=not options.no_progress
+        config,
+        sources,
+        output,
+        beam_options,
+        stages=stages,
+        deploy=deploy,
+        show_progress=not options.no_progress,
+        trust_output=options.trust_output,
     )
     print_summary(result, Console())
     if options.bigquery_table:

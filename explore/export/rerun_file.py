@@ -40,7 +40,7 @@ class RerunExport:
             recording.save(path)
             self._log(recording, export_frames(clip))
             recording.disconnect()
-            self._target.put_file(path, f"{clip.clip_id}.rrd", "application/octet-stream", digest="")
+            self._target.put_file(path, f"{clip.clip_id}.rrd", "application/octet-stream")
 
     def finish(self) -> None:
         """Does nothing: no file covers several clips."""

@@ -30,7 +30,7 @@ def read_caption_input(record: ClipRecord, settings: FrameSettings, store: Store
     encoded = record.encoded
     if encoded is None:
         raise ValueError(f"clip {record.clip_id} is kept but was not cut")
-    with store.local_copy(encoded.video.path) as path:
+    with store.local_copy(encoded.video) as path:
         sampler = SpatialVidSampler() if settings.parity else EvenSampler(settings)
         images, times_s = read_images(path, probe_video(path), encoded.num_frames, encoded.fps, sampler)
     return CaptionInput(measured=read_measured_clip(record, store), images=tuple(images), times_s=tuple(times_s))
@@ -62,10 +62,10 @@ def _camera_path(record: ClipRecord, store: Store) -> CameraPath | None:
     geometry, motion, encoded = record.geometry, record.camera_motion, record.encoded
     if geometry is None or motion is None or encoded is None:
         return None
-    frame_map = read_npy(store.read_bytes(geometry.frames.path))
+    frame_map = read_npy(store.read(geometry.frames))
     times_s = frame_map[:, 1].astype(np.float64) * (encoded.duration_s / encoded.num_frames)
-    poses = read_npy(store.read_bytes(geometry.poses.path))
-    labels = expand_instructions(json.loads(store.read_bytes(motion.instructions.path)), len(poses))
+    poses = read_npy(store.read(geometry.poses))
+    labels = expand_instructions(json.loads(store.read(motion.instructions)), len(poses))
     span = registered_span(poses)
     if span.stop - span.start < 2:
         return None

@@ -33,7 +33,7 @@ def cut(clip, store, threads=1, **settings):
 
 def test_a_kept_clip_has_the_frames_of_its_interval(clip, store):
     found = cut(dataclasses.replace(clip, status=ClipStatus.KEPT), store)
-    with store.local_copy(found.encoded.video.path) as path:
+    with store.local_copy(found.encoded.video) as path:
         assert probe_video(path).header_frames == clip.span.num_frames == found.encoded.num_frames
 
 

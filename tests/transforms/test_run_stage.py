@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import apache_beam as beam
@@ -7,7 +8,9 @@ import pytest
 from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.testing.util import assert_that, equal_to
 
+from core.digest import digest_bytes
 from core.failures import ItemError
+from core.references import Ref
 from core.stage import StageContract
 from tests.transforms.test_stage import Double, DoubleSettings, Item
 from transforms.run_context import RunContext
@@ -182,3 +185,51 @@ def test_a_models_stored_answers_are_reused(tmp_path):
             raise AssertionError("must not be asked")
 
     run(RunModelStage(Broken(), context), items(3), [("k3", 6, None)])
+
+
+class Noted(Double):
+    """Keeps a blob beside its number."""
+
+    contract = dataclasses.replace(Double.contract, name="Noted", record=Item)
+    calls = 0
+
+    def stored_refs(self, changes, store):
+        yield Ref(path="blob", size_bytes=4, digest=digest_bytes(b"blob"), media_type="text/plain")
+
+    def run(self, record, output):
+        type(self).calls += 1
+        output.store.write_bytes("blob", b"blob", "text/plain")
+        return super().run(record, output)
+
+
+def count_damaged_of(result):
+    return sum(c.result for c in result.metrics().query()["counters"] if c.key.metric.name == "damaged")
+
+
+@pytest.mark.parametrize("content", [b"blub", b"", None], ids=["changed", "empty", "gone"])
+@pytest.mark.parametrize("target", ["blob", "*/*/*/*.result.json"], ids=["blob", "result"])
+def test_damaged_results_are_computed_anew_and_counted(tmp_path, content, target):
+    context = RunContext(str(tmp_path))
+    run(RunStage(Noted(), context), items(3), [("k3", 6, None)])
+    (path,) = tmp_path.glob(target)
+    path.unlink() if content is None else path.write_bytes(content)
+    left_over = path.parent / ".tmp-00000000-1-000000000000-x"
+    left_over.write_bytes(b"")
+    Noted.calls = 0
+    with beam.Pipeline(runner="FnApiRunner") as root:
+        out = root | beam.Create(items(3)) | RunStage(Noted(), context)
+        assert_that(out | beam.Map(summary), equal_to([("k3", 6, None)]))
+    # A result that is gone cannot be told from one that never was.
+    assert count_damaged_of(root.result) == (0 if content is None and target != "blob" else 1)
+    assert Noted.calls == 1
+    run(RunStage(Noted(), context), items(3), [("k3", 6, None)])
+    assert Noted.calls == 1
+    assert left_over.exists()
+
+
+def test_blobs_of_a_trusted_store_are_believed_by_their_size(tmp_path):
+    run(RunStage(Noted(), RunContext(str(tmp_path))), items(3), [("k3", 6, None)])
+    (tmp_path / "blob").write_bytes(b"blub")
+    Noted.calls = 0
+    run(RunStage(Noted(), RunContext(str(tmp_path), trust_output=True)), items(3), [("k3", 6, None)])
+    assert Noted.calls == 0

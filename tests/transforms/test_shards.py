@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tarfile
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -60,3 +62,22 @@ def test_a_clip_without_annotation_has_no_annotation_files(made):
     caption = Ref(path="c.json", size_bytes=2, digest="0" * 32, media_type="application/json")
     captioned = dataclasses.replace(clip, caption=type("Captioned", (), {"file": caption})())
     assert annotation_files(captioned) == {"caption.json": caption}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "marker", "gone"])
+def test_a_damaged_shard_is_written_anew(made, tmp_path, damage):
+    store, clip = made
+    store = Store(str(tmp_path / "store"))
+    shutil.copytree(made[0].root_uri, store.root_uri, ignore=shutil.ignore_patterns("WriteShard"))
+    first = write([clip], tmp_path / "out", store)
+    shard = tmp_path / "out" / first.path
+    data = shard.read_bytes()
+    if damage == "flipped":
+        shard.write_bytes(data[:700] + bytes([data[700] ^ 1]) + data[701:])
+    elif damage == "gone":
+        shard.unlink()
+    else:
+        (marker,) = Path(store.root_uri).glob("WriteShard/*/*.json")
+        marker.write_bytes(marker.read_bytes().replace(b'"count":1', b'"count":2'))
+    assert write([clip], tmp_path / "out", store) == first
+    assert shard.read_bytes() == data

@@ -80,7 +80,7 @@ class FrameSource:
     @contextmanager
     def _opened(self, video: Ref) -> Iterator[tuple[tuple[int, int], Iterator[ClipFrame]]]:
         """(width, height) of the clip, and an iterator over its annotated frames."""
-        with self.store.local_copy(video.path) as path:
+        with self.store.local_copy(video) as path:
             info = probe_video(path)
             frames = read_clip_frames(path, info, self.fps, self.max_side_px, hardware=self.on_gpu)
             yield (info.display_width, info.display_height), frames

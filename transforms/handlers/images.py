@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.arrays import UInt8Array
-from core.digest import digest_bytes
-from core.failures import ItemError
 from core.references import Ref
 from media.images import decode_jpeg
 from storage.store import Store
@@ -39,27 +37,9 @@ def load_images(store: Store, example: ClipImages) -> list[UInt8Array]:
     Raises:
       ItemError: if an image is gone, is not the one that was stored, or cannot be decoded.
     """
-    return [_load_image(store, ref, example.clip_id) for ref in example.images]
+    return [decode_jpeg(store.read(ref)) for ref in example.images]
 
 
 def total_bytes(batch: Sequence[ClipImages]) -> int:
     """Total size of the JPEGs of a batch, without reading them."""
     return sum(example.size_bytes for example in batch)
-
-
-def _load_image(store: Store, ref: Ref, clip_id: str) -> UInt8Array:
-    remedy = "Delete the stored analysis of the video and run again."
-    try:
-        data = store.read_bytes(ref.path)
-    except FileNotFoundError as error:
-        raise ItemError(
-            "SampleImageMissing", f"sample image {ref.path!r} of clip {clip_id} is not in the store.", remedy
-        ) from error
-    if digest_bytes(data) != ref.digest:
-        raise ItemError(
-            "SampleImageDamaged",
-            f"sample image {ref.path!r} of clip {clip_id} has {len(data)} bytes that differ from the "
-            f"{ref.size_bytes} bytes stored.",
-            remedy,
-        )
-    return decode_jpeg(data)

@@ -111,7 +111,7 @@ class MaskHandler(ModelHandler[MovingClip, BoolArray, MaskModels]):
         return "masks"
 
     def _read(self, example: MovingClip) -> Iterator[_Frame]:
-        is_moving = read_masks(self._source.store.read_bytes(example.masks.path))
+        is_moving = read_masks(self._source.store.read(example.masks))
         count = 0
         for count, frame in enumerate(self._source.read(example.video), 1):
             if count <= len(is_moving):

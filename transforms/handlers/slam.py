@@ -104,7 +104,7 @@ class TrackingHandler(ModelHandler[TrackExample, TrackedFrames | None, TrackingM
             frames = self._source.load(example.clip.video)
             if len(frames.rgb) < 2:
                 return None
-            mono_depth = MonoDepths.read(self._source.store.read_bytes(example.mono_depth.path)).of_frames(
+            mono_depth = MonoDepths.read(self._source.store.read(example.mono_depth)).of_frames(
                 frames.frame, frames.size
             )
             known = None if self._intrinsics == "estimate" else example.known

@@ -21,7 +21,7 @@ def test_a_changed_image_is_refused_with_a_remedy(examples):
     store_uri, clips = examples
     with pytest.raises(ItemError, match="run again"):
         load_images(Store(store_uri), clips["changed"])
-    with pytest.raises(ItemError, match="not in the store"):
+    with pytest.raises(ItemError, match="is gone"):
         load_images(Store(store_uri), clips["gone"])
 
 

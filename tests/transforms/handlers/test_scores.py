@@ -38,8 +38,8 @@ def test_bad_images_cost_only_their_own_clips(examples):
         assert answers["plain"].value == Score(value=0.0, model="detector")
         assert 0.03 < answers["words"].value.value < 0.3
         assert answers["empty"].value == Score(value=None, reason=NO_IMAGES_REASON, model="detector")
-        assert answers["gone"].error_class == "SampleImageMissing"
-        assert answers["changed"].error_class == "SampleImageDamaged"
+        assert answers["gone"].error_class == "StoredObjectDamaged"
+        assert answers["changed"].error_class == "StoredObjectDamaged"
         assert not any(v.is_bug for v in answers.values() if isinstance(v, Err))
 
     check_pipeline(ScoreHandler(store_uri, partial(TextModel, TextSettings()), model_name="detector"), clips, check)
@@ -57,7 +57,7 @@ def test_a_model_gets_images_and_sizes_of_clips_that_have_images(examples):
     def check(answers: dict[str, Ok | Err]) -> None:
         assert {k for k, v in answers.items() if isinstance(v, Ok)} == {"plain", "words", "empty"}
         assert 1060 < answers["words"].value.value < 1180
-        assert answers["gone"].error_class == "SampleImageMissing"
+        assert answers["gone"].error_class == "StoredObjectDamaged"
 
     check_pipeline(ScoreHandler(store_uri, Brightness), sized, check)
 

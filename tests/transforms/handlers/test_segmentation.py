@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.references import Ref
 from models.segmentation.settings import MaskSettings
 from storage.shard_members import masks_bytes
 from storage.store import Store
@@ -51,8 +50,9 @@ def run(examples, tmp_path, fps, **settings):
 
 
 def num_frames(tmp_path, fps):
-    source = handler_module.FrameSource(store=Store(str(tmp_path)), fps=fps, max_side_px=88, on_gpu=False)
-    return len(source.load(Ref(path="clip.mp4", size_bytes=1, digest="", media_type="video/mp4")).rgb)
+    store = Store(str(tmp_path))
+    source = handler_module.FrameSource(store=store, fps=fps, max_side_px=88, on_gpu=False)
+    return len(source.load(store.write_bytes("clip.mp4", CARPHONE.read_bytes(), "video/mp4")).rgb)
 
 
 @pytest.mark.parametrize("propagate", [False, True])
