@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ def test_windows_cover_the_clip_and_overlap(count, length, overlap, every):
     annotated = -(-count // every)
     assert windows[0].start == windows[0].overlap == windows[-1].next_overlap == 0
     assert windows[-1].end == annotated and windows[-1].frames[-1].index == count - 1
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         assert before.next_overlap == after.overlap == overlap == before.end - after.start
         assert before.end - before.start == length
     assert windows[-1].end - windows[-1].start <= length + (length - overlap) // 2
