@@ -57,6 +57,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.whole_job
 	$(BIN)/python -m benchmarks.scaling --videos 16 --seconds 30 --repeats 2
 	$(BIN)/python -m benchmarks.long_video
+	$(BIN)/python -m benchmarks.damaged_time
 	$(BIN)/python -m benchmarks.annotation
 	$(BIN)/python -m benchmarks.report_page
 	$(BIN)/python -m benchmarks.accuracy --estimators classical

@@ -20,8 +20,8 @@ class FrameSpan:
     start_pts: int = field(metadata=column("timestamp of the first frame, in time base units"))
     end_pts: int = field(
         metadata=column(
-            "timestamp of the end, in time base units: that of end_frame, or, at the end of the stream, that of the "
-            "last frame plus its duration"
+            "timestamp of the end, in time base units: that of end_frame, or, before a gap and at the end of the "
+            "stream, that of the last frame plus its duration; earlier where the longest clip ends inside that frame"
         )
     )
     time_base: Fraction

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from core.failures import ItemError
 from core.time import FrameSpan
+from media.avi import AVI, AviTimes
 from media.planes import Planes, planes
 from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failure
 from media.timeline import FrameOrder, Steps, Timeline, nominal_duration
@@ -35,7 +36,6 @@ TIMED_CONTAINERS = frozenset({MP4, "matroska,webm"})
 _SEEK_BACK_S = (0, 2, 10)
 # Consecutive demuxer errors, without a packet in between, after which the rest counts as unreadable.
 _MAX_STALLED_READS = 32
-_CHUNK_HEADER_BYTES = 8
 _DISCONTINUOUS = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ignore[call-overload]
 
 
@@ -139,7 +139,7 @@ class VideoReader:
     @property
     def num_expected(self) -> int | None:
         """Frames that the container's index states, without those that its edit list discards; None if unknown."""
-        total = self._stream.frames if self._container.format.name in (MP4, "avi") else 0
+        total = self._stream.frames if self._container.format.name in (MP4, AVI) else 0
         return total - self._num_discarded if total > self._num_discarded else None
 
     @property
@@ -222,18 +222,16 @@ class VideoReader:
         self._stream.codec_context.thread_count = self._threads if states_times else 1
         if self._threads > 1 and states_times:
             self._stream.codec_context.thread_type = "AUTO"
-        self._avi_times: dict[int, int] = {}
-        if self._container.format.name == "avi":
-            # FFmpeg counts the chunks that it finds; the index knows those between that are damaged.
-            self._avi_times = {e.pos + _CHUNK_HEADER_BYTES: e.timestamp for e in self._stream.index_entries}
+        self._avi_times = AviTimes(self._container, self._stream, self.uri)
         self._at_start = True
         self._reset()
 
     def _reset(self) -> None:
         self._iteration += 1
         self._timeline = Timeline(nominal_duration(self._stream), self.time_base)
+        self._avi_times.reset()
         name = self._container.format.name
-        self._order = FrameOrder(self._timeline, self.time_base, states_times=name in (MP4, "avi"))
+        self._order = FrameOrder(self._timeline, self.time_base, states_times=name in (MP4, AVI))
         # MP4 states how long each frame lasts: a gap is where there are packets without frames.
         self._states_durations = name == MP4
         self._unseen: list[int] = []
@@ -367,10 +365,12 @@ class VideoReader:
                 if self._on_gpu:
                     raise _HardwareError(error.strerror or str(error)) from error
                 self._count_error(error)
+                self._avi_times.note_failure(packet)
                 if (time := packet.dts if packet.pts is None else packet.pts) is not None:
                     self._failed.append(time)
                 continue
             for frame in frames:
+                self._avi_times.stamp_frame(frame)
                 if frame.is_corrupt:
                     self.damaged_frames += 1
                 yield frame
@@ -382,22 +382,13 @@ class VideoReader:
             if not self._packets:
                 self._starts_at_key = packet.is_keyframe
             self._packets += 1
-            if self._avi_times and packet.size:
-                self._set_avi_time(packet)
+            self._avi_times.stamp_packet(packet)
             self._order.see_packet(packet.dts)
             if packet.is_discard:
                 self._num_discarded += 1
             elif self._states_durations and packet.pts is not None:
                 heappush(self._unseen, packet.pts)
             yield packet
-
-    def _set_avi_time(self, packet: Packet[VideoStream]) -> None:
-        """Gives a packet of an AVI file the time that the index states."""
-        time = self._avi_times.get(packet.pos or 0)
-        if time is not None and packet.dts is not None and time != packet.dts:
-            if packet.pts is not None:
-                packet.pts += time - packet.dts
-            packet.dts = time
 
     def _count_error(self, error: av.FFmpegError) -> None:
         self._num_failed += 1

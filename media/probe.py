@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from core.failures import ItemError
 from core.video_info import VideoInfo
+from media.avi import AVI, AviTimes
 from media.decode import MP4, no_frames_failure, read_packets
 from media.diagnose import is_encrypted
 from media.planes import bit_depth
@@ -28,7 +29,7 @@ _ENCRYPTION_BYTES = 1 << 20
 _REORDERED_PACKETS = 32
 _SAME_RATE = 0.02
 MATROSKA = "matroska,webm"
-STATING_CONTAINERS = frozenset({MP4, MATROSKA, "avi", "flv", "asf"})
+STATING_CONTAINERS = frozenset({MP4, MATROSKA, AVI, "flv", "asf"})
 """Containers, by FFmpeg's names, whose header states a duration; FFmpeg estimates that of others."""
 MIN_BYTES_PER_S = 1
 """A header that states fewer bytes a second is absurd: a still image of 64x64 in an hour of H.264 takes more."""
@@ -89,13 +90,16 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
     dts: list[int | None] = []
     is_whole = False
     stream.codec_context.thread_count = 1
+    avi_times = AviTimes(container, stream, uri)
     for packet in read_packets(container, stream, uri, lambda error: errors.append(str(error.strerror))):
         if packet.has_sidedata("encryption_info"):
             raise _encrypted(uri)
+        avi_times.stamp_packet(packet)
         if frame is None:
             try:
                 frame = next(iter(stream.codec_context.decode(packet)), None)
             except av.FFmpegError as error:
+                avi_times.note_failure(packet)
                 errors.append(f"packet {len(pts) + 1}: {error.strerror}")
         elif len(pts) >= _PROBED_PACKETS:
             break
@@ -110,6 +114,7 @@ def _read_start(container: InputContainer, stream: VideoStream, uri: str) -> _St
                 raise _encrypted(uri)
     if frame is None:
         raise no_frames_failure(uri, stream, len(pts), errors[0] if errors else None)
+    avi_times.stamp_frame(frame)
     return _StreamStart(
         frame=frame,
         start_pts=Timeline(1, Fraction(1)).next_pts(frame.pts, frame.dts),

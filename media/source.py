@@ -188,6 +188,7 @@ def open_for_reading(uri: str) -> Iterator[Any]:
     Raises:
       ItemError: UnsupportedProtocol, FileNotFound, PermissionDenied or ReadFailed.
     """
+    uri = normalize_uri(uri)
     fs, path = _resolve(uri)
     try:
         file = fs.open(

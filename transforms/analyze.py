@@ -18,6 +18,7 @@ from core.records import ClipRecord, VideoRecord, VideoWindow, make_clip_id
 from core.references import Ref, find_refs
 from core.serialization import from_json_text, to_json_text
 from core.stage import StageContract
+from core.time import FrameSpan
 from core.video_info import VideoInfo
 from models.registry import resolve_model
 from models.registry.table import TRANSNET_V2
@@ -39,7 +40,7 @@ class MeasureWindow(Stage[VideoWindow]):
 
     contract = StageContract(
         name="MeasureWindow",
-        version=2,
+        version=3,
         record=VideoWindow,
         reads=frozenset({"uri", "fingerprint", "info", "start_pts", "end_pts"}),
         writes=frozenset({"measured"}),
@@ -87,7 +88,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
 
     contract = StageContract(
         name="AnalyzeVideo",
-        version=3,
+        version=4,
         record=VideoRecord,
         reads=frozenset({"uri", "fingerprint", "info"}),
         writes=frozenset({"analysis"}),
@@ -209,8 +210,14 @@ def clips_of(video: VideoRecord, analysis: VideoAnalysis) -> Iterator[ClipRecord
             samples=candidate.samples,
             cheap_scores=candidate.scores,
             timestamp_repairs=analysis.timestamp_repairs,
-            is_whole_video=candidate.span.num_frames == analysis.num_frames and not analysis.decode_errors,
+            is_whole_video=_is_whole(candidate.span, analysis),
         )
+
+
+def _is_whole(span: FrameSpan, analysis: VideoAnalysis) -> bool:
+    """Whether a clip is all of an undamaged video; one that ends inside the last frame is not."""
+    lasts_as_long = math.isclose(span.duration_s, analysis.duration_s, rel_tol=1e-9)
+    return span.num_frames == analysis.num_frames and lasts_as_long and not analysis.decode_errors
 
 
 class _FanOutDoFn(beam.DoFn):

@@ -47,7 +47,7 @@ class ProbeVideo(Stage[VideoRecord]):
 
     contract = StageContract(
         name="ProbeVideo",
-        version=2,
+        version=3,
         record=VideoRecord,
         reads=frozenset({"uri"}),
         writes=frozenset({"fingerprint", "info"}),

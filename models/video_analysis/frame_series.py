@@ -173,23 +173,19 @@ class FrameSeries:
     ) -> FrameSpan | None:
         """The interval `[start_frame, end_frame)`, up to its first gap and `longest` seconds; None if it is empty.
 
-        It ends inside a frame that is held, at `end_pts` if that is given, and before any other frame that would make
-        it too long.
+        It ends inside a frame that would make it too long, and inside one that is held at `end_pts` if that is given.
         """
         gap = min((frame for frame in self._gap_ends if start_frame < frame < end_frame), default=end_frame)
         end_frame = min(end_frame, gap)
         if end_frame <= start_frame:
             return None
         limit = self.pts(start_frame) + floor(longest / self._time_base)
-        while end_frame > start_frame and self._end(end_frame) > limit and not self._is_held(start_frame, end_frame):
-            end_frame -= 1
-        if end_frame == start_frame:
-            return None
+        end_frame = bisect_left(self._pts, limit, start_frame + 1, end_frame)
+        bound = limit
+        if end_pts is not None and self._is_held(start_frame, end_frame):
+            bound = min(bound, end_pts)
         span = self.frame_span(start_frame, end_frame)
-        bound = min(limit, limit if end_pts is None else end_pts)
-        if self._pts[end_frame - 1] < bound < span.end_pts and self._is_held(start_frame, end_frame):
-            return replace(span, end_pts=bound)
-        return span
+        return replace(span, end_pts=bound) if self._pts[end_frame - 1] < bound < span.end_pts else span
 
     def _is_held(self, start_frame: int, end_frame: int) -> bool:
         """Whether the last frame of an interval lasts longer than `HELD_S` and than 5 median steps."""

@@ -80,14 +80,14 @@ def write_video(
     iterator = iter(images)
     first = next(iterator)
     with av.open(str(path), "w", format=format_name, options=muxer or {}) as output:
-        stream = output.add_stream(codec, rate=fps, options=options)
+        stream: Any = output.add_stream(codec, rate=fps, options=options)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = first.shape[1], first.shape[0], pixel_format
         context.time_base = time_base or 1 / fps
         context.thread_count = 1
         if prepare:
             prepare(stream)
-        audio = output.add_stream("aac", rate=16000) if with_audio else None
+        audio: Any = output.add_stream("aac", rate=16000) if with_audio else None
         count = 0
         for count, image in enumerate(_chained(first, iterator), start=1):
             frame = VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixel_format, threads=1)

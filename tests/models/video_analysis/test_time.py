@@ -62,10 +62,18 @@ def test_a_clip_ends_inside_a_held_frame(tmp_path: Path, name: str, mode: str) -
     check_clips(tmp_path / name, analysis, tmp_path)
 
 
-def test_no_clip_is_longer_than_allowed(tmp_path: Path) -> None:
-    write_video(tmp_path / "ntsc.mp4", render_shot(2, 300, SIZE), fps=Fraction(30000, 1001))
-    analysis = analyze(tmp_path / "ntsc.mp4", clips={"min_s": 1, "max_s": 2})
-    check_clips(tmp_path / "ntsc.mp4", analysis, tmp_path, 2.0)
+@pytest.mark.parametrize("mode", ["default", "reference"])
+@pytest.mark.parametrize("name", ["ntsc.mp4", "ntsc.mkv"])
+@pytest.mark.parametrize("rate", [24000, 30000, 60000])
+def test_clips_keep_the_frame_at_their_end(tmp_path: Path, rate: int, name: str, mode: str) -> None:
+    fps = Fraction(rate, 1001)
+    write_video(tmp_path / name, render_shot(2, round(10 * fps), SIZE), fps=fps)
+    analysis = analyze(tmp_path / name, clips={"min_s": 1, "max_s": 2}, shots={"mode": mode})
+    check_clips(tmp_path / name, analysis, tmp_path, 2.0)
+    full = [clip.span for clip in analysis.clips[:-2]]
+    assert [a.end_frame for a in full] == [b.start_frame for b in (clip.span for clip in analysis.clips[1:-1])]
+    assert {span.num_frames for span in full} == {rate // 500}
+    assert all(span.duration_s == 2 for span in full)
 
 
 @needs_cases
