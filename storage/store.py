@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -131,7 +132,8 @@ class Store:
         """
         target = self.full_path(path)
         if self.is_local:
-            make_folder(os.path.dirname(target))
+            make = make_folder if durable else partial(os.makedirs, exist_ok=True)
+            make(os.path.dirname(target))
             write_atomic(target, data, durable=durable)
         else:
             self.fs.pipe_file(target, data)

@@ -22,6 +22,7 @@ from beam_pipeline.cli import (
     rethreshold,
     run,
     stats,
+    verify,
     view,
 )
 from beam_pipeline.cli.options import UsageError
@@ -63,6 +64,7 @@ COMMANDS: Mapping[str, Command] = {
     "plan": plan,
     "config": config,
     "rethreshold": rethreshold,
+    "verify": verify,
     "report": report,
     "view": view,
     "query": query,
