@@ -50,7 +50,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run: its folder, its accounting, its wall time, stored objects that were found damaged."""
+    """A finished run: folder, accounting, wall time, and number of damaged stored objects."""
 
     output_uri: str
     accounting: Accounting

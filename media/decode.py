@@ -40,7 +40,7 @@ _DISCONTINUOUS = int((Flags.ts_discont | Flags.no_timestamps).value)  # type: ig
 
 
 class _TimedFrame(NamedTuple):
-    """A frame with its repaired PTS; what of the packets before it was lost; whether a new clock begins with it."""
+    """A frame with its repaired PTS, packets lost before it, and clock changes."""
 
     pts: int
     frame: VideoFrame
@@ -138,7 +138,10 @@ class VideoReader:
 
     @property
     def num_expected(self) -> int | None:
-        """Frames that the container's index states, without those that its edit list discards; None if unknown."""
+        """Number of frames according to the container's index; None if unknown.
+
+        Without those that its edit list discards.
+        """
         total = self._stream.frames if self._container.format.name in (MP4, AVI) else 0
         return total - self._num_discarded if total > self._num_discarded else None
 
@@ -319,13 +322,13 @@ class VideoReader:
             )
 
     def _is_gap(self, frame: _TimedFrame, following: _TimedFrame) -> bool:
-        """Whether frames are missing in the long step to the following frame, or the frame is held."""
+        """Whether frames are missing before the following frame, or the frame is held."""
         if self._states_durations:
             return following.num_lost > 0
         return (frame.frame.duration or 0) < following.pts - frame.pts
 
     def _last_duration(self, frame: VideoFrame, steps: Steps) -> int:
-        """Duration of the last frame: the stored one, unless the regular steps before it contradict it."""
+        """Duration of the last frame: the stored one, unless regular steps contradict it."""
         stored, usual = frame.duration or 0, steps.usual()
         if usual is not None and (2 * stored < usual or (stored > 2 * usual and not self._states_durations)):
             return usual

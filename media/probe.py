@@ -211,7 +211,7 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> Fraction | No
 
 
 def _stated_duration_s(container: InputContainer, stream: VideoStream, duration_s: Fraction | None) -> Fraction | None:
-    """`duration_s` if the header states it of the video stream, not if it is estimated or may be that of sound."""
+    """Duration of the video stream from the header; None if estimated or possibly sound's."""
     name = container.format.name
     if duration_s is None or name not in STATING_CONTAINERS:
         return None

@@ -94,7 +94,7 @@ class Timeline:
 
 
 class OrderedFrame(NamedTuple):
-    """A decoded frame in display order: its PTS, and whether a new clock begins with it."""
+    """A decoded frame in display order: PTS, and whether a new clock begins."""
 
     pts: int
     frame: VideoFrame
@@ -237,7 +237,7 @@ class Steps:
         return is_long
 
     def usual(self) -> int | None:
-        """The latest step in ticks, if those before it are like it; None if they are irregular, or none."""
+        """The latest step in ticks; None without regular steps."""
         steps = [b - a for a, b in pairwise(self._pts)]
         if not steps or max(steps) > 1.5 * min(steps) + 1:
             return None

@@ -117,7 +117,10 @@ def write_atomic(target: str, data: bytes, *, durable: bool) -> None:
 
 
 def move_atomic(source: str, target: str) -> None:
-    """Moves a file to `target`, whose folder exists; its bytes are on disk before it has its name."""
+    """Moves a file atomically and durably to `target`.
+
+    The target's folder exists. The bytes are on disk before the file has its name.
+    """
     temporary = temporary_name(target)
     try:
         shutil.move(source, temporary)

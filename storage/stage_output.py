@@ -44,7 +44,7 @@ class StageOutput:
 
     @property
     def result_path(self) -> str:
-        """Path of the sealed JSON object with the written fields: its existence makes a cache hit."""
+        """Path of the sealed JSON result; its existence makes a cache hit."""
         return f"{self._folder}/{self._digest}.result.json"
 
     def path(self, name: str) -> str:
@@ -81,7 +81,10 @@ class StageOutput:
         self.store.check(ref, digest=not self.trusted)
 
     def find(self, name: str) -> Any:
-        """The JSON value that an earlier try of this run kept, or None; a damaged one is counted."""
+        """JSON value stored by an earlier attempt of this run, or None.
+
+        A damaged one is counted.
+        """
         try:
             found = self.store.find_sealed(self.path(name))
         except DamagedError as error:

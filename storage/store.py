@@ -154,7 +154,10 @@ class Store:
         return Ref(path=path, size_bytes=size_bytes, digest=digest, media_type=media_type)
 
     def sync(self, folder: str) -> None:
-        """Waits until the names of a local store's files in `folder` are on disk; elsewhere a put has done that."""
+        """Waits until file names in a local store's `folder` are on disk.
+
+        Elsewhere a put has done that.
+        """
         if self.is_local:
             sync_folder(self.full_path(folder))
 
@@ -209,7 +212,7 @@ class Store:
         self.write_bytes(path, data, "application/json", durable=False)
 
     def find_sealed(self, path: str) -> bytes | None:
-        """JSON text of the value that `write_sealed` wrote to `path`, or None if there is none.
+        """JSON text of the value that `write_sealed` wrote, or None.
 
         Raises:
           DamagedError: if it is unreadable, or not the one that was written there.
@@ -277,5 +280,5 @@ def _difference(ref: Ref, size_bytes: int, digest: str) -> str | None:
 
 
 def _seal(path: str, payload: bytes) -> str:
-    """Digest of a value in its place, so that two files that were swapped are noticed."""
+    """Digest of a value and its path, so that swapped files are noticed."""
     return digest_bytes(posixpath.normpath(path).encode() + b"\0" + payload)

@@ -110,7 +110,10 @@ def _analysis(analyzer: Analyzer, info: VideoInfo, num_expected: int | None = No
 
 
 def _missing_share(info: VideoInfo, num_frames: int, duration_s: Fraction, num_expected: int | None) -> float | None:
-    """Share of the video that is missing by the header's duration or, of damaged ones, the index; None if unknown."""
+    """Share of the video that is missing; None if unknown.
+
+    By the header's duration or, of damaged ones, the index.
+    """
     shares: list[Fraction] = []
     if info.stated_duration_s:
         absent_s = info.stated_duration_s - duration_s

@@ -111,7 +111,7 @@ class FrameSeries:
         return len(self._pts)
 
     def note_damage(self, decoded: DecodedFrame) -> None:
-        """Remembers that a frame is damaged, and how many packets before it could not be decoded."""
+        """Records that a frame is damaged, and the number of undecodable packets before it."""
         if decoded.is_damaged:
             self._damaged.append(decoded.index)
         if decoded.num_errors:
@@ -150,7 +150,10 @@ class FrameSeries:
         return self.pts(frame) * self._time_base
 
     def end_time(self, frame: int) -> Fraction:
-        """Seconds at which the frame before `frame` ends: the time of `frame`, unless there is a gap before it."""
+        """End of the frame before `frame`, in seconds.
+
+        It is the time of `frame`, unless there is a gap before it.
+        """
         return self._end(frame) * self._time_base
 
     def _end(self, frame: int) -> int:
@@ -163,7 +166,10 @@ class FrameSeries:
         return (self._end_pts - self.pts(0) - gaps) * self._time_base
 
     def span(self, start: Fraction, end: Fraction, longest: Fraction) -> FrameSpan | None:
-        """The frames with `start <= time < end` in seconds, bounded as by `bounded_span`; None if there is none."""
+        """The frames with `start <= time < end` in seconds; None without any.
+
+        Bounded as by `bounded_span`.
+        """
         first = bisect_left(self._pts, ceil(start / self._time_base))
         last = bisect_left(self._pts, ceil(end / self._time_base))
         return self.bounded_span(first, last, longest, ceil(end / self._time_base))
@@ -171,7 +177,9 @@ class FrameSeries:
     def bounded_span(
         self, start_frame: int, end_frame: int, longest: Fraction, end_pts: int | None = None
     ) -> FrameSpan | None:
-        """The interval `[start_frame, end_frame)`, up to its first gap and `longest` seconds; None if it is empty.
+        """The interval `[start_frame, end_frame)` up to its first gap; None if empty.
+
+        At most `longest` seconds.
 
         It ends inside a frame that would make it too long, and inside one that is held at `end_pts` if that is given.
         """
@@ -188,7 +196,7 @@ class FrameSeries:
         return replace(span, end_pts=bound) if self._pts[end_frame - 1] < bound < span.end_pts else span
 
     def _is_held(self, start_frame: int, end_frame: int) -> bool:
-        """Whether the last frame of an interval lasts longer than `HELD_S` and than 5 median steps."""
+        """Whether an interval's last frame lasts longer than `HELD_S` and 5 median steps."""
         steps = np.diff(self._pts[max(start_frame, end_frame - HISTORY) : end_frame])
         duration = self._end(end_frame) - self._pts[end_frame - 1]
         usual = float(np.median(steps)) if len(steps) else 0.0
@@ -227,7 +235,10 @@ class FrameSeries:
         )
 
     def _errors_end(self, span: FrameSpan) -> int:
-        """Errors are counted at the frame behind them: at that behind the interval too, unless there is a gap."""
+        """End of the frames with counted errors of an interval.
+
+        Errors are counted at the frame after them: also at that after the interval, unless there is a gap.
+        """
         reaches = span.end_frame not in self._gap_ends and span.end_pts == self.pts(span.end_frame)
         return span.end_frame + reaches
 

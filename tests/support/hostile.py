@@ -355,7 +355,7 @@ def _png() -> bytes:
 
 
 def with_hole(source: Path, path: Path, share: float, rng: np.random.Generator) -> Path:
-    """A copy of a file with a share of its bytes zeroed, somewhere behind the header and before an index at the end."""
+    """A copy of a file with a share of its bytes zeroed in the middle."""
     data = bytearray(source.read_bytes())
     size = round(share * len(data))
     start = int(rng.integers(len(data) * 4 // 10, len(data) * 8 // 10 - size))
@@ -365,7 +365,7 @@ def with_hole(source: Path, path: Path, share: float, rng: np.random.Generator) 
 
 
 def join_streams(path: Path, parts: list[tuple[Path, float]]) -> Path:
-    """One MPEG transport stream of several videos, each with its clock set to start at a time in seconds."""
+    """One MPEG transport stream of several videos, each with its own clock start."""
     with path.open("wb") as joined:
         for number, (part, start_s) in enumerate(parts):
             piece = path.with_name(f"{path.stem}.{number}.ts")

@@ -17,7 +17,7 @@ def project_tracks(
     noise_px: float = 0.0,
     zoom: Float64Array | None = None,
 ) -> Tracks:
-    """Keypoints (n, k, 2) of points (k, 3) for cam_from_world (n, 7), scaled by `zoom` (n,) about the center."""
+    """Tracks of points (k, 3) in cameras (n, 7), zoomed about the center."""
     local = np.stack([se3.act(np.tile(pose, (len(points), 1)), points) for pose in poses])
     offset = INTRINSICS_PX[:2] * local[..., :2] / local[..., 2:]
     if zoom is not None:
