@@ -63,8 +63,10 @@ class VideoInfo:
         )
     )
     is_interlaced: bool = field(metadata=column("whether the stream or its first frame is flagged as interlaced"))
-    color_range: str | None = field(metadata=column("limited or full; null: unknown, limited is assumed"))
-    color_matrix: str | None = field(metadata=column("FFmpeg's name of the matrix coefficients; null: unspecified"))
+    color_range: str | None = field(metadata=column("limited or full, as tagged; null: untagged (docs/color.md)"))
+    color_matrix: str | None = field(
+        metadata=column("FFmpeg's name of the matrix coefficients; null: untagged (docs/color.md)")
+    )
     color_primaries: str | None = field(metadata=column("FFmpeg's name of the color primaries; null: unspecified"))
     color_transfer: str | None = field(
         metadata=column("FFmpeg's name of the transfer characteristics; null: unspecified")

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from core.failures import ItemError
 from core.time import FrameSpan
 from media.avi import AVI, AviTimes
+from media.color import tag_color
 from media.planes import Planes, planes
 from media.source import GPU_FORMAT, choose_video_stream, open_container, read_failure
 from media.timeline import FrameOrder, Steps, Timeline, nominal_duration
@@ -65,7 +66,8 @@ class DecodedFrame:
       pts: presentation timestamp in units of the reader's `time_base`; strictly increasing.
       duration: ticks until the next frame, or until the end of the span or stream; before a gap, a usual step. At
         least 1.
-      frame: the decoded frame, neither rotated nor converted; its `pts` is the one above.
+      frame: the decoded frame, neither rotated nor converted; its `pts` is the one above. Color tags that it lacks are
+        filled in by `media.color.tag_color`.
       follows_gap: whether frames are missing before it (see `media.timeline`), or a new clock begins with it. A frame
         that the container states to last until the next one is held: that is no gap.
       num_errors: packets between the previous frame and this one that could not be decoded.
@@ -356,6 +358,7 @@ class VideoReader:
             frame = frame.reformat(format=GPU_FORMAT)
         if pts != frame.pts:
             frame.pts = pts
+        tag_color(frame)
         return _TimedFrame(pts, frame, num_errors, num_lost, is_new_clock)
 
     def _decode(self) -> Iterator[VideoFrame]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
 from typing import Literal
@@ -20,14 +20,18 @@ from core.settings import Settings
 from core.time import FrameSpan
 from core.video_info import VideoInfo
 from media.audio import encode_audio
+from media.color import HLG, PQ, is_rgb
 from media.decode import DecodedFrame, VideoReader
 from media.filters import FilterSpec, filter_frames, fit_size, nearest_format
 from media.mp4 import ENCODERS, Mp4Spec, write_mp4
+from media.planes import bit_depth, planar_format
 from media.source import open_container
 from media.stream_copy import copy_obstacle, copy_to_local
 
 # How early a frame may be for its slot of the `max_fps` grid, as a fraction of the slot: PTS are rounded.
 _EARLY = Fraction(1, 4)
+# bwdif needs at least 3 x 4 samples of each plane, also of chroma.
+_MIN_DEINTERLACED_PX = 16
 
 
 class CutSettings(Settings):
@@ -45,13 +49,19 @@ class CutSettings(Settings):
         default=None, ge=32, description="Downscale clips whose short side is longer than this, in pixels."
     )
     max_fps: float | None = Field(default=None, gt=0, description="Drop frames of clips with a higher frame rate.")
-    pixel_format: Literal["yuv420p", "source"] = Field(
+    pixel_format: Literal["yuv420p", "yuv420p10", "source"] = Field(
         default="yuv420p",
-        description="8-bit 4:2:0, which every player supports, or the chroma subsampling and bit depth of the source.",
+        description="8-bit 4:2:0, which every player and training loader supports; 4:2:0 that keeps 10 bits of sources "
+        "with more than 8; or the chroma subsampling and bit depth of the source.",
+    )
+    tone_map: Literal["auto", "bt709", "off"] = Field(
+        default="auto",
+        description="PQ and HLG video (HDR): tone map to BT.709 (`bt709`), keep its samples and tags (`off`), or tone "
+        "map 8-bit clips only (`auto`): loaders and pretrained models take 8-bit frames for BT.709.",
     )
     deinterlace: Literal["auto", "off"] = Field(
         default="auto",
-        description="Deinterlace frames that are flagged as interlaced (bwdif), or keep them.",
+        description="Deinterlace the frames that are flagged as interlaced (bwdif), and no others, or keep them.",
     )
     whole_video: Literal["encode", "copy"] = Field(
         default="encode",
@@ -83,7 +93,7 @@ class CutResult:
       time_base: seconds per timestamp unit of the file.
       codec: FFmpeg's name; "h264" or "hevc" where it was encoded.
       pixel_format: FFmpeg's name.
-      is_deinterlaced: whether frames were deinterlaced.
+      is_deinterlaced: whether any frame was deinterlaced.
       has_audio: whether there is an audio stream.
       size_bytes: length of the file.
       digest: SHA-256 of the file, hexadecimal, 128 bits.
@@ -118,9 +128,9 @@ def cut_clip(
 
     PTS start at 0 and keep their exact distances, in the source's time base or a whole fraction of it: a variable
     frame rate is preserved. The last frame lasts until the end of the span. Frames are rotated upright, of even size
-    (an odd row or column at the right or bottom is cropped) and never enlarged; sample aspect ratio, color range,
-    primaries, transfer and matrix are kept. Equal input gives equal bytes with one build of FFmpeg. The packets of the
-    clip are held in memory.
+    (an odd row or column at the right or bottom is cropped) and never enlarged. Sample aspect ratio, color range,
+    primaries, transfer and matrix are kept; what is untagged gets the tags that `media.color` assumes. Equal input
+    gives equal bytes with one build of FFmpeg. The packets of the clip are held in memory.
 
     Args:
       uri: the source video.
@@ -136,7 +146,8 @@ def cut_clip(
     """
     try:
         with VideoReader(uri, use_index=use_index) as reader:
-            frames = _check_uniform(uri, span, reader.frames_in(span))
+            interlaced: list[int] = []
+            frames = _check_uniform(uri, span, reader.frames_in(span), interlaced)
             first = next(frames)
             filters = _plan_filters(first.frame, info, settings)
             filtered = filter_frames(_raw_frames(first, frames), filters, span.time_base)
@@ -145,7 +156,8 @@ def cut_clip(
             has_audio = settings.audio == "keep" and info.has_audio and use_index is not False
             audio = (lambda output: encode_audio(output, uri, span)) if has_audio else (lambda output: [])
             expected_pts = write_mp4(output_path, thinned, _mp4_spec(span, filters, info, settings), audio)
-        return _verify_clip(output_path, span, filters, settings, expected_pts)
+        result = _verify_clip(output_path, span, filters, settings, expected_pts)
+        return replace(result, is_deinterlaced=filters.deinterlace and bool(interlaced))
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(output_path)
@@ -172,7 +184,7 @@ def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings,
     short_side = min(info.display_width, info.display_height)
     scales = settings.max_short_side_px is not None and short_side > settings.max_short_side_px
     drops_frames = settings.max_fps is not None and span.fps > Fraction(settings.max_fps).limit_denominator(1001)
-    if scales or drops_frames or copy_obstacle(uri, span, info) is not None:
+    if scales or drops_frames or _maps_tones(info.is_hdr, settings, 8) or copy_obstacle(uri, span, info) is not None:
         return None
     digest = copy_to_local(uri, output_path)
     return CutResult(
@@ -191,13 +203,20 @@ def copy_clip(uri: str, span: FrameSpan, info: VideoInfo, settings: CutSettings,
     )
 
 
-def _check_uniform(uri: str, span: FrameSpan, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-    """Yields the frames of a span; raises if size, format or number is unexpected."""
+def _check_uniform(
+    uri: str, span: FrameSpan, frames: Iterator[DecodedFrame], interlaced: list[int]
+) -> Iterator[DecodedFrame]:
+    """Yields the frames of a span; raises if size, format or number is unexpected.
+
+    Indices of frames that are flagged as interlaced are appended to `interlaced`.
+    """
     first: VideoFrame | None = None
     count = 0
     for decoded in frames:
         count += 1
         frame = decoded.frame
+        if frame.interlaced_frame:
+            interlaced.append(decoded.index)
         if first is None:
             first = frame
         elif (frame.width, frame.height) != (first.width, first.height):
@@ -235,18 +254,34 @@ def _plan_filters(frame: VideoFrame, info: VideoInfo, settings: CutSettings) -> 
     if settings.pixel_format == "source":
         supported = [f.name for f in Codec(ENCODERS[settings.codec], "w").video_formats or ()]
         pixel_format = nearest_format(frame.format.name, supported)
+    elif settings.pixel_format == "yuv420p10" and bit_depth(frame.format.name) > 8:
+        pixel_format = "yuv420p10le"
     else:
         pixel_format = "yuvj420p" if frame.format.name.startswith("yuvj") else "yuv420p"
+    transfer = int(frame.color_trc)
+    clip_bits = bit_depth(pixel_format)
     return FilterSpec(
         width=max(2, upright_width // 2 * 2),
         height=max(2, upright_height // 2 * 2),
         scaled_width=width,
         scaled_height=height,
         pixel_format=pixel_format,
-        deinterlace=settings.deinterlace == "auto" and (info.is_interlaced or frame.interlaced_frame),
+        deinterlace=settings.deinterlace == "auto" and _can_deinterlace(frame),
+        tone_mapped_from=transfer if _maps_tones(transfer in (PQ, HLG), settings, clip_bits) else None,
         rotation_deg=info.rotation_deg,
         is_mirrored=info.is_mirrored,
     )
+
+
+def _can_deinterlace(frame: VideoFrame) -> bool:
+    """Whether bwdif takes frames of this format without loss (RGB and gray are never interlaced) and size."""
+    name = frame.format.name
+    is_yuv = planar_format(name).startswith("yuv") and not is_rgb(name)
+    return is_yuv and min(frame.width, frame.height) >= _MIN_DEINTERLACED_PX
+
+
+def _maps_tones(is_hdr: bool, settings: CutSettings, clip_bits: int) -> bool:
+    return is_hdr and (settings.tone_map == "bt709" or (settings.tone_map == "auto" and clip_bits <= 8))
 
 
 def _limit_fps(
@@ -310,7 +345,7 @@ def _verify_clip(
         time_base=time_base,
         codec=settings.codec,
         pixel_format=filters.pixel_format,
-        is_deinterlaced=filters.deinterlace,
+        is_deinterlaced=False,
         has_audio=has_audio,
         size_bytes=len(data),
         digest=digest_bytes(data),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +14,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 from core.failures import ItemError
+from media.color import PQ, is_rgb, matrix_of, tag_color, tone_mapping_lut
 from media.planes import planar_format
 
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+bitexact"
@@ -22,6 +25,7 @@ _ROTATIONS = {
     180: (("hflip", ""), ("vflip", "")),
     270: (("transpose", "cclock"),),
 }
+_MATRIX_NAMES = {1: "bt709", 6: "smpte170m", 9: "bt2020"}
 _MIRROR = (("hflip", ""),)
 
 
@@ -33,7 +37,8 @@ class FilterSpec:
       width, height: size of the output, upright; even.
       scaled_width, scaled_height: size after scaling, before rotation and cropping.
       pixel_format: FFmpeg's name.
-      deinterlace: whether frames flagged as interlaced are deinterlaced.
+      deinterlace: whether frames flagged as interlaced are deinterlaced; others pass unchanged.
+      tone_mapped_from: code point of the transfer (PQ or HLG) that is mapped to BT.709; None for no tone mapping.
       rotation_deg: clockwise rotation: 0, 90, 180 or 270.
       is_mirrored: horizontal flip after the rotation.
     """
@@ -44,6 +49,7 @@ class FilterSpec:
     scaled_height: int
     pixel_format: str
     deinterlace: bool
+    tone_mapped_from: int | None = None
     rotation_deg: int
     is_mirrored: bool
 
@@ -114,6 +120,7 @@ def _pull_frames(graph: Graph, time_base: Fraction) -> Iterator[tuple[int, Video
             filtered = graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+        tag_color(filtered)  # frames that were RGB
         # bwdif doubles the time base.
         yield int((filtered.pts or 0) * (filtered.time_base or time_base) / time_base), filtered
 
@@ -136,9 +143,14 @@ def _make_graph(frame: VideoFrame, spec: FilterSpec, time_base: Fraction) -> Gra
                 range=str(int(frame.color_range)),
             )
         ]
-        nodes += [graph.add(name, arguments or None) for name, arguments in steps]
-        nodes.append(graph.add("buffersink"))
-        graph.link_nodes(*nodes).configure()
+        with tempfile.TemporaryDirectory(prefix="spatialbeam-lut-") as folder:
+            for name, arguments in steps:
+                if name == "lut3d":
+                    nodes.append(graph.add(name, **_lut_options(folder, spec)))
+                else:
+                    nodes.append(graph.add(name, arguments or None))
+            nodes.append(graph.add("buffersink"))
+            graph.link_nodes(*nodes).configure()
     except (av.FFmpegError, ValueError) as error:
         raise ItemError(
             "UnsupportedFormat",
@@ -153,10 +165,21 @@ def _filter_chain(frame: VideoFrame, spec: FilterSpec) -> Iterator[tuple[str, st
     if spec.deinterlace:
         yield "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
     size, scaled = (frame.width, frame.height), (spec.scaled_width, spec.scaled_height)
-    if scaled != size or spec.pixel_format != frame.format.name:
-        matrix = f":out_color_matrix={rgb_matrix_name(scaled)}:out_range=tv" if frame.format.is_rgb else ""
-        yield "scale", f"{scaled[0]}:{scaled[1]}:flags={_SCALER}{matrix}"
-        yield "format", f"pix_fmts={spec.pixel_format}"
+    scale, format_ = f"{scaled[0]}:{scaled[1]}:flags={_SCALER}", f"pix_fmts={spec.pixel_format}"
+    if spec.tone_mapped_from is not None:
+        yield "scale", scale
+        yield "format", "pix_fmts=gbrp12le"
+        yield "lut3d", ""
+        yield "scale", f"{scale}:out_color_matrix=bt709:out_range=tv"
+        yield "format", format_
+        yield "setparams", "color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
+    elif scaled != size or spec.pixel_format != frame.format.name:
+        if is_rgb(frame.format.name):
+            scale += f":out_color_matrix={_MATRIX_NAMES[matrix_of(frame)]}:out_range=tv"
+        elif frame.format.name.startswith("gray"):
+            scale += ":out_range=tv"
+        yield "scale", scale
+        yield "format", format_
     yield from _ROTATIONS[spec.rotation_deg]
     if spec.is_mirrored:
         yield from _MIRROR
@@ -165,6 +188,9 @@ def _filter_chain(frame: VideoFrame, spec: FilterSpec) -> Iterator[tuple[str, st
         yield "crop", f"{spec.width}:{spec.height}:0:0"
 
 
-def rgb_matrix_name(size: tuple[int, int]) -> str:
-    """Color matrix for RGB frames of a size: BT.709 above standard definition, else BT.601."""
-    return "bt709" if max(size) >= 1280 or min(size) > 576 else "smpte170m"
+def _lut_options(folder: str, spec: FilterSpec) -> dict[str, str]:
+    """Options of FFmpeg's lut3d, whose table is written into a folder."""
+    path = os.path.join(folder, "tone_mapping.cube")
+    with open(path, "w") as file:
+        file.write(tone_mapping_lut(spec.tone_mapped_from or PQ))
+    return {"file": path, "interp": "trilinear"}  # plain C, equal on every processor

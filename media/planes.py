@@ -13,12 +13,14 @@ from av.error import FFmpegError
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from core.failures import ItemError
+from media.color import is_full_range, is_rgb, matrix_of
 
 _local = threading.local()
+_SWS_MATRICES = {1: Colorspace.ITU709, 6: Colorspace.ITU601, 9: Colorspace.BT2020}
 # Planar, little-endian, least significant bits: formats that kernels read without conversion.
 _PLANAR = re.compile(r"yuv[aj]?4\d\dp((9|10|12|14|16)le)?|gray((9|10|12|14|16)le)?")
 
@@ -68,7 +70,7 @@ def planes(frame: VideoFrame) -> Planes:
     For planar YUV and gray of 8 to 16 bits.
 
     Other formats (RGB, palette, semi-planar, packed, big-endian) are converted by swscale to the nearest planar format;
-    RGB by BT.601 in limited range.
+    RGB by the matrix of `media.color.matrix_of` in limited range.
 
     Raises:
       ItemError: UnsupportedFormat if swscale does not support the pixel format.
@@ -89,7 +91,7 @@ def planes(frame: VideoFrame) -> Planes:
         chroma_width=u.width if u is not None else 0,
         chroma_height=u.height if u is not None else 0,
         bit_depth=bit_depth(name),
-        is_full_range=frame.color_range == ColorRange.JPEG or name.startswith("yuvj"),
+        is_full_range=is_full_range(name, frame.color_range),
     )
 
 
@@ -142,7 +144,16 @@ def _reformat(frame: VideoFrame, target: str) -> VideoFrame:
     if reformatter is None:
         reformatter = _local.reformatter = VideoReformatter()
     try:
-        converted: VideoFrame = reformatter.reformat(frame, format=target, threads=1)
+        if is_rgb(frame.format.name):
+            converted: VideoFrame = reformatter.reformat(
+                frame,
+                format=target,
+                dst_colorspace=_SWS_MATRICES[matrix_of(frame)],
+                dst_color_range=ColorRange.MPEG,
+                threads=1,
+            )
+        else:
+            converted = reformatter.reformat(frame, format=target, threads=1)
     except FFmpegError as error:
         raise ItemError(
             "UnsupportedFormat",

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from core.failures import ItemError
 from core.video_info import VideoInfo
 from media.avi import AVI, AviTimes
+from media.color import MATRICES, PRIMARIES, RANGES, TRANSFERS
 from media.decode import MP4, no_frames_failure, read_packets
 from media.diagnose import is_encrypted
 from media.planes import bit_depth
@@ -34,21 +35,6 @@ STATING_CONTAINERS = frozenset({MP4, MATROSKA, AVI, "flv", "asf"})
 MIN_BYTES_PER_S = 1
 """A header that states fewer bytes a second is absurd: a still image of 64x64 in an hour of H.264 takes more."""
 _GRID_SLACK = 0.25
-# Code points of ISO/IEC 23091-2 (color range, primaries, transfer, matrix), by FFmpeg's names.
-_RANGES = {1: "limited", 2: "full"}
-_PRIMARIES = {
-    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020",
-    10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213",
-}  # fmt: skip
-_TRANSFERS = {
-    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100",
-    10: "log316", 11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12",
-    16: "smpte2084", 17: "smpte428", 18: "arib-std-b67",
-}  # fmt: skip
-_MATRICES = {
-    0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
-    10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
-}  # fmt: skip
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 
@@ -133,7 +119,7 @@ def _describe(container: InputContainer, stream: VideoStream, start: _StreamStar
     frame = start.frame
     rotation_deg, is_mirrored = read_display_matrix(frame)
     is_transposed = rotation_deg in (90, 270)
-    transfer = _TRANSFERS.get(frame.color_trc)
+    transfer = TRANSFERS.get(frame.color_trc)
     field_order = _FIELD_ORDERS.get(stream.codec_context.field_order)
     duration_s = _duration_s(container, stream)
     audio = container.streams.audio
@@ -152,9 +138,9 @@ def _describe(container: InputContainer, stream: VideoStream, start: _StreamStar
         rotation_deg=rotation_deg,
         is_mirrored=is_mirrored,
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
-        color_range="full" if frame.format.name.startswith("yuvj") else _RANGES.get(frame.color_range),
-        color_matrix=_MATRICES.get(frame.colorspace),
-        color_primaries=_PRIMARIES.get(frame.color_primaries),
+        color_range="full" if frame.format.name.startswith("yuvj") else RANGES.get(frame.color_range),
+        color_matrix=MATRICES.get(frame.colorspace),
+        color_primaries=PRIMARIES.get(frame.color_primaries),
         color_transfer=transfer,
         is_hdr=transfer in _HDR_TRANSFERS,
         time_base=stream.time_base or Fraction(1),

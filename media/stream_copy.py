@@ -14,19 +14,22 @@ import av
 from core.digest import DIGEST_LENGTH
 from core.time import FrameSpan
 from core.video_info import VideoInfo
+from media.color import BT601, assumed_matrix, is_rgb
+from media.decode import VideoReader
 from media.source import open_container
 from storage.uris import normalize_uri, open_uri
 
 COPIED_CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 QUICKTIME_BRAND = "qt"
+_INTERLACED_CODECS = frozenset({"h264", "hevc"})
 
 
 def copy_obstacle(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
     """Reason why a file cannot be copied as a whole clip; None if it can.
 
     It can if it is an MP4 file with one video stream (audio is allowed) in a common codec, without rotation by a
-    display matrix, progressive, with one packet for each frame of the span: none discarded by an edit list, none
-    undecodable.
+    display matrix, progressive, with a color matrix that is stated or that all readers assume, with one packet for each
+    frame of the span: none discarded by an edit list, none undecodable.
 
     Raises:
       ItemError: what opening the file raises.
@@ -37,6 +40,8 @@ def copy_obstacle(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
         return "it has a display matrix, which some readers ignore"
     if info.is_interlaced:
         return "it is interlaced"
+    if info.color_matrix is None and not is_rgb(info.pixel_format) and assumed_matrix(info) != BT601:
+        return "it does not state its color matrix, and many readers assume another one"
     with open_container(uri) as container:
         brand = container.metadata.get("major_brand", "").strip()
         if "mp4" not in container.format.name.split(",") or not brand or brand == QUICKTIME_BRAND:
@@ -52,7 +57,17 @@ def copy_obstacle(uri: str, span: FrameSpan, info: VideoInfo) -> str | None:
         last_s = max((pts or 0) * base for pts, _ in packets) if packets else Fraction(0)
     if len(packets) != span.num_frames or any(is_discarded or pts is None for pts, is_discarded in packets):
         return f"it has {len(packets)} packets for {span.num_frames} frames"
-    return None if span.start_s <= last_s < span.end_s else "its timestamps do not match its frames"
+    if not span.start_s <= last_s < span.end_s:
+        return "its timestamps do not match its frames"
+    return "some of its frames are interlaced" if _has_interlaced_frames(uri, info) else None
+
+
+def _has_interlaced_frames(uri: str, info: VideoInfo) -> bool:
+    """Whether any frame is flagged as interlaced; the codecs that can be are decoded for it."""
+    if info.codec not in _INTERLACED_CODECS:
+        return False
+    with VideoReader(uri) as reader:
+        return any(decoded.frame.interlaced_frame for decoded in reader.frames())
 
 
 def copy_to_local(uri: str, path: str) -> str:

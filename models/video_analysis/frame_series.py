@@ -17,6 +17,7 @@ from core.annotations import ClipScores, Shot
 from core.arrays import Float64Array, UInt8Array
 from core.time import FrameSpan
 from core.video_info import VideoInfo
+from media.color import FULL, LIMITED, assumed_matrix, is_full_range, is_rgb, luma_weights
 from media.decode import DecodedFrame
 from native.frame_stats import FrameStat
 from native.thumbnails import mean_luma_change
@@ -26,7 +27,6 @@ HELD_S, HELD_STEPS = Fraction(1, 4), 5
 """A frame that lasts longer than both is held: a clip may end inside it."""
 HISTORY = 64
 LUMINANCE_WEIGHTS = (0.2126, 0.7152, 0.0722)
-_KR_KB = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627, 0.0593)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,9 @@ class LuminanceFormula:
 
     @classmethod
     def of(cls, info: VideoInfo) -> LuminanceFormula:
-        """Formula of a video; untagged video is BT.709 from 720 lines on, else BT.601."""
-        fallback = "bt709" if min(info.display_width, info.display_height) >= 720 else "bt601"
-        kr, kb = _KR_KB[_matrix_family(info.color_matrix) or fallback]
-        return cls(kr, kb, info.color_range == "full")
+        """Formula of the planes that `media.planes` returns of a video."""
+        full = is_full_range(info.pixel_format, FULL if info.color_range == "full" else LIMITED)
+        return cls(*luma_weights(assumed_matrix(info)), full and not is_rgb(info.pixel_format))
 
     def rgb_matrix(self) -> Float64Array:
         """(3, 4) affine matrix from 8-bit Y', Cb, Cr to RGB, 0 to 255."""
@@ -79,15 +78,6 @@ class LuminanceFormula:
         green = (luma - self.kr * red - self.kb * blue) / (1 - self.kr - self.kb)
         wr, wg, wb = LUMINANCE_WEIGHTS
         return min(max(wr * red + wg * green + wb * blue, 0.0), 255.0)
-
-
-def _matrix_family(color_matrix: str | None) -> str | None:
-    name = (color_matrix or "").lower()
-    if name in ("bt709", "bt601", "bt2020"):
-        return name
-    if name in ("bt470bg", "smpte170m", "fcc", "smpte240m"):
-        return "bt601"
-    return "bt2020" if name.startswith("bt2020") else None
 
 
 class FrameSeries:
