@@ -135,8 +135,8 @@ def tone_mapping_lut(transfer: int) -> str:
     """Text of a 3D LUT (.cube) from R'G'B' in BT.2100 PQ or HLG to BT.709.
 
     Display light up to `PEAK_NITS` (HLG: by the OOTF of a display of that peak) is compressed to `WHITE_NITS` by the
-    EETF of ITU-R BT.2390-10 section 5.4.1 on R, G and B each. Primaries are converted by the matrix of ITU-R BT.2087; what lies outside of BT.709 is clipped. The result is coded by the inverse of BT.1886
-    (gamma 2.4).
+    EETF of ITU-R BT.2390-10 section 5.4.1 on R, G and B each. Primaries are converted by the matrix of ITU-R BT.2087;
+    what lies outside of BT.709 is clipped. The result is coded by the inverse of BT.1886 (gamma 2.4).
 
     Args:
       transfer: `PQ` or `HLG`.
