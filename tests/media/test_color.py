@@ -18,6 +18,7 @@ from core.arrays import UInt8Array
 from media.color import HLG, PQ, resolve_matrix, tag_color
 from media.decode import VideoReader
 from media.encode import CutResult, CutSettings, copy_clip, cut_clip
+from media.filters import FilterSpec, filter_frames
 from media.images import sample_image
 from media.probe import probe_video
 from models.video_analysis.frame_meter import FrameMeter
@@ -253,6 +254,29 @@ def test_interlaced_frames_are_found_one_by_one(pieces: list[bool], tmp_path: Pa
             assert np.abs(a - b).mean() < 1, k
 
 
+def filtered_planes(path: Path, deinterlace: bool) -> list[tuple[int, bytes]]:
+    """PTS and samples of all frames as the encoder gets them."""
+    with VideoReader(str(path)) as reader:
+        frames = [d.frame for d in reader.frames()]
+    width, height, name = frames[0].width, frames[0].height, frames[0].format.name
+    size = {"width": width, "height": height, "scaled_width": width, "scaled_height": height}
+    spec = FilterSpec(pixel_format=name, deinterlace=deinterlace, rotation_deg=0, is_mirrored=False, **size)
+    return [(pts, frame.to_ndarray().tobytes()) for pts, frame in filter_frames(frames, spec, reader.time_base)]
+
+
+def check_progressive_frames_are_kept(path: Path, is_interlaced: list[bool]) -> None:
+    kept, deinterlaced = filtered_planes(path, False), filtered_planes(path, True)
+    assert len(kept) == len(deinterlaced) == len(is_interlaced)
+    assert [pts for pts, _ in kept] == [pts for pts, _ in deinterlaced]
+    assert [a != b for a, b in zip(kept, deinterlaced, strict=True)] == is_interlaced
+
+
+@pytest.mark.parametrize("pieces", [[False, True], [True, False], [False, True, False]])
+def test_progressive_frames_of_a_hybrid_stream_stay_byte_equal(pieces: list[bool], tmp_path: Path) -> None:
+    source = write_hybrid(tmp_path / "hybrid.h264", pieces)
+    check_progressive_frames_are_kept(source, [flag for flag in pieces for _ in range(12)])
+
+
 def test_progressive_frames_pass_the_deinterlacer_unchanged(tmp_path: Path) -> None:
     source = write_hybrid(tmp_path / "plain.h264", [False])
     assert cut(source, tmp_path / "a.mp4").digest == cut(source, tmp_path / "b.mp4", deinterlace="off").digest
@@ -272,3 +296,4 @@ def test_shared_cases(tmp_path: Path) -> None:
         for a, b in zip(read_rgb(hybrid), read_rgb(tmp_path / "hybrid.mp4"), strict=True)
     ]
     assert len(change) == 100 and max(change[:50]) < 1 < min(change[50:])
+    check_progressive_frames_are_kept(hybrid, [False] * 50 + [True] * 50)
