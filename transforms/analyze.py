@@ -40,7 +40,7 @@ class MeasureWindow(Stage[VideoWindow]):
 
     contract = StageContract(
         name="MeasureWindow",
-        version=3,
+        version=4,
         record=VideoWindow,
         reads=frozenset({"uri", "fingerprint", "info", "start_pts", "end_pts"}),
         writes=frozenset({"measured"}),
@@ -88,7 +88,7 @@ class AnalyzeVideo(SplitStage[VideoRecord, VideoWindow]):
 
     contract = StageContract(
         name="AnalyzeVideo",
-        version=4,
+        version=5,
         record=VideoRecord,
         reads=frozenset({"uri", "fingerprint", "info"}),
         writes=frozenset({"analysis"}),

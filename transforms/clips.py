@@ -21,7 +21,7 @@ class CutClips(Stage[ClipRecord]):
 
     contract = StageContract(
         name="CutClips",
-        version=5,
+        version=6,
         record=ClipRecord,
         reads=frozenset({"uri", "fingerprint", "info", "span", "timestamp_repairs", "is_whole_video"}),
         writes=frozenset({"encoded"}),
