@@ -26,6 +26,7 @@ from beam_pipeline.runners.local import LocalRunner
 from beam_pipeline.runners.runner_profile import RunnerProfile, resource_hints
 from core.accounting import Accounting
 from core.digest import digest_value
+from core.failures import MACHINE_ERRORS, machine_fault
 from core.serialization import to_json_text
 from explore.outputs import RUN_FILE, TABLES, read_accounting, remove_stale_files
 from explore.report import REPORT_PATH, write_report
@@ -37,11 +38,15 @@ from storage.uris import normalize_uri
 from transforms.analyze import MeasureWindow
 from transforms.coders import BYTES, ELEMENTS
 from transforms.counters import BUSY_MS, DAMAGED
-from transforms.run_context import RunContext
+from transforms.run_context import RunContext, UnreachableStoreError
 
 # As RunInference calls it.
 INFERENCE_MICROSECONDS = "inference_batch_latency_micro_secs"
 PACKAGES = ("apache-beam", "av", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "rapidocr")
+
+
+class MachineError(RuntimeError):
+    """The job ended for a fault of the machine, not of an input; what was done is kept."""
 
 
 class RunError(RuntimeError):
@@ -85,6 +90,7 @@ def run_job(
     Raises:
       UriError: if the output cannot be written.
       RunnerError: if the engine cannot be used.
+      MachineError: if the disk is full, or the store cannot be reached.
       RunError: if the engine gave up, the totals do not balance, or the program failed on too many videos.
     """
     output_uri = normalize_uri(output_uri)
@@ -154,13 +160,28 @@ def _prepare_engine(
 
 @contextmanager
 def _engine_errors(runner: Any) -> Iterator[None]:
-    """Reports a failed job on another engine by that engine's message, without this process's traceback."""
+    """Reports a failed job by its cause, where that is the machine, or by another engine's message."""
     try:
         yield
-    except RuntimeError as error:
+    except Exception as error:
+        if fault := _machine_fault(error):
+            raise MachineError(
+                f"{fault}; what was done is kept. Remedy: correct that, then run the same command to go on"
+            ) from error
+        if not isinstance(error, RuntimeError):
+            raise
         if isinstance(runner, LocalRunner):
             raise
         raise RunError(f"the job did not come to its end: {error}") from error
+
+
+def _machine_fault(error: Exception) -> str | None:
+    """The machine's fault behind an error of this process, or of a worker whose error arrives as text."""
+    if fault := machine_fault(error):
+        return fault
+    if isinstance(error, UnreachableStoreError) or "UnreachableStoreError" in str(error):
+        return "a worker does not reach the store: give --output on a folder that all workers share"
+    return next((text for number, text in MACHINE_ERRORS.items() if f"[Errno {number}]" in str(error)), None)
 
 
 def _run_summary(

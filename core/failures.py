@@ -5,6 +5,7 @@ They travel with the data as values and end in the `failures` table.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
 from core.columns import column
@@ -31,6 +32,24 @@ class ItemError(Exception):
 
 class TransientError(ItemError):
     """A transient failure, such as a lost connection: worth a retry."""
+
+
+MACHINE_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is exceeded",
+    errno.EROFS: "the file system is read-only",
+    errno.ESTALE: "the file system was disconnected",
+}
+"""Errors of the machine by number: no item is to blame, and others would fail alike."""
+
+
+def machine_fault(error: BaseException | None) -> str | None:
+    """What is wrong with the machine, if that is why `error` or a cause of it was raised."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            return MACHINE_ERRORS[error.errno]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 import transforms.coders  # noqa: F401 - records travel by these
 from core import determinism
-from core.failures import Failure
+from core.failures import Failure, machine_fault
 from core.progress import ProgressLog
 from core.stage import ContractError, check_changes, replace_fields
 from storage.stage_output import StageOutput
@@ -94,6 +94,9 @@ class StageRun:
             except ContractError:
                 raise
             except Exception as error:
+                if machine_fault(error):
+                    # Every other record would fail alike, and none of them is to blame.
+                    raise
                 if isinstance(error, TRANSIENT_ERRORS) and attempt < MAX_ATTEMPTS:
                     time.sleep(RETRY_WAIT_S * attempt)
                     continue

@@ -27,7 +27,7 @@ from beam_pipeline.cli import (
 )
 from beam_pipeline.cli.options import UsageError
 from beam_pipeline.config import ConfigError
-from beam_pipeline.job import RunError
+from beam_pipeline.job import MachineError, RunError
 from beam_pipeline.runners.flink import RunnerError
 from explore.outputs import OutputError
 from models.registry import WeightsError
@@ -35,7 +35,7 @@ from storage.sources import SourceError
 from storage.uris import UriError
 
 USER_ERRORS = (ConfigError, UriError, SourceError, OutputError, RunnerError, WeightsError)
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_MACHINE = 1, 2, 3
 _HELP_COLUMN = 37
 
 
@@ -91,6 +91,9 @@ def main(arguments: Sequence[str]) -> int:
         # Whoever read our output has seen enough (`... | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_MACHINE
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED

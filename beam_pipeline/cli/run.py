@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bigquery_options(parser)
     parser.epilog = (
         "All other options go to Apache Beam: --runner=DirectRunner (default), --direct_num_workers=N, "
-        "--direct_running_mode=in_memory|multi_threading|multi_processing, ..."
+        "--direct_running_mode=in_memory|multi_threading|multi_processing, ... Exit codes: 0 done; 1 the job failed or "
+        "its totals do not balance; 2 wrong arguments or inputs; 3 a fault of the machine, such as a full disk."
     )
 
 
