@@ -223,9 +223,9 @@ class AnnotationValues:
     )
     pose_error_percent: float | None = field(
         metadata=column(
-            "root mean square distance of camera centers to those from halves of the tracks, after Sim(3) alignment: "
-            "an "
-            "estimate of the absolute trajectory error; of several windows the largest",
+            "predicted absolute trajectory error, from the covariance of the bundle adjustment, solutions from halves "
+            "of the tracks and a test for a changing focal length; of several windows the largest; null where it was "
+            "not predicted",
             unit="% of the trajectory's length",
         )
     )

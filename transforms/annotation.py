@@ -36,7 +36,7 @@ class EstimateGeometry(Stage[ClipRecord]):
 
     contract = StageContract(
         name="EstimateGeometry",
-        version=15,
+        version=16,
         record=ClipRecord,
         reads=frozenset({"encoded", "extra", "width", "height"}),
         writes=frozenset({"geometry"}),

@@ -242,8 +242,8 @@ class Submap:
     @property
     def pose_error_percent(self) -> float | None:
         """The largest of all windows."""
-        known = [w.poses.cross_validation_error for w, _ in self._windows]
-        return max((100 * error for error in known if error is not None), default=None)
+        known = [w.poses.error_percent for w, _ in self._windows]
+        return max((error for error in known if error is not None), default=None)
 
     @property
     def depth_reprojection_error(self) -> float | None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from core.arrays import Float64Array
-from models.sfm.cross_validation import CrossValidation, cross_validate
+from models.sfm.cross_validation import cross_validate
 from models.sfm.estimate import (
     INVERSE_DEPTH_P98,
     Intrinsics,
@@ -22,22 +22,27 @@ from models.sfm.patch_refinement import refine_observations
 from models.sfm.reconstruction import MAX_REPROJECTION_ERROR_PX, Reconstruction
 from models.sfm.reference_frames import refine_reference_keypoints
 from models.sfm.rotation import estimate_rotations
+from models.sfm.self_calibration import self_calibrate
 from models.sfm.tracks import Tracks, track_keypoints
 from models.sfm.validation import (
     MIN_LINKS,
     PoseFailure,
     check_cross_validation,
     check_inlier_ratio,
+    check_predicted_error,
     check_reconstruction,
+    check_self_calibration,
+    check_steps,
     depth_snr,
+    predicted_error,
 )
 from models.sfm.zoom import detect_zoom
 from native import se3
 
 MIN_STATIC_TRACKS = 30
 MAX_STATIC_MOTION_PX = 0.6
-MIN_ROTATION_INLIER_RATIO = 0.45
-LIKELY_ROTATION_INLIER_RATIO = 0.35
+MIN_ROTATION_INLIER_RATIO = 0.7
+LIKELY_ROTATION_INLIER_RATIO = 0.45
 GENERAL_MOTION_DEPTH_SNR = 80.0
 """With a lower depth SNR, the likely ratio is enough for rotation-only motion."""
 ROTATION_ERROR_PER_SIDE = 1 / 640
@@ -76,6 +81,8 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
         return without_poses(request, zoom.reason)
     pairs = find_initial_pairs(tracks, middle, NUM_INITIAL_PAIRS)
     mapper = initialize_mapper(tracks, pairs, candidates, refine, request.num_threads)
+    if mapper is None and rotation_inlier_ratio > LIKELY_ROTATION_INLIER_RATIO:
+        return _make_estimate(request, rotation_only, "rotation")
     if mapper is None:
         return without_poses(request, "no two frames show enough parallax in common points to start from")
     mapper.register_frames(refine)
@@ -92,8 +99,11 @@ def estimate_poses(request: PoseRequest) -> PoseEstimate:
     if rotation_inlier_ratio > LIKELY_ROTATION_INLIER_RATIO and depth_snr(mapper) < GENERAL_MOTION_DEPTH_SNR:
         return _make_estimate(request, rotation_only, "rotation")
     validation = cross_validate(mapper, tracks, request.num_threads)
-    failure = failure or check_cross_validation(validation)
-    return _make_estimate(request, mapper, "general", failure, validation)
+    calibration = self_calibrate(mapper, np.asarray(request.times_s))
+    error = None if validation is None or calibration is None else predicted_error(validation, calibration)
+    failure = failure or check_steps(mapper) or check_cross_validation(validation)
+    failure = failure or check_self_calibration(calibration) or check_predicted_error(error or 0.0)
+    return _make_estimate(request, mapper, "general", failure, error)
 
 
 def _candidate_intrinsics(request: PoseRequest) -> tuple[list[Float64Array], bool]:
@@ -166,7 +176,7 @@ def _make_estimate(
     recon: Reconstruction,
     kind: MotionKind,
     failure: PoseFailure | None = None,
-    validation: CrossValidation | None = None,
+    error_percent: float | None = None,
 ) -> PoseEstimate:
     registered = recon.is_registered.copy()
     poses = recon.cam_from_world.copy()
@@ -198,5 +208,5 @@ def _make_estimate(
         reprojection_px=reprojection,
         focal_sigma=None if kind == "static" else recon.focal_sigma,
         breaks=() if failure is None else failure.breaks,
-        cross_validation_error=None if validation is None else validation.position_rmse,
+        error_percent=error_percent,
     )

@@ -20,6 +20,7 @@ NUM_HALVES = 2
 SPLIT_SEED = 7
 MIN_FRAMES = 4
 TINY = 1e-30
+FAILED_HALF_RMSE = 0.05
 MIN_SEGMENT_STEPS = 3
 MIN_SEGMENT_RATIO = 0.1
 """Least share of the trajectory's length in each of two parts whose scales are compared."""
@@ -31,7 +32,7 @@ class CrossValidation:
 
     Attributes:
       position_rmse: root mean square distance of camera centers after Sim(3) alignment, as a share of the
-        trajectory's length; the mean over the halves.
+        trajectory's length; the mean over the halves, `FAILED_HALF_RMSE` for one that cannot be mapped.
       scale_change: largest relative change of scale between the frames up to one and those after it, against the half
         that agrees better there: half of the tracks may be too few where all are enough.
       scale_change_frame: last frame before that change.
@@ -50,7 +51,7 @@ def cross_validate(recon: Reconstruction, tracks: Tracks, num_threads: int) -> C
     Each half starts from an initial pair of its own rank, with the intrinsics of the whole.
     """
     order = np.random.default_rng(SPLIT_SEED).permutation(tracks.keypoints_px.shape[1])
-    distances: list[float] = []
+    distances = np.full(NUM_HALVES, FAILED_HALF_RMSE)
     changes = np.full((NUM_HALVES, len(recon.is_registered)), np.inf)
     for index in range(NUM_HALVES):
         part = Tracks(keypoints_px=tracks.keypoints_px[:, np.sort(order[index::NUM_HALVES])])
@@ -59,13 +60,13 @@ def cross_validate(recon: Reconstruction, tracks: Tracks, num_threads: int) -> C
         if half is None or len(frames) < MIN_FRAMES:
             continue
         centers, reference = (np.asarray(se3.invert(r.cam_from_world[frames]))[:, :3] for r in (half, recon))
-        distances.append(_position_rmse(centers, reference))
+        distances[index] = _position_rmse(centers, reference)
         changes[index] = 0
         steps, change = _scale_changes(centers, reference)
         changes[index, frames[steps]] = change
-    if not distances:
-        return None
     change = changes.min(axis=0)
+    if not np.isfinite(change).all():
+        return None
     frame = int(change.argmax())
     return CrossValidation(
         position_rmse=float(np.mean(distances)), scale_change=float(change[frame]), scale_change_frame=frame

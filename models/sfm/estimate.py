@@ -122,8 +122,8 @@ class PoseEstimate:
         the motion does not determine it. None if not estimated, or unknown.
       breaks: increasing frames that share too few points with the next one, if that is the failure reason. The frames
         between two breaks may have poses of their own.
-      cross_validation_error: root mean square distance of camera centers to those from halves of the tracks, as a share
-        of the trajectory's length; None without cross-validation.
+      error_percent: predicted absolute trajectory error in % of the trajectory's length (`validation.predicted_error`);
+        None if it was not predicted.
     """
 
     cam_from_world: Float64Array
@@ -136,7 +136,7 @@ class PoseEstimate:
     reprojection_px: float | None
     focal_sigma: float | None = None
     breaks: tuple[int, ...] = ()
-    cross_validation_error: float | None = None
+    error_percent: float | None = None
 
 
 class PoseEstimator(Protocol):

@@ -81,16 +81,19 @@ class IncrementalMapper(Reconstruction):
         """Pose by PnP (SQPnP in RANSAC) from triangulated points, None with too few inliers."""
         fx, fy, cx, cy = self.intrinsics_px
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-        ok, rotation, translation, inliers = cv2.solvePnPRansac(
-            self.world_points(points),
-            self.keypoints_px[frame, points],
-            matrix,
-            None,
-            iterationsCount=300,
-            reprojectionError=MAX_REPROJECTION_ERROR_PX,
-            confidence=0.999,
-            flags=cv2.SOLVEPNP_SQPNP,
-        )
+        try:
+            ok, rotation, translation, inliers = cv2.solvePnPRansac(
+                self.world_points(points),
+                self.keypoints_px[frame, points],
+                matrix,
+                None,
+                iterationsCount=300,
+                reprojectionError=MAX_REPROJECTION_ERROR_PX,
+                confidence=0.999,
+                flags=cv2.SOLVEPNP_SQPNP,
+            )
+        except cv2.error:  # raised for degenerate points, such as all on one line
+            return None
         if not ok or inliers is None or len(inliers) < MIN_PNP_POINTS:
             return None
         pose = np.eye(4)

@@ -9,16 +9,28 @@ import numpy as np
 from core.arrays import Int64Array
 from models.sfm.cross_validation import CrossValidation
 from models.sfm.reconstruction import Reconstruction
+from models.sfm.self_calibration import SelfCalibration
 from models.sfm.triangulation import NOISE_PX, triangulate_points
+from native import se3
+from native.elementary import exp, log
 
 MIN_LINKS = 10
 MIN_LINK_RATIO = 0.1
 MAX_REPROJECTION_RMSE_PX = 2.0
 MIN_REGISTERED_RATIO = 0.5
-MIN_INLIER_RATIO = 0.65
+MIN_INLIER_RATIO = 0.5
 MIN_NOISE_PX = 0.1
 MAX_SCALE_CHANGE = 0.3
 MAX_POSITION_RMSE = 0.04
+MAX_FOCAL_CHANGE = 0.03
+"""Rendered clips with a zoom have 0.04 or more, good ones without 0.02 or less (even seeds of the test bed)."""
+MAX_ERROR_PERCENT = 0.6
+ERROR_WEIGHTS = (10.8, 0.437, 0.393, 0.948)
+"""Least squares fit of the logarithm of the true error, in %, on clips of the test bed with even seeds."""
+ERROR_FLOORS = (1e-4, 5e-4, 1e-5)
+MAX_STEP_RATIO = 5.0
+STEP_REACH = 2
+"""Frames on either side whose steps an isolated jump is compared with."""
 MIN_DEPTH_SNR = 40.0
 """Real clips with good poses have 125 or more; TUM fr1/rpy, with hardly any translation, 17 to 25."""
 
@@ -32,6 +44,64 @@ class PoseFailure:
 
     reason: str
     breaks: tuple[int, ...] = ()
+
+
+def predicted_error(validation: CrossValidation, calibration: SelfCalibration) -> float:
+    """Predicted absolute trajectory error in % of the trajectory's length, three significant digits.
+
+    Log-linear in what each test sees: random errors (covariance), wrong associations (halves of the tracks), and a
+    camera model that does not fit (changing focal length).
+    """
+    signals = validation.position_rmse, calibration.focal_change, calibration.position_sigma
+    terms = np.asarray(log(np.add(signals, ERROR_FLOORS)))
+    # No sum of products by BLAS: its last digits may differ.
+    value = ERROR_WEIGHTS[0] + sum(w * float(t) for w, t in zip(ERROR_WEIGHTS[1:], terms, strict=True))
+    return float(f"{float(exp(value)):.3g}")
+
+
+def check_self_calibration(found: SelfCalibration | None) -> PoseFailure | None:
+    """Failure if the focal length seems to change, else None."""
+    if found is None:
+        return PoseFailure(reason="too few points are observed in three frames to test the camera model")
+    if found.focal_change > MAX_FOCAL_CHANGE:
+        return PoseFailure(
+            reason=f"the focal length seems to change by {2 * found.focal_change:.0%} (a zoom during translation?)"
+        )
+    return None
+
+
+def check_predicted_error(error_percent: float) -> PoseFailure | None:
+    """Failure if the predicted error is too large, else None."""
+    if error_percent > MAX_ERROR_PERCENT:
+        return PoseFailure(
+            reason=f"the trajectory is uncertain: its predicted error is {error_percent:.2g} % of its length"
+        )
+    return None
+
+
+def check_steps(recon: Reconstruction) -> PoseFailure | None:
+    """Failure if one step of the camera is far longer than those around it, else None.
+
+    Wrong matches across a weak link are consistent with each other; they show as an isolated jump.
+    """
+    frames = np.flatnonzero(recon.is_registered)
+    centers = np.asarray(se3.invert(recon.cam_from_world[frames]))[:, :3]
+    steps = np.linalg.norm(np.diff(centers, axis=0), axis=1) / np.diff(frames)
+    if len(steps) <= 2 * STEP_REACH:
+        return None
+    padded = np.pad(steps, STEP_REACH)
+    others = [k for k in range(2 * STEP_REACH + 1) if k != STEP_REACH]
+    around = np.max([padded[k : k + len(steps)] for k in others], axis=0)
+    ratio = steps / np.maximum(np.maximum(around, np.median(steps)), 1e-12)
+    worst = int(ratio.argmax())
+    if ratio[worst] <= MAX_STEP_RATIO:
+        return None
+    first, last = int(frames[worst]), int(frames[worst + 1])
+    return PoseFailure(
+        reason=f"the camera jumps between annotated frames {first} and {last}, {ratio[worst]:.0f} times as far as "
+        "around them",
+        breaks=(first,),
+    )
 
 
 def check_cross_validation(found: CrossValidation | None) -> PoseFailure | None:
