@@ -42,7 +42,7 @@ from native import se3
 MIN_STATIC_TRACKS = 30
 MAX_STATIC_MOTION_PX = 0.6
 MIN_ROTATION_INLIER_RATIO = 0.7
-LIKELY_ROTATION_INLIER_RATIO = 0.45
+LIKELY_ROTATION_INLIER_RATIO = 0.6
 GENERAL_MOTION_DEPTH_SNR = 80.0
 """With a lower depth SNR, the likely ratio is enough for rotation-only motion."""
 ROTATION_ERROR_PER_SIDE = 1 / 640

@@ -6,8 +6,16 @@ import pytest
 from models.sfm import cross_validation
 from models.sfm.cross_validation import CrossValidation, _position_rmse, _scale_changes, cross_validate
 from models.sfm.reconstruction import Reconstruction
+from models.sfm.self_calibration import SelfCalibration
 from models.sfm.tracks import Tracks
-from models.sfm.validation import check_cross_validation
+from models.sfm.validation import (
+    MAX_ERROR_PERCENT,
+    check_cross_validation,
+    check_predicted_error,
+    check_self_calibration,
+    check_steps,
+    predicted_error,
+)
 from native import se3
 
 INTRINSICS = np.array([500.0, 500.0, 320.0, 180.0])
@@ -89,3 +97,35 @@ def test_threads_change_nothing():
     recon = reconstruction(tracks, poses)
     assert cross_validate(recon, tracks, 1) == cross_validate(recon, tracks, 2)
     assert cross_validation.NUM_HALVES == 2
+
+
+def test_an_isolated_jump_is_refused_and_a_push_is_not():
+    poses = walk()
+    world_from_cam = np.asarray(se3.invert(poses))
+    jumped = np.array(world_from_cam)
+    jumped[12:, :3] += [1.5, 0, 0]
+    recon = reconstruction(observed(poses), np.asarray(se3.invert(jumped)))
+    assert check_steps(recon).breaks == (11,)
+    pushed = np.array(world_from_cam)
+    pushed[10:, :3] += np.outer(np.clip(np.arange(10), 0, 4), [0.3, 0, 0])
+    assert check_steps(reconstruction(observed(poses), np.asarray(se3.invert(pushed)))) is None
+
+
+def test_the_predicted_error_grows_with_each_signal():
+    exact = CrossValidation(position_rmse=0.001, scale_change=0.0, scale_change_frame=0)
+    vague = CrossValidation(position_rmse=0.02, scale_change=0.0, scale_change_frame=0)
+    good = SelfCalibration(focal_change=0.001, position_sigma=1e-4)
+    assert predicted_error(exact, good) < MAX_ERROR_PERCENT
+    assert check_predicted_error(predicted_error(exact, good)) is None
+    worse = [
+        predicted_error(vague, good),
+        predicted_error(exact, SelfCalibration(focal_change=0.05, position_sigma=1e-4)),
+        predicted_error(exact, SelfCalibration(focal_change=0.001, position_sigma=1e-3)),
+    ]
+    assert min(worse) > 2 * predicted_error(exact, good)
+    assert "uncertain" in check_predicted_error(max(worse) + 1).reason
+
+
+def test_a_zoom_is_refused_and_named():
+    assert "focal length" in check_self_calibration(SelfCalibration(focal_change=0.2, position_sigma=1e-4)).reason
+    assert check_self_calibration(None) is not None
