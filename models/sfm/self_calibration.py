@@ -234,7 +234,7 @@ class _NormalEquations:
 
     def reduced(self, damping: float) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Schur complement, its right side, and the inverse (m, 3, 3) of the damped blocks of the points."""
-        inverse = np.linalg.inv(self.points * (1 + damping * np.eye(3)))
+        inverse = np.asarray(np.linalg.inv(self.points * (1 + damping * np.eye(3))), np.float64)
         product = self.coupling @ inverse
         m, size, _ = product.shape
         left, right = (a.transpose(1, 0, 2).reshape(size, 3 * m) for a in (product, self.coupling))
