@@ -23,9 +23,10 @@ pytestmark = [
 ]
 KERNELS = "from core import determinism; print(determinism._openblas_kernels(), determinism.is_enabled())"
 JOB = """
-import numpy, sys
+import numpy, os, sys
 from beam_pipeline.cli.main import main
-sys.exit(main(sys.argv[1:]))
+code = main(sys.argv[1:])
+os._exit(code)  # as the launcher does, without the tear-down of native libraries
 """
 
 
