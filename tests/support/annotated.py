@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from core.digest import digest_bytes
 from models.annotation.map_files import DepthFile, MasksFile, StoredMaps
 from storage.manifest import shard_path, table_path, write_manifest, write_shard, write_table
 from storage.rows import Row, sample_document
@@ -144,6 +145,7 @@ def _cut_columns(folder: Path, made: Film) -> dict[str, Any]:
         "clip_duration_s": SECONDS,
         "clip_fps": float(FPS),
         "clip_size_bytes": path.stat().st_size,
+        "clip_sha256_128": digest_bytes(path.read_bytes()),
     }
 
 
