@@ -20,6 +20,7 @@ from models.captions import CaptionSettings
 from models.duplicates import DuplicateSettings
 from models.text.scorer import TextSettings
 from models.video_analysis import AnalysisSettings
+from storage.sources import URL_SCHEMES
 from transforms.dataset import DatasetSettings
 from transforms.ingest import ProbeSettings
 
@@ -36,6 +37,11 @@ class RunSettings(Settings):
         le=1,
         description="The run ends with an error when a larger share of the videos failed by a bug of the "
         "program (bad input does not count).",
+    )
+    url_schemes: tuple[str, ...] = Field(
+        URL_SCHEMES,
+        description="URL schemes that rows of manifests may name, beside local paths and the manifest's own scheme. "
+        "Others, such as webhdfs, ftp or memory, are bad rows.",
     )
     window_s: float = Field(
         600,

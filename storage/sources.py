@@ -21,7 +21,7 @@ from storage.listing import stream_files
 from storage.manifest_columns import CellError, merge_kinds
 from storage.manifest_columns import SourceError as SourceError
 from storage.manifest_rows import read_rows
-from storage.uris import is_local, is_utf8, normalize_uri, open_uri
+from storage.uris import is_local, is_utf8, normalize_uri, open_uri, url_scheme
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ VIDEO_EXTENSIONS = frozenset((
 ))
 # fmt: on
 MANIFEST_EXTENSIONS = frozenset((".csv", ".jsonl", ".ndjson", ".parquet"))
+URL_SCHEMES = ("gs", "gcs", "s3", "s3a", "http", "https")
 FOLDER_CHECK_S = 0.5
 MAX_EXTENSIONS = 20
 
@@ -45,10 +46,12 @@ class SourceSpec:
     Attributes:
       uri: file, folder, glob or manifest.
       extra_types: manifest columns to pass through: name to "string", "int64", "double", "bool" or "null".
+      url_schemes: URL schemes that rows of a manifest may name, beside that of the manifest itself.
     """
 
     uri: str
     extra_types: Mapping[str, str] = field(default_factory=dict)
+    url_schemes: Sequence[str] = URL_SCHEMES
 
 
 def is_manifest(uri: str) -> bool:
@@ -213,7 +216,17 @@ def _manifest_videos(spec: SourceSpec) -> Iterator[VideoRecord]:
     base, name = posixpath.split(spec.uri)
     for row in read_rows(*open_uri(spec.uri)):
         try:
-            yield to_video(row, base, spec.extra_types)
+            video = to_video(row, base, spec.extra_types)
+            _check_scheme(video.uri, spec)
+            yield video
         except ItemError as error:
             message = f"{name}, {row.place}: {error}"
             yield _failed_record(f"{spec.uri}#row={row.number}", error.error_class, message)
+
+
+def _check_scheme(uri: str, spec: SourceSpec) -> None:
+    """Raises ItemError where a row names a URL that manifests may not reach; nothing was requested yet."""
+    scheme = url_scheme(uri)
+    if scheme and scheme not in (*spec.url_schemes, url_scheme(spec.uri)):
+        cause = f"column 'uri' names a URL of the scheme {scheme!r}, which manifests may not use."
+        raise ItemError("BadManifestRow", cause, "allow it by `run.url_schemes`, or copy the video elsewhere.")

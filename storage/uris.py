@@ -25,6 +25,12 @@ def is_url(uri: str) -> bool:
     return bool(_URL_PATTERN.match(uri))
 
 
+def url_scheme(uri: str) -> str:
+    """Lower-case scheme of a URL, of a chained one (`a::b://`) its first; empty for local paths."""
+    found = _URL_PATTERN.match(uri)
+    return found.group().split(":", 1)[0].lower() if found else ""
+
+
 def is_utf8(uri: str) -> bool:
     """Whether a URI can be written to tables; file names may hold any bytes."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from beam_pipeline.config import RUNNER_PROFILES, PipelineConfig, load_config, profiles
@@ -66,8 +67,9 @@ def job_inputs(options: argparse.Namespace) -> tuple[PipelineConfig, list[Source
     if not options.input and config_name is None:
         config_name = "demo"
     config = load_config(config_name, options.overrides)
-    sources = make_specs(options.input or [str(EXAMPLES)])
-    return config, list(sources), options.output or default_output()
+    found = make_specs(options.input or [str(EXAMPLES)])
+    sources = [dataclasses.replace(source, url_schemes=config.run.url_schemes) for source in found]
+    return config, sources, options.output or default_output()
 
 
 def add_bigquery_options(parser: argparse.ArgumentParser) -> None:

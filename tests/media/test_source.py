@@ -32,7 +32,7 @@ def test_every_bad_file_fails_with_its_class_and_name(hostile: dict[str, Hostile
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("not_a_video", "This is a note"),
+        ("not_a_video", "a text file"),
         ("lfs_pointer", "Git LFS pointer"),
         ("playlist", "playlist"),
         ("image", "PNG"),
@@ -151,3 +151,13 @@ def test_the_first_video_stream_is_chosen(data: Path) -> None:
     path = str(data / "nasa_13013.mp4")  # has a second, larger video stream
     with open_container(path) as container:
         assert choose_video_stream(container, path).index == 0
+
+
+def test_messages_show_no_content_of_other_files(tmp_path):
+    secret = tmp_path / "credentials"
+    secret.write_text("aws_secret_access_key = hunter2\n")
+    binary = tmp_path / "key.der"
+    binary.write_bytes(b"hunter2\x00\xff" * 10)
+    for path in (secret, binary):
+        message = str(fail(str(path)))
+        assert "hunter2" not in message and "aws" not in message and b"hunter2".hex(" ") not in message

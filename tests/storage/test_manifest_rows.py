@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import datetime
 import json
 import math
@@ -458,3 +459,17 @@ def test_any_arrow_table_lands_or_is_refused(tmp_path, columns):
     except (pa.ArrowException, OSError):
         return  # what Parquet itself cannot hold
     check(*read(tmp_path / "a.parquet"), 2)
+
+
+@pytest.mark.parametrize(
+    "uri", ["webhdfs://h/x.mp4", "ftp://h/x.mp4", "memory://x.mp4", "github://o:r@main/x.mp4", "zip::s3://b/x.zip"]
+)
+def test_rows_reach_only_the_named_schemes(tmp_path, uri):
+    manifest = tmp_path / "all.jsonl"
+    manifest.write_text("".join(json.dumps({"uri": u}) + "\n" for u in (uri, "s3://bucket/x.mp4", "x.mp4")))
+    spec = make_spec(str(manifest))
+    bad, remote, local = list_videos(spec)
+    assert bad.failure.error_class == "BadManifestRow" and "run.url_schemes" in bad.failure.message
+    assert remote.failure is None and local.failure is None
+    allowed = dataclasses.replace(spec, url_schemes=(uri.split(":")[0],))
+    assert [v.failure is None for v in list_videos(allowed)] == [True, False, True]
