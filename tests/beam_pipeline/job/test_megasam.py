@@ -11,6 +11,7 @@ from models.annotation import slam_geometry as tracked_module
 from models.depth.mono_depth import FrameDepths
 from models.registry import ResolvedModel
 from tests.support.films import write_film
+from tests.support.paths import EXAMPLES
 from transforms import depth as depth_stage
 from transforms import slam as stage_module
 from transforms.handlers import depth as depth_handler
@@ -92,7 +93,7 @@ def test_missing_weights_stop_the_job(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SPATIALBEAM_MODELS", str(tmp_path / "models"))
     found = ResolvedModel(paths={"model.pt": "/model.pt"}, digest="ab" * 32)
     monkeypatch.setattr(depth_stage, "check_depth_models", lambda settings: {"metric": found})
-    assert main(["--input", str(tmp_path), "--output", str(tmp_path / "out"), *SETTINGS]) != 0
+    assert main(["--input", str(EXAMPLES), "--output", str(tmp_path / "out"), *SETTINGS]) != 0
     assert "models fetch megasam" in "".join(capsys.readouterr())
 
 
